@@ -1,0 +1,1 @@
+"""From a batch of rows to scored tokens: which sequences to run, and how to run them under a model."""

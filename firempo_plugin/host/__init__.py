@@ -1,0 +1,1 @@
+"""Everything that knows LLaMA-Factory; nothing else in the package does."""

@@ -1,0 +1,162 @@
+"""Decides over the rows that cannot be used: the run stops with all of them named, or skips and counts."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..objectives import Settings
+from .dataset import DatasetError, code_fingerprint
+
+SHOWN = 20
+SKIPPED_FILE = "skipped_rows.jsonl"
+
+
+@dataclass
+class RowCount:
+    """What a split holds after admission.
+
+    Attributes:
+        rows: Rows that train.
+        skipped: Rows that cannot be used.
+        noised: Rows with a noised image.
+        truncated: Rows with a response that `cutoff_len` shortens.
+        phrase_tokens: Phrase tokens of chosen and rejected together.
+    """
+
+    rows: int
+    skipped: int
+    noised: int
+    truncated: int
+    phrase_tokens: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.rows} rows, {self.noised} with a noised image, {self.phrase_tokens} phrase tokens, "
+            f"{self.truncated} with a response shortened by cutoff_len, {self.skipped} skipped"
+        )
+
+
+def admit(
+    dataset_module: dict[str, Any], settings: Settings, skip_invalid: bool, output_dir: str | None
+) -> tuple[dict[str, Any], dict[str, RowCount]]:
+    """Checks all splits of the host's dataset module.
+
+    Args:
+        dataset_module: `train_dataset` and `eval_dataset` (one, or a dict of them) of encoded rows.
+        settings: The objective; one that compares clean with noised images needs noised images.
+        skip_invalid: Skip and count instead of stopping.
+        output_dir: Where the skipped rows are listed; None on all but the main process.
+
+    Returns:
+        The module without unusable rows, and the counts by split.
+
+    Raises:
+        DatasetError: A row cannot be used and is not to be skipped, or no row is left.
+    """
+    problems: list[dict[str, str]] = []
+    counts: dict[str, RowCount] = {}
+    splits = _splits(dataset_module)
+    total = sum(len(dataset) for dataset in splits.values())
+    for name, dataset in splits.items():
+        _require_current(dataset)
+        found = _problems(dataset, settings)
+        problems += [{"split": name, **entry} for _, entry in sorted(found.items())]
+        splits[name] = dataset.select([i for i in range(len(dataset)) if i not in found]) if found else dataset
+        counts[name] = _count(splits[name], len(found))
+    if problems and not skip_invalid:
+        raise DatasetError(_report(problems, total))
+    if problems and output_dir is not None:
+        folder = Path(output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = (json.dumps(entry, ensure_ascii=False) + "\n" for entry in problems)
+        (folder / SKIPPED_FILE).write_text("".join(lines), encoding="utf-8")
+    for name, count in counts.items():
+        if count.rows == 0:
+            raise DatasetError(f"no usable row is left in the {name} split. {_report(problems, total)}")
+    return _put_back(dataset_module, splits), counts
+
+
+def _splits(dataset_module: dict[str, Any]) -> dict[str, Any]:
+    splits = {}
+    for key, dataset in dataset_module.items():
+        name = key.removesuffix("_dataset")
+        if isinstance(dataset, dict):
+            splits |= {f"{name}_{part}": rows for part, rows in dataset.items()}
+        elif dataset is not None:
+            splits[name] = dataset
+    return splits
+
+
+def _put_back(dataset_module: dict[str, Any], splits: dict[str, Any]) -> dict[str, Any]:
+    module: dict[str, Any] = {}
+    for key, dataset in dataset_module.items():
+        name = key.removesuffix("_dataset")
+        if isinstance(dataset, dict):
+            module[key] = {part: splits[f"{name}_{part}"] for part in dataset}
+        else:
+            module[key] = splits.get(name)
+    return module
+
+
+def _require_current(dataset: Any) -> None:
+    if "code" not in dataset.column_names or set(dataset.unique("code")) != {code_fingerprint()}:
+        raise DatasetError(
+            "the tokenised dataset at tokenized_path was written by another stage or another version of "
+            "firempo-plugin. Delete that folder, or write another tokenized_path."
+        )
+
+
+def _problems(dataset: Any, settings: Settings) -> dict[int, dict[str, str]]:
+    found = {}
+    columns = ("source", "problem", "noised_prompt_ids")
+    for number, row in enumerate(dataset.select_columns(list(columns))):
+        problem = row["problem"]
+        if not problem and not settings.objective.applies(bool(row["noised_prompt_ids"])):
+            problem = (
+                f"it has no rejected_images, and fire_objective: {settings.objective.name} compares the clean with "
+                "the noised image only"
+            )
+        if problem:
+            found[number] = {"row": row["source"], "problem": problem}
+    return found
+
+
+def _count(dataset: Any, skipped: int) -> RowCount:
+    counted = dataset.select_columns(["noised_prompt_ids", "truncated", "chosen_phrase", "rejected_phrase"])
+    noised = truncated = tokens = 0
+    for row in counted:
+        noised += bool(row["noised_prompt_ids"])
+        truncated += row["truncated"]
+        tokens += len(row["chosen_phrase"]) + len(row["rejected_phrase"])
+    return RowCount(len(dataset), skipped, noised, truncated, tokens)
+
+
+def _report(problems: list[dict[str, str]], total: int) -> str:
+    shown = "\n".join(f"  {entry['row']}: {entry['problem']}" for entry in problems[:SHOWN])
+    more = f"\n  ... and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+    return (
+        f"{len(problems)} of {total} rows cannot be used (rows count from 0):\n{shown}{more}\n"
+        "Correct them, or write `fire_skip_invalid: true` to skip and count them."
+    )
+
+
+def warnings(counts: dict[str, RowCount], settings: Settings) -> list[str]:
+    """What the counts say that a user should know before training."""
+    found = []
+    uses_noised = any(cell.image == "noised" for cell in settings.cells(has_noised=True))
+    for name, count in counts.items():
+        if count.skipped:
+            found.append(f"{name}: {count.skipped} rows cannot be used and are skipped; {SKIPPED_FILE} lists them")
+        if uses_noised and not count.noised:
+            found.append(
+                f"{name}: no row has a noised image, so the terms on noised images stay empty. Give the dataset a "
+                "rejected_images column, or choose an objective without them, for example `fire_objective: rrpo`"
+            )
+        if count.truncated:
+            found.append(
+                f"{name}: cutoff_len shortens a response of {count.truncated} rows; phrases beyond it do not train. "
+                "Raise cutoff_len to keep them"
+            )
+    return found
+

@@ -1,0 +1,191 @@
+"""The stage's arguments: added to the host's own dataclasses, checked, and turned into `Settings`.
+
+A key that is left out is None until its owner, the objective, gives it a value; so a key that was written
+but would have no effect can be told from one that was not written.
+"""
+
+import math
+from dataclasses import MISSING, dataclass, field, make_dataclass
+from types import ModuleType
+from typing import Any, Literal, get_args
+
+from ..objectives import OBJECTIVES, SCOPES, Objective, Settings
+
+STAGE = "fire_mpo"
+STAGE_TITLE = "FiRe-MPO"
+
+
+@dataclass(frozen=True)
+class Option:
+    """A key of the stage with a numeric or named value that an objective may use.
+
+    Attributes:
+        key: As written in YAML.
+        kind: Its type.
+        default: Its value where the objective uses it and the user does not write it.
+        part: The part of an objective that gives it an effect.
+        help: One line for `--help`.
+    """
+
+    key: str
+    kind: Any
+    default: Any
+    part: Literal["gamma", "kl", "lambda"]
+    help: str
+
+
+OPTIONS = (
+    Option("fire_alpha", float, 0.01, "kl", "Weight of the token-wise KL term (alpha), >= 0. Default 0.01."),
+    Option("fire_gamma", float, 0.1, "gamma", "Weight of the visual term (gamma), >= 0. Default 0.1."),
+    Option("fire_lambda", float, 0.5, "lambda", "Share of the forward KL (lambda), in [0, 1]. Default 0.5."),
+    Option(
+        "fire_kl_scope", Literal[SCOPES], "phrase", "kl", "Tokens of the chosen response that the KL sums over."
+    ),
+)
+
+IGNORED_HOST_KEYS = ("pref_loss", "pref_bco_weight", "dpo_label_smoothing", "simpo_gamma", "ld_alpha")
+
+
+def extend_constants(module: ModuleType) -> None:
+    """Adds the stage to the host's shared tables, in place."""
+    module.TRAINING_STAGES[STAGE_TITLE] = STAGE
+    module.STAGES_USE_PAIR_DATA.add(STAGE)
+
+
+def extend_model_arguments(module: ModuleType) -> None:
+    """Adds the key that names where a checkpoint without a processor takes one from."""
+    help_text = (
+        "Where to load the image processor from, for a checkpoint that ships none. "
+        "Defaults to `model_name_or_path`."
+    )
+    option = ("processor_name_or_path", str | None, field(default=None, metadata={"help": help_text}))
+    _rebind(module, "ModelArguments", [option], {})
+
+
+def extend_finetuning_arguments(module: ModuleType) -> None:
+    """Adds the stage and its keys, and checks them after the host's own checks."""
+    base = module.FinetuningArguments
+    stage = base.__dataclass_fields__["stage"]
+
+    def __post_init__(self: Any) -> None:  # noqa: N807
+        base.__post_init__(self)
+        if self.stage == STAGE:
+            self.use_ref_model = True
+            if self.pissa_init:
+                raise ValueError(f"stage: {STAGE} cannot use pissa_init: the reference is the model without adapter.")
+        resolve(self)
+
+    stages = Literal[(*get_args(stage.type), STAGE)]  # type: ignore[valid-type]
+    skip_help = f"stage: {STAGE} only. Skip and count rows that cannot be used instead of stopping."
+    objective_help = f"stage: {STAGE} only. The objective. Default {STAGE}."
+    new_fields = [
+        ("stage", stages, field(default=stage.default, metadata=dict(stage.metadata))),
+        ("fire_objective", Literal[tuple(OBJECTIVES)] | None, _optional(objective_help)),
+        *((o.key, o.kind | None, _optional(f"stage: {STAGE} only. {o.help}")) for o in OPTIONS),
+        ("fire_skip_invalid", bool, field(default=False, metadata={"help": skip_help})),
+    ]
+    _rebind(module, "FinetuningArguments", new_fields, {"__post_init__": __post_init__})
+
+
+def _optional(help_text: str) -> Any:
+    return field(default=None, metadata={"help": help_text})
+
+
+def _rebind(module: ModuleType, name: str, fields: list[tuple[str, Any, Any]], namespace: dict[str, Any]) -> None:
+    """Puts a subclass with more fields in a host class's place, under its own name so that it pickles."""
+    base = getattr(module, name)
+    extended = make_dataclass(name, fields, bases=(base,), namespace={"__doc__": base.__doc__, **namespace})
+    extended.__module__ = base.__module__
+    extended.__qualname__ = base.__qualname__
+    setattr(module, name, extended)
+
+
+def resolve(args: Any) -> None:
+    """Checks the stage's keys of a `FinetuningArguments` and fills in the defaults that have an effect.
+
+    Raises:
+        ValueError: A value is out of range, or a written key would have no effect; says what to write.
+    """
+    written = [key for key in ("fire_objective", *(o.key for o in OPTIONS)) if vars(args)[key] is not None]
+    if args.stage != STAGE:
+        if written or args.fire_skip_invalid:
+            key = written[0] if written else "fire_skip_invalid"
+            raise ValueError(f"stage: {args.stage} ignores {key}. Write `stage: {STAGE}`, or remove {key}.")
+        return
+    args.fire_objective = args.fire_objective or STAGE
+    if args.fire_objective not in OBJECTIVES:
+        raise ValueError(f"fire_objective: {args.fire_objective} is unknown. Write one of: {', '.join(OBJECTIVES)}.")
+    if not isinstance(args.fire_skip_invalid, bool):
+        raise ValueError(f"fire_skip_invalid must be true or false, found {args.fire_skip_invalid!r}.")
+    _refuse_ignored_host_keys(args)
+    objective = OBJECTIVES[args.fire_objective]
+    for option in OPTIONS:
+        if _has_part(objective, option.part):
+            if vars(args)[option.key] is None:
+                setattr(args, option.key, option.default)
+        elif vars(args)[option.key] is not None:
+            _refuse_ignored(objective, option)
+    _check_ranges(args)
+
+
+def _has_part(objective: Objective, part: str) -> bool:
+    has = {
+        "gamma": objective.has_gamma,
+        "kl": objective.kl is not None,
+        "lambda": objective.kl is not None and objective.kl.fixed_lambda is None,
+    }
+    return has[part]
+
+
+def _refuse_ignored(objective: Objective, option: Option) -> None:
+    users = [name for name, other in OBJECTIVES.items() if _has_part(other, option.part)]
+    raise ValueError(
+        f"{option.key} has no effect under fire_objective: {objective.name}. "
+        f"Remove {option.key}, or write a fire_objective that uses it: {', '.join(users)}."
+    )
+
+
+def _refuse_ignored_host_keys(args: Any) -> None:
+    for key in IGNORED_HOST_KEYS:
+        default = type(args).__dataclass_fields__[key].default
+        if default is not MISSING and vars(args)[key] != default:
+            raise ValueError(
+                f"stage: {STAGE} ignores {key}, found {key}: {vars(args)[key]}. Remove it; the loss is chosen by "
+                f"`fire_objective`: {', '.join(OBJECTIVES)}."
+            )
+
+
+def _check_ranges(args: Any) -> None:
+    ranges = {
+        "pref_beta": ("greater than 0", lambda x: x > 0, 0.1),
+        "pref_ftx": (">= 0", lambda x: x >= 0, 0.0),
+        "fire_alpha": (">= 0", lambda x: x >= 0, 0.01),
+        "fire_gamma": (">= 0", lambda x: x >= 0, 0.1),
+        "fire_lambda": ("in [0, 1]", lambda x: 0 <= x <= 1, 0.5),
+    }
+    for key, (words, holds, example) in ranges.items():
+        value = vars(args)[key]
+        if value is None:
+            continue
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or not holds(value):
+            raise ValueError(f"{key} must be a number {words}, found {value!r}. Write for example `{key}: {example}`.")
+    if args.fire_kl_scope not in (None, *SCOPES):
+        raise ValueError(f"fire_kl_scope: {args.fire_kl_scope} is unknown. Write one of: {', '.join(SCOPES)}.")
+
+
+def settings_of(args: Any) -> Settings:
+    """The loss settings of a resolved `FinetuningArguments`; parts that the objective lacks are 0."""
+    objective = OBJECTIVES[args.fire_objective]
+    kl_lambda = args.fire_lambda or 0.0
+    if objective.kl is not None and objective.kl.fixed_lambda is not None:
+        kl_lambda = objective.kl.fixed_lambda
+    return Settings(
+        objective=objective,
+        beta=args.pref_beta,
+        alpha=args.fire_alpha or 0.0,
+        gamma=args.fire_gamma or 0.0,
+        kl_lambda=kl_lambda,
+        kl_scope=args.fire_kl_scope or "phrase",
+        nll_weight=args.pref_ftx,
+    )

@@ -1,0 +1,140 @@
+"""`firempo doctor`: what is installed, which touch points are in place, and what to do about what is not.
+
+Reads files and package metadata only; loads neither torch nor LLaMA-Factory.
+"""
+
+import os
+import shutil
+import site
+import sys
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from .. import __version__
+from .autoload import HostFinder
+from .touchpoints import SUPPORTED_HOSTS, TOUCH_POINTS, host_version, missing_points
+
+START_UP_FILE = "firempo_plugin_autoload.pth"
+TRIO = ("torch", "torchvision", "torchaudio")
+
+
+@dataclass
+class Finding:
+    """One line of the report; a remedy makes it a failure."""
+
+    what: str
+    remedy: str | None = None
+
+
+def examine() -> int:
+    """Prints the report. Returns 0 where the stage is ready to run, else 1."""
+    failures = 0
+    for title, findings in (
+        ("Installed", _packages()),
+        ("Loading", _loading()),
+        ("LLaMA-Factory touch points", _touch_points()),
+        ("Commands", _commands()),
+    ):
+        print(f"\n{title}")
+        for finding in findings:
+            failures += finding.remedy is not None
+            print(f"  {'FAIL' if finding.remedy else 'ok  '}  {finding.what}")
+            if finding.remedy:
+                print(f"        -> {finding.remedy}")
+    print(f"\n{failures} thing(s) to mend." if failures else "\nReady: `stage: fire_mpo` is in place.")
+    return 1 if failures else 0
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _packages() -> Iterator[Finding]:
+    yield Finding(f"Python {sys.version.split()[0]} at {sys.prefix}")
+    yield Finding(f"firempo-plugin {__version__}")
+    for requirement in metadata.requires("firempo-plugin") or []:
+        if ";" in requirement:
+            continue
+        yield _requirement(requirement)
+    yield _trio()
+    for name, use in (("bitsandbytes", "QLoRA"), ("deepspeed", "DeepSpeed"), ("ray", "Ray"), ("pydicom", "demo")):
+        found = _version(name)
+        yield Finding(f"{name} {found}" if found else f"{name} is not installed (needed for {use} only)")
+
+
+def _requirement(requirement: str) -> Finding:
+    from packaging.requirements import Requirement
+
+    needed = Requirement(requirement)
+    found = _version(needed.name)
+    if found is None:
+        return Finding(f"{needed.name} is not installed", f"pip install '{requirement}'")
+    if not needed.specifier.contains(found, prereleases=True):
+        return Finding(f"{needed.name} {found}, supported: {needed.specifier}", f"pip install '{requirement}'")
+    return Finding(f"{needed.name} {found}")
+
+
+def _trio() -> Finding:
+    """torchaudio does not name the torch that it was built with; LLaMA-Factory's data code imports it."""
+    found = {name: _version(name) for name in TRIO}
+    torch, audio = found["torch"], found["torchaudio"]
+    if torch and audio and torch.split("+")[0].split(".")[:2] != audio.split("+")[0].split(".")[:2]:
+        series = ".".join(torch.split("+")[0].split(".")[:2])
+        return Finding(
+            f"torch {torch} and torchaudio {audio} are of different releases: llamafactory.data will not import",
+            f"pip install 'torchaudio=={series}.*'",
+        )
+    return Finding("torch, torchvision and torchaudio are of one release")
+
+
+def _loading() -> Iterator[Finding]:
+    folders = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()]
+    files = [Path(folder, START_UP_FILE) for folder in dict.fromkeys(folders)]
+    present = [file for file in files if file.is_file()]
+    reinstall = "pip install --force-reinstall --no-deps firempo-plugin (not with --target, which start-up files ignore)"
+    yield (
+        Finding(f"start-up file {present[0]}")
+        if present
+        else Finding(f"no start-up file {START_UP_FILE} in {folders[0]}", reinstall)
+    )
+    if os.environ.get("FIREMPO_DISABLE", "0") not in ("", "0"):
+        yield Finding("FIREMPO_DISABLE is set: the stage is switched off", "unset FIREMPO_DISABLE")
+    elif any(type(finder) is HostFinder for finder in sys.meta_path):
+        yield Finding("the import hook is registered in this process")
+    else:
+        yield Finding("the import hook is not registered in this process", "start Python without -S and -I; " + reinstall)
+    if os.environ.get("USE_V1", "0").lower() in ("1", "true", "y"):
+        yield Finding("USE_V1 is set: LLaMA-Factory's v1 has no fire_mpo stage", "unset USE_V1")
+
+
+def _touch_points() -> Iterator[Finding]:
+    if _version("llamafactory") is None:
+        yield Finding("LLaMA-Factory is not installed", f"pip install '{SUPPORTED_HOSTS}'")
+        return
+    for point in TOUCH_POINTS:
+        missing = list(missing_points((point,)))
+        place = f"llamafactory.{point.module}"
+        if missing:
+            remedy = f"LLaMA-Factory {host_version()} has moved: pip install '{SUPPORTED_HOSTS}'"
+            yield Finding("; ".join(missing), remedy)
+        else:
+            yield Finding(f"{place}: {', '.join(point.needs)}")
+
+
+def _commands() -> Iterator[Finding]:
+    """The host starts torchrun and, from the web UI, itself by name."""
+    scripts = sysconfig.get_path("scripts")
+    for name in ("llamafactory-cli", "torchrun"):
+        found = shutil.which(name)
+        if found is None:
+            yield Finding(f"{name} is not on PATH", f"activate the environment: source {scripts}/activate")
+        elif Path(found).resolve().parent != Path(scripts).resolve():
+            yield Finding(f"{name} on PATH is {found}, of another environment", f"source {scripts}/activate")
+        else:
+            yield Finding(found)

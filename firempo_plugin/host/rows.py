@@ -1,0 +1,270 @@
+"""One aligned row -> token ids, phrase positions and images under the run's template, or its problem."""
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+from ..forward.plan import Row
+from ..phrases import PhrasedText, PhraseError, phrase_pair, token_positions
+
+Message = dict[str, str]
+
+ID_COLUMNS = (
+    "prompt_ids",
+    "noised_prompt_ids",
+    "chosen_ids",
+    "rejected_ids",
+    "chosen_phrase",
+    "rejected_phrase",
+)
+DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+
+
+class RowProblem(ValueError):
+    """Why a row cannot be used."""
+
+
+def encoded_features(images: Any, rejected_images: Any) -> Any:
+    """The columns of an encoded dataset; the image columns keep the type they came with."""
+    from datasets import Features, Sequence, Value
+
+    return Features(
+        **dict.fromkeys(ID_COLUMNS, Sequence(Value("int32"))),
+        images=images,
+        rejected_images=rejected_images,
+        weight=Value("float64"),
+        truncated=Value("bool"),
+        source=Value("string"),
+        problem=Value("string"),
+        code=Value("string"),
+    )
+
+
+def row_of(encoded: dict[str, Any]) -> Row:
+    """The `Row` of an encoded dataset's entry."""
+    return Row(
+        prompt_ids=encoded["prompt_ids"],
+        noised_prompt_ids=encoded["noised_prompt_ids"],
+        chosen_ids=encoded["chosen_ids"],
+        rejected_ids=encoded["rejected_ids"],
+        chosen_phrase=encoded["chosen_phrase"],
+        rejected_phrase=encoded["rejected_phrase"],
+        images=encoded["images"],
+        rejected_images=encoded["rejected_images"],
+        weight=encoded["weight"],
+    )
+
+
+@dataclass
+class RowEncoder:
+    """Encodes aligned rows; an instance pickles into dataset workers and is hashed for the cache.
+
+    Attributes:
+        template, tokenizer, processor: The host's.
+        cutoff_len: Most tokens a sequence may have.
+        media_dir: Named in messages about missing files.
+        code: Fingerprint of the code that encodes.
+        media: Fingerprint of the image files.
+    """
+
+    template: Any
+    tokenizer: Any
+    processor: Any
+    cutoff_len: int
+    media_dir: str
+    code: str
+    media: str
+
+    def __call__(self, aligned: dict[str, Any]) -> dict[str, Any]:
+        fire = json.loads(aligned["_fire"])
+        common = {"source": f"{fire['dataset']}, row {fire['row']}", "code": self.code}
+        try:
+            if fire["problem"]:
+                raise RowProblem(fire["problem"])
+            return {**self._encode(aligned, fire), **common, "problem": ""}
+        except (RowProblem, PhraseError) as problem:
+            empty: dict[str, Any] = {name: [] for name in (*ID_COLUMNS, "images", "rejected_images")}
+            return {**empty, "weight": 0.0, "truncated": False, **common, "problem": str(problem)}
+
+    def _encode(self, aligned: dict[str, Any], fire: dict[str, Any]) -> dict[str, Any]:
+        texts = [message["content"] for message in aligned["_response"]]
+        pair = phrase_pair(*texts, fire["chosen_spans"], fire["rejected_spans"])
+        weight = _check_weight(fire["weight"])
+        clean, noised = self._open_images(aligned)
+        _check_placeholders(aligned["_prompt"], pair, len(clean))
+        messages = self._with_image_tokens(aligned["_prompt"], clean)
+        (prompt, chosen, chosen_phrase), (same_prompt, rejected, rejected_phrase) = (
+            self._encode_side(aligned, messages, side, clean, text.text, text.spans)
+            for side, text in zip(aligned["_response"], pair, strict=True)
+        )
+        if prompt != same_prompt:
+            raise RowProblem("the template encodes the prompt differently for chosen and rejected")
+        noised_prompt = prompt if noised else []
+        if noised and [image.size for image in noised] != [image.size for image in clean]:
+            messages = self._with_image_tokens(aligned["_prompt"], noised)
+            noised_prompt, _, _ = self._encode_side(
+                aligned, messages, aligned["_response"][0], noised, pair[0].text, pair[0].spans
+            )
+        room = self._room(max(len(prompt), len(noised_prompt)), (chosen_phrase, rejected_phrase))
+        return {
+            "prompt_ids": prompt,
+            "noised_prompt_ids": noised_prompt,
+            "chosen_ids": chosen[:room],
+            "rejected_ids": rejected[:room],
+            "chosen_phrase": [place for place in chosen_phrase if place < room],
+            "rejected_phrase": [place for place in rejected_phrase if place < room],
+            "images": aligned["_images"],
+            "rejected_images": aligned["_rejected_images"],
+            "weight": weight,
+            "truncated": max(len(chosen), len(rejected)) > room,
+        }
+
+    def _room(self, prompt_length: int, phrases: tuple[list[int], list[int]]) -> int:
+        """How many response tokens `cutoff_len` leaves; the prompt and its image are never cut."""
+        room = self.cutoff_len - prompt_length
+        if room < 1:
+            raise RowProblem(
+                f"its prompt has {prompt_length} tokens, images included, and cutoff_len is {self.cutoff_len}; "
+                "raise cutoff_len, or lower image_max_pixels"
+            )
+        for side, phrase in zip(("chosen", "rejected"), phrases, strict=True):
+            if phrase and phrase[0] >= room:
+                raise RowProblem(
+                    f"cutoff_len {self.cutoff_len} cuts off every phrase of the {side} response, which needs "
+                    f"{prompt_length + phrase[0] + 1} tokens; raise cutoff_len"
+                )
+        return room
+
+    def _with_image_tokens(self, prompt: list[Message], images: list[Any]) -> list[Message]:
+        try:
+            return self.template.mm_plugin.process_messages(prompt, images, [], [], self.processor)
+        except Exception as error:  # an odd image may break any image processor in its own way
+            raise RowProblem(f"{type(error).__name__}: {error}") from error
+
+    def _encode_side(
+        self,
+        aligned: dict[str, Any],
+        messages: list[Message],
+        response: Message,
+        images: list[Any],
+        text: str,
+        spans: tuple[tuple[int, int], ...],
+    ) -> tuple[list[int], list[int], list[int]]:
+        """Prompt ids and response ids as the host makes them of the plain text, and phrase positions."""
+        answer = {"role": response["role"], "content": text}
+        prompt, ids = self.template.encode_oneturn(
+            self.tokenizer, [*messages, answer], aligned["_system"], aligned["_tools"]
+        )
+        own_ids, offsets = self._response_tokens(text)
+        lead = len(ids) - len(own_ids)
+        if lead < 0 or ids[lead:] != own_ids:
+            raise RowProblem("the template rewrites this response, so that its phrases cannot be placed")
+        phrase = [lead + place for place in token_positions(spans, offsets)]
+        if spans and not phrase:
+            raise RowProblem("no token of the response covers its phrases")
+        if self.template.efficient_eos:
+            ids = [*ids, self.tokenizer.eos_token_id]
+        prompt, _ = self.template.mm_plugin.process_token_ids(
+            prompt, None, images, [], [], self.tokenizer, self.processor
+        )
+        return list(prompt), list(ids), phrase
+
+    def _response_tokens(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """The assistant turn's token ids, and the characters of `text` that each stands for."""
+        formatter = self.template.format_assistant
+        ids: list[int] = []
+        offsets: list[tuple[int, int]] = []
+        for slot, element in zip(formatter.slots, formatter.apply(content=text), strict=True):
+            if isinstance(slot, str) and "{{content}}" in slot:
+                start = slot.index("{{content}}")
+                encoded = self.tokenizer(element, add_special_tokens=False, return_offsets_mapping=True)
+                ids += encoded["input_ids"]
+                offsets += [(a - start, b - start) for a, b in encoded["offset_mapping"]]
+            else:
+                extra = self.template._convert_elements_to_ids(self.tokenizer, [element])
+                ids += extra
+                offsets += [(0, 0)] * len(extra)
+        return ids, offsets
+
+    def _open_images(self, aligned: dict[str, Any]) -> tuple[list[Any], list[Any]]:
+        clean, noised = (
+            [self._open(image, f"{name}[{number}]") for number, image in enumerate(aligned[f"_{name}"])]
+            for name in ("images", "rejected_images")
+        )
+        if noised and len(noised) != len(clean):
+            raise RowProblem(
+                f"rejected_images has {len(noised)} images and images has {len(clean)}; each noised image stands for "
+                "the clean one at its place"
+            )
+        if noised and all(_same_pixels(*twins) for twins in zip(clean, noised, strict=True)):
+            raise RowProblem("its rejected_images are pixel for pixel its images: nothing is noised")
+        return clean, noised
+
+    def _open(self, image: Any, name: str) -> Any:
+        """Decodes an image fully.
+
+        Raises:
+            RowProblem: Missing, unreadable, or deeper than 8 bits, which the host would clip to white.
+        """
+        from PIL import Image
+
+        where = f"{name} = {image!r}" if isinstance(image, str) else name
+        if isinstance(image, str) and not os.path.isfile(image):
+            raise RowProblem(f"{where} does not exist (looked there and in media_dir {self.media_dir!r})")
+        try:
+            if isinstance(image, dict):
+                image = BytesIO(image["bytes"]) if image["bytes"] is not None else image["path"]
+            opened = image if isinstance(image, Image.Image) else Image.open(image)
+            opened.load()
+        except Exception as error:  # decoders raise whatever a broken file makes them raise
+            raise RowProblem(f"{where} cannot be read as an image: {type(error).__name__}: {error}") from error
+        if opened.mode in DEEP_MODES:
+            raise RowProblem(
+                f"{where} has more than 8 bits a channel (mode {opened.mode}), which the host would clip to white; "
+                "save it as an 8-bit image with the window that you want"
+            )
+        return opened
+
+    def describe(self, encoded: dict[str, Any]) -> str:
+        """What the model sees of a row, phrases marked: for people."""
+        lines = [f"source: {encoded['source']}", f"prompt: {self._decode(encoded['prompt_ids'])}"]
+        for side in ("chosen", "rejected"):
+            ids, phrase = encoded[f"{side}_ids"], set(encoded[f"{side}_phrase"])
+            pieces = [f"[[{self._decode([t])}]]" if i in phrase else self._decode([t]) for i, t in enumerate(ids)]
+            lines.append(f"{side}, [[phrases]] marked: {''.join(pieces)}")
+        return "\n".join(lines)
+
+    def _decode(self, ids: list[int]) -> str:
+        text = self.tokenizer.decode(ids, skip_special_tokens=False)
+        image_token = self.template.mm_plugin.image_token
+        if image_token and (count := text.count(image_token)):
+            text = text.replace(image_token * count, f"{image_token} x {count}")
+        return text
+
+
+def _same_pixels(clean: Any, noised: Any) -> bool:
+    return clean.size == noised.size and clean.convert("RGB").tobytes() == noised.convert("RGB").tobytes()
+
+
+def _check_weight(weight: Any) -> float:
+    if weight is None:
+        return 1.0
+    number = isinstance(weight, int | float) and not isinstance(weight, bool)
+    if not number or not math.isfinite(weight) or weight <= 0:
+        raise RowProblem(f"weight must be a positive number, found {weight!r}")
+    return float(weight)
+
+
+def _check_placeholders(prompt: list[Message], pair: tuple[PhrasedText, PhrasedText], images: int) -> None:
+    from llamafactory.extras.constants import AUDIO_PLACEHOLDER, IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER
+
+    for side, text in zip(("chosen", "rejected"), pair, strict=True):
+        for placeholder in (IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER, AUDIO_PLACEHOLDER):
+            if placeholder in text.text:
+                raise RowProblem(f"the {side} response holds the placeholder {placeholder}")
+    found = sum(message["content"].count(IMAGE_PLACEHOLDER) for message in prompt)
+    if found != images:
+        raise RowProblem(f"its prompt has {found} {IMAGE_PLACEHOLDER} placeholders and it has {images} images")

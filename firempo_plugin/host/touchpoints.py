@@ -1,0 +1,179 @@
+"""The places where LLaMA-Factory is extended: what must be there, and what is added.
+
+All places are checked in the host's source before the first of them is changed, so a host that has moved
+is refused as a whole and never half-extended.
+"""
+
+import ast
+import importlib
+import importlib.metadata
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+
+
+SUPPORTED_HOSTS = "llamafactory>=0.9.5,<0.9.6"
+
+
+@dataclass(frozen=True)
+class TouchPoint:
+    """One host module that we extend.
+
+    Attributes:
+        module: The module, below `llamafactory.`.
+        needs: What its source must define: `NAME`, `Class.member` or `function(first, parameters)`.
+        extend: `module:function` of this subpackage that extends it; None where we only call it.
+    """
+
+    module: str
+    needs: tuple[str, ...]
+    extend: str | None = None
+
+
+TOUCH_POINTS = (
+    TouchPoint("extras.constants", ("TRAINING_STAGES", "STAGES_USE_PAIR_DATA"), "arguments:extend_constants"),
+    TouchPoint("hparams.model_args", ("ModelArguments",), "arguments:extend_model_arguments"),
+    TouchPoint(
+        "hparams.finetuning_args",
+        ("FinetuningArguments.stage", "FinetuningArguments.__post_init__", "RLHFArguments.pref_beta"),
+        "arguments:extend_finetuning_arguments",
+    ),
+    TouchPoint(
+        "data.parser",
+        ("DatasetAttr.join", "DatasetAttr.__repr__", "get_dataset_list(dataset_names, dataset_dir)"),
+        "dataset:extend_parser",
+    ),
+    TouchPoint(
+        "data.converter",
+        (
+            "DATASET_CONVERTERS",
+            "DatasetConverter._find_medias",
+            "align_dataset(dataset, dataset_attr, data_args, training_args)",
+        ),
+        "dataset:extend_converter",
+    ),
+    TouchPoint(
+        "data.loader",
+        (
+            "_load_single_dataset(dataset_attr, model_args, data_args, training_args)",
+            "_get_merged_dataset(dataset_names, model_args, data_args, training_args, stage, return_dict)",
+            "_get_preprocessed_dataset(dataset, data_args, training_args, stage, template, tokenizer)",
+            "get_dataset(template, model_args, data_args, training_args, stage)",
+        ),
+        "dataset:extend_loader",
+    ),
+    TouchPoint("model.loader", ("load_tokenizer(model_args)",), "processor:extend_loader"),
+    TouchPoint(
+        "train.tuner",
+        ("_training_function(config)", "run_exp(args, callbacks)", "Worker._training_function"),
+        "workflow:extend_tuner",
+    ),
+    TouchPoint("data.template", ("Template.encode_oneturn", "Template._convert_elements_to_ids")),
+    TouchPoint("data.mm_plugin", ("BasePlugin.process_messages", "BasePlugin.get_mm_inputs")),
+    TouchPoint("data.collator", ("MultiModalDataCollatorForSeq2Seq.__call__",)),
+    TouchPoint("train.callbacks", ("LogCallback._write_log", "LogCallback.on_log", "SaveProcessorCallback")),
+    TouchPoint(
+        "train.trainer_utils",
+        (
+            "create_ref_model(model_args, finetuning_args)",
+            "create_custom_optimizer(model, training_args, finetuning_args)",
+            "create_custom_scheduler(training_args, num_training_steps, optimizer)",
+            "create_modelcard_and_push(trainer, model_args, data_args, training_args, finetuning_args)",
+        ),
+    ),
+)
+
+
+class UnsupportedHost(ImportError):  # noqa: N818 - read by users as a sentence
+    """The installed LLaMA-Factory lacks a touch point; the message names it and the supported range."""
+
+
+def extend(module: ModuleType) -> None:
+    """Runs our addition to a hooked host module, whose body has just run."""
+    for point in TOUCH_POINTS:
+        if module.__name__ == f"llamafactory.{point.module}" and point.extend:
+            where, function = point.extend.split(":")
+            getattr(importlib.import_module(f".{where}", __package__), function)(module)
+
+
+@lru_cache(maxsize=1)
+def require_supported_host() -> None:
+    """Checks every touch point once a process.
+
+    Raises:
+        UnsupportedHost: At least one has moved.
+    """
+    missing = list(missing_points())
+    if missing:
+        raise UnsupportedHost(
+            f"firempo-plugin cannot extend LLaMA-Factory {host_version()}: {'; '.join(missing)}. "
+            f"It supports {SUPPORTED_HOSTS}: run `pip install '{SUPPORTED_HOSTS}'`, or set FIREMPO_DISABLE=1 "
+            "to use LLaMA-Factory without the fire_mpo stage. Nothing was changed."
+        )
+
+
+def host_version() -> str:
+    """The installed LLaMA-Factory version, or 'not installed'."""
+    try:
+        return importlib.metadata.version("llamafactory")
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def missing_points(points: tuple[TouchPoint, ...] = TOUCH_POINTS) -> Iterator[str]:
+    """Yields a sentence for every touch point that the installed host's source lacks. Imports nothing."""
+    for point in points:
+        path = _host_file(point.module)
+        if path is None:
+            yield f"llamafactory.{point.module} is not there"
+            continue
+        defined = _definitions(ast.parse(path.read_text(encoding="utf-8")))
+        for need in point.needs:
+            name, _, parameters = need.rstrip(")").partition("(")
+            if name not in defined:
+                yield f"llamafactory.{point.module}.{name} is not there"
+            elif not _same_start(parameters, defined[name]):
+                found = ", ".join(defined[name])
+                yield f"llamafactory.{point.module}.{need} now takes ({found})"
+
+
+def _same_start(expected: str, found: tuple[str, ...]) -> bool:
+    names = tuple(name for name in expected.split(", ") if name)
+    return found[: len(names)] == names
+
+
+def _host_file(module: str) -> Path | None:
+    package = importlib.util.find_spec("llamafactory")
+    if package is None or not package.submodule_search_locations:
+        return None
+    path = Path(package.submodule_search_locations[0], *module.split(".")).with_suffix(".py")
+    return path if path.is_file() else None
+
+
+def _definitions(tree: ast.Module) -> dict[str, tuple[str, ...]]:
+    """Top-level names and class members of a module, functions with their parameter names."""
+    defined: dict[str, tuple[str, ...]] = {}
+    for node in tree.body:
+        for name, parameters in _names(node):
+            defined[name] = parameters
+        if isinstance(node, ast.ClassDef):
+            for member in node.body:
+                for name, parameters in _names(member):
+                    defined[f"{node.name}.{name}"] = parameters
+    return defined
+
+
+def _names(node: ast.stmt) -> Iterator[tuple[str, tuple[str, ...]]]:
+    if isinstance(node, ast.FunctionDef):
+        yield node.name, tuple(argument.arg for argument in node.args.args)
+    elif isinstance(node, ast.ClassDef):
+        yield node.name, ()
+    elif isinstance(node, ast.Assign):
+        for target in node.targets:
+            if isinstance(target, ast.Name):
+                yield target.id, ()
+    elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+        yield node.target.id, ()

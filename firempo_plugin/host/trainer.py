@@ -1,0 +1,146 @@
+"""The trainer: one scored batch a step, its loss, and its metrics over ranks and steps."""
+
+from dataclasses import fields
+from types import MethodType
+from typing import Any
+
+import torch
+from llamafactory.train.callbacks import SaveProcessorCallback
+from llamafactory.train.trainer_utils import create_custom_optimizer, create_custom_scheduler
+from torch import Tensor
+from transformers import Trainer
+from trl.models.utils import prepare_deepspeed, prepare_fsdp
+from trl.trainer.utils import disable_dropout_in_model
+
+from ..forward.families import FAMILIES, SharedImageFeatures
+from ..forward.score import Runner, Scoring, score
+from ..losses import RowTerm, objective_loss
+from ..objectives import Settings
+from .collator import SCORING
+from .metrics import MeanByName, metric_names
+
+LOSS = "loss"
+
+
+class FireMPOTrainer(Trainer):
+    """Trains a policy against a frozen reference with any objective of the table.
+
+    Dropout is off in both models, as in the host's DPO: a log-ratio compares two models, not two masks.
+
+    Args:
+        model: The policy.
+        ref_model: A separate reference, or None: the policy with its adapter switched off.
+        settings: The objective and its numbers.
+        finetuning_args: The host's.
+        processor: Saved beside every checkpoint, or None.
+        **kwargs: Of `transformers.Trainer`.
+    """
+
+    def __init__(
+        self, model: Any, ref_model: Any, settings: Settings, finetuning_args: Any, processor: Any, **kwargs: Any
+    ) -> None:
+        for each in (model, ref_model):
+            if each is not None:
+                disable_dropout_in_model(each)
+        self.settings = settings
+        self.finetuning_args = finetuning_args
+        self._family = FAMILIES.get(model.config.model_type)
+        self._train_means = MeanByName(metric_names(settings))
+        self._eval_means = MeanByName((LOSS, *metric_names(settings)))
+        super().__init__(model=model, **kwargs)
+        self.model_accepts_loss_kwargs = False
+        self.ref_model = self._prepare_reference(ref_model)
+        if processor is not None:
+            self.add_callback(SaveProcessorCallback(processor))
+        if finetuning_args.use_badam:
+            from badam import BAdamCallback, clip_grad_norm_old_version  # type: ignore[import-not-found]
+
+            self.accelerator.clip_grad_norm_ = MethodType(clip_grad_norm_old_version, self.accelerator)
+            self.add_callback(BAdamCallback)
+
+    def _prepare_reference(self, ref_model: Any) -> Any:
+        """Wraps a separate reference for the run's kind of distribution, and freezes it."""
+        if ref_model is None:
+            return None
+        ref_model.requires_grad_(False)
+        if self.is_deepspeed_enabled:
+            quantised = getattr(ref_model, "is_loaded_in_8bit", False) or getattr(ref_model, "is_loaded_in_4bit", False)
+            return ref_model if quantised else prepare_deepspeed(ref_model, self.accelerator)
+        if self.is_fsdp_enabled:
+            if self.accelerator.is_fsdp2:
+                from accelerate.utils.fsdp_utils import fsdp2_prepare_model
+
+                return fsdp2_prepare_model(self.accelerator, ref_model)
+            return prepare_fsdp(ref_model, self.accelerator)
+        return self.accelerator.prepare_model(ref_model, evaluation_mode=True).eval()
+
+    def _runners(self, model: Any) -> tuple[Runner, Runner]:
+        unwrapped = self.accelerator.unwrap_model(model)
+        policy = Runner.of(model, unwrapped)
+        if self.ref_model is None:
+            return policy, Runner.of(model, unwrapped, around=unwrapped.disable_adapter())
+        return policy, Runner.of(self.ref_model, self.accelerator.unwrap_model(self.ref_model))
+
+    def row_losses(self, model: Any, inputs: dict[str, Any]) -> tuple[Tensor, dict[str, RowTerm]]:
+        """The loss of each row of a batch of the collator [B], and each row's metrics."""
+        inputs = dict(inputs)
+        batch = inputs.pop(SCORING)
+        scoring = Scoring(**{part.name: batch[part.name] for part in fields(Scoring)})
+        features = None
+        if self._family is not None and "image_index" in batch:
+            features = SharedImageFeatures(self._family, batch["image_index"])
+        policy, reference = self._runners(model)
+        scored = score(policy, reference, inputs, scoring, self.settings, features)
+        losses, report = objective_loss(self.settings, scored, scoring.has_noised, scoring.weight)
+        everywhere = torch.ones_like(scoring.has_noised)
+        report[LOSS] = RowTerm(losses.detach(), everywhere)
+        report["phrase_tokens/chosen"] = RowTerm(batch["chosen_tokens"], everywhere)
+        report["phrase_tokens/rejected"] = RowTerm(batch["rejected_tokens"], everywhere)
+        report["noised_share"] = RowTerm(scoring.has_noised, everywhere)
+        return losses, report
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
+        """The training loss of one micro-batch; its metrics wait for the next log."""
+        losses, report = self.row_losses(model, inputs)
+        self._train_means.add(self._train_means.stack(report))
+        return losses.mean()
+
+    def prediction_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> tuple[Any, None, None]:
+        """One evaluation batch. Rows are gathered, so that rows repeated to even out a batch do not count."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            losses, report = self.row_losses(model, inputs)
+        self._eval_means.add(self.accelerator.gather_for_metrics(self._eval_means.stack(report)))
+        return losses.mean(), None, None
+
+    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:
+        """The library's loop, with the means over all rows, the loss included, in its output."""
+        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        means = self._eval_means.take()
+        output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in means.items()})
+        return output
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Adds the metrics since the last log to a training log, the same names on every rank and step."""
+        if LOSS in logs:
+            logs |= self._train_means.take(self._sum_over_ranks)
+        super().log(logs, *args, **kwargs)
+
+    def _sum_over_ranks(self, sums: Tensor) -> Tensor:
+        return self.accelerator.reduce(sums.to(self.accelerator.device), "sum")
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
+        """The host's choice of optimisers before the default one."""
+        if self.optimizer is None:
+            self.optimizer = create_custom_optimizer(self.model, self.args, self.finetuning_args)
+        return super().create_optimizer(*args, **kwargs)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """The host's schedules for its layer-wise optimisers before the default one."""
+        create_custom_scheduler(self.args, num_training_steps, optimizer)
+        return super().create_scheduler(num_training_steps, optimizer)
+
+    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Any:
+        if self.finetuning_args.disable_shuffling:
+            return torch.utils.data.SequentialSampler(self.train_dataset)
+        return super()._get_train_sampler(*args, **kwargs)

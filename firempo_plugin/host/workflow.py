@@ -1,0 +1,160 @@
+"""`stage: fire_mpo` from parsed arguments to a trained adapter, as the host's own workflows go."""
+
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from .arguments import STAGE, settings_of
+
+
+def extend_tuner(module: ModuleType) -> None:
+    """Adds our branch to the host's choice of workflow.
+
+    The host parses the arguments and assembles the callbacks; where it finds that it does not know the
+    stage, ours takes over with both.
+    """
+    training_function, get_train_args = module._training_function, module.get_train_args
+    parsed: list[Any] = []
+
+    def remember_train_args(args: Any = None) -> Any:
+        parsed[:] = get_train_args(args)
+        return tuple(parsed)
+
+    def training_function_with_stage(config: dict[str, Any]) -> None:
+        try:
+            training_function(config)
+        except ValueError as error:
+            if str(error) != f"Unknown task: {STAGE}.":
+                raise
+        else:
+            return
+        run_fire_mpo(*parsed[:4], config["callbacks"])
+        if not (module.is_ray_available() and module.ray.is_initialized()) and module.dist.is_initialized():
+            module.dist.destroy_process_group()
+
+    module.get_train_args = remember_train_args
+    module._training_function = training_function_with_stage
+
+
+def refuse_unsupported(model_args: Any, data_args: Any, training_args: Any, finetuning_args: Any) -> None:
+    """Refuses what the stage cannot do, before anything is loaded.
+
+    Raises:
+        ValueError: Names the key and what to write.
+    """
+    lora_without_reference = not training_args.do_train and finetuning_args.ref_model is None
+    refusals = {
+        "use_mca": (finetuning_args.use_mca, "Unset USE_MCA."),
+        "use_unsloth": (model_args.use_unsloth, "Remove use_unsloth; its models return no logits."),
+        "streaming": (data_args.streaming, "Write `streaming: false`; every row is checked before training starts."),
+        "include_effective_tokens_per_second": (
+            finetuning_args.include_effective_tokens_per_second,
+            "Write `include_num_input_tokens_seen: true` instead.",
+        ),
+        "packing": (data_args.packing, "Remove packing and neat_packing."),
+        "do_eval without do_train": (
+            lora_without_reference,
+            "Name the model that the rewards are relative to, for example `ref_model: <the base model>`.",
+        ),
+    }
+    for key, (found, remedy) in refusals.items():
+        if found:
+            raise ValueError(f"stage: {STAGE} does not support {key}. {remedy}")
+
+
+def run_fire_mpo(
+    model_args: Any, data_args: Any, training_args: Any, finetuning_args: Any, callbacks: list[Any]
+) -> None:
+    """Loads and checks the data, loads the models, trains, evaluates and saves."""
+    from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
+    from llamafactory.extras import logging
+    from llamafactory.model import load_model, load_tokenizer
+    from llamafactory.train.trainer_utils import create_modelcard_and_push, create_ref_model
+
+    from . import report
+    from .admission import admit, warnings
+    from .collator import FireCollator
+    from .trainer import FireMPOTrainer
+
+    logger = logging.get_logger(__name__)
+    refuse_unsupported(model_args, data_args, training_args, finetuning_args)
+    settings = settings_of(finetuning_args)
+    skip_broken_checkpoint(training_args)
+    output_dir = training_args.output_dir if training_args.should_save else None
+
+    tokenizer_module = load_tokenizer(model_args)
+    template = get_template_and_fix_tokenizer(tokenizer_module["tokenizer"], data_args)
+    dataset_module = get_dataset(template, model_args, data_args, training_args, stage=STAGE, **tokenizer_module)
+    dataset_module, counts = admit(dataset_module, settings, finetuning_args.fire_skip_invalid, output_dir)
+    for warning in warnings(counts, settings):
+        logger.warning_rank0(warning)
+
+    report.MetricsLogCallback.take_over(callbacks)
+    model = load_model(tokenizer_module["tokenizer"], model_args, finetuning_args, training_args.do_train)
+    ref_model = create_ref_model(model_args, finetuning_args)
+    trainer = FireMPOTrainer(
+        model=model,
+        ref_model=ref_model,
+        settings=settings,
+        finetuning_args=finetuning_args,
+        args=training_args,
+        data_collator=FireCollator.of(model, template, settings, tokenizer_module),
+        processing_class=tokenizer_module["tokenizer"],
+        processor=tokenizer_module["processor"],
+        callbacks=[*callbacks, report.ShortcutWarning()],
+        **dataset_module,
+    )
+    report.announce(report.effective_settings(settings, counts, model), output_dir)
+
+    if training_args.do_train:
+        _train(trainer, finetuning_args)
+    if training_args.do_eval:
+        metrics = trainer.evaluate(metric_key_prefix="eval")
+        trainer.log_metrics("eval", metrics)
+        trainer.save_metrics("eval", metrics)
+    create_modelcard_and_push(trainer, model_args, data_args, training_args, finetuning_args)
+
+
+def skip_broken_checkpoint(training_args: Any) -> None:
+    """Resumes from the newest complete checkpoint where the newest one was cut off while being written.
+
+    Raises:
+        ValueError: A checkpoint outside the run's own folder is incomplete.
+    """
+    from llamafactory.extras import logging
+
+    wanted = training_args.resume_from_checkpoint
+    if not isinstance(wanted, str) or _is_complete(Path(wanted)):
+        return
+    if Path(wanted).resolve().parent != Path(training_args.output_dir).resolve():
+        raise ValueError(f"resume_from_checkpoint: {wanted} is not a complete checkpoint (no trainer_state.json)")
+    complete = [path for path in Path(training_args.output_dir).glob("checkpoint-*") if _is_complete(path)]
+    newest = max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    training_args.resume_from_checkpoint = str(newest) if newest else None
+    instead = f"resuming from {newest}" if newest else "starting anew"
+    logging.get_logger(__name__).warning_rank0(f"{wanted} was cut off while being written: {instead}")
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    """Whether a checkpoint has its trainer state, which is written last, whole."""
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _train(trainer: Any, finetuning_args: Any) -> None:
+    from llamafactory.extras.ploting import plot_loss
+
+    from .report import plot_metrics
+
+    result = trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
+    trainer.save_model()
+    trainer.log_metrics("train", result.metrics)
+    trainer.save_metrics("train", result.metrics)
+    trainer.save_state()
+    if trainer.is_world_process_zero() and finetuning_args.plot_loss:
+        plot_loss(trainer.args.output_dir)
+        print("Figure saved at:", plot_metrics(trainer.args.output_dir))

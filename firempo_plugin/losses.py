@@ -1,0 +1,171 @@
+"""The equations of FiRe-MPO (arXiv 2606.12590) as pure functions over tensors; imports torch only.
+
+Symbols: v clean image, v' noised image, q prompt, y+ chosen, y- rejected, P(y) phrase positions of y,
+pi policy, ref reference, r log-ratio (reward). M scored tokens, B rows, V vocabulary. Every result is
+float32 whatever the logits are.
+
+    (1)  r(v, y)  = beta * sum_{t in P(y)} [log pi(y_t | v, q, y_<t) - log ref(y_t | v, q, y_<t)]
+    (2)  rank     = -log sigmoid(r(v, y+) - r(v, y-))
+    (3)  visual   = -log sigmoid(r(v', y-) - r(v', y+))
+    (4)  KL       = sum_{t in P(y+)} [lambda * KL(ref || pi)_t + (1 - lambda) * KL(pi || ref)_t]
+    (5)  loss     = mean over rows of weight * [rank + gamma * visual + alpha * KL]
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .objectives import Cell, PreferenceTerm, Scope, Settings
+
+
+@dataclass
+class ScoredTokens:
+    """What the forward passes say of the scored tokens of a batch.
+
+    Attributes:
+        row: [M] row of each token.
+        cell: [M] its `Cell`.
+        in_phrase: [M] bool, whether it lies in a phrase.
+        policy_logps: [M] log pi of the token.
+        reference_logps: [M] log ref of the token.
+        kl_row: [K] row of each position that the KL sums over.
+        forward_kl: [K] KL(ref || pi) over the vocabulary there.
+        reverse_kl: [K] KL(pi || ref) over the vocabulary there.
+    """
+
+    row: Tensor
+    cell: Tensor
+    in_phrase: Tensor
+    policy_logps: Tensor
+    reference_logps: Tensor
+    kl_row: Tensor
+    forward_kl: Tensor
+    reverse_kl: Tensor
+
+
+@dataclass
+class RowTerm:
+    """A quantity of each row, and the rows that have it.
+
+    Attributes:
+        values: [B]; meaningless where `applies` is False.
+        applies: [B] bool.
+    """
+
+    values: Tensor
+    applies: Tensor
+
+
+def token_logps(logits: Tensor, tokens: Tensor) -> Tensor:
+    """log pi(y_t | .) of the given tokens: [M, V], [M] -> [M], in float32."""
+    return -F.cross_entropy(logits.float(), tokens, reduction="none")
+
+
+def token_kls(policy_logits: Tensor, reference_logits: Tensor) -> tuple[Tensor, Tensor]:
+    """The two halves of (4) at each position: [K, V], [K, V] -> KL(ref || pi) [K], KL(pi || ref) [K]."""
+    log_pi = F.log_softmax(policy_logits.float(), dim=-1)
+    log_ref = F.log_softmax(reference_logits.float(), dim=-1)
+    forward_kl = (log_ref.exp() * (log_ref - log_pi)).sum(-1)
+    reverse_kl = (log_pi.exp() * (log_pi - log_ref)).sum(-1)
+    return forward_kl, reverse_kl
+
+
+def sum_by(index: Tensor, values: Tensor, size: int) -> Tensor:
+    """Sums `values` [M] into `size` slots by `index` [M]; an empty slot is 0."""
+    return values.new_zeros(size).index_add(0, index, values)
+
+
+def log_ratios(scored: ScoredTokens, rows: int, beta: float, scope: Scope) -> Tensor:
+    """(1) for every cell: [B, 4]. A cell without scored tokens in the scope has r = 0."""
+    ratios = scored.policy_logps - scored.reference_logps
+    if scope == "phrase":
+        ratios = ratios * scored.in_phrase
+    slots = scored.row * len(Cell) + scored.cell
+    return beta * sum_by(slots, ratios, rows * len(Cell)).view(rows, len(Cell))
+
+
+def preference_loss(margin: Tensor) -> Tensor:
+    """(2), (3): -log sigmoid(margin), elementwise."""
+    return -F.logsigmoid(margin)
+
+
+def preference_sides(term: PreferenceTerm, ratios: Tensor, has_noised: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """r of the preferred and of the other cell for each row, and whether the term applies to it.
+
+    Args:
+        term: The preference term.
+        ratios: [B, 4] from `log_ratios`.
+        has_noised: [B] bool.
+
+    Returns:
+        preferred [B], other [B], applies [B] bool. An anchor compares with 0.
+    """
+    preferred = ratios[:, term.preferred]
+    other = torch.zeros_like(preferred)
+    applies = torch.zeros_like(has_noised)
+    for noised in (False, True):
+        cells = term.cells(noised)
+        if cells:
+            rows = has_noised == noised
+            applies = applies | rows
+            if len(cells) == 2:
+                other = torch.where(rows, ratios[:, cells[1]], other)
+    return preferred, other, applies
+
+
+def objective_loss(
+    settings: Settings, scored: ScoredTokens, has_noised: Tensor, weight: Tensor
+) -> tuple[Tensor, dict[str, RowTerm]]:
+    """(5), generalised to every objective of the table.
+
+    Args:
+        settings: The objective and its numbers.
+        scored: The scored tokens of the batch.
+        has_noised: [B] bool, rows with a noised image.
+        weight: [B] each row's share in the loss.
+
+    Returns:
+        The weighted loss of each row [B], whose mean is the loss of the batch; and by metric name each row's
+        detached, unscaled values: `terms/NAME` and `rewards/...` of every preference term (the first bears
+        the plain names), `terms/kl_forward`, `terms/kl_reverse` and `terms/nll` where the settings have
+        them. The names depend on the settings only.
+    """
+    rows = len(has_noised)
+    everywhere = torch.ones_like(has_noised)
+    losses = scored.policy_logps.new_zeros(rows)
+    report: dict[str, RowTerm] = {}
+    for number, term in enumerate(settings.terms):
+        ratios = log_ratios(scored, rows, settings.beta, term.scope)
+        preferred, other, applies = preference_sides(term, ratios, has_noised)
+        term_loss = preference_loss(preferred - other)
+        losses = losses + (settings.gamma if term.gamma else 1.0) * term_loss * applies
+        report[f"terms/{term.name}"] = RowTerm(term_loss, applies)
+        suffix = f"_{term.name}" if number else ""
+        report[f"rewards/chosen{suffix}"] = RowTerm(preferred, applies)
+        report[f"rewards/rejected{suffix}"] = RowTerm(other, applies)
+        report[f"rewards/accuracies{suffix}"] = RowTerm((preferred > other).float(), applies)
+        report[f"rewards/margins{suffix}"] = RowTerm(preferred - other, applies)
+    if settings.has_kl:
+        forward_kl = sum_by(scored.kl_row, scored.forward_kl, rows)
+        reverse_kl = sum_by(scored.kl_row, scored.reverse_kl, rows)
+        share = settings.kl_lambda
+        losses = losses + settings.alpha * (share * forward_kl + (1 - share) * reverse_kl)
+        report["terms/kl_forward"] = RowTerm(forward_kl, everywhere)
+        report["terms/kl_reverse"] = RowTerm(reverse_kl, everywhere)
+    if settings.has_nll:
+        nll = chosen_nll(scored, rows)
+        losses = losses + settings.nll_weight * nll
+        report["terms/nll"] = RowTerm(nll, everywhere)
+    for entry in report.values():
+        entry.values = entry.values.detach()
+    return weight * losses, report
+
+
+def chosen_nll(scored: ScoredTokens, rows: int) -> Tensor:
+    """The mean negative log-likelihood of each row's whole chosen response on the clean image: [B]."""
+    on_chosen = scored.cell == Cell.CLEAN_CHOSEN
+    total = sum_by(scored.row[on_chosen], -scored.policy_logps[on_chosen], rows)
+    count = sum_by(scored.row[on_chosen], torch.ones_like(scored.policy_logps[on_chosen]), rows)
+    return total / count.clamp(min=1)

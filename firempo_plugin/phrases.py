@@ -1,0 +1,158 @@
+"""Phrases: where chosen and rejected differ, as character spans, and as token positions.
+
+A span is [start, end) in code points of the plain text. Spans come from the row, from inline
+`<mask>...</mask>` tags, or from a word-level diff of the two responses. Text only: imports no torch.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+
+Span = tuple[int, int]
+
+_TAG = re.compile(r"</?mask>")
+_IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"[{_IDEOGRAPHS}]|\d+(?:[.,]\d+)+|[^\W{_IDEOGRAPHS}]+|[^\w\s]")
+
+
+class PhraseError(ValueError):
+    """A row's spans or tags cannot be used; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class PhrasedText:
+    """A response as plain text, with the sorted, disjoint, non-blank spans of its phrases."""
+
+    text: str
+    spans: tuple[Span, ...]
+
+
+def phrase_pair(
+    chosen: str, rejected: str, chosen_spans: object = None, rejected_spans: object = None
+) -> tuple[PhrasedText, PhrasedText]:
+    """Reads the phrases of a pair: given spans, else tags, else the word-level diff, side by side.
+
+    Args:
+        chosen: Chosen response, with or without tags.
+        rejected: Rejected response, with or without tags.
+        chosen_spans: The row's value: None, or a list of [start, end).
+        rejected_spans: The same for the rejected response.
+
+    Raises:
+        PhraseError: A tag is unbalanced, a span is malformed or outside the text, a side has both tags
+            and spans, the responses are equal, or neither has a phrase.
+    """
+    plain, tagged = {}, {}
+    for side, text in (("chosen", chosen), ("rejected", rejected)):
+        if not text.strip():
+            raise PhraseError(f"the {side} response is empty")
+        plain[side], tagged[side] = strip_tags(text, side)
+    if plain["chosen"] == plain["rejected"]:
+        raise PhraseError("chosen and rejected are equal")
+    derived = dict(zip(("chosen", "rejected"), diff_spans(plain["chosen"], plain["rejected"]), strict=True))
+    sides = []
+    for side, given in (("chosen", chosen_spans), ("rejected", rejected_spans)):
+        if given is not None and tagged[side] is not None:
+            raise PhraseError(f"{side} has <mask> tags and {side}_spans; give one of them")
+        spans = tagged[side] if given is None else read_spans(plain[side], given, side)
+        sides.append(PhrasedText(plain[side], derived[side] if spans is None else spans))
+    if not sides[0].spans and not sides[1].spans:
+        raise PhraseError("neither chosen nor rejected has a phrase (no span, or they differ in white space only)")
+    return sides[0], sides[1]
+
+
+def strip_tags(text: str, side: str) -> tuple[str, tuple[Span, ...] | None]:
+    """Removes `<mask>...</mask>` tags.
+
+    Returns:
+        The plain text and the spans that the tags enclosed; None instead of spans where there is no tag.
+
+    Raises:
+        PhraseError: A tag is not closed, not opened, or nested.
+    """
+    pieces: list[str] = []
+    spans: list[Span] = []
+    opened: int | None = None
+    end = length = 0
+    for tag in _TAG.finditer(text):
+        pieces.append(text[end : tag.start()])
+        length += len(pieces[-1])
+        end = tag.end()
+        if (tag.group() == "<mask>") == (opened is not None):
+            raise PhraseError(f"unbalanced {tag.group()} at character {tag.start()} of {side}")
+        if opened is None:
+            opened = length
+        else:
+            spans.append((opened, length))
+            opened = None
+    if opened is not None:
+        raise PhraseError(f"a <mask> of {side} is not closed")
+    if not end:
+        return text, None
+    plain = "".join(pieces) + text[end:]
+    return plain, _tidy(plain, spans)
+
+
+def read_spans(text: str, given: object, side: str) -> tuple[Span, ...]:
+    """Checks a row's spans against its text; white space at their edges is left out.
+
+    Raises:
+        PhraseError: Not a list of [start, end), or not 0 <= start < end <= len(text).
+    """
+    if not isinstance(given, list | tuple):
+        raise PhraseError(f"{side}_spans must be a list of [start, end), found {given!r}")
+    spans: list[Span] = []
+    for span in given:
+        ok = isinstance(span, list | tuple) and len(span) == 2 and all(type(edge) is int for edge in span)
+        if not ok:
+            raise PhraseError(f"{side}_spans must hold [start, end) pairs of integers, found {span!r}")
+        start, end = span
+        if not 0 <= start < end <= len(text):
+            raise PhraseError(f"{side}_spans has [{start}, {end}) outside the {side} text of {len(text)} characters")
+        spans.append((start, end))
+    return _tidy(text, spans)
+
+
+def diff_spans(chosen: str, rejected: str) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
+    """The words in which two texts differ, as spans of each; runs of changed words make one span."""
+    words = [[match.span() for match in _WORD.finditer(text)] for text in (chosen, rejected)]
+    strings = [
+        [text[start:end] for start, end in spans] for text, spans in zip((chosen, rejected), words, strict=True)
+    ]
+    edits = SequenceMatcher(None, *strings, autojunk=False).get_opcodes()
+    changed = [edit for edit in edits if edit[0] != "equal"]
+    return (
+        tuple((words[0][a][0], words[0][b - 1][1]) for _, a, b, _, _ in changed if a < b),
+        tuple((words[1][a][0], words[1][b - 1][1]) for _, _, _, a, b in changed if a < b),
+    )
+
+
+def token_positions(spans: Sequence[Span], offsets: Sequence[Span]) -> list[int]:
+    """Positions of the tokens that share at least one character with a span.
+
+    Args:
+        spans: Disjoint spans.
+        offsets: [start, end) of every token in the same text, as a fast tokeniser reports them.
+    """
+    return [
+        position
+        for position, (start, end) in enumerate(offsets)
+        if any(start < span_end and span_start < end for span_start, span_end in spans)
+    ]
+
+
+def _tidy(text: str, spans: list[Span]) -> tuple[Span, ...]:
+    """Sorts spans, merges those that touch, and trims white space; a blank span vanishes."""
+    merged: list[Span] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
+        else:
+            merged.append((start, end))
+    trimmed = []
+    for start, end in merged:
+        inside = text[start:end]
+        if inside.strip():
+            trimmed.append((start + len(inside) - len(inside.lstrip()), end - len(inside) + len(inside.rstrip())))
+    return tuple(trimmed)

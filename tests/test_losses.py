@@ -1,0 +1,178 @@
+"""The equations against values that can be checked by hand, and against plain autograd."""
+
+import math
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from firempo_plugin.losses import (
+    ScoredTokens,
+    chosen_nll,
+    log_ratios,
+    objective_loss,
+    preference_loss,
+    token_kls,
+    token_logps,
+)
+from firempo_plugin.objectives import OBJECTIVES, Cell, Settings
+
+
+def settings(name: str, **changes) -> Settings:
+    values = {"beta": 0.5, "alpha": 0.01, "gamma": 0.1, "kl_lambda": 0.5, "kl_scope": "phrase", "nll_weight": 0.0}
+    return Settings(objective=OBJECTIVES[name], **(values | changes))
+
+
+def scored(entries, kl=()) -> ScoredTokens:
+    """Entries are (row, cell, in_phrase, policy logp, reference logp); kl are (row, forward, reverse)."""
+    row, cell, in_phrase, policy, reference = zip(*entries, strict=True)
+    kl_row, forward_kl, reverse_kl = zip(*kl, strict=True) if kl else ((), (), ())
+    return ScoredTokens(
+        row=torch.tensor(row),
+        cell=torch.tensor([int(c) for c in cell]),
+        in_phrase=torch.tensor(in_phrase),
+        policy_logps=torch.tensor(policy),
+        reference_logps=torch.tensor(reference),
+        kl_row=torch.tensor(kl_row, dtype=torch.long),
+        forward_kl=torch.tensor(forward_kl),
+        reverse_kl=torch.tensor(reverse_kl),
+    )
+
+
+CC, CR, NC, NR = Cell
+NOISED, PLAIN = torch.tensor([True]), torch.tensor([False])
+ONE = torch.ones(1)
+
+
+def test_token_logps_of_a_fair_and_a_loaded_coin():
+    """softmax(0, 0) = (1/2, 1/2); softmax(0, log 3) = (1/4, 3/4)."""
+    logits = torch.tensor([[0.0, 0.0], [0.0, math.log(3.0)]], dtype=torch.bfloat16)
+    logps = token_logps(logits.float(), torch.tensor([0, 1]))
+    assert logps.dtype == torch.float32
+    assert_close(logps, torch.tensor([math.log(0.5), math.log(0.75)]), rtol=3e-3, atol=0)
+
+
+def test_token_kls_of_two_coins():
+    """ref = (1/2, 1/2), pi = (1/4, 3/4): KL(ref||pi) = log 2 - log(3)/2, KL(pi||ref) = log 2 - H(pi)."""
+    policy, reference = torch.tensor([[0.0, math.log(3.0)]]), torch.zeros(1, 2)
+    forward_kl, reverse_kl = token_kls(policy, reference)
+    assert_close(forward_kl.item(), 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75))
+    assert_close(reverse_kl.item(), 0.25 * math.log(0.25 / 0.5) + 0.75 * math.log(0.75 / 0.5))
+
+
+def test_kl_matches_torch_and_so_does_its_gradient():
+    torch.manual_seed(0)
+    policy, reference = torch.randn(5, 11, requires_grad=True), torch.randn(5, 11)
+    forward_kl, reverse_kl = token_kls(policy, reference)
+    pi, ref = (torch.distributions.Categorical(logits=x) for x in (policy, reference))
+    plain = (torch.distributions.kl_divergence(ref, pi), torch.distributions.kl_divergence(pi, ref))
+    assert_close(forward_kl, plain[0])
+    assert_close(reverse_kl, plain[1])
+    ours = torch.autograd.grad((2 * forward_kl + reverse_kl).sum(), policy, retain_graph=True)
+    theirs = torch.autograd.grad((2 * plain[0] + plain[1]).sum(), policy)
+    assert_close(ours, theirs)
+
+
+def test_log_ratios_sum_by_row_and_cell_and_by_scope():
+    tokens = scored(
+        [(0, CC, True, -1.0, -2.0), (0, CC, False, -1.0, -4.0), (1, NR, True, -3.0, -1.0), (1, NR, True, -1.0, -1.0)]
+    )
+    assert_close(log_ratios(tokens, 2, 0.5, "phrase"), torch.tensor([[0.5, 0, 0, 0], [0, 0, 0, -1.0]]))
+    assert_close(log_ratios(tokens, 2, 0.5, "response"), torch.tensor([[2.0, 0, 0, 0], [0, 0, 0, -1.0]]))
+
+
+def test_fire_mpo_by_hand():
+    """beta 1/2. r(v,y+) = 1, r(v,y-) = -1, r(v',y+) = 1/2, r(v',y-) = 0, KL parts 0.2 and 0.6.
+
+    rank = -log sigmoid(2); visual = -log sigmoid(0 - 1/2): on the noised image rejected is preferred;
+    KL = 0.25 * 0.2 + 0.75 * 0.6 = 0.5; loss = rank + 0.1 * visual + 0.01 * 0.5.
+    """
+    tokens = scored(
+        [
+            (0, CC, True, 0.0, -2.0),
+            (0, CR, True, -3.0, -1.0),
+            (0, NC, True, -1.0, -2.0),
+            (0, NR, True, -1.0, -1.0),
+        ],
+        kl=[(0, 0.1, 0.2), (0, 0.1, 0.4)],
+    )
+    losses, report = objective_loss(settings("fire_mpo", kl_lambda=0.25), tokens, NOISED, ONE)
+    rank, visual = math.log1p(math.exp(-2.0)), math.log1p(math.exp(0.5))
+    assert_close(losses.item(), rank + 0.1 * visual + 0.01 * 0.5, rtol=1e-6, atol=0)
+    assert_close(report["terms/rank"].values.item(), rank)
+    assert_close(report["terms/visual"].values.item(), visual)
+    assert_close(report["terms/kl_forward"].values.item(), 0.2)
+    assert_close(report["terms/kl_reverse"].values.item(), 0.6)
+    assert report["rewards/accuracies"].values.item() == 1.0
+    assert report["rewards/accuracies_visual"].values.item() == 0.0
+    assert_close(report["rewards/margins"].values.item(), 2.0)
+    assert_close(report["rewards/margins_visual"].values.item(), -0.5)
+
+
+def test_a_row_without_noised_image_has_rank_and_kl_only():
+    tokens = scored([(0, CC, True, 0.0, -2.0), (0, CR, True, -3.0, -1.0)], kl=[(0, 0.1, 0.1)])
+    losses, report = objective_loss(settings("fire_mpo"), tokens, PLAIN, ONE)
+    assert_close(losses.item(), math.log1p(math.exp(-2.0)) + 0.01 * 0.1, rtol=1e-6, atol=0)
+    assert not report["terms/visual"].applies.item()
+
+
+def test_a_row_without_any_scored_token_is_a_coin_toss():
+    """No phrase left on either side: both rewards are 0, rank is log 2, and no gradient flows."""
+    tokens = scored([(1, CC, True, -1.0, -1.0), (1, CR, True, -1.0, -1.0)])
+    losses, _ = objective_loss(settings("rrpo"), tokens, torch.tensor([False, False]), torch.ones(2))
+    assert_close(losses, torch.full((2,), math.log(2.0)))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("fire_mpo_v1", [(1, CC, CR), (0.1, CC, NC)]),
+        ("fire_mpo_v2", [(1, CC, CR), (0.1, CC, NR)]),
+        ("rrpo", [(1, CC, CR)]),
+        ("mask_dpo", [(1, CC, CR)]),
+        ("dpo", [(1, CC, CR)]),
+        ("copo", [(1, CC, NC)]),
+        ("mdpo", [(1, CC, CR), (1, CC, NC), (1, CC, None)]),
+        ("mmedpo", [(1, CC, NR)]),
+    ],
+)
+def test_the_preference_terms_of_the_relatives(name, expected):
+    """One phrase token a cell, so that both scopes agree; r = log pi - log ref times beta 1/2."""
+    rewards = {CC: 1.0, CR: -0.5, NC: 0.25, NR: 0.75}
+    tokens = scored([(0, cell, True, 2 * r - 5.0, -5.0) for cell, r in rewards.items()])
+    losses, _ = objective_loss(settings(name, alpha=0.0), tokens, NOISED, ONE)
+    plain = sum(w * math.log1p(math.exp((rewards[b] if b is not None else 0) - rewards[a])) for w, a, b in expected)
+    assert_close(losses.item(), plain, rtol=1e-6, atol=0)
+
+
+def test_mmedpo_falls_back_to_the_clean_image_and_weighs_its_rows():
+    tokens = scored([(0, CC, False, -1.0, -1.0), (0, CR, False, -1.0, -2.0)])
+    losses, _ = objective_loss(settings("mmedpo"), tokens, PLAIN, torch.tensor([3.0]))
+    assert_close(losses.item(), 3.0 * math.log1p(math.exp(0.5)), rtol=1e-6, atol=0)
+
+
+def test_rrpo_takes_the_forward_kl_only():
+    tokens = scored([(0, CC, True, -1.0, -1.0), (0, CR, True, -1.0, -1.0)], kl=[(0, 0.3, 0.9)])
+    losses, _ = objective_loss(settings("rrpo", alpha=1.0, kl_lambda=1.0), tokens, PLAIN, ONE)
+    assert_close(losses.item(), math.log(2.0) + 0.3, rtol=1e-6, atol=0)
+
+
+def test_nll_is_normalised_by_the_length_of_the_whole_chosen_response():
+    tokens = scored([(0, CC, True, -1.0, 0.0), (0, CC, False, -3.0, 0.0), (1, CR, True, -9.0, 0.0)])
+    assert_close(chosen_nll(tokens, 2), torch.tensor([2.0, 0.0]))
+    losses, report = objective_loss(settings("mask_dpo", nll_weight=0.5), tokens, torch.tensor([False] * 2), ONE)
+    assert_close(report["terms/nll"].values, torch.tensor([2.0, 0.0]))
+    assert_close(losses[0].item(), math.log1p(math.exp(0.5)) + 0.5 * 2.0, rtol=1e-6, atol=0)
+
+
+def test_preference_loss_does_not_overflow():
+    assert_close(preference_loss(torch.tensor([-1e4, 1e4])), torch.tensor([1e4, 0.0]))
+
+
+def test_gradient_of_rank_by_hand():
+    """d rank / d log pi(y+) = -beta * sigmoid(-margin); the margin is 0 here, so -beta / 2."""
+    tokens = scored([(0, CC, True, -1.0, -1.0), (0, CR, True, -1.0, -1.0)])
+    tokens.policy_logps.requires_grad_()
+    losses, _ = objective_loss(settings("mask_dpo"), tokens, PLAIN, ONE)
+    losses.mean().backward()
+    assert_close(tokens.policy_logps.grad, torch.tensor([-0.25, 0.25]))

@@ -1,0 +1,65 @@
+import pytest
+
+from firempo_plugin.objectives import OBJECTIVES, Cell, Settings
+
+
+def settings(name: str, **changes) -> Settings:
+    values = {"beta": 0.1, "alpha": 0.01, "gamma": 0.1, "kl_lambda": 0.5, "kl_scope": "phrase", "nll_weight": 0.0}
+    return Settings(objective=OBJECTIVES[name], **(values | changes))
+
+
+def cells(name: str, has_noised: bool, **changes) -> dict[str, str]:
+    return {str(cell): scope for cell, scope in settings(name, **changes).cells(has_noised).items()}
+
+
+def test_cells_name_image_and_response():
+    assert [str(cell) for cell in Cell] == ["clean/chosen", "clean/rejected", "noised/chosen", "noised/rejected"]
+
+
+@pytest.mark.parametrize(
+    ("name", "with_noised", "without_noised"),
+    [
+        ("fire_mpo", "clean/chosen clean/rejected noised/chosen noised/rejected", "clean/chosen clean/rejected"),
+        ("fire_mpo_v1", "clean/chosen clean/rejected noised/chosen", "clean/chosen clean/rejected"),
+        ("fire_mpo_v2", "clean/chosen clean/rejected noised/rejected", "clean/chosen clean/rejected"),
+        ("rrpo", "clean/chosen clean/rejected", "clean/chosen clean/rejected"),
+        ("mask_dpo", "clean/chosen clean/rejected", "clean/chosen clean/rejected"),
+        ("dpo", "clean/chosen clean/rejected", "clean/chosen clean/rejected"),
+        ("copo", "clean/chosen noised/chosen", ""),
+        ("mdpo", "clean/chosen clean/rejected noised/chosen", "clean/chosen clean/rejected"),
+        ("mmedpo", "clean/chosen noised/rejected", "clean/chosen clean/rejected"),
+    ],
+)
+def test_only_the_cells_that_an_objective_uses_are_run(name, with_noised, without_noised):
+    assert " ".join(cells(name, True, alpha=0.0)) == with_noised
+    assert " ".join(cells(name, False, alpha=0.0)) == without_noised
+
+
+def test_switched_off_parts_need_no_cells():
+    assert " ".join(cells("fire_mpo", True, gamma=0.0)) == "clean/chosen clean/rejected"
+    assert not settings("fire_mpo", alpha=0.0).has_kl
+    assert not settings("dpo").has_kl, "DPO has no KL whatever alpha is"
+
+
+def test_a_cell_is_scored_as_widely_as_its_widest_use():
+    assert cells("fire_mpo", True)["clean/chosen"] == "phrase"
+    assert cells("fire_mpo", True, kl_scope="response") == {
+        "clean/chosen": "response",
+        "clean/rejected": "phrase",
+        "noised/chosen": "phrase",
+        "noised/rejected": "phrase",
+    }
+    assert cells("mask_dpo", True, nll_weight=0.5)["clean/chosen"] == "response"
+
+
+def test_objective_that_needs_a_noised_image_does_not_apply_without():
+    assert not OBJECTIVES["copo"].applies(has_noised=False)
+    assert all(objective.applies(has_noised=False) for name, objective in OBJECTIVES.items() if name != "copo")
+
+
+@pytest.mark.parametrize(
+    "change", [{"beta": 0.0}, {"alpha": -1.0}, {"gamma": float("nan")}, {"kl_lambda": 1.1}, {"kl_scope": "word"}]
+)
+def test_settings_out_of_range_are_refused(change):
+    with pytest.raises(ValueError, match="out of range"):
+        settings("fire_mpo", **change)

@@ -1,0 +1,110 @@
+import pytest
+
+from firempo_plugin.phrases import PhraseError, diff_spans, phrase_pair, strip_tags, token_positions
+
+
+def words(text, spans):
+    return [text[start:end] for start, end in spans]
+
+
+def diffs(chosen, rejected):
+    a, b = diff_spans(chosen, rejected)
+    return words(chosen, a), words(rejected, b)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "expected"),
+    [
+        ("The left lung is affected.", "The right lung is affected.", (["left"], ["right"])),
+        ("left upper lobe", "right lower lobe", (["left upper"], ["right lower"])),
+        ("A nodule of 3.5 cm.", "A nodule of 3.6 cm.", (["3.5"], ["3.6"])),
+        ("a left-sided effusion", "a right-sided effusion", (["left"], ["right"])),
+        ("T1 weighted MRI", "T2 weighted MRI", (["T1"], ["T2"])),
+        ("There is no effusion", "There is effusion", (["no"], [])),
+        ("Yes", "No", (["Yes"], ["No"])),
+        ("左肺有结节", "右肺有结节", (["左"], ["右"])),
+        ("Lésion à gauche", "Lésion à droite", (["gauche"], ["droite"])),
+        ("Yes, it is 🫁 left.", "Yes, it is 🫁 right.", (["left"], ["right"])),
+    ],
+)
+def test_diff_marks_the_differing_words(chosen, rejected, expected):
+    assert diffs(chosen, rejected) == expected
+
+
+def test_diff_finds_several_phrases():
+    assert diffs("Left lung, large mass", "Right lung, small mass") == (["Left", "large"], ["Right", "small"])
+
+
+def test_tags_are_stripped_and_count_in_plain_characters():
+    text, spans = strip_tags("The <mask>left</mask> lung has a <mask>mass </mask>.", "chosen")
+    assert text == "The left lung has a mass ."
+    assert words(text, spans) == ["left", "mass"]
+    assert strip_tags("no tag at all", "chosen") == ("no tag at all", None)
+
+
+@pytest.mark.parametrize("text", ["a <mask>b", "a</mask> b", "<mask>a <mask>b</mask></mask>", "<mask>a</mask></mask>"])
+def test_unbalanced_tags_are_refused(text):
+    with pytest.raises(PhraseError, match="chosen"):
+        strip_tags(text, "chosen")
+
+
+def test_pair_prefers_given_spans_then_tags_then_the_diff():
+    chosen, rejected = phrase_pair("the left lung", "the <mask>right lung</mask>", chosen_spans=[[4, 13]])
+    assert words(chosen.text, chosen.spans) == ["left lung"]
+    assert rejected.text == "the right lung"
+    assert words(rejected.text, rejected.spans) == ["right lung"]
+    chosen, rejected = phrase_pair("the left lung", "the right lung", rejected_spans=[[3, 9]])
+    assert words(chosen.text, chosen.spans) == ["left"]
+    assert words(rejected.text, rejected.spans) == ["right"], "white space at the edge is left out"
+
+
+def test_spans_are_code_points_sorted_and_merged():
+    chosen, _ = phrase_pair("🫁 left upper", "🫁 right", chosen_spans=[[6, 12], [2, 6]])
+    assert words(chosen.text, chosen.spans) == ["left upper"]
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "reason"),
+    [
+        ({"chosen_spans": [[0, 99]]}, "outside the chosen text of 8 characters"),
+        ({"chosen_spans": [[-1, 2]]}, "outside"),
+        ({"chosen_spans": [[3, 3]]}, "outside"),
+        ({"rejected_spans": [[0, 1.5]]}, "pairs of integers"),
+        ({"rejected_spans": [[True, 2]]}, "pairs of integers"),
+        ({"rejected_spans": [0, 4]}, "pairs of integers"),
+        ({"rejected_spans": "0-4"}, "must be a list"),
+        ({"chosen_spans": [], "rejected_spans": []}, "neither chosen nor rejected has a phrase"),
+    ],
+)
+def test_bad_spans_are_refused_with_the_reason(kwargs, reason):
+    with pytest.raises(PhraseError, match=reason):
+        phrase_pair("left top", "right top", **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "reason"),
+    [
+        ("same", "same", "equal"),
+        ("<mask>same</mask>", "same", "equal"),
+        ("a b", "a  b", "white space only"),
+        ("", "b", "chosen response is empty"),
+        ("a", " \n", "rejected response is empty"),
+    ],
+)
+def test_pairs_without_a_difference_are_refused(chosen, rejected, reason):
+    with pytest.raises(PhraseError, match=reason):
+        phrase_pair(chosen, rejected)
+
+
+def test_tags_and_spans_on_one_side_are_refused():
+    with pytest.raises(PhraseError, match="give one of them"):
+        phrase_pair("the <mask>left</mask>", "the right", chosen_spans=[[4, 8]])
+
+
+def test_token_positions_share_a_character_with_a_span():
+    """'The left-sided' cut into 'The', ' left', '-s', 'ided' and an empty end token."""
+    offsets = [(0, 3), (3, 8), (8, 10), (10, 14), (0, 0)]
+    assert token_positions([(4, 8)], offsets) == [1]
+    assert token_positions([(4, 9)], offsets) == [1, 2]
+    assert token_positions([(0, 3), (10, 14)], offsets) == [0, 3]
+    assert token_positions([], offsets) == []
