@@ -128,8 +128,9 @@ def objective_loss(
 
     Returns:
         The weighted loss of each row [B], whose mean is the loss of the batch; and by metric name each row's
-        detached, unscaled values: `terms/NAME` and `rewards/...` of every preference term (the first bears
-        the plain names), `terms/kl_forward`, `terms/kl_reverse` and `terms/nll` where the settings have
+        detached, unscaled values: `terms/NAME`, `rewards/accuracies` and `rewards/margins` of every
+        preference term (the first bears the plain names), `rewards/chosen` and `rewards/rejected` of the
+        term that ranks them, `terms/kl_forward`, `terms/kl_reverse` and `terms/nll` where the settings have
         them. The names depend on the settings only.
     """
     rows = len(has_noised)
@@ -143,10 +144,11 @@ def objective_loss(
         losses = losses + (settings.gamma if term.gamma else 1.0) * term_loss * applies
         report[f"terms/{term.name}"] = RowTerm(term_loss, applies)
         suffix = f"_{term.name}" if number else ""
-        report[f"rewards/chosen{suffix}"] = RowTerm(preferred, applies)
-        report[f"rewards/rejected{suffix}"] = RowTerm(other, applies)
         report[f"rewards/accuracies{suffix}"] = RowTerm((preferred > other).float(), applies)
         report[f"rewards/margins{suffix}"] = RowTerm(preferred - other, applies)
+        if term.ranks_responses:
+            report["rewards/chosen"] = RowTerm(preferred, applies)
+            report["rewards/rejected"] = RowTerm(other, applies)
     if settings.has_kl:
         forward_kl = sum_by(scored.kl_row, scored.forward_kl, rows)
         reverse_kl = sum_by(scored.kl_row, scored.reverse_kl, rows)

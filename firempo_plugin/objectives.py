@@ -49,6 +49,11 @@ class PreferenceTerm:
     scope: Scope
     gamma: bool = False
 
+    @property
+    def ranks_responses(self) -> bool:
+        """Whether it prefers the chosen response over a rejected one, as DPO's rewards are read."""
+        return self.name == "rank"
+
     def cells(self, has_noised: bool) -> tuple[Cell, ...]:
         """The cells that the term needs of a row; none where it does not apply to the row."""
         present = [cell for cell in (self.preferred, *self.others) if has_noised or cell.image == "clean"]

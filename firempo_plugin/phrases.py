@@ -117,10 +117,9 @@ def read_spans(text: str, given: object, side: str) -> tuple[Span, ...]:
 def diff_spans(chosen: str, rejected: str) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
     """The words in which two texts differ, as spans of each; runs of changed words make one span."""
     words = [[match.span() for match in _WORD.finditer(text)] for text in (chosen, rejected)]
-    strings = [
-        [text[start:end] for start, end in spans] for text, spans in zip((chosen, rejected), words, strict=True)
-    ]
-    edits = SequenceMatcher(None, *strings, autojunk=False).get_opcodes()
+    before = [chosen[start:end] for start, end in words[0]]
+    after = [rejected[start:end] for start, end in words[1]]
+    edits = SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
     changed = [edit for edit in edits if edit[0] != "equal"]
     return (
         tuple((words[0][a][0], words[0][b - 1][1]) for _, a, b, _, _ in changed if a < b),

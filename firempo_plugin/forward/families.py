@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class SharedImageFeatures:
         self._known: dict[int, SimpleNamespace] = {}
 
     @contextmanager
-    def on(self, core: nn.Module) -> Iterator[None]:
+    def on(self, core: Any) -> Iterator[None]:
         """Replaces the method on the instance; features of a frozen tower are kept for the next pass."""
         compute = core.get_image_features
         parts = [core.get_submodule(name) for name in self._family.vision]
@@ -68,7 +69,7 @@ class SharedImageFeatures:
                 self._known[id(core)] = features
             return self._known[id(core)]
 
-        core.get_image_features = get_image_features  # type: ignore[assignment]
+        core.get_image_features = get_image_features
         try:
             yield
         finally:

@@ -4,7 +4,7 @@ from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..objectives import Cell, Settings
+from ..objectives import Settings
 
 Image = Any
 """Whatever names or holds one image: a path, encoded bytes, an image object."""

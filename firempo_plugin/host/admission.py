@@ -78,7 +78,7 @@ def admit(
 
 
 def _splits(dataset_module: dict[str, Any]) -> dict[str, Any]:
-    splits = {}
+    splits: dict[str, Any] = {}
     for key, dataset in dataset_module.items():
         name = key.removesuffix("_dataset")
         if isinstance(dataset, dict):

@@ -5,8 +5,8 @@ but would have no effect can be told from one that was not written.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, make_dataclass
-from types import ModuleType
 from typing import Any, Literal, get_args
 
 from ..objectives import OBJECTIVES, SCOPES, Objective, Settings
@@ -46,13 +46,13 @@ OPTIONS = (
 IGNORED_HOST_KEYS = ("pref_loss", "pref_bco_weight", "dpo_label_smoothing", "simpo_gamma", "ld_alpha")
 
 
-def extend_constants(module: ModuleType) -> None:
+def extend_constants(module: Any) -> None:
     """Adds the stage to the host's shared tables, in place."""
     module.TRAINING_STAGES[STAGE_TITLE] = STAGE
     module.STAGES_USE_PAIR_DATA.add(STAGE)
 
 
-def extend_model_arguments(module: ModuleType) -> None:
+def extend_model_arguments(module: Any) -> None:
     """Adds the key that names where a checkpoint without a processor takes one from."""
     help_text = (
         "Where to load the image processor from, for a checkpoint that ships none. "
@@ -62,7 +62,7 @@ def extend_model_arguments(module: ModuleType) -> None:
     _rebind(module, "ModelArguments", [option], {})
 
 
-def extend_finetuning_arguments(module: ModuleType) -> None:
+def extend_finetuning_arguments(module: Any) -> None:
     """Adds the stage and its keys, and checks them after the host's own checks."""
     base = module.FinetuningArguments
     stage = base.__dataclass_fields__["stage"]
@@ -91,7 +91,7 @@ def _optional(help_text: str) -> Any:
     return field(default=None, metadata={"help": help_text})
 
 
-def _rebind(module: ModuleType, name: str, fields: list[tuple[str, Any, Any]], namespace: dict[str, Any]) -> None:
+def _rebind(module: Any, name: str, fields: list[tuple[str, Any, Any]], namespace: dict[str, Any]) -> None:
     """Puts a subclass with more fields in a host class's place, under its own name so that it pickles."""
     base = getattr(module, name)
     extended = make_dataclass(name, fields, bases=(base,), namespace={"__doc__": base.__doc__, **namespace})
@@ -156,7 +156,7 @@ def _refuse_ignored_host_keys(args: Any) -> None:
 
 
 def _check_ranges(args: Any) -> None:
-    ranges = {
+    ranges: dict[str, tuple[str, Callable[[float], bool], float]] = {
         "pref_beta": ("greater than 0", lambda x: x > 0, 0.1),
         "pref_ftx": (">= 0", lambda x: x >= 0, 0.0),
         "fire_alpha": (">= 0", lambda x: x >= 0, 0.01),

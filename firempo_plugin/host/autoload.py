@@ -36,7 +36,7 @@ class HostFinder:
         for finder in sys.meta_path:
             spec = None if finder is self else finder.find_spec(name, path, target)
             if spec is not None:
-                self._extend(spec.loader)
+                self._extend(spec.loader)  # type: ignore[no-untyped-call]
                 return spec
         return None
 
@@ -61,4 +61,4 @@ def install() -> None:
     if environ.get("FIREMPO_DISABLE", "0") not in ("", "0"):
         return
     if not any(type(finder) is HostFinder for finder in sys.meta_path):
-        sys.meta_path.insert(0, HostFinder())  # type: ignore[arg-type]
+        sys.meta_path.insert(0, HostFinder())

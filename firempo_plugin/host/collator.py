@@ -76,6 +76,7 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
         share_images: Whether the model's family can take distinct images.
     """
 
+    template: Any = None
     settings: Settings | None = None
     share_images: bool = False
 

@@ -13,13 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, make_dataclass
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from .. import __version__, phrases
 from . import rows
 from .arguments import STAGE
-from .rows import encoded_features, RowEncoder
+from .rows import RowEncoder, encoded_features
 from .source_file import explain
 
 COLUMNS = ("rejected_images", "chosen_spans", "rejected_spans", "weight")
@@ -39,7 +38,7 @@ def code_fingerprint() -> str:
     return digest.hexdigest()
 
 
-def extend_parser(module: ModuleType) -> None:
+def extend_parser(module: Any) -> None:
     """Lets dataset_info.json name our columns."""
     base = module.DatasetAttr
     known = {attr.name for attr in fields(base)} | set(COLUMNS)
@@ -51,7 +50,7 @@ def extend_parser(module: ModuleType) -> None:
             self.set_attr(column, columns)
         self.unknown_columns = sorted(set(columns) - known)
 
-    new_fields = [
+    new_fields: list[Any] = [
         *((column, str | None, None) for column in COLUMNS),
         ("unknown_columns", list, field(default_factory=list)),
         ("stage", str | None, None),
@@ -64,7 +63,7 @@ def extend_parser(module: ModuleType) -> None:
     module.DatasetAttr = extended
 
 
-def extend_converter(module: ModuleType) -> None:
+def extend_converter(module: Any) -> None:
     """Converts the rows of our stage's datasets with `RowConverter`; every other dataset as before."""
     align_dataset = module.align_dataset
 
@@ -82,7 +81,7 @@ def extend_converter(module: ModuleType) -> None:
     module.align_dataset = align
 
 
-def extend_loader(module: ModuleType) -> None:
+def extend_loader(module: Any) -> None:
     """Adds our stage to the host's `get_dataset`; other stages take the host's own path."""
     merge, preprocess = module._get_merged_dataset, module._get_preprocessed_dataset
 
@@ -118,7 +117,7 @@ def extend_loader(module: ModuleType) -> None:
 
 
 def load_single(
-    module: ModuleType, name: str, attr: Any, model_args: Any, data_args: Any, training_args: Any
+    module: Any, name: str, attr: Any, model_args: Any, data_args: Any, training_args: Any
 ) -> Any:
     """Loads one dataset with the host's loader.
 

@@ -17,7 +17,8 @@ def metric_names(settings: Settings) -> tuple[str, ...]:
     names += ["terms/nll"] if settings.has_nll else []
     for number, term in enumerate(settings.terms):
         suffix = f"_{term.name}" if number else ""
-        names += [f"rewards/{kind}{suffix}" for kind in ("accuracies", "margins", "chosen", "rejected")]
+        names += [f"rewards/accuracies{suffix}", f"rewards/margins{suffix}"]
+        names += ["rewards/chosen", "rewards/rejected"] if term.ranks_responses else []
     return (*names, "phrase_tokens/chosen", "phrase_tokens/rejected", "noised_share")
 
 

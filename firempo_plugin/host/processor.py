@@ -1,10 +1,9 @@
 """`processor_name_or_path`: a processor for checkpoints that ship none, in training, chat, API and export."""
 
-from types import ModuleType
 from typing import Any
 
 
-def extend_loader(module: ModuleType) -> None:
+def extend_loader(module: Any) -> None:
     """Makes the host's `load_tokenizer` take the processor from where the key says."""
     load_tokenizer = module.load_tokenizer
 

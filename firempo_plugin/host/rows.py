@@ -90,8 +90,8 @@ class RowEncoder:
             return {**empty, "weight": 0.0, "truncated": False, **common, "problem": str(problem)}
 
     def _encode(self, aligned: dict[str, Any], fire: dict[str, Any]) -> dict[str, Any]:
-        texts = [message["content"] for message in aligned["_response"]]
-        pair = phrase_pair(*texts, fire["chosen_spans"], fire["rejected_spans"])
+        chosen_text, rejected_text = (message["content"] for message in aligned["_response"])
+        pair = phrase_pair(chosen_text, rejected_text, fire["chosen_spans"], fire["rejected_spans"])
         weight = _check_weight(fire["weight"])
         clean, noised = self._open_images(aligned)
         _check_placeholders(aligned["_prompt"], pair, len(clean))

@@ -14,7 +14,6 @@ from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
-
 SUPPORTED_HOSTS = "llamafactory>=0.9.5,<0.9.6"
 
 

@@ -36,6 +36,8 @@ class FireMPOTrainer(Trainer):
         **kwargs: Of `transformers.Trainer`.
     """
 
+    optimizer: Any
+
     def __init__(
         self, model: Any, ref_model: Any, settings: Settings, finetuning_args: Any, processor: Any, **kwargs: Any
     ) -> None:

@@ -2,13 +2,12 @@
 
 import json
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from .arguments import STAGE, settings_of
 
 
-def extend_tuner(module: ModuleType) -> None:
+def extend_tuner(module: Any) -> None:
     """Adds our branch to the host's choice of workflow.
 
     The host parses the arguments and assembles the callbacks; where it finds that it does not know the
@@ -29,7 +28,8 @@ def extend_tuner(module: ModuleType) -> None:
                 raise
         else:
             return
-        run_fire_mpo(*parsed[:4], config["callbacks"])
+        model_args, data_args, training_args, finetuning_args, _ = parsed
+        run_fire_mpo(model_args, data_args, training_args, finetuning_args, config["callbacks"])
         if not (module.is_ray_available() and module.ray.is_initialized()) and module.dist.is_initialized():
             module.dist.destroy_process_group()
 

@@ -1,0 +1,132 @@
+"""Shared fixtures. Everything runs on the CPU, offline, with one thread."""
+
+import json
+import os
+
+os.environ |= {
+    "OMP_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "DISABLE_VERSION_CHECK": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+}
+
+from pathlib import Path
+
+import pytest
+
+TEMPLATES_DIR = Path(__file__).parents[1] / "data_templates"
+EXAMPLES_DIR = Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """Returns a function from a family's name to a tiny checkpoint of it, built once a session."""
+    import tiny
+
+    built = {}
+
+    def get(family: str) -> Path:
+        if family not in built:
+            built[family] = tiny.build(family, tmp_path_factory.mktemp(family))
+        return built[family]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def adapter(checkpoint, tmp_path_factory):
+    """Returns a function from a family's name to a LoRA adapter whose B is not zero."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForImageTextToText
+
+    built = {}
+
+    def get(family: str) -> Path:
+        if family not in built:
+            with torch.random.fork_rng():
+                torch.manual_seed(3)
+                model = AutoModelForImageTextToText.from_pretrained(checkpoint(family))
+                targets = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
+                model = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules=targets))
+                for name, weight in model.named_parameters():
+                    if "lora_B" in name:
+                        torch.nn.init.normal_(weight, std=0.2)
+            built[family] = tmp_path_factory.mktemp(f"{family}_adapter")
+            model.save_pretrained(built[family])
+        return built[family]
+
+    return get
+
+
+@pytest.fixture
+def train(checkpoint, tmp_path):
+    """Returns a function that trains in this process through the host's entry point.
+
+    It takes YAML keys as keyword arguments over a small default, and returns the run's log history.
+    """
+    import tiny
+    from accelerate.state import AcceleratorState, GradientState, PartialState
+    from llamafactory.train.tuner import run_exp
+
+    def run(family: str = "qwen3_vl", **keys):
+        config = {
+            "model_name_or_path": str(checkpoint(family)),
+            "template": tiny.TEMPLATES[family],
+            "stage": "fire_mpo",
+            "do_train": True,
+            "finetuning_type": "lora",
+            "lora_rank": 8,
+            "lora_target": "all",
+            "dataset": "fire_mpo_mixed",
+            "dataset_dir": str(TEMPLATES_DIR),
+            "cutoff_len": 1024,
+            "output_dir": str(tmp_path / "out"),
+            "overwrite_output_dir": True,
+            "per_device_train_batch_size": 2,
+            "learning_rate": 1e-3,
+            "max_steps": 1,
+            "logging_steps": 1,
+            "save_strategy": "no",
+            "report_to": "none",
+            "use_cpu": True,
+            "overwrite_cache": True,
+            **keys,
+        }
+        for state in (AcceleratorState, GradientState, PartialState):
+            state._reset_state()
+        run_exp({key: value for key, value in config.items() if value is not None})
+        output = Path(config["output_dir"])
+        return json.loads((output / "trainer_state.json").read_text())["log_history"]
+
+    return run
+
+
+@pytest.fixture
+def write_dataset(tmp_path):
+    """Returns a function that writes rows and a dataset_info.json entry, and returns the folder."""
+
+    def write(rows, *, name="pairs", formatting="sharegpt", columns=None, text=None, **entry) -> Path:
+        folder = tmp_path / "data"
+        folder.mkdir(exist_ok=True)
+        sharegpt = ("messages:conversations", "chosen", "rejected", "images", "rejected_images")
+        if columns is None:
+            optional = [c for c in ("chosen_spans", "rejected_spans", "weight") if rows and any(c in r for r in rows)]
+            columns = {part.split(":")[0]: part.split(":")[-1] for part in (*sharegpt, *optional)}
+        (folder / f"{name}.json").write_text(text or json.dumps(rows), encoding="utf-8")
+        info = {"file_name": f"{name}.json", "formatting": formatting, "ranking": True, "columns": columns, **entry}
+        (folder / "dataset_info.json").write_text(json.dumps({name: info}))
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def scans(tmp_path):
+    """Paths of two real, small scans with noised twins, written below the test's media folder."""
+    from firempo_plugin.demo import pairs
+
+    pairs.write(tmp_path / "scans")
+    return tmp_path / "scans"

@@ -1,0 +1,154 @@
+"""The objectives computed slowly and plainly: eight full forwards, one sequence at a time, full logits.
+
+Shares no code with the package: it builds token ids from the chat format's pieces, places phrases by
+offsets in the bare answer, and lets the model class count its own positions.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from peft import PeftModel
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+
+CHATML = ("<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>\n")
+VICUNA_SYSTEM = (
+    "A chat between a curious user and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the user's questions."
+)
+FORMATS = {
+    "qwen3_vl": ("", *CHATML),
+    "qwen2_5_vl": ("<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n", *CHATML),
+    "llava": (VICUNA_SYSTEM, "USER: {} ASSISTANT:", "<eos>"),
+}
+
+
+@dataclass
+class Pair:
+    """A pair as a person would write it: spans are of the bare answers."""
+
+    question: str
+    chosen: str
+    rejected: str
+    chosen_spans: list
+    rejected_spans: list
+    images: list
+    rejected_images: list
+    weight: float = 1.0
+
+
+class Plain:
+    """A policy with its reference, and the objectives over them."""
+
+    def __init__(self, family, checkpoint, adapter):
+        self.family = family
+        self.tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+        self.processor = AutoProcessor.from_pretrained(checkpoint)
+        base = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=torch.float32)
+        self.model = PeftModel.from_pretrained(base, adapter, is_trainable=True).eval()
+
+    def sequence(self, question, answer, images):
+        """Input ids, pixel inputs, and where the answer's tokens with their character offsets start."""
+        pixels = {}
+        if images:
+            opened = [Image.open(path).convert("RGB") for path in images]
+            pixels = dict(self.processor.image_processor(images=opened, return_tensors="pt"))
+        if self.family == "llava":
+            question = question.replace("<image>", "<image>" * 16)
+        else:
+            for number in range(len(images)):
+                count = int(pixels["image_grid_thw"][number].prod()) // 4
+                place = "<|vision_start|>" + "<|image_pad|>" * count + "<|vision_end|>"
+                question = question.replace("<image>", place, 1)
+        system, user, end = FORMATS[self.family]
+        prompt = []
+        for piece in (system, user.format(question)):
+            prompt += self.tokenizer(piece, add_special_tokens=False)["input_ids"] if piece else []
+        end = self.tokenizer.eos_token if end == "<eos>" else end
+        encoded = self.tokenizer(answer + end, add_special_tokens=False, return_offsets_mapping=True)
+        ids = torch.tensor([prompt + encoded["input_ids"]])
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **pixels}
+        if self.family != "llava":
+            inputs["mm_token_type_ids"] = (ids == self.tokenizer.convert_tokens_to_ids("<|image_pad|>")).int()
+        return inputs, len(prompt), encoded["offset_mapping"]
+
+    def cell(self, question, answer, spans, images, scope):
+        """log pi and log ref of the scored tokens, and the full log-distributions there."""
+        inputs, start, offsets = self.sequence(question, answer, images)
+        places = [
+            start + i
+            for i, (a, b) in enumerate(offsets)
+            if scope == "response" or any(a < e and s < b for s, e in spans)
+        ]
+        index = torch.tensor(places, dtype=torch.long)
+        results = []
+        for reference in (False, True):
+            if reference:
+                with torch.no_grad(), self.model.disable_adapter():
+                    logits = self.model(**inputs).logits[0]
+            else:
+                logits = self.model(**inputs).logits[0]
+            log_probs = F.log_softmax(logits.float(), dim=-1)[index - 1]
+            tokens = inputs["input_ids"][0, index]
+            results.append((log_probs.gather(1, tokens[:, None])[:, 0], log_probs))
+        return results
+
+    def row(self, pair, objective, *, beta=0.1, alpha=0.01, gamma=0.1, lam=0.5, kl_scope="phrase", ftx=0.0):
+        """The loss of one pair and its named, unscaled parts."""
+        scope = "phrase" if objective in ("fire_mpo", "fire_mpo_v1", "fire_mpo_v2", "rrpo", "mask_dpo") else "response"
+
+        def reward(image, response):
+            images = pair.images if image == "clean" else pair.rejected_images
+            spans = pair.chosen_spans if response == "chosen" else pair.rejected_spans
+            answer = pair.chosen if response == "chosen" else pair.rejected
+            (policy, _), (reference, _) = self.cell(pair.question, answer, spans, images, scope)
+            return beta * (policy - reference).sum()
+
+        def prefer(a, b):
+            return -F.logsigmoid(a - b)
+
+        noised = bool(pair.rejected_images)
+        parts = {}
+        if objective != "copo":
+            other = ("noised" if objective == "mmedpo" and noised else "clean", "rejected")
+            parts["rank"] = prefer(reward("clean", "chosen"), reward(*other))
+        visual = {
+            "fire_mpo": (("noised", "rejected"), ("noised", "chosen")),
+            "fire_mpo_v1": (("clean", "chosen"), ("noised", "chosen")),
+            "fire_mpo_v2": (("clean", "chosen"), ("noised", "rejected")),
+        }
+        loss = parts.get("rank", 0.0)
+        if objective in visual and noised and gamma:
+            a, b = visual[objective]
+            parts["visual"] = prefer(reward(*a), reward(*b))
+            loss = loss + gamma * parts["visual"]
+        if objective in ("copo", "mdpo") and noised:
+            parts["image"] = prefer(reward("clean", "chosen"), reward("noised", "chosen"))
+            loss = loss + parts["image"]
+        if objective == "mdpo":
+            parts["anchor"] = prefer(reward("clean", "chosen"), torch.tensor(0.0))
+            loss = loss + parts["anchor"]
+        if objective in (*visual, "rrpo") and alpha:
+            (_, pi), (_, ref) = self.cell(pair.question, pair.chosen, pair.chosen_spans, pair.images, kl_scope)
+            parts["kl_forward"] = (ref.exp() * (ref - pi)).sum()
+            parts["kl_reverse"] = (pi.exp() * (pi - ref)).sum()
+            share = 1.0 if objective == "rrpo" else lam
+            loss = loss + alpha * (share * parts["kl_forward"] + (1 - share) * parts["kl_reverse"])
+        if ftx:
+            (policy, _), _ = self.cell(pair.question, pair.chosen, pair.chosen_spans, pair.images, "response")
+            parts["nll"] = -policy.mean()
+            loss = loss + ftx * parts["nll"]
+        return pair.weight * loss, parts
+
+    def batch(self, pairs, objective, **numbers):
+        """Mean loss over pairs, and the mean of each part over the pairs that have it."""
+        losses, found = [], {}
+        for pair in pairs:
+            loss, parts = self.row(pair, objective, **numbers)
+            losses.append(loss)
+            for name, value in parts.items():
+                found.setdefault(name, []).append(value.item())
+        means = {name: math.fsum(values) / len(values) for name, values in found.items()}
+        return torch.stack(losses).mean(), means

@@ -1,0 +1,122 @@
+"""Tiny, randomly initialised models of the true architectures, saved as checkpoints that the host loads.
+
+Qwen3-VL comes from the package's own demo; the two others share its tokeniser.
+"""
+
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoTokenizer,
+    CLIPImageProcessor,
+    CLIPVisionConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
+    Qwen2Config,
+    Qwen2VLImageProcessor,
+    Qwen2VLVideoProcessor,
+)
+
+from firempo_plugin.demo import tiny_model
+
+TEMPLATES = {"qwen3_vl": "qwen3_vl_nothink", "qwen2_5_vl": "qwen2_vl", "llava": "llava"}
+TEXT = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 4096,
+    "tie_word_embeddings": False,
+}
+
+
+def build(family: str, folder: Path) -> Path:
+    """Writes a checkpoint of the family into the folder and returns it."""
+    builders = {"qwen3_vl": tiny_model.build, "qwen2_5_vl": _qwen2_5_vl, "llava": _llava}
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        builders[family](folder)
+    return folder
+
+
+def _tokenizer(folder: Path):
+    tiny_model.build(folder / "source")
+    return AutoTokenizer.from_pretrained(folder / "source")
+
+
+def _token_ids(tokenizer) -> dict[str, int]:
+    return {
+        "bos_token_id": tokenizer.convert_tokens_to_ids("<|endoftext|>"),
+        "eos_token_id": tokenizer.convert_tokens_to_ids("<|im_end|>"),
+        "pad_token_id": tokenizer.convert_tokens_to_ids("<|endoftext|>"),
+    }
+
+
+def _qwen2_5_vl(folder: Path) -> None:
+    tokenizer = _tokenizer(folder)
+    ids = _token_ids(tokenizer)
+    config = Qwen2_5_VLConfig(
+        text_config={
+            **TEXT,
+            **ids,
+            "vocab_size": len(tokenizer),
+            "rope_parameters": {"rope_type": "default", "mrope_section": [4, 2, 2], "rope_theta": 10000.0},
+        },
+        vision_config={
+            "depth": 2,
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_heads": 2,
+            "out_hidden_size": 64,
+            "patch_size": 14,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+            "window_size": 56,
+            "fullatt_block_indexes": [1],
+        },
+        image_token_id=tokenizer.convert_tokens_to_ids("<|image_pad|>"),
+        video_token_id=tokenizer.convert_tokens_to_ids("<|video_pad|>"),
+        vision_start_token_id=tokenizer.convert_tokens_to_ids("<|vision_start|>"),
+        vision_end_token_id=tokenizer.convert_tokens_to_ids("<|vision_end|>"),
+        **ids,
+    )
+    Qwen2_5_VLForConditionalGeneration(config).save_pretrained(folder)
+    size = {"shortest_edge": 28 * 28, "longest_edge": 112 * 112}
+    images = Qwen2VLImageProcessor(size=dict(size), patch_size=14, merge_size=2)
+    videos = Qwen2VLVideoProcessor(size=dict(size), patch_size=14, merge_size=2)
+    Qwen2_5_VLProcessor(image_processor=images, tokenizer=tokenizer, video_processor=videos).save_pretrained(folder)
+
+
+def _llava(folder: Path) -> None:
+    tokenizer = _tokenizer(folder)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    config = LlavaConfig(
+        text_config=Qwen2Config(**TEXT, **_token_ids(tokenizer), vocab_size=len(tokenizer)),
+        vision_config=CLIPVisionConfig(
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            image_size=56,
+            patch_size=14,
+            projection_dim=32,
+        ),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        vision_feature_layer=-2,
+        vision_feature_select_strategy="default",
+    )
+    LlavaForConditionalGeneration(config).save_pretrained(folder)
+    images = CLIPImageProcessor(size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56})
+    LlavaProcessor(
+        image_processor=images,
+        tokenizer=tokenizer,
+        patch_size=14,
+        vision_feature_select_strategy="default",
+        image_token="<image>",
+        num_additional_image_tokens=1,
+    ).save_pretrained(folder)
