@@ -136,8 +136,6 @@ def load_single(
     attr.title = name
     try:
         return module._load_single_dataset(attr, model_args, data_args, training_args)
-    except DatasetError:
-        raise
     except Exception as error:
         reason = explain(os.path.join(data_args.dataset_dir, attr.dataset_name)) if attr.load_from == "file" else None
         if reason is None:

@@ -1,0 +1,115 @@
+import pickle
+from dataclasses import fields
+
+import pytest
+from llamafactory.hparams import FinetuningArguments, ModelArguments
+
+from firempo_plugin.host.arguments import OPTIONS, settings_of
+from firempo_plugin.objectives import OBJECTIVES
+
+
+def fire(**keys):
+    return FinetuningArguments(stage="fire_mpo", **keys)
+
+
+def test_defaults_are_those_of_the_paper():
+    args = fire()
+    assert (args.pref_beta, args.fire_alpha, args.fire_gamma, args.fire_lambda) == (0.1, 0.01, 0.1, 0.5)
+    assert (args.fire_objective, args.fire_kl_scope, args.fire_skip_invalid) == ("fire_mpo", "phrase", False)
+    assert args.use_ref_model
+    settings = settings_of(args)
+    assert (settings.beta, settings.alpha, settings.gamma, settings.kl_lambda) == (0.1, 0.01, 0.1, 0.5)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_objective_parses_with_its_own_defaults(objective):
+    settings = settings_of(fire(fire_objective=objective))
+    assert settings.objective is OBJECTIVES[objective]
+    assert settings.has_kl == (OBJECTIVES[objective].kl is not None)
+    if objective == "rrpo":
+        assert settings.kl_lambda == 1.0
+
+
+def test_zero_is_a_value():
+    settings = settings_of(fire(fire_gamma=0.0, fire_lambda=0.0, fire_alpha=0))
+    assert (settings.gamma, settings.kl_lambda, settings.alpha) == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("fire_alpha", -0.1, ">= 0"),
+        ("fire_gamma", float("nan"), ">= 0"),
+        ("fire_gamma", "0,1", ">= 0"),
+        ("fire_lambda", 1.5, "in [0, 1]"),
+        ("fire_lambda", True, "in [0, 1]"),
+        ("pref_beta", 0.0, "greater than 0"),
+        ("pref_beta", float("inf"), "greater than 0"),
+        ("pref_ftx", -1.0, ">= 0"),
+    ],
+)
+def test_values_out_of_range_are_refused_with_what_to_write(key, value, words):
+    with pytest.raises(ValueError, match="Write for example") as caught:
+        fire(**{key: value})
+    assert str(caught.value).startswith(f"{key} must be a number {words}, found {value!r}. Write for example `{key}: ")
+
+
+@pytest.mark.parametrize(
+    ("objective", "key", "value"),
+    [
+        ("rrpo", "fire_gamma", 0.1),
+        ("rrpo", "fire_lambda", 0.5),
+        ("mask_dpo", "fire_alpha", 0.01),
+        ("dpo", "fire_kl_scope", "phrase"),
+        ("mdpo", "fire_gamma", 0.1),
+    ],
+)
+def test_keys_that_the_objective_ignores_are_refused(objective, key, value):
+    with pytest.raises(ValueError, match=f"{key} has no effect under fire_objective: {objective}. Remove {key}"):
+        fire(fire_objective=objective, **{key: value})
+
+
+@pytest.mark.parametrize("key", ["pref_loss", "dpo_label_smoothing", "pref_bco_weight", "simpo_gamma", "ld_alpha"])
+def test_host_keys_that_the_stage_ignores_are_refused(key):
+    value = "hinge" if key == "pref_loss" else 0.3
+    with pytest.raises(ValueError, match=f"stage: fire_mpo ignores {key}"):
+        fire(**{key: value})
+
+
+@pytest.mark.parametrize(
+    "keys", [{"fire_objective": "orpo"}, {"fire_kl_scope": "sentence"}, {"fire_skip_invalid": "yes"}]
+)
+def test_unknown_names_are_refused(keys):
+    with pytest.raises(ValueError, match=next(iter(keys))):
+        fire(**keys)
+
+
+def test_other_stages_refuse_our_keys_and_are_otherwise_as_before():
+    with pytest.raises(ValueError, match="stage: dpo ignores fire_gamma. Write `stage: fire_mpo`"):
+        FinetuningArguments(stage="dpo", fire_gamma=0.2)
+    with pytest.raises(ValueError, match="ignores fire_skip_invalid"):
+        FinetuningArguments(fire_skip_invalid=True)
+    assert not FinetuningArguments(stage="sft").use_ref_model
+    assert FinetuningArguments(stage="dpo").use_ref_model
+
+
+def test_pissa_is_refused_as_in_the_hosts_dpo():
+    with pytest.raises(ValueError, match="pissa_init"):
+        fire(pissa_init=True)
+
+
+def test_the_extended_classes_pickle_and_round_trip():
+    args = fire(fire_objective="fire_mpo_v2", fire_gamma=0.0)
+    again = pickle.loads(pickle.dumps(args))
+    assert type(again) is FinetuningArguments
+    assert again == args
+    assert FinetuningArguments(**{f.name: getattr(args, f.name) for f in fields(args) if f.init}) == args
+    assert pickle.loads(pickle.dumps(ModelArguments(model_name_or_path="x"))).processor_name_or_path is None
+
+
+def test_every_option_has_a_help_line_that_states_its_default():
+    help_of = {f.name: f.metadata["help"] for f in fields(FinetuningArguments) if f.name.startswith("fire_")}
+    assert set(help_of) == {"fire_objective", "fire_skip_invalid", *(option.key for option in OPTIONS)}
+    for option in OPTIONS:
+        if isinstance(option.default, float):
+            assert f"Default {option.default}" in help_of[option.key]

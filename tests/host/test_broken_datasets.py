@@ -1,0 +1,214 @@
+"""Datasets that must not train: each is refused before a model is loaded, with its row and its reason."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def row(**changes):
+    base = {
+        "conversations": [{"from": "human", "value": "<image>Which side?"}],
+        "chosen": {"from": "gpt", "value": "The left side."},
+        "rejected": {"from": "gpt", "value": "The right side."},
+        "images": ["clean.png"],
+        "rejected_images": ["noised.png"],
+    }
+    return base | changes
+
+
+def says(text):
+    return {"from": "gpt", "value": text}
+
+
+@pytest.fixture
+def media(tmp_path):
+    """A folder of good and odd images."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    clean = rng.integers(0, 200, (48, 64, 3), dtype=np.uint8)
+    Image.fromarray(clean).save(folder / "clean.png")
+    Image.fromarray(clean).save(folder / "copy.png")
+    Image.fromarray(np.clip(clean + rng.integers(1, 50, clean.shape), 0, 255).astype(np.uint8)).save(
+        folder / "noised.png"
+    )
+    whole = (folder / "clean.png").read_bytes()
+    (folder / "truncated.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "text.png").write_text("not an image")
+    (folder / "empty.png").write_bytes(b"")
+    Image.fromarray(rng.integers(0, 4095, (48, 64), dtype=np.uint16)).save(folder / "deep.png")
+    return folder
+
+
+@pytest.fixture
+def no_model(monkeypatch):
+    """Fails the test if a model is loaded."""
+    import llamafactory.model
+
+    def load_model(*args, **kwargs):
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr(llamafactory.model, "load_model", load_model)
+
+
+ROWS = {
+    "missing image": (row(images=["gone.png"]), "images[0] = 'gone.png' does not exist"),
+    "missing noised image": (row(rejected_images=["gone.png"]), "rejected_images[0] = 'gone.png' does not exist"),
+    "truncated image": (row(images=["truncated.png"]), "cannot be read as an image"),
+    "text as image": (row(rejected_images=["text.png"]), "cannot be read as an image"),
+    "empty file": (row(images=["empty.png"]), "cannot be read as an image"),
+    "16-bit image": (row(images=["deep.png"]), "more than 8 bits a channel"),
+    "noised is clean": (row(rejected_images=["copy.png"]), "pixel for pixel its images"),
+    "more noised images": (row(rejected_images=["noised.png", "noised.png"]), "has 2 images and images has 1"),
+    "null among images": (row(rejected_images=[None]), "rejected_images[0] is empty"),
+    "no placeholder": (
+        row(conversations=[{"from": "human", "value": "Which side?"}]),
+        "0 <image> placeholders and it has 1 images",
+    ),
+    "two placeholders": (
+        row(conversations=[{"from": "human", "value": "<image><image>Which side?"}]),
+        "2 <image> placeholders and it has 1 images",
+    ),
+    "placeholder in the answer": (row(chosen=says("The <image> left side.")), "holds the placeholder <image>"),
+    "span outside": (row(chosen_spans=[[4, 40]]), "chosen_spans has [4, 40) outside the chosen text of 14"),
+    "span reversed": (row(rejected_spans=[[8, 4]]), "rejected_spans has [8, 4) outside"),
+    "no phrase": (row(chosen_spans=[], rejected_spans=[]), "neither chosen nor rejected has a phrase"),
+    "equal": (row(rejected=says("The left side.")), "chosen and rejected are equal"),
+    "equal but for tags": (row(rejected=says("The <mask>left</mask> side.")), "chosen and rejected are equal"),
+    "white space only": (row(rejected=says("The  left side.")), "white space only"),
+    "unclosed tag": (row(chosen=says("The <mask>left side.")), "<mask> of chosen is not closed"),
+    "tags and spans": (row(chosen=says("The <mask>left</mask> side."), chosen_spans=[[4, 8]]), "give one of them"),
+    "empty answer": (row(chosen=says("")), "the chosen response is empty"),
+    "null answer": (row(chosen=says(None)), "chosen must be a message"),
+    "no answer": (row(rejected=None), "rejected must be a message"),
+    "empty prompt": (row(conversations=[{"from": "human", "value": ""}], images=[], rejected_images=[]), "its prompt is"),
+    "no turns": (row(conversations=[]), "conversations must be a list of messages"),
+    "two human turns": (
+        row(conversations=[{"from": "human", "value": "<image>a"}, {"from": "human", "value": "b"}]),
+        "do not alternate",
+    ),
+    "ends with an answer": (
+        row(conversations=[{"from": "human", "value": "<image>a"}, {"from": "gpt", "value": "b"}]),
+        "do not alternate",
+    ),
+    "unknown role": (row(chosen={"from": "doctor", "value": "The left side."}), "cannot be read as sharegpt"),
+    "weight zero": (row(weight=0.0), "weight must be a positive number, found 0"),
+    "weight negative": (row(weight=-1.5), "weight must be a positive number, found -1.5"),
+    "prompt too long": (
+        row(conversations=[{"from": "human", "value": "<image>" + "Which side? " * 400}]),
+        "raise cutoff_len",
+    ),
+    "phrase beyond cutoff_len": (
+        row(chosen=says("The same words. " * 80 + "left"), rejected=says("The same words. " * 80 + "right")),
+        "cuts off every phrase of the chosen response",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ROWS, ids=list(ROWS))
+def test_a_bad_row_stops_the_run_with_its_number_and_reason(case, train, write_dataset, media, no_model):
+    bad, reason = ROWS[case]
+    folder = write_dataset([row(), row(), bad])
+    with pytest.raises(ValueError, match="cannot be used") as caught:
+        train(dataset="pairs", dataset_dir=str(folder), cutoff_len=256)
+    message = str(caught.value)
+    assert "pairs, row 2: " in message
+    assert reason in message
+    assert message.startswith("1 of 3 rows cannot be used")
+    assert "fire_skip_invalid: true" in message
+
+
+FILES = {
+    "not JSON": ({"text": '[{"a": 1},'}, "pairs.json is not valid JSON"),
+    "an object": ({"text": '{"a": 1}'}, "conversations"),
+    "a list of lists": ({"text": "[[1], [2]]"}, "row 0: must be an object with columns"),
+    "no rows": ({"text": "[]"}, "no rows"),
+    "a column of two types": (
+        {"rows": [row(chosen_spans=[[4, 8]]), row(chosen_spans="4-8")]},
+        "row 1: chosen_spans holds text, but a list in row 0",
+    ),
+    "numbers and text among spans": (
+        {"rows": [row(chosen_spans=[[4, 8]]), row(chosen_spans=[["4", 8]])]},
+        "row 1: chosen_spans[][] holds text, but a number in row 0",
+    ),
+    "weights as text": ({"rows": [row(weight=1.0), row(weight="high")]}, "row 1: weight holds text"),
+    "column not in the file": (
+        {"rows": [row()], "columns": {"messages": "conversations", "chosen": "better", "rejected": "rejected"}},
+        "chosen is in column 'better', but the file has the columns",
+    ),
+    "no column for chosen": (
+        {"rows": [row()], "columns": {"messages": "conversations", "rejected": "rejected"}},
+        "names no column for 'chosen'",
+    ),
+    "misspelt column kind": (
+        {
+            "rows": [row()],
+            "columns": {
+                "messages": "conversations",
+                "chosen": "chosen",
+                "rejected": "rejected",
+                "rejected_image": "rejected_images",
+            },
+        },
+        "Did you mean rejected_images?",
+    ),
+    "not a pair set": ({"rows": [row()], "ranking": False}, '"ranking": true'),
+    "unknown format": ({"rows": [row()], "formatting": "chatml"}, "formatting: chatml is unknown"),
+}
+
+
+@pytest.mark.parametrize("case", FILES, ids=list(FILES))
+def test_a_bad_file_or_entry_stops_the_run_with_its_reason(case, train, write_dataset, media, no_model):
+    changes, reason = FILES[case]
+    changes = dict(changes)
+    folder = write_dataset(changes.pop("rows", [row()]), **changes)
+    with pytest.raises(ValueError, match="pairs") as caught:
+        train(dataset="pairs", dataset_dir=str(folder))
+    assert reason in str(caught.value)
+
+
+def test_all_bad_rows_are_named_at_once(train, write_dataset, media, no_model):
+    folder = write_dataset([row(images=["gone.png"]), row(), row(weight=-1.0)])
+    with pytest.raises(ValueError, match="2 of 3 rows") as caught:
+        train(dataset="pairs", dataset_dir=str(folder))
+    assert "row 0: images[0]" in str(caught.value)
+    assert "row 2: weight" in str(caught.value)
+
+
+def test_skipped_rows_are_counted_and_listed(train, write_dataset, media, tmp_path):
+    folder = write_dataset([row(), row(images=["gone.png"]), row(rejected_images=[])])
+    log = train(dataset="pairs", dataset_dir=str(folder), fire_skip_invalid=True)
+    assert log[0]["noised_share"] == 0.5
+    out = tmp_path / "out"
+    assert json.loads((out / "fire_mpo.json").read_text())["rows"]["train"] | {"phrase_tokens": 0} == {
+        "rows": 2,
+        "skipped": 1,
+        "noised": 1,
+        "truncated": 0,
+        "phrase_tokens": 0,
+    }
+    (entry,) = [json.loads(line) for line in (out / "skipped_rows.jsonl").read_text().splitlines()]
+    assert entry["row"] == "pairs, row 1"
+    assert "gone.png" in entry["problem"]
+
+
+def test_nothing_left_after_skipping_is_refused(train, write_dataset, media, no_model):
+    folder = write_dataset([row(images=["gone.png"])])
+    with pytest.raises(ValueError, match="no usable row is left in the train split"):
+        train(dataset="pairs", dataset_dir=str(folder), fire_skip_invalid=True)
+
+
+def test_copo_refuses_rows_without_a_noised_image(train, write_dataset, media, no_model):
+    folder = write_dataset([row(), row(rejected_images=None)])
+    with pytest.raises(ValueError, match=r"row 1: it has no rejected_images, and fire_objective: copo"):
+        train(dataset="pairs", dataset_dir=str(folder), fire_objective="copo")
+
+
+def test_row_numbers_are_those_of_the_file_after_sampling(train, write_dataset, media, no_model):
+    folder = write_dataset([*[row()] * 9, row(weight=-1.0)], num_samples=30)
+    with pytest.raises(ValueError, match="pairs, row 9: weight") as caught:
+        train(dataset="pairs", dataset_dir=str(folder))
+    assert "pairs, row 9" in str(caught.value)
+    assert "row 1:" not in str(caught.value)

@@ -1,0 +1,84 @@
+"""Every example is parsed by the real host, and differs from the paper's recipe in what it is about only."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import EXAMPLES_DIR
+from llamafactory.data.template import TEMPLATES
+from llamafactory.hparams import get_train_args
+
+from firempo_plugin.host.arguments import settings_of
+from firempo_plugin.host.workflow import refuse_unsupported
+
+EXAMPLES = sorted(EXAMPLES_DIR.rglob("*.yaml"))
+NAMES = [str(path.relative_to(EXAMPLES_DIR)) for path in EXAMPLES]
+RECIPE = EXAMPLES_DIR / "qwen3_vl_4b" / "fire_mpo.yaml"
+
+
+def load(path: Path) -> dict:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=NAMES)
+def test_the_host_parses_it(path, monkeypatch, tmp_path):
+    config = load(path)
+    monkeypatch.chdir(tmp_path)
+    # What this machine cannot do is not what the file says: no GPU, no bitsandbytes, no torchrun.
+    config |= {"use_cpu": True, "bf16": False}
+    if config.pop("deepspeed", None):
+        assert (EXAMPLES_DIR / "deepspeed" / "ds_z2_config.json").is_file()
+    model_args, data_args, training_args, finetuning_args, _ = get_train_args(config)
+    refuse_unsupported(model_args, data_args, training_args, finetuning_args)
+    assert settings_of(finetuning_args).terms
+    assert data_args.template in TEMPLATES
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=NAMES)
+def test_it_opens_with_its_command_and_its_own_output_folder(path):
+    name = path.relative_to(EXAMPLES_DIR.parent)
+    assert f"llamafactory-cli train {name}\n" in path.read_text(encoding="utf-8").split("###")[0]
+    assert load(path)["output_dir"] == f"saves/{path.relative_to(EXAMPLES_DIR).with_suffix('')}"
+
+
+@pytest.mark.parametrize("path", [p for p in EXAMPLES if p.parent != RECIPE.parent], ids=lambda p: p.stem)
+def test_it_differs_from_the_recipe_in_what_it_is_about_only(path):
+    recipe, config = load(RECIPE), load(path)
+    allowed = {
+        "ablations": {"output_dir", "fire_objective", "fire_alpha", "fire_gamma", "fire_lambda", "dataset"},
+        "baselines": {
+            "output_dir",
+            "fire_objective",
+            "fire_alpha",
+            "fire_gamma",
+            "fire_lambda",
+            "fire_kl_scope",
+            "pref_ftx",
+            "dataset",
+        },
+        "huatuogpt_vision_7b": {"output_dir", "model_name_or_path", "processor_name_or_path", "template"},
+    }[path.parent.name]
+    changed = {key for key in recipe | config if recipe.get(key) != config.get(key)}
+    assert changed <= allowed
+    assert "output_dir" in changed
+
+
+def test_the_recipe_is_the_papers():
+    config = load(RECIPE)
+    expected = {
+        "lora_rank": 128,
+        "lora_alpha": 256,
+        "use_rslora": True,
+        "learning_rate": 1e-6,
+        "lr_scheduler_type": "cosine",
+        "num_train_epochs": 1.0,
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 2,
+        "image_max_pixels": 512 * 28 * 28,
+        "pref_beta": 0.1,
+        "fire_alpha": 0.01,
+        "fire_gamma": 0.1,
+        "fire_lambda": 0.5,
+        "bf16": True,
+    }
+    assert {key: config[key] for key in expected} == expected
