@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
 
     command = commands.add_parser("demo", help="train a tiny Qwen3-VL on pairs over real scans, on the CPU")
     command.add_argument("folder", nargs="?", type=Path, default=Path("firempo-demo"), help="where to put everything")
-    command.add_argument("--steps", type=int, default=8, help="optimiser steps (default 8)")
+    command.add_argument("--steps", type=int, default=24, help="optimiser steps (default 24)")
     command.set_defaults(run=demo)
 
     args = parser.parse_args(argv)

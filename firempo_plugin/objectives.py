@@ -100,9 +100,7 @@ def _visual(preferred: Cell, other: Cell) -> PreferenceTerm:
 
 _IMAGE = PreferenceTerm("image", Cell.CLEAN_CHOSEN, (Cell.NOISED_CHOSEN,), "response")
 _ANCHOR = PreferenceTerm("anchor", Cell.CLEAN_CHOSEN, (), "response")
-_WEIGHTED_RANK = PreferenceTerm(
-    "rank", Cell.CLEAN_CHOSEN, (Cell.NOISED_REJECTED, Cell.CLEAN_REJECTED), "response"
-)
+_WEIGHTED_RANK = PreferenceTerm("rank", Cell.CLEAN_CHOSEN, (Cell.NOISED_REJECTED, Cell.CLEAN_REJECTED), "response")
 
 OBJECTIVES: dict[str, Objective] = {
     objective.name: objective
@@ -176,9 +174,7 @@ class Settings:
 
     def cells(self, has_noised: bool) -> dict[Cell, Scope]:
         """The cells to run for a row, each with the widest scope that any part of the loss needs."""
-        needs: list[tuple[Cell, Scope]] = [
-            (cell, term.scope) for term in self.terms for cell in term.cells(has_noised)
-        ]
+        needs: list[tuple[Cell, Scope]] = [(cell, term.scope) for term in self.terms for cell in term.cells(has_noised)]
         if self.has_kl:
             needs.append((Cell.CLEAN_CHOSEN, self.kl_scope))
         if self.has_nll:

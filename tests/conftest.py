@@ -8,7 +8,6 @@ os.environ |= {
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_OFFLINE": "1",
     "HF_DATASETS_OFFLINE": "1",
-    "DISABLE_VERSION_CHECK": "1",
     "CUDA_VISIBLE_DEVICES": "",
 }
 

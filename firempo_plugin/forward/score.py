@@ -54,9 +54,7 @@ class Runner:
     around: AbstractContextManager[Any] | None = None
 
     @classmethod
-    def of(
-        cls, call: nn.Module, unwrapped: Any, around: AbstractContextManager[Any] | None = None
-    ) -> "Runner":
+    def of(cls, call: nn.Module, unwrapped: Any, around: AbstractContextManager[Any] | None = None) -> "Runner":
         """Finds head and core in an unwrapped Hugging Face model, with or without a PEFT adapter."""
         base = unwrapped.get_base_model() if isinstance(unwrapped, PeftModel) else unwrapped
         head = base.get_output_embeddings()

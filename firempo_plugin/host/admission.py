@@ -159,4 +159,3 @@ def warnings(counts: dict[str, RowCount], settings: Settings) -> list[str]:
                 "Raise cutoff_len to keep them"
             )
     return found
-

@@ -38,9 +38,7 @@ OPTIONS = (
     Option("fire_alpha", float, 0.01, "kl", "Weight of the token-wise KL term (alpha), >= 0. Default 0.01."),
     Option("fire_gamma", float, 0.1, "gamma", "Weight of the visual term (gamma), >= 0. Default 0.1."),
     Option("fire_lambda", float, 0.5, "lambda", "Share of the forward KL (lambda), in [0, 1]. Default 0.5."),
-    Option(
-        "fire_kl_scope", Literal[SCOPES], "phrase", "kl", "Tokens of the chosen response that the KL sums over."
-    ),
+    Option("fire_kl_scope", Literal[SCOPES], "phrase", "kl", "Tokens of the chosen response that the KL sums over."),
 )
 
 IGNORED_HOST_KEYS = ("pref_loss", "pref_bco_weight", "dpo_label_smoothing", "simpo_gamma", "ld_alpha")
@@ -55,8 +53,7 @@ def extend_constants(module: Any) -> None:
 def extend_model_arguments(module: Any) -> None:
     """Adds the key that names where a checkpoint without a processor takes one from."""
     help_text = (
-        "Where to load the image processor from, for a checkpoint that ships none. "
-        "Defaults to `model_name_or_path`."
+        "Where to load the image processor from, for a checkpoint that ships none. Defaults to `model_name_or_path`."
     )
     option = ("processor_name_or_path", str | None, field(default=None, metadata={"help": help_text}))
     _rebind(module, "ModelArguments", [option], {})

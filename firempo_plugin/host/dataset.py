@@ -116,9 +116,7 @@ def extend_loader(module: Any) -> None:
     module._get_preprocessed_dataset = preprocessed
 
 
-def load_single(
-    module: Any, name: str, attr: Any, model_args: Any, data_args: Any, training_args: Any
-) -> Any:
+def load_single(module: Any, name: str, attr: Any, model_args: Any, data_args: Any, training_args: Any) -> Any:
     """Loads one dataset with the host's loader.
 
     Raises:
@@ -126,7 +124,7 @@ def load_single(
     """
     if not attr.ranking:
         raise DatasetError(
-            f"dataset {name}: stage: {STAGE} trains on pairs. Write `\"ranking\": true` in its dataset_info.json entry."
+            f'dataset {name}: stage: {STAGE} trains on pairs. Write `"ranking": true` in its dataset_info.json entry.'
         )
     for column in attr.unknown_columns:
         close = difflib.get_close_matches(column, [a.name for a in fields(attr)], n=1)
@@ -234,7 +232,7 @@ class RowConverter:
             "row": index if self.numbers is None else self.numbers[index],
             **{kind: self._value(example, kind) for kind in ("chosen_spans", "rejected_spans", "weight")},
         }
-        row: dict[str, Any] = dict.fromkeys(("_prompt", "_response", "_images", "_rejected_images"), [])
+        row: dict[str, Any] = {key: [] for key in ("_prompt", "_response", "_images", "_rejected_images")}
         row |= {"_system": "", "_tools": ""}
         problem = next(self._problems(example), None)
         if problem is None:
@@ -336,10 +334,12 @@ def encode_rows(
 
 def _media_digest(dataset: Any) -> str:
     """Size and time of every media file by path, so that cached rows never outlive their images."""
+    from pyarrow.types import is_string
+
     digest = hashlib.sha256()
     paths: set[str] = set()
     for column in ("_images", "_rejected_images"):
-        if "string" in str(dataset.features.arrow_schema.field(column).type):
+        if is_string(dataset.features.arrow_schema.field(column).type.value_type):
             paths.update(path for images in dataset[column] for path in images or [])
     for path in sorted(paths):
         state = os.stat(path) if os.path.exists(path) else None

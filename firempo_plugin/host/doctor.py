@@ -97,7 +97,7 @@ def _loading() -> Iterator[Finding]:
     folders = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()]
     files = [Path(folder, START_UP_FILE) for folder in dict.fromkeys(folders)]
     present = [file for file in files if file.is_file()]
-    reinstall = "pip install --force-reinstall --no-deps firempo-plugin (not with --target, which start-up files ignore)"
+    reinstall = "pip install --force-reinstall --no-deps firempo-plugin (without --target: it skips start-up files)"
     yield (
         Finding(f"start-up file {present[0]}")
         if present
@@ -108,7 +108,9 @@ def _loading() -> Iterator[Finding]:
     elif any(type(finder) is HostFinder for finder in sys.meta_path):
         yield Finding("the import hook is registered in this process")
     else:
-        yield Finding("the import hook is not registered in this process", "start Python without -S and -I; " + reinstall)
+        yield Finding(
+            "the import hook is not registered in this process", "start Python without -S and -I; " + reinstall
+        )
     if os.environ.get("USE_V1", "0").lower() in ("1", "true", "y"):
         yield Finding("USE_V1 is set: LLaMA-Factory's v1 has no fire_mpo stage", "unset USE_V1")
 

@@ -49,6 +49,5 @@ class MeanByName:
         sums = reduce(self._sums).tolist()
         self._sums = torch.zeros_like(self._sums)
         return {
-            name: (total / count if count else math.nan)
-            for name, (total, count) in zip(self.names, sums, strict=True)
+            name: (total / count if count else math.nan) for name, (total, count) in zip(self.names, sums, strict=True)
         }

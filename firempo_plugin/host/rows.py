@@ -23,7 +23,7 @@ ID_COLUMNS = (
 DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 
-class RowProblem(ValueError):
+class RowError(ValueError):
     """Why a row cannot be used."""
 
 
@@ -83,9 +83,9 @@ class RowEncoder:
         common = {"source": f"{fire['dataset']}, row {fire['row']}", "code": self.code}
         try:
             if fire["problem"]:
-                raise RowProblem(fire["problem"])
+                raise RowError(fire["problem"])
             return {**self._encode(aligned, fire), **common, "problem": ""}
-        except (RowProblem, PhraseError) as problem:
+        except (RowError, PhraseError) as problem:
             empty: dict[str, Any] = {name: [] for name in (*ID_COLUMNS, "images", "rejected_images")}
             return {**empty, "weight": 0.0, "truncated": False, **common, "problem": str(problem)}
 
@@ -101,7 +101,7 @@ class RowEncoder:
             for side, text in zip(aligned["_response"], pair, strict=True)
         )
         if prompt != same_prompt:
-            raise RowProblem("the template encodes the prompt differently for chosen and rejected")
+            raise RowError("the template encodes the prompt differently for chosen and rejected")
         noised_prompt = prompt if noised else []
         if noised and [image.size for image in noised] != [image.size for image in clean]:
             messages = self._with_image_tokens(aligned["_prompt"], noised)
@@ -126,13 +126,13 @@ class RowEncoder:
         """How many response tokens `cutoff_len` leaves; the prompt and its image are never cut."""
         room = self.cutoff_len - prompt_length
         if room < 1:
-            raise RowProblem(
+            raise RowError(
                 f"its prompt has {prompt_length} tokens, images included, and cutoff_len is {self.cutoff_len}; "
                 "raise cutoff_len, or lower image_max_pixels"
             )
         for side, phrase in zip(("chosen", "rejected"), phrases, strict=True):
             if phrase and phrase[0] >= room:
-                raise RowProblem(
+                raise RowError(
                     f"cutoff_len {self.cutoff_len} cuts off every phrase of the {side} response, which needs "
                     f"{prompt_length + phrase[0] + 1} tokens; raise cutoff_len"
                 )
@@ -142,7 +142,7 @@ class RowEncoder:
         try:
             return self.template.mm_plugin.process_messages(prompt, images, [], [], self.processor)
         except Exception as error:  # an odd image may break any image processor in its own way
-            raise RowProblem(f"{type(error).__name__}: {error}") from error
+            raise RowError(f"{type(error).__name__}: {error}") from error
 
     def _encode_side(
         self,
@@ -161,10 +161,10 @@ class RowEncoder:
         own_ids, offsets = self._response_tokens(text)
         lead = len(ids) - len(own_ids)
         if lead < 0 or ids[lead:] != own_ids:
-            raise RowProblem("the template rewrites this response, so that its phrases cannot be placed")
+            raise RowError("the template rewrites this response, so that its phrases cannot be placed")
         phrase = [lead + place for place in token_positions(spans, offsets)]
         if spans and not phrase:
-            raise RowProblem("no token of the response covers its phrases")
+            raise RowError("no token of the response covers its phrases")
         if self.template.efficient_eos:
             ids = [*ids, self.tokenizer.eos_token_id]
         prompt, _ = self.template.mm_plugin.process_token_ids(
@@ -195,34 +195,34 @@ class RowEncoder:
             for name in ("images", "rejected_images")
         )
         if noised and len(noised) != len(clean):
-            raise RowProblem(
+            raise RowError(
                 f"rejected_images has {len(noised)} images and images has {len(clean)}; each noised image stands for "
                 "the clean one at its place"
             )
         if noised and all(_same_pixels(*twins) for twins in zip(clean, noised, strict=True)):
-            raise RowProblem("its rejected_images are pixel for pixel its images: nothing is noised")
+            raise RowError("its rejected_images are pixel for pixel its images: nothing is noised")
         return clean, noised
 
     def _open(self, image: Any, name: str) -> Any:
         """Decodes an image fully.
 
         Raises:
-            RowProblem: Missing, unreadable, or deeper than 8 bits, which the host would clip to white.
+            RowError: Missing, unreadable, or deeper than 8 bits, which the host would clip to white.
         """
         from PIL import Image
 
         where = f"{name} = {image!r}" if isinstance(image, str) else name
         if isinstance(image, str) and not os.path.isfile(image):
-            raise RowProblem(f"{where} does not exist (looked there and in media_dir {self.media_dir!r})")
+            raise RowError(f"{where} does not exist (looked there and in media_dir {self.media_dir!r})")
         try:
             if isinstance(image, dict):
                 image = BytesIO(image["bytes"]) if image["bytes"] is not None else image["path"]
             opened = image if isinstance(image, Image.Image) else Image.open(image)
             opened.load()
         except Exception as error:  # decoders raise whatever a broken file makes them raise
-            raise RowProblem(f"{where} cannot be read as an image: {type(error).__name__}: {error}") from error
+            raise RowError(f"{where} cannot be read as an image: {type(error).__name__}: {error}") from error
         if opened.mode in DEEP_MODES:
-            raise RowProblem(
+            raise RowError(
                 f"{where} has more than 8 bits a channel (mode {opened.mode}), which the host would clip to white; "
                 "save it as an 8-bit image with the window that you want"
             )
@@ -254,7 +254,7 @@ def _check_weight(weight: Any) -> float:
         return 1.0
     number = isinstance(weight, int | float) and not isinstance(weight, bool)
     if not number or not math.isfinite(weight) or weight <= 0:
-        raise RowProblem(f"weight must be a positive number, found {weight!r}")
+        raise RowError(f"weight must be a positive number, found {weight!r}")
     return float(weight)
 
 
@@ -264,7 +264,7 @@ def _check_placeholders(prompt: list[Message], pair: tuple[PhrasedText, PhrasedT
     for side, text in zip(("chosen", "rejected"), pair, strict=True):
         for placeholder in (IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER, AUDIO_PLACEHOLDER):
             if placeholder in text.text:
-                raise RowProblem(f"the {side} response holds the placeholder {placeholder}")
+                raise RowError(f"the {side} response holds the placeholder {placeholder}")
     found = sum(message["content"].count(IMAGE_PLACEHOLDER) for message in prompt)
     if found != images:
-        raise RowProblem(f"its prompt has {found} {IMAGE_PLACEHOLDER} placeholders and it has {images} images")
+        raise RowError(f"its prompt has {found} {IMAGE_PLACEHOLDER} placeholders and it has {images} images")

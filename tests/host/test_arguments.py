@@ -85,7 +85,7 @@ def test_unknown_names_are_refused(keys):
 
 
 def test_other_stages_refuse_our_keys_and_are_otherwise_as_before():
-    with pytest.raises(ValueError, match="stage: dpo ignores fire_gamma. Write `stage: fire_mpo`"):
+    with pytest.raises(ValueError, match=r"stage: dpo ignores fire_gamma\. Write `stage: fire_mpo`"):
         FinetuningArguments(stage="dpo", fire_gamma=0.2)
     with pytest.raises(ValueError, match="ignores fire_skip_invalid"):
         FinetuningArguments(fire_skip_invalid=True)

@@ -83,7 +83,10 @@ ROWS = {
     "empty answer": (row(chosen=says("")), "the chosen response is empty"),
     "null answer": (row(chosen=says(None)), "chosen must be a message"),
     "no answer": (row(rejected=None), "rejected must be a message"),
-    "empty prompt": (row(conversations=[{"from": "human", "value": ""}], images=[], rejected_images=[]), "its prompt is"),
+    "empty prompt": (
+        row(conversations=[{"from": "human", "value": ""}], images=[], rejected_images=[]),
+        "its prompt is",
+    ),
     "no turns": (row(conversations=[]), "conversations must be a list of messages"),
     "two human turns": (
         row(conversations=[{"from": "human", "value": "<image>a"}, {"from": "human", "value": "b"}]),

@@ -92,9 +92,7 @@ def first_log(train, write_dataset, pairs, family, adapter, **keys):
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("kl_scope", ["phrase", "response"])
-def test_fire_mpo_is_what_eight_plain_forwards_give(
-    family, kl_scope, train, write_dataset, pairs, checkpoint, adapter
-):
+def test_fire_mpo_is_what_eight_plain_forwards_give(family, kl_scope, train, write_dataset, pairs, checkpoint, adapter):
     keys = {"fire_kl_scope": kl_scope, "fire_lambda": 0.3, "fire_gamma": 0.7, "fire_alpha": 0.2, "pref_ftx": 0.1}
     log = first_log(train, write_dataset, pairs, family, adapter, **keys)
     plain = Plain(family, checkpoint(family), adapter(family))

@@ -1,0 +1,100 @@
+"""The first run: writes the model, the pairs and a configuration, then starts the stock training command."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from . import pairs, tiny_model
+from .scans import missing_packages
+
+CONFIG = "fire_mpo.yaml"
+COMMAND = "llamafactory-cli"
+
+_BUILDERS: dict[str, Callable[[Path], None]] = {"model": tiny_model.build, "data": pairs.write}
+
+
+def run(folder: Path, *, steps: int = 24) -> int:
+    """Builds the demo in a folder, trains on it, and says where the results are.
+
+    A model, data or configuration that the folder already has is kept; in the configuration, only
+    `max_steps` is set to `steps`.
+
+    Args:
+        folder: Where to build; made if need be.
+        steps: Optimiser steps, at least 1.
+
+    Returns:
+        The exit status: 0, or that of the training command, or 2 where something is not installed.
+
+    Raises:
+        ValueError: `steps` is less than 1.
+    """
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, found {steps}")
+    missing = missing_packages()
+    if missing:
+        print(f"The demo's images are in {' and '.join(missing)}: pip install 'firempo-plugin[demo]'", file=sys.stderr)
+        return 2
+    scripts = Path(sys.executable).parent
+    search_path = os.pathsep.join([str(scripts), os.environ.get("PATH", os.defpath)])
+    command = shutil.which(COMMAND, path=search_path)
+    if command is None:
+        print(f"There is no {COMMAND} in {scripts}: pip install llamafactory", file=sys.stderr)
+        return 2
+    prepare(folder, steps)
+    environment = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **os.environ, "PATH": search_path}
+    sys.stdout.flush()
+    status = subprocess.run([command, "train", CONFIG], cwd=folder, env=environment, check=False).returncode
+    on_path = shutil.which(COMMAND) == command
+    again = f"cd {shlex.quote(str(folder))} && {COMMAND if on_path else shlex.quote(command)} train {CONFIG}"
+    print(f"\n{summary(folder / 'output')}" if status == 0 else f"\nThe training command failed with status {status}.")
+    print(f"Again:   {again}")
+    return status
+
+
+def prepare(folder: Path, steps: int) -> None:
+    """Makes the folder complete: model, data, and a configuration with that many steps."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, build in _BUILDERS.items():
+        print(f"{folder / name}: {'built' if build_once(folder / name, build) else 'already there'}")
+    config = folder / CONFIG
+    template = config if config.is_file() else Path(__file__).with_name(CONFIG)
+    text, found = re.subn(r"(?m)^max_steps:\s*\d+", f"max_steps: {steps}", template.read_text("utf-8"))
+    if not found:
+        text = f"{text.rstrip()}\nmax_steps: {steps}\n"
+    partial = config.with_name(f"{CONFIG}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(config)
+    print(f"{config}: {steps} steps")
+
+
+def build_once(target: Path, build: Callable[[Path], None]) -> bool:
+    """Builds a folder under another name and renames it, so that it is complete whenever it exists.
+
+    Args:
+        target: The folder; left alone where it exists.
+        build: Writes the folder that it is given.
+
+    Returns:
+        Whether it was built now.
+    """
+    if target.is_dir():
+        return False
+    partial = target.with_name(f"{target.name}.partial")
+    if partial.exists():  # left by a run that was killed
+        shutil.rmtree(partial)
+    partial.mkdir()
+    build(partial)
+    partial.rename(target)
+    return True
+
+
+def summary(output: Path) -> str:
+    """Where the results of a finished run are."""
+    plots = ", ".join(sorted(str(path) for path in output.glob("*.png")))
+    return f"Adapter: {output / 'adapter_model.safetensors'}\nLog:     {output / 'trainer_log.jsonl'}\nPlots:   {plots}"

@@ -1,0 +1,201 @@
+"""Real medical images that installed packages carry, with regions outlined by hand, and the lesion noise.
+
+pydicom and scikit-image ship a few images for their own tests and examples, so the demo downloads nothing
+and this project distributes no image.
+"""
+
+import hashlib
+import importlib.util
+from dataclasses import dataclass
+from math import cos, pi, sin
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from .dicom import Pixels, Window, read
+
+Mask = NDArray[np.bool_]
+"""A region, [height, width], true inside."""
+Outline = tuple[tuple[float, float], ...]
+"""A closed polygon of (x, y), in fractions of the image's width and height."""
+
+LONG_SIDE = 256
+SIGMA = 45.0
+"""Standard deviation of the lesion noise, on the 0-255 scale."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """Something that can be pointed at in a scan: the noun phrase that names it, and where it is."""
+
+    phrase: str
+    outlines: tuple[Outline, ...]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One image: where it is, how to show it, and what can be pointed at in it.
+
+    Attributes:
+        name: Short name, also the stem of the image file.
+        modality: Noun phrase for the kind of image.
+        package: Importable package that carries the file.
+        file: Path inside that package.
+        regions: Regions by a short name.
+        window: Window of a DICOM image in grey; None takes the file's own.
+        crop: Left, top, right, bottom in source pixels; None keeps the whole image.
+    """
+
+    name: str
+    modality: str
+    package: str
+    file: str
+    regions: dict[str, Region]
+    window: Window | None = None
+    crop: tuple[int, int, int, int] | None = None
+
+
+def load(scan: Scan) -> Pixels:
+    """Decodes a scan: [height, width, 3], at most LONG_SIDE pixels on the longer side, never enlarged.
+
+    Raises:
+        ModuleNotFoundError: The package that carries the image is not installed.
+        FileNotFoundError: The package is installed but lacks the file.
+    """
+    path = _folder(scan.package) / scan.file
+    if not path.is_file():
+        raise FileNotFoundError(f"the installed {scan.package} has no {scan.file}")
+    is_dicom = path.suffix == ".dcm"
+    image = Image.fromarray(read(path, scan.window)) if is_dicom else Image.open(path).convert("RGB")
+    image = image.crop(scan.crop) if scan.crop else image
+    image.thumbnail((LONG_SIDE, LONG_SIDE), Image.Resampling.LANCZOS)
+    return np.array(image)
+
+
+def missing_packages() -> list[str]:
+    """Names of the packages that carry scans and are not installed; nothing is imported."""
+    return sorted({scan.package for scan in SCANS if importlib.util.find_spec(scan.package) is None})
+
+
+def fill(region: Region, height: int, width: int) -> Mask:
+    """The region's mask in an image of that size, [height, width]."""
+    canvas = Image.new("1", (width, height))
+    for outline in region.outlines:
+        ImageDraw.Draw(canvas).polygon([(x * width, y * height) for x, y in outline], fill=1)
+    return np.array(canvas, dtype=np.bool_)
+
+
+def seed_of(record: str) -> int:
+    """A seed that depends on the record's id alone; Python's `hash` differs from process to process."""
+    return int.from_bytes(hashlib.sha256(record.encode()).digest()[:8], "big")
+
+
+def lesion_noise(image: Pixels, mask: Mask, seed: int, sigma: float = SIGMA) -> Pixels:
+    """Adds zero-mean Gaussian noise to every channel inside a mask; pixels outside stay bit-identical.
+
+    Args:
+        image: [height, width, 3]; not changed.
+        mask: [height, width].
+        seed: Seed of the noise, usually `seed_of` the record's id.
+        sigma: Standard deviation on the 0-255 scale; the sum is clipped to that scale.
+
+    Returns:
+        The noised image, [height, width, 3].
+
+    Raises:
+        ValueError: The mask has another height or width than the image.
+    """
+    if mask.shape != image.shape[:2]:
+        raise ValueError(f"a mask of {mask.shape} does not fit an image of {image.shape[:2]}")
+    noised = image.copy()
+    noise = np.random.default_rng(seed).normal(0.0, sigma, size=image[mask].shape)
+    noised[mask] = np.clip(np.rint(image[mask] + noise), 0, 255).astype(np.uint8)
+    return noised
+
+
+def _folder(package: str) -> Path:
+    """The folder of an installed package, found without importing it."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"{package}, which carries the demo's images, is not installed", name=package)
+    return Path(spec.origin).parent
+
+
+def _ellipse(x: float, y: float, half_width: float, half_height: float) -> Outline:
+    angles = [2 * pi * step / 48 for step in range(48)]
+    return tuple((x + half_width * cos(angle), y + half_height * sin(angle)) for angle in angles)
+
+
+# Axial images are shown from below: the patient's right is on the left side of the image.
+SCANS: tuple[Scan, ...] = (
+    Scan(
+        name="ct_chest",
+        modality="contrast-enhanced CT of the chest, axial",
+        package="pydicom",
+        file="data/test_files/CT_small.dcm",
+        window=Window(60, 500),
+        regions={
+            "aorta": Region("descending aorta", (_ellipse(0.70, 0.05, 0.16, 0.16),)),
+            "canal": Region("spinal canal", (_ellipse(0.46, 0.40, 0.09, 0.08),)),
+            "lung": Region("left lung", (((0.88, 0), (1, 0), (1, 0.52), (0.82, 0.42), (0.70, 0.24), (0.84, 0.15)),)),
+        },
+    ),
+    Scan(
+        name="ct_head",
+        modality="CT of the head, axial",
+        package="pydicom",
+        file="data/test_files/J2K_pixelrep_mismatch.dcm",
+        crop=(44, 28, 468, 452),
+        regions={
+            "cerebellum": Region("cerebellum", (_ellipse(0.36, 0.74, 0.12, 0.11), _ellipse(0.65, 0.74, 0.13, 0.11))),
+            "sinus": Region("frontal sinus", (_ellipse(0.37, 0.09, 0.09, 0.06), _ellipse(0.64, 0.11, 0.13, 0.09))),
+            "mastoid": Region("left mastoid air cells", (_ellipse(0.81, 0.64, 0.07, 0.09),)),
+        },
+    ),
+    Scan(
+        name="mr_abdomen",
+        modality="contrast-enhanced MR image of the upper abdomen, axial",
+        package="pydicom",
+        file="data/test_files/examples_overlay.dcm",
+        crop=(14, 0, 436, 284),  # the arms wrap around at both edges
+        regions={
+            "liver": Region(
+                "liver", (((0.09, 0.62), (0.12, 0.42), (0.20, 0.32), (0.28, 0.34), (0.37, 0.56), (0.11, 0.68)),)
+            ),
+            "left_kidney": Region("left kidney", (_ellipse(0.72, 0.775, 0.07, 0.10),)),
+            "kidneys": Region("kidneys", (_ellipse(0.325, 0.77, 0.075, 0.10), _ellipse(0.72, 0.775, 0.07, 0.10))),
+            "aorta": Region("abdominal aorta", (_ellipse(0.57, 0.59, 0.028, 0.048),)),
+        },
+    ),
+    Scan(
+        name="us_node",
+        modality="power Doppler ultrasound image",
+        package="pydicom",
+        file="data/test_files/examples_rgb_color.dcm",
+        crop=(24, 56, 298, 166),  # leaves out the burnt-in text, which names the organ
+        regions={
+            "node": Region("lymph node", (_ellipse(0.27, 0.50, 0.21, 0.27), _ellipse(0.69, 0.48, 0.20, 0.25))),
+        },
+    ),
+    Scan(
+        name="fundus",
+        modality="colour fundus photograph",
+        package="skimage",
+        file="data/retina.jpg",
+        regions={
+            "disc": Region("optic disc", (_ellipse(0.165, 0.455, 0.055, 0.07),)),
+            "macula": Region("macula", (_ellipse(0.50, 0.49, 0.09, 0.09),)),
+        },
+    ),
+    Scan(
+        name="histology",
+        modality="light micrograph with an immunohistochemical stain",
+        package="skimage",
+        file="data/ihc.png",
+        regions={
+            "gland": Region("gland at the lower centre", (_ellipse(0.62, 0.80, 0.125, 0.20),)),
+        },
+    ),
+)

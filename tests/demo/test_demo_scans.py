@@ -1,0 +1,117 @@
+"""The scans, their regions and the lesion noise."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from firempo_plugin.demo import scans
+from firempo_plugin.demo.scans import LONG_SIDE, SCANS, SIGMA, Region, Scan, fill, lesion_noise, load, seed_of
+
+BY_NAME = {scan.name: scan for scan in SCANS}
+GREY = np.full((120, 160, 3), 128, dtype=np.uint8)
+HALF = np.zeros((120, 160), dtype=np.bool_)
+HALF[:, 80:] = True
+
+
+@pytest.mark.parametrize("scan", SCANS, ids=lambda scan: scan.name)
+def test_scan_shows_something(scan: Scan) -> None:
+    image = load(scan)
+    assert image.dtype == np.uint8
+    assert image.shape[2] == 3
+    assert 64 <= max(image.shape[:2]) <= LONG_SIDE
+    assert image.min() < 30
+    assert image.max() > 220
+    assert image.std() > 25
+
+
+@pytest.mark.parametrize(
+    ("scan", "region", "low", "high"),
+    [  # mean grey level that the anatomy must have
+        ("ct_chest", "lung", 0, 30),
+        ("ct_chest", "aorta", 150, 255),
+        ("ct_head", "sinus", 0, 90),
+        ("ct_head", "cerebellum", 60, 140),
+        ("mr_abdomen", "kidneys", 150, 255),
+        ("mr_abdomen", "aorta", 150, 255),
+        ("mr_abdomen", "liver", 60, 150),
+    ],
+)
+def test_region_lies_on_its_anatomy(scan: str, region: str, low: float, high: float) -> None:
+    image = load(BY_NAME[scan])
+    inside = fill(BY_NAME[scan].regions[region], *image.shape[:2])
+    assert low <= image[inside].mean() <= high
+
+
+@pytest.mark.parametrize("scan", SCANS, ids=lambda scan: scan.name)
+def test_regions_are_parts_of_the_image(scan: Scan) -> None:
+    height, width = load(scan).shape[:2]
+    for region in scan.regions.values():
+        assert 0.001 < fill(region, height, width).mean() < 0.5, region.phrase
+
+
+def test_fill_of_a_rectangle() -> None:
+    region = Region("corner", (((0, 0), (0.25, 0), (0.25, 0.5), (0, 0.5)),))
+    mask = fill(region, 100, 200)
+    assert mask.shape == (100, 200)
+    assert mask[:50, :50].all()
+    assert not mask[52:].any()
+    assert not mask[:, 52:].any()
+
+
+def test_noise_leaves_everything_outside_the_mask() -> None:
+    before = GREY.copy()
+    noised = lesion_noise(GREY, HALF, seed=1)
+    assert np.array_equal(GREY, before)
+    assert np.array_equal(noised[~HALF], GREY[~HALF])
+    assert (noised[HALF] != GREY[HALF]).mean() > 0.97  # a draw below 0.5 rounds to no change
+
+
+def test_noise_has_the_right_size_in_every_channel() -> None:
+    change = lesion_noise(GREY, HALF, seed=1).astype(float)[HALF] - 128
+    deviation = 0.02 * SIGMA + 0.2  # 9,600 draws; the ends of the scale clip 0.5 % of them
+    assert change.mean(axis=0) == pytest.approx([0, 0, 0], abs=5 * SIGMA / np.sqrt(HALF.sum()))
+    assert change.std(axis=0) == pytest.approx([SIGMA] * 3, abs=2 * deviation)
+    assert abs(np.corrcoef(change.T) - np.eye(3)).max() < 0.05
+
+
+def test_noise_is_clipped_and_not_wrapped() -> None:
+    black, white = np.zeros_like(GREY), np.full_like(GREY, 255)
+    everywhere = np.ones_like(HALF)
+    assert (lesion_noise(black, everywhere, seed=1) == 0).mean() == pytest.approx(0.5, abs=0.02)
+    assert (lesion_noise(white, everywhere, seed=1) == 255).mean() == pytest.approx(0.5, abs=0.02)
+
+
+def test_noise_depends_on_the_seed_only() -> None:
+    assert np.array_equal(lesion_noise(GREY, HALF, seed=1), lesion_noise(GREY, HALF, seed=1))
+    assert not np.array_equal(lesion_noise(GREY, HALF, seed=1), lesion_noise(GREY, HALF, seed=2))
+
+
+def test_seed_is_the_same_in_another_process() -> None:
+    code = "from firempo_plugin.demo.scans import seed_of; print(seed_of('chest_aorta'))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert int(shown) == seed_of("chest_aorta") != seed_of("chest_canal")
+
+
+def test_mask_of_another_size_is_refused() -> None:
+    with pytest.raises(ValueError, match="does not fit"):
+        lesion_noise(GREY, HALF.T, seed=1)
+
+
+def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scans, "SCANS", (Scan("x", "x", "no_such_package", "x.dcm", {}),))
+    assert scans.missing_packages() == ["no_such_package"]
+    with pytest.raises(ModuleNotFoundError, match="no_such_package"):
+        load(scans.SCANS[0])
+
+
+def test_missing_file_is_named() -> None:
+    with pytest.raises(FileNotFoundError, match=r"pydicom has no data/nothing\.dcm"):
+        load(Scan("x", "x", "pydicom", "data/nothing.dcm", {}))
+
+
+def test_scans_and_pairs_need_no_torch() -> None:
+    code = "import sys, firempo_plugin.demo.pairs, firempo_plugin.demo.run; print('torch' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == "False"

@@ -1,0 +1,144 @@
+"""The vision tower runs once per distinct image; the head sees scored positions only."""
+
+import pytest
+import torch
+from conftest import TEMPLATES_DIR
+from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
+from llamafactory.hparams import DataArguments, FinetuningArguments, ModelArguments
+from llamafactory.model import load_model, load_tokenizer
+from transformers import Seq2SeqTrainingArguments
+
+from firempo_plugin.forward.families import FAMILIES, SharedImageFeatures
+from firempo_plugin.forward.score import Runner, head_at
+from firempo_plugin.host.arguments import settings_of
+from firempo_plugin.host.collator import FireCollator
+from firempo_plugin.host.trainer import FireMPOTrainer
+
+
+@pytest.fixture
+def trainer_and_batch(checkpoint, tmp_path):
+    """Returns a function that builds a trainer as the workflow does, and one batch of given rows."""
+    import tiny
+
+    def build(family, dataset, **keys):
+        model_args = ModelArguments(model_name_or_path=str(checkpoint(family)))
+        model_args.compute_dtype = torch.float32
+        model_args.device_map = None
+        finetuning_args = FinetuningArguments(stage="fire_mpo", lora_target="all", **keys)
+        data_args = DataArguments(
+            template=tiny.TEMPLATES[family], dataset=dataset, dataset_dir=str(TEMPLATES_DIR), overwrite_cache=True
+        )
+        training_args = Seq2SeqTrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[])
+        tokens = load_tokenizer(model_args)
+        template = get_template_and_fix_tokenizer(tokens["tokenizer"], data_args)
+        rows = get_dataset(template, model_args, data_args, training_args, stage="fire_mpo", **tokens)
+        model = load_model(tokens["tokenizer"], model_args, finetuning_args, is_trainable=True)
+        collator = FireCollator.of(model, template, settings_of(finetuning_args), tokens)
+        trainer = FireMPOTrainer(
+            model,
+            None,
+            settings_of(finetuning_args),
+            finetuning_args,
+            None,
+            args=training_args,
+            data_collator=collator,
+            train_dataset=rows["train_dataset"],
+        )
+        return trainer, collator(list(rows["train_dataset"]))
+
+    return build
+
+
+def count_images(core, family):
+    """Counts the images that the vision tower sees, by hooking its first module."""
+    seen = []
+    tower = core.get_submodule(FAMILIES[family].vision[0])
+
+    def hook(module, args, kwargs):
+        grid = kwargs.get("grid_thw", args[1] if len(args) > 1 else None)
+        seen.append(len(grid) if grid is not None else len(args[0]))
+
+    tower.register_forward_pre_hook(hook, with_kwargs=True)
+    return seen
+
+
+@pytest.mark.parametrize("family", ["qwen3_vl", "qwen2_5_vl", "llava"])
+def test_a_frozen_tower_runs_once_per_distinct_image_for_policy_and_reference(family, trainer_and_batch):
+    """Five rows over two images: one clean, one noised; eight plain forwards would see 2 x 4 x 5 images."""
+    trainer, batch = trainer_and_batch(family, "fire_mpo_sharegpt,fire_mpo_sharegpt_spans,fire_mpo_alpaca")
+    seen = count_images(trainer.model.get_base_model().base_model, family)
+    losses, _ = trainer.row_losses(trainer.model, batch)
+    assert len(losses) == 5
+    assert seen == [2]
+    assert losses.requires_grad
+
+
+def test_a_tower_in_training_runs_with_gradients_and_again_for_the_reference(trainer_and_batch):
+    trainer, batch = trainer_and_batch("qwen3_vl", "fire_mpo_sharegpt", freeze_vision_tower=False)
+    seen = count_images(trainer.model.get_base_model().base_model, "qwen3_vl")
+    losses, _ = trainer.row_losses(trainer.model, batch)
+    losses.mean().backward()
+    assert seen == [2, 2]
+    assert any("visual" in n and w.grad is not None for n, w in trainer.model.named_parameters())
+
+
+def test_a_batch_without_images_runs(trainer_and_batch):
+    trainer, _ = trainer_and_batch("qwen3_vl", "fire_mpo_mixed")
+    batch = trainer.data_collator([row for row in trainer.train_dataset if not row["images"]])
+    losses, report = trainer.row_losses(trainer.model, batch)
+    assert torch.isfinite(losses).all()
+    assert not report["terms/visual"].applies.any()
+
+
+def test_no_logits_but_at_scored_positions(trainer_and_batch, monkeypatch):
+    trainer, batch = trainer_and_batch("qwen3_vl", "fire_mpo_sharegpt")
+    shapes = []
+    head = trainer.model.get_base_model().get_output_embeddings()
+    head.register_forward_hook(lambda module, args, output: shapes.append(tuple(output.shape)))
+    trainer.row_losses(trainer.model, batch)
+    scored = len(batch["scoring"]["token"])
+    assert shapes == [(scored, head.out_features)] * 2
+    assert scored < batch["input_ids"].numel() / 4
+
+
+def test_the_methods_and_hooks_are_gone_afterwards(trainer_and_batch):
+    trainer, batch = trainer_and_batch("qwen3_vl", "fire_mpo_sharegpt")
+    base = trainer.model.get_base_model()
+    trainer.row_losses(trainer.model, batch)
+    assert "get_image_features" not in vars(base.base_model)
+    assert not base.get_output_embeddings()._forward_pre_hooks
+
+
+def test_they_are_gone_after_an_error_too(trainer_and_batch):
+    trainer, batch = trainer_and_batch("qwen3_vl", "fire_mpo_sharegpt")
+    base = trainer.model.get_base_model()
+    batch["pixel_values"] = batch["pixel_values"][:-4]
+    with pytest.raises(Exception):  # noqa: B017, PT011 - whatever the model says to missing pixels
+        trainer.row_losses(trainer.model, batch)
+    assert "get_image_features" not in vars(base.base_model)
+    assert not base.get_output_embeddings()._forward_pre_hooks
+
+
+def test_a_model_that_never_calls_its_head_is_refused():
+    head = torch.nn.Linear(2, 3)
+    with pytest.raises(RuntimeError, match="computes its logits in another way"), head_at(head, torch.tensor([0]), 0):
+        pass
+
+
+def test_a_model_without_output_embeddings_is_refused():
+    class Headless:
+        def get_output_embeddings(self):
+            return None
+
+    with pytest.raises(TypeError, match="no output embeddings"):
+        Runner.of(torch.nn.Identity(), Headless())
+
+
+def test_features_are_spread_over_places_with_their_deepstack_layers():
+    from types import SimpleNamespace
+
+    shared = SharedImageFeatures(FAMILIES["qwen3_vl"], torch.tensor([1, 0, 1]))
+    a, b = torch.full((2, 1), 1.0), torch.full((3, 1), 2.0)
+    features = shared._places(SimpleNamespace(pooler_output=(a, b), deepstack_features=[torch.cat([a, b]) * 10]))
+    assert [len(f) for f in features.pooler_output] == [3, 2, 3]
+    assert features.deepstack_features[0].flatten().tolist() == [20.0] * 3 + [10.0] * 2 + [20.0] * 3

@@ -1,0 +1,57 @@
+import subprocess
+import sys
+
+import pytest
+
+from firempo_plugin.host import doctor
+
+
+def test_a_sound_installation_is_ready(capsys, monkeypatch):
+    import sysconfig
+
+    monkeypatch.setenv("PATH", sysconfig.get_path("scripts"))
+    assert doctor.examine() == 0
+    text = capsys.readouterr().out
+    assert "Ready: `stage: fire_mpo` is in place." in text
+    assert "llamafactory.train.tuner: _training_function(config)" in text
+
+
+def test_the_switch_is_reported(capsys, monkeypatch):
+    monkeypatch.setenv("FIREMPO_DISABLE", "1")
+    assert doctor.examine() == 1
+    assert "-> unset FIREMPO_DISABLE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("versions", "remedy"),
+    [
+        ({"torch": "2.15.0", "torchvision": "0.30.0", "torchaudio": "2.11.0"}, "pip install 'torchaudio==2.15.*'"),
+        ({"torch": "2.11.0+cu130", "torchvision": "0.26.0", "torchaudio": "2.11.0"}, None),
+    ],
+)
+def test_a_torchaudio_of_another_release_is_found(versions, remedy, monkeypatch):
+    monkeypatch.setattr(doctor, "_version", versions.get)
+    assert doctor._trio().remedy == remedy
+
+
+def test_a_version_outside_the_range_is_found(monkeypatch):
+    monkeypatch.setattr(doctor, "_version", lambda name: "5.6.0")
+    finding = doctor._requirement("transformers<5.6,>=5.2")
+    assert finding.what.startswith("transformers 5.6.0, supported: ")
+    assert finding.remedy == "pip install 'transformers<5.6,>=5.2'"
+
+
+def test_a_moved_host_is_reported(capsys, monkeypatch):
+    point = doctor.TOUCH_POINTS[0].__class__("train.tuner", ("gone_function",))
+    monkeypatch.setattr(doctor, "TOUCH_POINTS", (point,))
+    assert doctor.examine() == 1
+    assert "llamafactory.train.tuner.gone_function is not there" in capsys.readouterr().out
+
+
+def test_the_command_answers_quickly_and_loads_no_torch(tmp_path):
+    code = (
+        "import sys; from firempo_plugin.cli import main; main(['doctor']);"
+        "print([m for m in ('torch', 'llamafactory') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert result.stdout.strip().endswith("[]")

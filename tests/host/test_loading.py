@@ -1,0 +1,143 @@
+"""The stage is there in every process, by wheel and by editable install; off by switch; refused as a whole."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from firempo_plugin.host import touchpoints
+from firempo_plugin.host.autoload import HOOKED, HostFinder
+
+ROOT = Path(__file__).parents[2]
+START_UP = ("firempo_plugin_autoload.pth", "firempo_plugin_autoload.start")
+SHOW_STAGE = (
+    "from llamafactory.extras.constants import TRAINING_STAGES as stages;"
+    "from llamafactory.hparams import FinetuningArguments as F;"
+    "print('fire_mpo' in stages.values(), hasattr(F, 'fire_gamma'))"
+)
+
+
+def python(code, *, executable=sys.executable, cwd=None, **environment):
+    return subprocess.run(
+        [executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": ""} | environment,
+        timeout=120,
+    )
+
+
+def test_a_fresh_process_finds_the_stage(tmp_path):
+    assert python(SHOW_STAGE, cwd=tmp_path).stdout.split() == ["True", "True"]
+
+
+def test_the_switch_leaves_the_host_as_it_is(tmp_path):
+    assert python(SHOW_STAGE, cwd=tmp_path, FIREMPO_DISABLE="1").stdout.split() == ["False", "False"]
+
+
+def test_start_up_imports_nothing_heavy_and_is_quick(tmp_path):
+    code = (
+        "import sys; ours = [m for m in sys.modules if m.startswith('firempo_plugin')];"
+        "print(ours, [m for m in ('torch', 'ast', 'dataclasses', 'inspect') if m in sys.modules])"
+    )
+    assert python(code, cwd=tmp_path).stdout.strip() == (
+        "['firempo_plugin', 'firempo_plugin.host', 'firempo_plugin.host.autoload'] []"
+    )
+
+
+def test_installing_twice_registers_one_finder():
+    from firempo_plugin.host.autoload import install
+
+    install()
+    install()
+    assert sum(type(finder) is HostFinder for finder in sys.meta_path) == 1
+
+
+def test_the_hook_watches_exactly_the_modules_that_are_extended():
+    assert {f"llamafactory.{point.module}" for point in touchpoints.TOUCH_POINTS if point.extend} == HOOKED
+
+
+def test_every_touch_point_is_there_in_the_installed_host():
+    assert list(touchpoints.missing_points()) == []
+
+
+@pytest.mark.parametrize(
+    ("need", "problem"),
+    [
+        ("no_such_function(x)", "llamafactory.train.tuner.no_such_function is not there"),
+        ("_training_function(config, extra)", "now takes (config)"),
+        ("Worker.no_such_method", "Worker.no_such_method is not there"),
+    ],
+)
+def test_a_moved_touch_point_is_named(need, problem):
+    point = touchpoints.TouchPoint("train.tuner", (need,))
+    (found,) = touchpoints.missing_points((point,))
+    assert problem in found
+
+
+def test_a_module_that_is_gone_is_named():
+    (found,) = touchpoints.missing_points((touchpoints.TouchPoint("train.gone", ("x",)),))
+    assert found == "llamafactory.train.gone is not there"
+
+
+def test_a_moved_host_gets_one_clear_error_and_is_not_touched(tmp_path):
+    """A host package with one function renamed: the first import fails, and nothing was changed."""
+    package = Path(sysconfig.get_path("purelib")) / "llamafactory"
+    moved = tmp_path / "llamafactory"
+    for source in package.rglob("*.py"):
+        target = moved / source.relative_to(package)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        text = source.read_text(encoding="utf-8")
+        if source.name == "tuner.py":
+            text = text.replace("_training_function", "_train_it")
+        target.write_text(text, encoding="utf-8")
+    result = python(SHOW_STAGE, cwd=tmp_path)
+    last = result.stderr.strip().splitlines()[-1]
+    assert result.returncode != 0
+    assert "llamafactory.train.tuner._training_function is not there" in last
+    assert touchpoints.SUPPORTED_HOSTS in last
+    assert "FIREMPO_DISABLE=1" in last
+    assert python(SHOW_STAGE, cwd=tmp_path, FIREMPO_DISABLE="1").stdout.split() == ["False", "False"]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", folder, ROOT]
+    subprocess.run(command, check=True, capture_output=True)
+    return next(folder.glob("*.whl"))
+
+
+def test_the_wheel_carries_the_start_up_files_and_nothing_foreign(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        record = archive.read(next(n for n in names if n.endswith("RECORD"))).decode()
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"firempo_plugin", *START_UP}
+    assert all(name in record for name in START_UP), "so that uninstalling leaves nothing"
+    assert not any("test" in name for name in names)
+
+
+def test_a_wheel_install_finds_the_stage(wheel, tmp_path):
+    """A bare environment with the wheel; the host comes from this one's site-packages as plain files."""
+    venv.create(tmp_path / "env", with_pip=False)
+    site = next((tmp_path / "env").glob("lib/python*/site-packages"))
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    (site / "a_host.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    result = python(SHOW_STAGE, executable=str(tmp_path / "env" / "bin" / "python"), cwd=tmp_path)
+    assert result.stdout.split() == ["True", "True"], result.stderr[-2000:]
+
+
+def test_no_error_where_the_host_is_absent(wheel, tmp_path):
+    venv.create(tmp_path / "env", with_pip=False)
+    site = next((tmp_path / "env").glob("lib/python*/site-packages"))
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    result = python("import json; print('fine')", executable=str(tmp_path / "env" / "bin" / "python"), cwd=tmp_path)
+    assert (result.stdout.strip(), result.stderr) == ("fine", "")

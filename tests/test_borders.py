@@ -1,0 +1,84 @@
+"""Who may know whom, read from the sources; and that the light modules stay light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "firempo_plugin"
+FILES = sorted(PACKAGE.rglob("*.py"))
+NAMES = [str(path.relative_to(PACKAGE)) for path in FILES]
+
+
+def imports(path: Path, *, everywhere: bool = True) -> set[str]:
+    """Absolute names of the modules that a file imports, in functions too unless told otherwise."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    package = ("firempo_plugin", *path.relative_to(PACKAGE).parent.parts)
+    found = set()
+    for node in ast.walk(tree) if everywhere else tree.body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join((*base, *([node.module] if node.module else [])))
+            found |= {module} | {f"{module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def roots(names: set[str]) -> set[str]:
+    return {name.split(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if PACKAGE / "host" not in p.parents], ids=str)
+def test_only_host_knows_llamafactory(path):
+    assert "llamafactory" not in roots(imports(path))
+
+
+def test_the_mathematics_imports_torch_only():
+    outside = roots(imports(PACKAGE / "losses.py")) - set(sys.stdlib_module_names)
+    assert outside == {"torch", "firempo_plugin"}
+    assert roots(imports(PACKAGE / "objectives.py")) <= set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize("name", ["phrases.py", "objectives.py", "forward/plan.py", "host/source_file.py"])
+def test_text_work_imports_no_torch(name):
+    assert not roots(imports(PACKAGE / name)) & {"torch", "transformers", "llamafactory"}
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if PACKAGE / "host" not in p.parents], ids=str)
+def test_nothing_below_knows_the_host_subpackage(path):
+    lazily = path == PACKAGE / "cli.py"
+    assert not any(name.startswith("firempo_plugin.host") for name in imports(path, everywhere=not lazily))
+
+
+def test_there_are_no_import_cycles():
+    names = {".".join(("firempo_plugin", *p.relative_to(PACKAGE).with_suffix("").parts)): p for p in FILES}
+    edges = {name: imports(path, everywhere=False) & set(names) for name, path in names.items()}
+    done: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, " -> ".join((*trail, name))
+        if name not in done:
+            for other in edges[name]:
+                visit(other, (*trail, name))
+            done.add(name)
+
+    for name in edges:
+        visit(name, ())
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["firempo_plugin.cli", "firempo_plugin.phrases", "firempo_plugin.host.doctor", "firempo_plugin.demo.pairs"],
+)
+def test_light_modules_load_neither_torch_nor_the_host(module):
+    code = f"import sys, {module}; print([m for m in ('torch', 'transformers', 'llamafactory') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_a_file_fits_one_sitting(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 450
