@@ -217,6 +217,39 @@ def test_a_checkpoint_without_a_processor_takes_it_from_the_key(checkpoint, trai
         train("qwen2_5_vl", processor_name_or_path=str(tmp_path / "nowhere"), **keys)
 
 
+def test_qlora_takes_the_reference_from_the_same_quantised_weights(train):
+    log = train(dataset=DATA, quantization_bit=4, quantization_method="bnb", bf16=True, max_steps=2)
+    assert_close(log[0]["terms/rank"], math.log(2), rtol=1e-3, atol=0)
+    assert abs(log[0]["terms/kl_forward"]) < 1e-6
+    assert log[1]["terms/kl_forward"] > 0
+
+
+def test_freeze_tuning_and_a_named_reference(train, checkpoint, adapter):
+    log = train(dataset=DATA, finetuning_type="freeze", freeze_trainable_layers=1, max_steps=2)
+    assert_close(log[0]["terms/rank"], math.log(2), rtol=1e-5, atol=0)
+    named = train(dataset=DATA, adapter_name_or_path=str(adapter("qwen3_vl")), ref_model=str(checkpoint("qwen3_vl")))
+    by_switch = train(dataset=DATA, adapter_name_or_path=str(adapter("qwen3_vl")))
+    for name in ("loss", "terms/rank", "terms/visual", "terms/kl_forward", "terms/kl_reverse"):
+        assert_close(named[0][name], by_switch[0][name], rtol=1e-5, atol=0)
+
+
+def test_evaluation_alone_against_a_named_reference(train, checkpoint, adapter, tmp_path):
+    keys = {"adapter_name_or_path": str(adapter("qwen3_vl")), "dataset": DATA}
+    first = train(per_device_train_batch_size=10, **keys)[0]
+    with pytest.raises(FileNotFoundError, match="trainer_state"):
+        train(
+            do_train=False,
+            do_eval=True,
+            eval_dataset=DATA,
+            ref_model=str(checkpoint("qwen3_vl")),
+            output_dir=str(tmp_path / "eval"),
+            **keys,
+        )
+    results = json.loads((tmp_path / "eval" / "eval_results.json").read_text())
+    assert_close(results["eval_loss"], first["loss"], rtol=1e-5, atol=0)
+    assert_close(results["eval_terms/visual"], first["terms/visual"], rtol=1e-5, atol=0)
+
+
 @pytest.mark.parametrize(
     ("keys", "reason"),
     [
