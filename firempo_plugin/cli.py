@@ -34,7 +34,10 @@ def main(argv: list[str] | None = None) -> int:
     command.set_defaults(run=demo)
 
     args = parser.parse_args(argv)
-    return int(args.run(args))
+    try:
+        return int(args.run(args))
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

@@ -14,9 +14,7 @@ os.environ |= {
 from pathlib import Path
 
 import pytest
-
-TEMPLATES_DIR = Path(__file__).parents[1] / "data_templates"
-EXAMPLES_DIR = Path(__file__).parents[1] / "examples"
+from places import TEMPLATES_DIR
 
 
 @pytest.fixture(scope="session")

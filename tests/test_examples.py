@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import EXAMPLES_DIR
 from llamafactory.data.template import TEMPLATES
 from llamafactory.hparams import get_train_args
+from places import EXAMPLES_DIR
 
 from firempo_plugin.host.arguments import settings_of
 from firempo_plugin.host.workflow import refuse_unsupported

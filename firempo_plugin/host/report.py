@@ -78,11 +78,12 @@ class MetricsLogCallback(LogCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Keeps the newest entry's metrics by step until the host's writer thread asks for them."""
-        entry = state.log_history[-1]
-        metrics = {name: value for name, value in entry.items() if "/" in name or name.endswith("noised_share")}
-        self._metrics[state.global_step, "loss" in entry] = {
-            name: value if math.isfinite(value) else None for name, value in metrics.items()
-        }
+        if args.should_save:
+            entry = state.log_history[-1]
+            metrics = {name: value for name, value in entry.items() if "/" in name or name.endswith("noised_share")}
+            self._metrics[state.global_step, "loss" in entry] = {
+                name: value if math.isfinite(value) else None for name, value in metrics.items()
+            }
         super().on_log(args, state, control, **kwargs)
 
     def _write_log(self, output_dir: str, logs: dict[str, Any]) -> None:

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from conftest import TEMPLATES_DIR
 from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
 from llamafactory.hparams import DataArguments, FinetuningArguments, ModelArguments
 from llamafactory.model import load_model, load_tokenizer
+from places import TEMPLATES_DIR
 from transformers import Seq2SeqTrainingArguments
 
 from firempo_plugin.forward.families import FAMILIES, SharedImageFeatures

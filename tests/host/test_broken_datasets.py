@@ -172,6 +172,16 @@ def test_a_bad_file_or_entry_stops_the_run_with_its_reason(case, train, write_da
     assert reason in str(caught.value)
 
 
+def test_a_bad_line_of_json_lines_is_named(train, write_dataset, media, no_model):
+    folder = write_dataset([row()])
+    (folder / "pairs.jsonl").write_text(json.dumps(row()) + "\n" + json.dumps(row())[:-1] + "\n")
+    info = json.loads((folder / "dataset_info.json").read_text())
+    info["pairs"]["file_name"] = "pairs.jsonl"
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+    with pytest.raises(ValueError, match=r"pairs\.jsonl is not valid JSON: .*line 2"):
+        train(dataset="pairs", dataset_dir=str(folder))
+
+
 def test_all_bad_rows_are_named_at_once(train, write_dataset, media, no_model):
     folder = write_dataset([row(images=["gone.png"]), row(), row(weight=-1.0)])
     with pytest.raises(ValueError, match="2 of 3 rows") as caught:

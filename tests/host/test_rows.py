@@ -3,11 +3,11 @@
 import json
 
 import pytest
-from conftest import TEMPLATES_DIR
 from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
 from llamafactory.hparams import DataArguments, ModelArguments
 from llamafactory.model import load_tokenizer
 from PIL import Image
+from places import TEMPLATES_DIR
 from transformers import Seq2SeqTrainingArguments
 
 from firempo_plugin.host import dataset as dataset_module
