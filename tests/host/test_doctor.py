@@ -36,7 +36,7 @@ def test_a_torchaudio_of_another_release_is_found(versions, remedy, monkeypatch)
 
 def test_a_version_outside_the_range_is_found(monkeypatch):
     monkeypatch.setattr(doctor, "_version", lambda name: "5.6.0")
-    finding = doctor._requirement("transformers<5.6,>=5.2")
+    finding = doctor._requirement("transformers<5.6,>=5.5.4")
     assert finding.what.startswith("transformers 5.6.0, supported: ")
     assert finding.remedy == "pip install 'transformers<5.6,>=5.2'"
 

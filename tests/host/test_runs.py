@@ -1,5 +1,6 @@
 """Whole runs: what is written, evaluation, resuming, two processes, a kill, a checkpoint without processor."""
 
+import contextlib
 import json
 import math
 import os
@@ -28,6 +29,19 @@ def command_line(config: dict, folder: Path, **environment) -> tuple[list[str], 
     (folder / "run.yaml").write_text(yaml.safe_dump(config))
     path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
     return [str(BIN / "llamafactory-cli"), "train", "run.yaml"], os.environ | {"PATH": path} | environment
+
+
+def run_command(config: dict, folder: Path, **environment) -> None:
+    """Runs the stock command to its end, its children with it should it hang."""
+    command, environment = command_line(config, folder, **environment)
+    with open(folder / "log.txt", "w") as log:
+        run = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+        try:
+            run.wait(timeout=180)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(run.pid, signal.SIGKILL)
+    assert run.returncode == 0, (folder / "log.txt").read_text()[-3000:]
 
 
 @pytest.fixture
@@ -180,10 +194,8 @@ def test_killed_in_mid_run_and_started_again(config, tmp_path):
         run.send_signal(signal.SIGKILL)
         run.wait()
     assert not (tmp_path / "out" / "adapter_model.safetensors").exists(), "killed before its end"
-    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=180)
-    config |= {"output_dir": str(tmp_path / "unbroken")}
-    command, environment = command_line(config, tmp_path)
-    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=180)
+    run_command(config, tmp_path)
+    run_command(config | {"output_dir": str(tmp_path / "unbroken")}, tmp_path)
     broken, unbroken = history(tmp_path / "out"), history(tmp_path / "unbroken")
     assert [entry["step"] for entry in broken] == list(range(1, 41))
     for before, after in zip(unbroken, broken, strict=True):
@@ -194,10 +206,7 @@ def test_two_processes_give_what_one_gives_on_the_same_global_batch(config, tmp_
     """Ten rows: the last evaluation batch of two processes is filled up with rows that must not count."""
     config |= {"optim": "sgd", "learning_rate": 0.1}  # Adam would blow up the order of summation
     config |= {"max_steps": 2, "do_eval": True, "eval_dataset": DATA, "per_device_eval_batch_size": 3}
-    command, environment = command_line(
-        config | {"per_device_train_batch_size": 2}, tmp_path, FORCE_TORCHRUN="1", NPROC_PER_NODE="2"
-    )
-    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=240)
+    run_command(config | {"per_device_train_batch_size": 2}, tmp_path, FORCE_TORCHRUN="1", NPROC_PER_NODE="2")
     train(**config | {"output_dir": str(tmp_path / "one")})
     names = ("loss", "terms/rank", "terms/visual", "terms/kl_forward", "rewards/margins", "noised_share")
     two, one = (history(tmp_path / name) for name in ("out", "one"))

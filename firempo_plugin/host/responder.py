@@ -1,0 +1,28 @@
+"""The host's chat engine as the model that answers the questions of `firempo build`, in this process."""
+
+from typing import Any
+
+
+class ChatEngine:
+    """A model loaded by LLaMA-Factory's own inference arguments.
+
+    Args:
+        arguments: As for `llamafactory-cli chat`: model_name_or_path, template, adapter_name_or_path, ...
+    """
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        from llamafactory.chat import ChatModel
+
+        self._model = ChatModel({"infer_backend": "huggingface", **arguments})
+
+    def respond(self, question: str, images: tuple[str, ...], system: str, temperature: float, max_tokens: int) -> str:
+        """The model's answer; greedy at temperature 0."""
+        sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
+        (response,) = self._model.chat(
+            [{"role": "user", "content": question}],
+            system=system or None,
+            images=list(images) or None,
+            max_new_tokens=max_tokens,
+            **sampling,
+        )
+        return str(response.response_text)

@@ -1,0 +1,239 @@
+"""The configuration of `firempo build`: every key with its type, default and meaning, checked before anything runs.
+
+A YAML file over these defaults, `section.key=value` overrides over the file. Unknown keys are refused. Options that
+only one source, segmenter or model understands sit in `options` and are checked by it.
+"""
+
+import difflib
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+
+def _key(default: Any, meaning: str) -> Any:
+    if isinstance(default, dict | list):
+        return field(default_factory=lambda: type(default)(default), metadata={"help": meaning})
+    return field(default=default, metadata={"help": meaning})
+
+
+@dataclass
+class SourceConfig:
+    """Where the records come from."""
+
+    name: str = _key("", "vqa_rad, slake, iu_xray, llava_med, mmedpo or table")
+    options: dict[str, Any] = _key({}, "what the source needs: folder, split, language, columns, ...")
+    limit: int | None = _key(None, "read so many records at most")
+    test_images: str | None = _key(None, "folder or list of test images: records that show one are leaks")
+    leaks: str = _key("refuse", "what to do with leaks: refuse (reject the record) or report")
+    window: list[float] | None = _key(None, "low, high grey value of images deeper than 8 bits; else min and max")
+
+
+@dataclass
+class ModelConfig:
+    """An OpenAI-compatible endpoint."""
+
+    base_url: str = _key("http://127.0.0.1:8000/v1", "address of the endpoint")
+    model: str = _key("", "model name as the endpoint knows it")
+    key_env: str = _key("OPENAI_API_KEY", "environment variable that holds the key; the key itself is never stored")
+    temperature: float = _key(0.0, "0: greedy")
+    max_tokens: int = _key(512, "longest reply")
+    timeout: float = _key(120.0, "seconds for one call")
+    concurrency: int = _key(8, "calls at a time")
+    requests_per_minute: int | None = _key(None, "rate limit")
+    tokens_per_minute: int | None = _key(None, "rate limit")
+    retries: int = _key(6, "of a call that failed for now")
+    structured: str = _key("auto", "json_schema, json_object, none, or auto: what the endpoint accepts")
+    price_in: float | None = _key(None, "price of a million prompt tokens")
+    price_out: float | None = _key(None, "price of a million completion tokens")
+    extra_body: dict[str, Any] = _key({}, "more fields of the request")
+
+
+@dataclass
+class RespondConfig:
+    """The model's own answers."""
+
+    backend: str = _key("recorded", "recorded (the source's own), endpoint, or engine (LLaMA-Factory, in process)")
+    samples: int = _key(1, "responses per record; one pair each")
+    system: str = _key("", "system prompt")
+    endpoint: ModelConfig = field(default_factory=ModelConfig, metadata={"help": "with backend: endpoint"})
+    engine: dict[str, Any] = _key({}, "with backend: engine, LLaMA-Factory's inference arguments")
+
+
+@dataclass
+class EditConfig:
+    """The judge that decides and edits."""
+
+    judge: str = _key("rules", "rules (built in), endpoint, or batch (OpenAI Batch API)")
+    rules_first: bool = _key(True, "let the rules decide what they can; saves calls")
+    scope: str = _key("response", "response, or answer_sentence: train on that sentence only")
+    max_words: int = _key(8, "most words that an edit may change")
+    max_share: float = _key(0.6, "largest share of a sentence's words that an edit may change")
+    max_words_per_sentence: int = _key(3, "most words changed in a sentence of a report")
+    prompts: str | None = _key(None, "folder with prompts of your own")
+    vocabulary: str | None = _key(None, "YAML file that adds opposites and synonyms")
+    endpoint: ModelConfig = field(default_factory=ModelConfig, metadata={"help": "with judge: endpoint or batch"})
+
+
+@dataclass
+class TargetConfig:
+    """What the noise should hide."""
+
+    by: str = _key("rules", "rules, or judge: the endpoint of the edit step")
+
+
+@dataclass
+class SegmentConfig:
+    """Where it is."""
+
+    by: str = _key("none", "none, file, box, sam3 or http")
+    options: dict[str, Any] = _key({}, "what the segmenter needs")
+
+
+@dataclass
+class NoiseConfig:
+    """The noised image."""
+
+    corruption: str = _key("noise", "noise, crop, black or blur")
+    whole_image: bool = _key(False, "ablation: corrupt the whole image whatever the target")
+    sigma: float = _key(45.0, "standard deviation of the noise, 0-255 scale")
+    fallback_sigma: float = _key(12.0, "of the whole-image noise where a target was not found")
+    workers: int = _key(2, "images at a time")
+
+
+@dataclass
+class ExportConfig:
+    """The dataset."""
+
+    format: str = _key("llamafactory", "llamafactory, swift or trl")
+    folder: str = _key("", "where to write; default: export/ in the workspace")
+    name: str = _key("fire_mpo_pairs", "name of the dataset")
+    options: dict[str, Any] = _key({}, "what the format understands: file_format, model, template, ...")
+    decisions: str | None = _key(None, "JSON file of accept/reject marks from the review page")
+
+
+@dataclass
+class BuildConfig:
+    """Everything."""
+
+    workspace: str = _key("", "folder of this build; made if need be")
+    source: SourceConfig = field(default_factory=SourceConfig)
+    respond: RespondConfig = field(default_factory=RespondConfig)
+    edit: EditConfig = field(default_factory=EditConfig)
+    target: TargetConfig = field(default_factory=TargetConfig)
+    segment: SegmentConfig = field(default_factory=SegmentConfig)
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
+    max_cost: float | None = _key(None, "stop before the calls cost more, in the currency of the prices")
+
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "source.name": ("vqa_rad", "slake", "iu_xray", "llava_med", "mmedpo", "table"),
+    "source.leaks": ("refuse", "report"),
+    "respond.backend": ("recorded", "endpoint", "engine"),
+    "edit.judge": ("rules", "endpoint", "batch"),
+    "edit.scope": ("response", "answer_sentence"),
+    "target.by": ("rules", "judge"),
+    "segment.by": ("none", "file", "box", "sam3", "http"),
+    "noise.corruption": ("noise", "crop", "black", "blur"),
+    "export.format": ("llamafactory", "swift", "trl"),
+    "respond.endpoint.structured": ("auto", "json_schema", "json_object", "none"),
+    "edit.endpoint.structured": ("auto", "json_schema", "json_object", "none"),
+}
+
+
+def load(path: Path, overrides: list[str]) -> BuildConfig:
+    """Reads a configuration file with `section.key=value` overrides.
+
+    Raises:
+        ValueError: The file is missing or broken, a key is unknown, a value has the wrong type or is not among its
+            choices, or `workspace` or `source.name` is missing. Names the key and what to write.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist; write `firempo build CONFIG.yaml`")
+    for override in overrides:
+        if "=" not in override:
+            raise ValueError(f"{override!r} is no override; write section.key=value")
+    try:
+        loaded = OmegaConf.load(path)
+        if not OmegaConf.is_dict(loaded):
+            raise ValueError(f"{path} must hold keys and values")
+        given = OmegaConf.merge(loaded, OmegaConf.from_dotlist(overrides))
+        plain: Any = OmegaConf.to_container(given, resolve=True)
+        _refuse_unknown(plain, BuildConfig, "", path)
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(BuildConfig), given))
+    except OmegaConfBaseException as error:
+        raise ValueError(f"{path}: {error.full_key or ''}: {str(error).splitlines()[0]}") from error
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        raise ValueError(f"{path} is not readable YAML: {error}") from error
+    assert isinstance(config, BuildConfig)
+    _check(config, path)
+    return config
+
+
+def _refuse_unknown(given: dict[Any, Any], kind: type, place: str, path: Path) -> None:
+    known = {part.name: part.type for part in fields(kind)}
+    for key, value in given.items():
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {place}{close[0]}?" if close else f"known: {', '.join(known)}"
+            raise ValueError(f"{path}: unknown key {place}{key}; {hint}")
+        nested = known[key]
+        if isinstance(nested, type) and is_dataclass(nested):
+            if not isinstance(value, dict):
+                raise ValueError(f"{path}: {place}{key} must hold keys and values, found {value!r}")
+            _refuse_unknown(value, nested, f"{place}{key}.", path)
+
+
+def _check(config: BuildConfig, path: Path) -> None:
+    for key in ("workspace", "source.name"):
+        if not value_of(config, key):
+            raise ValueError(f"{path}: {key} is missing; write where the build keeps its work and what it reads")
+    for key, choices in CHOICES.items():
+        if value_of(config, key) not in choices:
+            raise ValueError(f"{path}: {key} is {value_of(config, key)!r}; write one of: {', '.join(choices)}")
+    bounds: dict[str, float] = {
+        "respond.samples": 1,
+        "edit.max_words": 1,
+        "edit.max_words_per_sentence": 1,
+        "noise.workers": 1,
+        "noise.sigma": 0,
+        "noise.fallback_sigma": 0,
+    }
+    for key, least in bounds.items():
+        if value_of(config, key) < least:
+            raise ValueError(f"{path}: {key} must be at least {least}, found {value_of(config, key)}")
+    if not 0 < config.edit.max_share <= 1:
+        raise ValueError(f"{path}: edit.max_share must lie in (0, 1], found {config.edit.max_share}")
+    if config.respond.samples > 1 and config.respond.backend == "recorded":
+        raise ValueError(f"{path}: respond.samples needs respond.backend: endpoint or engine")
+    needs_model = {
+        "respond.endpoint": config.respond.backend == "endpoint",
+        "edit.endpoint": config.edit.judge != "rules" or config.target.by == "judge",
+    }
+    for key, needed in needs_model.items():
+        if needed and not value_of(config, f"{key}.model"):
+            raise ValueError(f"{path}: {key}.model is missing; write the model's name")
+
+
+def value_of(config: BuildConfig, key: str) -> Any:
+    """The value at a dotted key."""
+    value: Any = config
+    for part in key.split("."):
+        value = vars(value)[part]
+    return value
+
+
+def describe(kind: type = BuildConfig, place: str = "") -> list[str]:
+    """One line for every key: its name, its default and its meaning."""
+    lines: list[str] = []
+    for part in fields(kind):
+        if isinstance(part.type, type) and is_dataclass(part.type):
+            lines += describe(part.type, f"{place}{part.name}.")
+        else:
+            default = getattr(kind(), part.name)
+            lines.append(f"{place + part.name:36} {default!s:24} {part.metadata['help']}")
+    return lines

@@ -1,0 +1,177 @@
+"""Takes items through a step: what is already made is found again, what is due is made, what fails keeps its reason."""
+
+import hashlib
+import json
+import sys
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from .records import Edit, Noised, Record, RejectedError, Segmentation, Target
+from .workspace import Outcome, Workspace
+
+
+class PendingError(Exception):
+    """An item waits for a reply that comes later, as from a batch; it is neither done nor rejected."""
+
+
+class StopRunError(Exception):
+    """The run cannot go on now (budget, key, quota); what is done is kept. The message says what to do."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One response to one record on its way to a pair; a step fills in its part.
+
+    Attributes:
+        record: The record.
+        sample: Which of its responses.
+    """
+
+    record: Record
+    sample: int = 0
+    response: str | None = None
+    edit: Edit | None = None
+    target: Target | None = None
+    segmentations: tuple[Segmentation, ...] = ()
+    noised: tuple[Noised, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The id of the pair that it becomes."""
+        return self.record.id if self.sample == 0 else f"{self.record.id}/{self.sample}"
+
+
+class Step(ABC):
+    """One step of the pipeline.
+
+    Attributes:
+        name: As on the command line and in the store.
+        version: Raised when the step's code changes what it makes.
+        workers: Items at a time.
+    """
+
+    name: str
+    version: int = 1
+    workers: int = 1
+
+    @abstractmethod
+    def depends_on(self, item: Item) -> dict[str, Any]:
+        """The settings and inputs, as JSON, that decide what is made of the item."""
+
+    @abstractmethod
+    def run(self, item: Item) -> dict[str, Any]:
+        """Makes the step's part of the item, as JSON.
+
+        Raises:
+            RejectedError: The item goes no further.
+            PendingError: It waits.
+            StopRunError: The whole run stops.
+        """
+
+    @abstractmethod
+    def apply(self, item: Item, data: dict[str, Any]) -> Item:
+        """The item with the step's part filled in from what `run` made."""
+
+    def key(self, item: Item) -> str:
+        """Hash of everything that decides the outcome."""
+        content = json.dumps([self.name, self.version, self.depends_on(item)], sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+@dataclass
+class Advance:
+    """What a step did.
+
+    Attributes:
+        items: Those that go on.
+        made: Outcomes made now, rejections among them.
+        rejected: Reasons by item name, of now and before.
+        pending: Items that wait.
+        stopped: Why the run stopped early, or None.
+    """
+
+    items: list[Item] = field(default_factory=list)
+    made: int = 0
+    rejected: dict[str, str] = field(default_factory=dict)
+    pending: int = 0
+    stopped: str | None = None
+
+    def reasons(self) -> Counter[str]:
+        """How many rejections there are of each kind: the reason up to its first colon."""
+        return Counter(reason.split(":")[0] for reason in self.rejected.values())
+
+
+def advance(workspace: Workspace, step: Step, items: list[Item]) -> Advance:
+    """Takes items through a step, in order; each finished outcome is stored before the next is awaited."""
+    known = workspace.outcomes(step.name)
+    result = Advance()
+    keyed = [(item, step.key(item)) for item in items]
+    outcomes = {
+        (item.name, key): known[item.record.id, item.sample, key]
+        for item, key in keyed
+        if (item.record.id, item.sample, key) in known
+    }
+    due = [(item, key) for item, key in keyed if (item.name, key) not in outcomes]
+    for item, key, outcome in _make(step, due, result):
+        workspace.put_outcome(step.name, item.record.id, item.sample, key, outcome)
+        outcomes[item.name, key] = outcome
+        result.made += 1
+    for item, key in keyed:
+        found = outcomes.get((item.name, key))
+        if found is None:
+            continue
+        if found.data is None:
+            result.rejected[item.name] = found.reason or ""
+        else:
+            result.items.append(step.apply(item, found.data))
+    return result
+
+
+def _make(step: Step, due: list[tuple[Item, str]], result: Advance) -> Iterator[tuple[Item, str, Outcome]]:
+    """Runs the step on what is due and yields outcomes as they come; after a stop, those in flight still count."""
+    waiting = iter(due)
+    flying: dict[Future[dict[str, Any]], tuple[Item, str]] = {}
+    with ThreadPoolExecutor(step.workers) as pool, progress(step.name, len(due)) as tick:
+
+        def launch() -> None:
+            while result.stopped is None and len(flying) < 2 * step.workers:
+                following = next(waiting, None)
+                if following is None:
+                    return
+                flying[pool.submit(step.run, following[0])] = following
+
+        try:
+            launch()
+            while flying:
+                done, _ = wait(flying, return_when=FIRST_COMPLETED)
+                for future in done:
+                    item, key = flying.pop(future)
+                    tick()
+                    try:
+                        yield item, key, Outcome(future.result(), None)
+                    except RejectedError as rejection:
+                        yield item, key, Outcome(None, str(rejection))
+                    except PendingError:
+                        result.pending += 1
+                    except StopRunError as stop:
+                        result.stopped = result.stopped or str(stop)
+                launch()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def progress(name: str, total: int) -> Iterator[Callable[[], object]]:
+    """A progress bar with rate and time left on a terminal; nothing for nothing to do."""
+    if total == 0:
+        yield lambda: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=name, unit="item", file=sys.stderr, disable=None, dynamic_ncols=True) as bar:
+        yield bar.update

@@ -1,0 +1,170 @@
+"""One folder is one build: an append-only SQLite store of every record, outcome, request and reply, and the images.
+
+Whatever is written is committed before the next thing starts, so that a kill at any moment loses nothing that was
+finished. An outcome is kept under the hash of everything it depends on: after a setting changes, what was made under
+the old one stays where it is and is found again if the setting comes back.
+"""
+
+import fcntl
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS records (
+    id TEXT PRIMARY KEY, position INTEGER NOT NULL, data TEXT NOT NULL, reading INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS problems (
+    id TEXT PRIMARY KEY, reason TEXT NOT NULL, reading INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS outcomes (
+    step TEXT NOT NULL, record TEXT NOT NULL, sample INTEGER NOT NULL, key TEXT NOT NULL,
+    data TEXT, reason TEXT, at REAL NOT NULL,
+    PRIMARY KEY (step, record, sample, key)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS requests (
+    key TEXT PRIMARY KEY, payload TEXT NOT NULL, began REAL NOT NULL,
+    reply TEXT, error TEXT, permanent INTEGER, ended REAL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step made of an item: data, or the reason why it goes no further."""
+
+    data: dict[str, Any] | None
+    reason: str | None
+
+
+class Workspace:
+    """The store of one build. One process works in it at a time; its threads share it.
+
+    Args:
+        folder: Made if need be.
+
+    Raises:
+        ValueError: Another process works in the folder, or its store is not one of ours.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock_file = open(folder / "lock", "a+", encoding="utf-8")  # noqa: SIM115 - held as long as the object
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ValueError(f"another firempo run works in {folder}; wait for it, or use another folder") from error
+        self._mutex = threading.RLock()
+        try:
+            self._db = sqlite3.connect(folder / "store.sqlite", check_same_thread=False, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.executescript(_SCHEMA)
+        except sqlite3.DatabaseError as error:
+            raise ValueError(f"{folder / 'store.sqlite'} is not a store of firempo: {error}") from error
+
+    def close(self) -> None:
+        """Closes the store and lets other processes in."""
+        with self._mutex:
+            self._db.close()
+            self._lock_file.close()
+
+    def path(self, *parts: str) -> Path:
+        """A path in the workspace, whose folder is made."""
+        path = self.folder.joinpath(*parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing."""
+        with self._mutex:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def _rows(self, query: str, *values: Any) -> list[Any]:
+        with self._mutex:
+            return self._db.execute(query, values).fetchall()
+
+    # records -------------------------------------------------------------------------------------------------
+
+    def put_records(self, records: Iterable[tuple[str, dict[str, Any]]], problems: Iterable[tuple[str, str]]) -> None:
+        """Takes a new reading of the source: what it holds now counts, what it no longer holds is left aside."""
+        with self.transaction() as db:
+            reading = (db.execute("SELECT coalesce(max(reading), 0) FROM records").fetchone()[0]) + 1
+            db.executemany(
+                "INSERT INTO records VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+                "position = excluded.position, data = excluded.data, reading = excluded.reading",
+                ((name, place, _dump(data), reading) for place, (name, data) in enumerate(records)),
+            )
+            db.executemany(
+                "INSERT INTO problems VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+                "reason = excluded.reason, reading = excluded.reading",
+                ((name, reason, reading) for name, reason in problems),
+            )
+            db.execute("INSERT OR REPLACE INTO notes VALUES ('reading', ?)", (str(reading),))
+
+    def records(self) -> list[tuple[str, dict[str, Any]]]:
+        """The records of the last reading, in the source's order."""
+        rows = self._rows("SELECT id, data FROM records WHERE reading = ? ORDER BY position", self._reading())
+        return [(name, json.loads(data)) for name, data in rows]
+
+    def problems(self) -> list[tuple[str, str]]:
+        """Rows of the last reading that did not become records, with the reason."""
+        return self._rows("SELECT id, reason FROM problems WHERE reading = ? ORDER BY id", self._reading())
+
+    def _reading(self) -> int:
+        rows = self._rows("SELECT value FROM notes WHERE name = 'reading'")
+        return int(rows[0][0]) if rows else 0
+
+    # outcomes ------------------------------------------------------------------------------------------------
+
+    def outcomes(self, step: str) -> dict[tuple[str, int, str], Outcome]:
+        """Everything that a step ever made, by record, sample and key."""
+        rows = self._rows("SELECT record, sample, key, data, reason FROM outcomes WHERE step = ?", step)
+        return {
+            (record, sample, key): Outcome(json.loads(data) if data is not None else None, reason)
+            for record, sample, key, data, reason in rows
+        }
+
+    def put_outcome(self, step: str, record: str, sample: int, key: str, outcome: Outcome) -> None:
+        """Keeps an outcome; one that is there already under this key stays as it is."""
+        data = _dump(outcome.data) if outcome.data is not None else None
+        with self.transaction() as db:
+            db.execute(
+                "INSERT OR IGNORE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (step, record, sample, key, data, outcome.reason, time.time()),
+            )
+
+    # notes ---------------------------------------------------------------------------------------------------
+
+    def note(self, name: str) -> str | None:
+        """A remembered value."""
+        rows = self._rows("SELECT value FROM notes WHERE name = ?", name)
+        return rows[0][0] if rows else None
+
+    def put_note(self, name: str, value: str) -> None:
+        """Remembers a value."""
+        with self.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, value))
+
+
+def _dump(data: Any) -> str:
+    return json.dumps(data, ensure_ascii=False, sort_keys=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,61 @@
+import pytest
+
+from firempo_plugin.pairs.config import CHOICES, describe, load, value_of
+
+MINIMAL = "workspace: work\nsource: {name: slake, options: {folder: data}}\n"
+
+
+@pytest.fixture
+def read(tmp_path):
+    def run(text=MINIMAL, *overrides):
+        path = tmp_path / "build.yaml"
+        path.write_text(text)
+        return load(path, list(overrides))
+
+    return run
+
+
+def test_defaults_and_overrides(read):
+    config = read()
+    assert (config.edit.judge, config.noise.sigma, config.source.options) == ("rules", 45.0, {"folder": "data"})
+    config = read(MINIMAL, "noise.sigma=30", "source.options.language=zh", "edit.rules_first=false", "max_cost=1.5")
+    assert (config.noise.sigma, config.source.options["language"]) == (30.0, "zh")
+    assert (config.edit.rules_first, config.max_cost) == (False, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "reason"),
+    [
+        (MINIMAL + "nois: {sigma: 3}\n", [], "unknown key nois; did you mean noise?"),
+        (MINIMAL + "noise: {sigmas: 3}\n", [], "unknown key noise.sigmas; did you mean noise.sigma?"),
+        (MINIMAL + "noise: 3\n", [], "noise must hold keys and values, found 3"),
+        (MINIMAL, ["noise.sigma=many"], "noise.sigma"),
+        (MINIMAL, ["edit.judge=gpt"], "edit.judge is 'gpt'; write one of: rules, endpoint, batch"),
+        (MINIMAL, ["edit.judge=endpoint"], "edit.endpoint.model is missing"),
+        (MINIMAL, ["respond.samples=3"], "respond.samples needs"),
+        (MINIMAL, ["edit.max_share=1.5"], r"edit.max_share must lie in \(0, 1\], found 1.5"),
+        (MINIMAL, ["noise.workers=0"], "noise.workers must be at least 1"),
+        (MINIMAL, ["sigma"], "'sigma' is no override"),
+        ("source: {name: slake}\n", [], "workspace is missing"),
+        ("- a\n- b\n", [], "must hold keys and values"),
+        ("a: [\n", [], "not readable YAML"),
+    ],
+)
+def test_what_is_wrong_is_named(read, text, overrides, reason):
+    with pytest.raises(ValueError, match=reason):
+        read(text, *overrides)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"nothing\.yaml does not exist"):
+        load(tmp_path / "nothing.yaml", [])
+
+
+def test_every_key_has_a_line_of_help_and_every_choice_a_key(read):
+    lines = describe()
+    assert all(len(line.split(maxsplit=2)) == 3 for line in lines)
+    keys = {line.split()[0] for line in lines}
+    assert set(CHOICES) <= keys
+    config = read()
+    for key in CHOICES:
+        assert value_of(config, key) in CHOICES[key]
