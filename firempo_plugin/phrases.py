@@ -5,6 +5,7 @@ A span is [start, end) in code points of the plain text. Spans come from the row
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -12,8 +13,10 @@ from difflib import SequenceMatcher
 Span = tuple[int, int]
 
 _TAG = re.compile(r"</?mask>")
-_IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{_IDEOGRAPHS}]|\d+(?:[.,]\d+)+|[^\W{_IDEOGRAPHS}]+|[^\w\s]")
+_ANY_TAG = re.compile(r"<\s*/?\s*mask\b[^>]*>", re.IGNORECASE)
+_JOINERS = "\u200c\u200d"
+IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+WORD = re.compile(rf"[{IDEOGRAPHS}]|\d+(?:[.,]\d+)+|[^\W{IDEOGRAPHS}]+|[^\w\s]")
 
 
 class PhraseError(ValueError):
@@ -71,6 +74,9 @@ def strip_tags(text: str, side: str) -> tuple[str, tuple[Span, ...] | None]:
     Raises:
         PhraseError: A tag is not closed, not opened, or nested.
     """
+    for tag in _ANY_TAG.finditer(text):
+        if not _TAG.fullmatch(tag.group()):
+            raise PhraseError(f"{side} has {tag.group()!r}; a tag is written <mask> or </mask>")
     pieces: list[str] = []
     spans: list[Span] = []
     opened: int | None = None
@@ -116,7 +122,7 @@ def read_spans(text: str, given: object, side: str) -> tuple[Span, ...]:
 
 def diff_spans(chosen: str, rejected: str) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
     """The words in which two texts differ, as spans of each; runs of changed words make one span."""
-    words = [[match.span() for match in _WORD.finditer(text)] for text in (chosen, rejected)]
+    words = [word_spans(text) for text in (chosen, rejected)]
     before = [chosen[start:end] for start, end in words[0]]
     after = [rejected[start:end] for start, end in words[1]]
     edits = SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
@@ -125,6 +131,23 @@ def diff_spans(chosen: str, rejected: str) -> tuple[tuple[Span, ...], tuple[Span
         tuple((words[0][a][0], words[0][b - 1][1]) for _, a, b, _, _ in changed if a < b),
         tuple((words[1][a][0], words[1][b - 1][1]) for _, _, _, a, b in changed if a < b),
     )
+
+
+def word_spans(text: str) -> list[Span]:
+    """The words of a text; a combining mark or a joiner belongs to the letters around it."""
+    words: list[Span] = []
+    for match in WORD.finditer(text):
+        start, end = match.span()
+        inside = words and words[-1][1] == start
+        if inside and (_is_mark(text[start]) or (_is_mark(text[start - 1]) and text[start].isalnum())):
+            words[-1] = (words[-1][0], end)
+        else:
+            words.append((start, end))
+    return words
+
+
+def _is_mark(character: str) -> bool:
+    return character in _JOINERS or unicodedata.category(character)[0] == "M"
 
 
 def token_positions(spans: Sequence[Span], offsets: Sequence[Span]) -> list[int]:

@@ -108,3 +108,21 @@ def test_token_positions_share_a_character_with_a_span():
     assert token_positions([(4, 9)], offsets) == [1, 2]
     assert token_positions([(0, 3), (10, 14)], offsets) == [0, 3]
     assert token_positions([], offsets) == []
+
+
+@pytest.mark.parametrize("tag", ["<MASK>left</MASK>", "<mask >left</mask>", "<mask/>left", "< mask>left</mask>"])
+def test_what_is_almost_a_tag_is_refused(tag):
+    with pytest.raises(PhraseError, match="a tag is written <mask> or </mask>"):
+        strip_tags(f"the {tag} lung", "chosen")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "expected"),
+    [
+        ("le\u0301sion a\u0300 gauche", "le\u0300sion a\u0300 gauche", (["le\u0301sion"], ["le\u0300sion"])),
+        ("pha\u0309i", "tra\u0301i", (["pha\u0309i"], ["tra\u0301i"])),
+        ("बायां फेफड़ा", "दायां फेफड़ा", (["बायां"], ["दायां"])),
+    ],
+)
+def test_combining_marks_belong_to_their_words(chosen, rejected, expected):
+    assert diffs(chosen, rejected) == expected

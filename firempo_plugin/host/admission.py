@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ..objectives import Settings
-from .dataset import DatasetError, code_fingerprint
+from .dataset import media_digest
+from .dataset_info import DatasetError
 
 SHOWN = 20
 SKIPPED_FILE = "skipped_rows.jsonl"
@@ -38,7 +39,12 @@ class RowCount:
 
 
 def admit(
-    dataset_module: dict[str, Any], settings: Settings, skip_invalid: bool, output_dir: str | None
+    dataset_module: dict[str, Any],
+    settings: Settings,
+    skip_invalid: bool,
+    output_dir: str | None,
+    encoding: str,
+    tokenized_path: str | None = None,
 ) -> tuple[dict[str, Any], dict[str, RowCount]]:
     """Checks all splits of the host's dataset module.
 
@@ -47,6 +53,8 @@ def admit(
         settings: The objective; one that compares clean with noised images needs noised images.
         skip_invalid: Skip and count instead of stopping.
         output_dir: Where the skipped rows are listed; None on all but the main process.
+        encoding: `dataset.encoding_fingerprint` of this run.
+        tokenized_path: Where encoded rows are kept between runs, or None.
 
     Returns:
         The module without unusable rows, and the counts by split.
@@ -59,21 +67,19 @@ def admit(
     splits = _splits(dataset_module)
     total = sum(len(dataset) for dataset in splits.values())
     for name, dataset in splits.items():
-        _require_current(dataset)
+        _require_current(dataset, encoding)
         found = _problems(dataset, settings)
         problems += [{"split": name, **entry} for _, entry in sorted(found.items())]
         splits[name] = dataset.select([i for i in range(len(dataset)) if i not in found]) if found else dataset
         counts[name] = _count(splits[name], len(found))
     if problems and not skip_invalid:
-        raise DatasetError(_report(problems, total))
-    if problems and output_dir is not None:
-        folder = Path(output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        lines = (json.dumps(entry, ensure_ascii=False) + "\n" for entry in problems)
-        (folder / SKIPPED_FILE).write_text("".join(lines), encoding="utf-8")
+        raise DatasetError(_report(problems, total, tokenized_path))
+    if output_dir is not None:
+        _list_skipped(Path(output_dir) / SKIPPED_FILE, problems)
     for name, count in counts.items():
         if count.rows == 0:
-            raise DatasetError(f"no usable row is left in the {name} split. {_report(problems, total)}")
+            reasons = _report(problems, total, tokenized_path)
+            raise DatasetError(f"no usable row is left in the {name} split. {reasons}")
     return _put_back(dataset_module, splits), counts
 
 
@@ -99,11 +105,23 @@ def _put_back(dataset_module: dict[str, Any], splits: dict[str, Any]) -> dict[st
     return module
 
 
-def _require_current(dataset: Any) -> None:
-    if "code" not in dataset.column_names or set(dataset.unique("code")) != {code_fingerprint()}:
+def _list_skipped(file: Path, problems: list[dict[str, str]]) -> None:
+    if not problems:
+        file.unlink(missing_ok=True)
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in problems), encoding="utf-8")
+
+
+def _require_current(dataset: Any, encoding: str) -> None:
+    """Refuses encoded rows of another run that this run would have encoded differently."""
+    found = {"code", "media"} <= set(dataset.column_names)
+    current = found and dataset.unique("code") == [encoding]
+    if not current or dataset.unique("media") != [media_digest(dataset, ("images", "rejected_images"))]:
         raise DatasetError(
-            "the tokenised dataset at tokenized_path was written by another stage or another version of "
-            "firempo-plugin. Delete that folder, or write another tokenized_path."
+            "the tokenised dataset at tokenized_path was written by another stage or version, with another model, "
+            "template, cutoff_len or image size, or its images have changed since. Delete that folder, or write "
+            "another tokenized_path."
         )
 
 
@@ -132,12 +150,13 @@ def _count(dataset: Any, skipped: int) -> RowCount:
     return RowCount(len(dataset), skipped, noised, truncated, tokens)
 
 
-def _report(problems: list[dict[str, str]], total: int) -> str:
+def _report(problems: list[dict[str, str]], total: int, tokenized_path: str | None) -> str:
     shown = "\n".join(f"  {entry['row']}: {entry['problem']}" for entry in problems[:SHOWN])
     more = f"\n  ... and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+    kept = f" and delete {tokenized_path}, which keeps them as they are" if tokenized_path else ""
     return (
         f"{len(problems)} of {total} rows cannot be used (rows count from 0):\n{shown}{more}\n"
-        "Correct them, or write `fire_skip_invalid: true` to skip and count them."
+        f"Correct them{kept}, or write `fire_skip_invalid: true` to skip and count them."
     )
 
 

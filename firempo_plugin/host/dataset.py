@@ -5,6 +5,7 @@ conversion and tokenising, are ours. Each keeps every row: a row that cannot be 
 along to `admission`, which stops the run or skips and counts it.
 """
 
+import copy
 import difflib
 import hashlib
 import json
@@ -18,14 +19,11 @@ from typing import Any
 from .. import __version__, phrases
 from . import rows
 from .arguments import STAGE
+from .dataset_info import DatasetError, check_entries
 from .rows import RowEncoder, encoded_features
-from .source_file import explain
+from .source_file import explain, explain_early
 
 COLUMNS = ("rejected_images", "chosen_spans", "rejected_spans", "weight")
-
-
-class DatasetError(ValueError):
-    """A dataset as a whole cannot be used; the message names it and what to write."""
 
 
 @lru_cache(maxsize=1)
@@ -55,6 +53,7 @@ def extend_parser(module: Any) -> None:
         ("unknown_columns", list, field(default_factory=list)),
         ("stage", str | None, None),
         ("title", str, ""),
+        ("sampling", tuple, (None, None)),
     ]
     extended = make_dataclass(
         base.__name__, new_fields, bases=(base,), namespace={"join": join, "__doc__": base.__doc__}, repr=False
@@ -90,6 +89,7 @@ def extend_loader(module: Any) -> None:
     ) -> Any:
         if stage != STAGE or dataset_names is None:
             return merge(dataset_names, model_args, data_args, training_args, stage, return_dict)
+        check_entries(dataset_names, data_args.dataset_dir)
         loaded = {
             name: load_single(module, name, attr, model_args, data_args, training_args)
             for name, attr in zip(
@@ -117,7 +117,7 @@ def extend_loader(module: Any) -> None:
 
 
 def load_single(module: Any, name: str, attr: Any, model_args: Any, data_args: Any, training_args: Any) -> Any:
-    """Loads one dataset with the host's loader.
+    """Loads one dataset with the host's loader, whole; `align_rows` then samples it as the host would have.
 
     Raises:
         DatasetError: dataset_info.json does not fit the stage, or the file cannot be read as rows.
@@ -130,12 +130,25 @@ def load_single(module: Any, name: str, attr: Any, model_args: Any, data_args: A
         close = difflib.get_close_matches(column, [a.name for a in fields(attr)], n=1)
         hint = f" Did you mean {close[0]}?" if close else ""
         raise DatasetError(f"dataset {name}: dataset_info.json names an unknown column kind {column!r}.{hint}")
+    path = os.path.join(str(data_args.dataset_dir), attr.dataset_name)
     attr.stage = STAGE
-    attr.title = name
+    attr.title = f"{name} (all files of {attr.dataset_name} together)" if os.path.isdir(path) else name
+    attr.sampling = (attr.num_samples, data_args.max_samples)
+    attr.num_samples = None
+    whole = copy.copy(data_args)
+    whole.max_samples = None
+    local = attr.load_from == "file"
+    if local and (reason := explain_early(path)):
+        raise DatasetError(f"dataset {name}: {reason}")
     try:
-        return module._load_single_dataset(attr, model_args, data_args, training_args)
+        return module._load_single_dataset(attr, model_args, whole, training_args)
+    except DatasetError as error:
+        reason = explain(path, types=False) if local else None
+        if reason is None:
+            raise
+        raise DatasetError(f"dataset {name}: {reason}") from error
     except Exception as error:
-        reason = explain(os.path.join(data_args.dataset_dir, attr.dataset_name)) if attr.load_from == "file" else None
+        reason = explain(path) if local else None
         if reason is None:
             raise
         raise DatasetError(f"dataset {name}: {reason}") from error
@@ -149,8 +162,9 @@ def align_rows(dataset: Any, host: Any, attr: Any, data_args: Any, training_args
     if len(dataset) == 0:
         raise DatasetError(f"dataset {attr.title}: it has no rows")
     _require_columns(dataset, attr)
-    return dataset.map(
-        RowConverter(host, attr, _row_numbers(dataset)),
+    numbers = _sample(len(dataset), *attr.sampling)
+    return dataset.select(numbers).map(
+        RowConverter(host, attr, numbers),
         with_indices=True,
         remove_columns=dataset.column_names,
         features=_aligned_features(dataset, attr),
@@ -158,6 +172,18 @@ def align_rows(dataset: Any, host: Any, attr: Any, data_args: Any, training_args
         load_from_cache_file=training_args.local_process_index != 0,
         desc="Converting format of dataset",
     )
+
+
+def _sample(rows: int, num_samples: int | None, max_samples: int | None) -> list[int]:
+    """The rows that the host would pick, in its order and by its random numbers, so that their numbers stay known."""
+    import numpy as np
+
+    numbers = np.arange(rows)
+    if num_samples is not None:
+        numbers = np.random.permutation(rows)[:num_samples]
+        if num_samples > rows:
+            numbers = np.concatenate((numbers, np.random.choice(rows, num_samples - rows)))
+    return [int(number) for number in numbers[: len(numbers) if max_samples is None else max_samples]]
 
 
 def _require_columns(dataset: Any, attr: Any) -> None:
@@ -181,11 +207,6 @@ def _require_columns(dataset: Any, attr: Any) -> None:
                 f"dataset {attr.title}: dataset_info.json says that {kind} is in column {column!r}, but the file has "
                 f"the columns {', '.join(dataset.column_names)}"
             )
-
-
-def _row_numbers(dataset: Any) -> list[int] | None:
-    """Where `num_samples` has picked rows, their numbers in the source; else None."""
-    return None if dataset._indices is None else dataset._indices.column(0).to_pylist()
 
 
 def _aligned_features(dataset: Any, attr: Any) -> Any:
@@ -223,13 +244,13 @@ class RowConverter:
 
     host: Any
     attr: Any
-    numbers: list[int] | None
+    numbers: list[int]
     code: str = field(default_factory=code_fingerprint)
 
     def __call__(self, example: dict[str, Any], index: int) -> dict[str, Any]:
         fire = {
             "dataset": self.attr.title,
-            "row": index if self.numbers is None else self.numbers[index],
+            "row": self.numbers[index],
             **{kind: self._value(example, kind) for kind in ("chosen_spans", "rejected_spans", "weight")},
         }
         row: dict[str, Any] = {key: [] for key in ("_prompt", "_response", "_images", "_rejected_images")}
@@ -277,10 +298,12 @@ class RowConverter:
 
 
 def _media_problems(kind: str, medias: Any) -> Iterator[str]:
-    for number, media in enumerate(medias if isinstance(medias, list) else []):
+    for number, media in enumerate(medias if isinstance(medias, list) else [] if medias is None else [medias]):
         if media is None or media == "":
             yield f"{kind}[{number}] is empty; write null or [] for {kind} where a row has none"
-        elif isinstance(media, int | float | list):
+        elif isinstance(media, int | float | list) or (
+            isinstance(media, dict) and not media.keys() & {"path", "bytes"}
+        ):
             yield f"{kind}[{number}] must be a path or an image, found {media!r}"
 
 
@@ -313,8 +336,8 @@ def encode_rows(
         processor=processor,
         cutoff_len=data_args.cutoff_len,
         media_dir=str(data_args.media_dir),
-        code=code_fingerprint(),
-        media=_media_digest(dataset),
+        code=encoding_fingerprint(data_args, tokenizer, processor),
+        media=media_digest(dataset, ("_images", "_rejected_images")),
     )
     encoded = dataset.map(
         encoder,
@@ -332,13 +355,28 @@ def encode_rows(
     return encoded
 
 
-def _media_digest(dataset: Any) -> str:
-    """Size and time of every media file by path, so that cached rows never outlive their images."""
+def encoding_fingerprint(data_args: Any, tokenizer: Any, processor: Any) -> str:
+    """Hash of all that turns a row into token ids, but for the row and its images."""
+    images = (
+        {} if processor is None else {key: vars(processor)[key] for key in ("image_max_pixels", "image_min_pixels")}
+    )
+    settings = {
+        "code": code_fingerprint(),
+        "template": [data_args.template, data_args.default_system, data_args.tool_format, data_args.enable_thinking],
+        "cutoff_len": data_args.cutoff_len,
+        "vocabulary": sorted(tokenizer.get_vocab().items()),
+        "images": [images, processor and processor.image_processor.to_dict()],
+    }
+    return hashlib.sha256(json.dumps(settings, default=str, sort_keys=True).encode()).hexdigest()
+
+
+def media_digest(dataset: Any, columns: tuple[str, str]) -> str:
+    """Size and time of every media file by path, so that encoded rows never outlive their images."""
     from pyarrow.types import is_string
 
     digest = hashlib.sha256()
     paths: set[str] = set()
-    for column in ("_images", "_rejected_images"):
+    for column in columns:
         if is_string(dataset.features.arrow_schema.field(column).type.value_type):
             paths.update(path for images in dataset[column] for path in images or [])
     for path in sorted(paths):

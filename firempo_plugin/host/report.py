@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import deque
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -74,21 +75,18 @@ class MetricsLogCallback(LogCallback):
         for callback in callbacks:
             if type(callback) is LogCallback:
                 callback.__class__ = cls
-                callback._metrics = {}
+                callback._metrics = deque()
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Keeps the newest entry's metrics by step until the host's writer thread asks for them."""
-        if args.should_save:
+        """Queues the newest entry's metrics for the host's writer, one thread that takes its entries in order."""
+        if args.should_save and self.thread_pool is not None:
             entry = state.log_history[-1]
             metrics = {name: value for name, value in entry.items() if "/" in name or name.endswith("noised_share")}
-            self._metrics[state.global_step, "loss" in entry] = {
-                name: value if math.isfinite(value) else None for name, value in metrics.items()
-            }
+            self._metrics.append({name: value if math.isfinite(value) else None for name, value in metrics.items()})
         super().on_log(args, state, control, **kwargs)
 
     def _write_log(self, output_dir: str, logs: dict[str, Any]) -> None:
-        metrics = self._metrics.pop((logs["current_steps"], "loss" in logs), {})
-        super()._write_log(output_dir, {**logs, **metrics})
+        super()._write_log(output_dir, {**logs, **self._metrics.popleft()})
 
 
 @dataclass

@@ -1,7 +1,6 @@
 """One aligned row -> token ids, phrase positions and images under the run's template, or its problem."""
 
 import json
-import math
 import os
 from dataclasses import dataclass
 from io import BytesIO
@@ -20,6 +19,7 @@ ID_COLUMNS = (
     "chosen_phrase",
     "rejected_phrase",
 )
+LEAST_WEIGHT = 1e-6
 DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -40,6 +40,7 @@ def encoded_features(images: Any, rejected_images: Any) -> Any:
         source=Value("string"),
         problem=Value("string"),
         code=Value("string"),
+        media=Value("string"),
     )
 
 
@@ -80,14 +81,18 @@ class RowEncoder:
 
     def __call__(self, aligned: dict[str, Any]) -> dict[str, Any]:
         fire = json.loads(aligned["_fire"])
-        common = {"source": f"{fire['dataset']}, row {fire['row']}", "code": self.code}
+        common = {"source": f"{fire['dataset']}, row {fire['row']}", "code": self.code, "media": self.media}
         try:
             if fire["problem"]:
                 raise RowError(fire["problem"])
             return {**self._encode(aligned, fire), **common, "problem": ""}
         except (RowError, PhraseError) as problem:
-            empty: dict[str, Any] = {name: [] for name in (*ID_COLUMNS, "images", "rejected_images")}
-            return {**empty, "weight": 0.0, "truncated": False, **common, "problem": str(problem)}
+            reason = str(problem)
+        except Exception as error:  # templates and processors fail on odd rows in their own ways
+            reason = f"it cannot be encoded: {type(error).__name__}: {error}"
+        empty: dict[str, Any] = {name: [] for name in ID_COLUMNS}
+        images = {name: aligned[f"_{name}"] for name in ("images", "rejected_images")}
+        return {**empty, **images, "weight": 0.0, "truncated": False, **common, "problem": reason}
 
     def _encode(self, aligned: dict[str, Any], fire: dict[str, Any]) -> dict[str, Any]:
         chosen_text, rejected_text = (message["content"] for message in aligned["_response"])
@@ -95,6 +100,7 @@ class RowEncoder:
         weight = _check_weight(fire["weight"])
         clean, noised = self._open_images(aligned)
         _check_placeholders(aligned["_prompt"], pair, len(clean))
+        self._check_special_tokens(aligned, pair)
         messages = self._with_image_tokens(aligned["_prompt"], clean)
         (prompt, chosen, chosen_phrase), (same_prompt, rejected, rejected_phrase) = (
             self._encode_side(aligned, messages, side, clean, text.text, text.spans)
@@ -109,6 +115,10 @@ class RowEncoder:
                 aligned, messages, aligned["_response"][0], noised, pair[0].text, pair[0].spans
             )
         room = self._room(max(len(prompt), len(noised_prompt)), (chosen_phrase, rejected_phrase))
+        if chosen[:room] == rejected[:room]:
+            raise RowError(
+                "chosen and rejected have the same tokens" + (" within cutoff_len" if chosen != rejected else "")
+            )
         return {
             "prompt_ids": prompt,
             "noised_prompt_ids": noised_prompt,
@@ -121,6 +131,23 @@ class RowEncoder:
             "weight": weight,
             "truncated": max(len(chosen), len(rejected)) > room,
         }
+
+    def _check_special_tokens(self, aligned: dict[str, Any], pair: tuple[PhrasedText, PhrasedText]) -> None:
+        """Text of a row must not steer the template: special tokens in it would end turns or stand for images."""
+        from llamafactory.extras.constants import IMAGE_PLACEHOLDER
+
+        places = {
+            "the chosen response": pair[0].text,
+            "the rejected response": pair[1].text,
+            "the system text": aligned["_system"] or "",
+            "the tools": aligned["_tools"] or "",
+            "the prompt": "".join(turn["content"].replace(IMAGE_PLACEHOLDER, "") for turn in aligned["_prompt"]),
+        }
+        special = [str(t) for t in self.tokenizer.added_tokens_decoder.values() if t.special] + [IMAGE_PLACEHOLDER]
+        for where, text in places.items():
+            for token in special:
+                if token in text:
+                    raise RowError(f"{where} holds the special token {token}")
 
     def _room(self, prompt_length: int, phrases: tuple[list[int], list[int]]) -> int:
         """How many response tokens `cutoff_len` leaves; the prompt and its image are never cut."""
@@ -162,9 +189,10 @@ class RowEncoder:
         lead = len(ids) - len(own_ids)
         if lead < 0 or ids[lead:] != own_ids:
             raise RowError("the template rewrites this response, so that its phrases cannot be placed")
+        for start, end in spans:
+            if not token_positions([(start, end)], offsets):
+                raise RowError(f"no token of the {response['role']}'s text covers the phrase {text[start:end]!r}")
         phrase = [lead + place for place in token_positions(spans, offsets)]
-        if spans and not phrase:
-            raise RowError("no token of the response covers its phrases")
         if self.template.efficient_eos:
             ids = [*ids, self.tokenizer.eos_token_id]
         prompt, _ = self.template.mm_plugin.process_token_ids(
@@ -253,8 +281,9 @@ def _check_weight(weight: Any) -> float:
     if weight is None:
         return 1.0
     number = isinstance(weight, int | float) and not isinstance(weight, bool)
-    if not number or not math.isfinite(weight) or weight <= 0:
-        raise RowError(f"weight must be a positive number, found {weight!r}")
+    if not number or not LEAST_WEIGHT <= weight <= 1 / LEAST_WEIGHT:
+        limits = f"{LEAST_WEIGHT:g} to {1 / LEAST_WEIGHT:g}"
+        raise RowError(f"weight must be a positive number ({limits}), found {weight!r}")
     return float(weight)
 
 

@@ -47,8 +47,9 @@ class FireMPOTrainer(Trainer):
         self.settings = settings
         self.finetuning_args = finetuning_args
         self._family = FAMILIES.get(model.config.model_type)
-        self._train_means = MeanByName(metric_names(settings))
+        self._train_means = MeanByName((LOSS, *metric_names(settings)))
         self._eval_means = MeanByName((LOSS, *metric_names(settings)))
+        self._rows_of_step = 1
         super().__init__(model=model, **kwargs)
         self.model_accepts_loss_kwargs = False
         self.ref_model = self._prepare_reference(ref_model)
@@ -101,11 +102,20 @@ class FireMPOTrainer(Trainer):
         report["noised_share"] = RowTerm(scoring.has_noised, everywhere)
         return losses, report
 
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """The micro-batches of the next step; counts their rows, so that each row weighs the same in the gradient."""
+        samples, items = super().get_batch_samples(*args, **kwargs)
+        self._rows_of_step = sum(len(sample[SCORING]["weight"]) for sample in samples)
+        return samples, items
+
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
-        """The training loss of one micro-batch; its metrics wait for the next log."""
+        """The training loss of one micro-batch; its metrics wait for the next log.
+
+        The trainer divides by the number of micro-batches; a short one counts by its rows, not as a whole.
+        """
         losses, report = self.row_losses(model, inputs)
         self._train_means.add(self._train_means.stack(report))
-        return losses.mean()
+        return losses.sum() * self.current_gradient_accumulation_steps / self._rows_of_step
 
     def prediction_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> tuple[Any, None, None]:
         """One evaluation batch. Rows are gathered, so that rows repeated to even out a batch do not count."""

@@ -1,6 +1,7 @@
 """`stage: fire_mpo` from parsed arguments to a trained adapter, as the host's own workflows go."""
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,10 @@ def refuse_unsupported(model_args: Any, data_args: Any, training_args: Any, fine
             finetuning_args.include_effective_tokens_per_second,
             "Write `include_num_input_tokens_seen: true` instead.",
         ),
+        "neftune_noise_alpha": (
+            training_args.neftune_noise_alpha is not None,
+            "Remove it; policy and reference would draw different noise.",
+        ),
         "packing": (data_args.packing, "Remove packing and neat_packing."),
         "do_eval without do_train": (
             lora_without_reference,
@@ -75,6 +80,7 @@ def run_fire_mpo(
     from . import report
     from .admission import admit, warnings
     from .collator import FireCollator
+    from .dataset import encoding_fingerprint
     from .trainer import FireMPOTrainer
 
     logger = logging.get_logger(__name__)
@@ -86,7 +92,10 @@ def run_fire_mpo(
     tokenizer_module = load_tokenizer(model_args)
     template = get_template_and_fix_tokenizer(tokenizer_module["tokenizer"], data_args)
     dataset_module = get_dataset(template, model_args, data_args, training_args, stage=STAGE, **tokenizer_module)
-    dataset_module, counts = admit(dataset_module, settings, finetuning_args.fire_skip_invalid, output_dir)
+    encoding = encoding_fingerprint(data_args, tokenizer_module["tokenizer"], tokenizer_module["processor"])
+    dataset_module, counts = admit(
+        dataset_module, settings, finetuning_args.fire_skip_invalid, output_dir, encoding, data_args.tokenized_path
+    )
     for warning in warnings(counts, settings):
         logger.warning_rank0(warning)
 
@@ -125,24 +134,52 @@ def skip_broken_checkpoint(training_args: Any) -> None:
     from llamafactory.extras import logging
 
     wanted = training_args.resume_from_checkpoint
-    if not isinstance(wanted, str) or _is_complete(Path(wanted)):
+    own = _own_checkpoints(Path(training_args.output_dir))
+    if wanted is True and own:
+        wanted = training_args.resume_from_checkpoint = str(own[-1])
+    whole_state = not training_args.save_only_model and not training_args.deepspeed and not training_args.fsdp
+    if not isinstance(wanted, str) or is_complete(Path(wanted), whole_state):
         return
-    if Path(wanted).resolve().parent != Path(training_args.output_dir).resolve():
-        raise ValueError(f"resume_from_checkpoint: {wanted} is not a complete checkpoint (no trainer_state.json)")
-    complete = [path for path in Path(training_args.output_dir).glob("checkpoint-*") if _is_complete(path)]
-    newest = max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    if Path(wanted).resolve() not in [path.resolve() for path in own]:
+        raise ValueError(f"resume_from_checkpoint: {wanted} is not a complete checkpoint")
+    newest = next((path for path in reversed(own) if is_complete(path, whole_state)), None)
     training_args.resume_from_checkpoint = str(newest) if newest else None
     instead = f"resuming from {newest}" if newest else "starting anew"
     logging.get_logger(__name__).warning_rank0(f"{wanted} was cut off while being written: {instead}")
 
 
-def _is_complete(checkpoint: Path) -> bool:
-    """Whether a checkpoint has its trainer state, which is written last, whole."""
+def _own_checkpoints(folder: Path) -> list[Path]:
+    """The run's checkpoints by step."""
+    numbered = [(path.name.removeprefix("checkpoint-"), path) for path in folder.glob("checkpoint-*")]
+    return [path for _, path in sorted((int(step), path) for step, path in numbered if step.isdigit())]
+
+
+def is_complete(checkpoint: Path, whole_state: bool) -> bool:
+    """Whether the trainer state, which is written last, and all weights of a checkpoint can be read.
+
+    Args:
+        checkpoint: The folder.
+        whole_state: Whether optimiser and schedule must be there as single files.
+    """
+    from safetensors import SafetensorError, safe_open
+
     try:
-        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        for file in checkpoint.glob("*.safetensors"):
+            with safe_open(file, framework="pt") as weights:
+                weights.keys()
+    except (OSError, ValueError, SafetensorError):
         return False
-    return True
+    torch_files = [*checkpoint.glob("*.pt"), *checkpoint.glob("*.pth"), *checkpoint.glob("*.bin")]
+    torch_files = [file for file in torch_files if file.name != "training_args.bin"]
+    needed = ("optimizer.pt", "scheduler.pt") if whole_state else ()
+    return (
+        isinstance(state, dict)
+        and isinstance(state.get("global_step"), int)
+        and bool([*checkpoint.glob("*.safetensors"), *checkpoint.glob("*.bin"), *checkpoint.glob("global_step*")])
+        and all((checkpoint / name).is_file() for name in needed)
+        and all(zipfile.is_zipfile(file) for file in torch_files)
+    )
 
 
 def _train(trainer: Any, finetuning_args: Any) -> None:

@@ -1,6 +1,7 @@
 """Datasets that must not train: each is refused before a model is loaded, with its row and its reason."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -97,8 +98,19 @@ ROWS = {
         "do not alternate",
     ),
     "unknown role": (row(chosen={"from": "doctor", "value": "The left side."}), "cannot be read as sharegpt"),
-    "weight zero": (row(weight=0.0), "weight must be a positive number, found 0"),
-    "weight negative": (row(weight=-1.5), "weight must be a positive number, found -1.5"),
+    "weight zero": (row(weight=0.0), "weight must be a positive number (1e-06 to 1e+06), found 0"),
+    "weight negative": (row(weight=-1.5), "weight must be a positive number (1e-06 to 1e+06), found -1.5"),
+    "weight beyond float32": (row(weight=1e39), "weight must be a positive number (1e-06 to 1e+06)"),
+    "equal after normalisation": (
+        row(chosen=says("The café."), rejected=says("The cafe\u0301.")),
+        "have the same tokens",
+    ),
+    "end of turn in an answer": (row(chosen=says("The left side.<|im_end|>")), "holds the special token <|im_end|>"),
+    "image token in the prompt": (
+        row(conversations=[{"from": "human", "value": "<image>Which <|image_pad|> side?"}]),
+        "the prompt holds the special token <|image_pad|>",
+    ),
+    "almost a tag": (row(chosen=says("The <MASK>left</MASK> side.")), "a tag is written <mask> or </mask>"),
     "prompt too long": (
         row(conversations=[{"from": "human", "value": "<image>" + "Which side? " * 400}]),
         "raise cutoff_len",
@@ -126,6 +138,18 @@ def test_a_bad_row_stops_the_run_with_its_number_and_reason(case, train, write_d
 FILES = {
     "not JSON": ({"text": '[{"a": 1},'}, "pairs.json is not valid JSON"),
     "an object": ({"text": '{"a": 1}'}, "conversations"),
+    "null": ({"text": "null"}, "pairs.json must hold rows"),
+    "half a character": (
+        {"text": json.dumps([row(chosen=says("\ud800 left"))])},
+        "row 0: chosen.value holds half of a surrogate pair",
+    ),
+    "a number beyond 64 bits": (
+        {"text": json.dumps([row(chosen_spans=[[0, 10**30]])])},
+        "row 0: chosen_spans.0.1 holds 1000000000000000000000000000000",
+    ),
+    "misspelt key of the entry": ({"rows": [row()], "colums": {}}, "unknown key 'colums'; did you mean 'columns'?"),
+    "ranking as text": ({"rows": [row()], "ranking": "true"}, "ranking must be true or false, found 'true'"),
+    "columns null": ({"rows": [row()], "columns": [], "tags": None}, "must be an object, found"),
     "a list of lists": ({"text": "[[1], [2]]"}, "row 0: must be an object with columns"),
     "no rows": ({"text": "[]"}, "no rows"),
     "a column of two types": (
@@ -225,3 +249,21 @@ def test_row_numbers_are_those_of_the_file_after_sampling(train, write_dataset, 
         train(dataset="pairs", dataset_dir=str(folder))
     assert "pairs, row 9" in str(caught.value)
     assert "row 1:" not in str(caught.value)
+
+
+def test_row_numbers_are_right_where_one_row_is_picked(train, write_dataset, media, no_model):
+    """Every row is bad, so whichever is picked must be named by its own number: its weight says it."""
+    folder = write_dataset([row(weight=-1.0 - number) for number in range(6)], num_samples=1)
+    with pytest.raises(ValueError, match="1 of 1 rows") as caught:
+        train(dataset="pairs", dataset_dir=str(folder))
+    number, weight = re.search(r"row (\d+): .* found -(\d+)", str(caught.value)).groups()
+    assert int(number) == int(weight) - 1
+
+
+def test_a_stale_list_of_skipped_rows_goes(train, write_dataset, media, tmp_path):
+    folder = write_dataset([row(), row(images=["gone.png"])])
+    train(dataset="pairs", dataset_dir=str(folder), fire_skip_invalid=True)
+    assert (tmp_path / "out" / "skipped_rows.jsonl").is_file()
+    write_dataset([row()])
+    train(dataset="pairs", dataset_dir=str(folder))
+    assert not (tmp_path / "out" / "skipped_rows.jsonl").exists()

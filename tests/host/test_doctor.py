@@ -38,7 +38,7 @@ def test_a_version_outside_the_range_is_found(monkeypatch):
     monkeypatch.setattr(doctor, "_version", lambda name: "5.6.0")
     finding = doctor._requirement("transformers<5.6,>=5.5.4")
     assert finding.what.startswith("transformers 5.6.0, supported: ")
-    assert finding.remedy == "pip install 'transformers<5.6,>=5.2'"
+    assert finding.remedy == "pip install 'transformers<5.6,>=5.5.4'"
 
 
 def test_a_moved_host_is_reported(capsys, monkeypatch):

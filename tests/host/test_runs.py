@@ -104,10 +104,10 @@ def test_tensorboard_carries_the_metrics(train, tmp_path):
 
 
 def test_metrics_are_means_over_rows_whatever_the_micro_batches(train):
-    """Ten rows in one batch, or in micro-batches of 5, 2 and 1: same loss and same metrics."""
+    """Ten rows in one batch, or in micro-batches of 5, 2 and 1, or of 4, 4 and 2: same loss, gradient and metrics."""
     logs = [
-        train(dataset=DATA, per_device_train_batch_size=size, gradient_accumulation_steps=10 // size)[0]
-        for size in (10, 5, 2, 1)
+        train(dataset=DATA, per_device_train_batch_size=size, gradient_accumulation_steps=-(-10 // size))[0]
+        for size in (10, 5, 2, 1, 4, 3)
     ]
     for log in logs[1:]:
         for name in ("loss", "grad_norm", "terms/rank", "terms/visual", "rewards/margins_visual", "noised_share"):
@@ -162,15 +162,32 @@ def test_a_resumed_run_goes_on_as_if_never_interrupted(train, tmp_path):
     assert len(whole) >= 6
 
 
-def test_a_checkpoint_cut_off_in_writing_is_left_aside(tmp_path):
+@pytest.mark.parametrize("damaged", ["trainer_state.json", "adapter_model.safetensors", "optimizer.pt", "scheduler.pt"])
+def test_a_checkpoint_cut_off_in_writing_is_left_aside(tmp_path, damaged):
     class Args:
         output_dir = str(tmp_path)
         resume_from_checkpoint = str(tmp_path / "checkpoint-4")
 
-    for step, text in (("2", "{}"), ("4", '{"epoch": 1')):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(text)
+        save_only_model = False
+        deepspeed = None
+        fsdp = None
+
+    import torch
+    from safetensors.torch import save_file
+
+    for step in ("2", "4"):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        save_file({"w": torch.ones(100)}, folder / "adapter_model.safetensors")
+        for name in ("optimizer.pt", "scheduler.pt"):
+            torch.save({"w": torch.ones(100)}, folder / name)
+        (folder / "trainer_state.json").write_text(json.dumps({"global_step": int(step)}))
+    (tmp_path / "checkpoint-4-backup").mkdir()
     args = Args()
+    skip_broken_checkpoint(args)
+    assert args.resume_from_checkpoint == str(tmp_path / "checkpoint-4"), "whole: left as it is"
+    broken = tmp_path / "checkpoint-4" / damaged
+    broken.write_bytes(broken.read_bytes()[:-60])
     skip_broken_checkpoint(args)
     assert args.resume_from_checkpoint == str(tmp_path / "checkpoint-2")
     shutil.rmtree(tmp_path / "checkpoint-2")
@@ -270,6 +287,7 @@ def test_evaluation_alone_against_a_named_reference(train, checkpoint, adapter, 
         ({"streaming": True}, "streaming"),
         ({"packing": True}, "packing"),
         ({"use_unsloth": True}, "use_unsloth"),
+        ({"neftune_noise_alpha": 5}, "neftune_noise_alpha"),
         ({"do_train": False, "do_eval": True, "eval_dataset": "fire_mpo_mixed"}, "ref_model"),
     ],
 )
@@ -288,11 +306,13 @@ def test_other_stages_run_as_before(train):
 
 
 def test_a_tokenised_dataset_is_saved_served_and_refused_when_stale(train, tmp_path, monkeypatch):
-    from firempo_plugin.host import admission
+    from firempo_plugin.host import dataset
 
     keys = {"dataset": DATA, "tokenized_path": str(tmp_path / "tokenized")}
     first = train(**keys)
     assert_close(train(**keys)[0]["loss"], first[0]["loss"], rtol=1e-6, atol=0)
-    monkeypatch.setattr(admission, "code_fingerprint", lambda: "another version")
-    with pytest.raises(ValueError, match="another stage or another version"):
+    with pytest.raises(ValueError, match="Delete that folder"):
+        train(**keys, cutoff_len=512)
+    monkeypatch.setattr(dataset, "code_fingerprint", lambda: "another version")
+    with pytest.raises(ValueError, match="Delete that folder"):
         train(**keys)

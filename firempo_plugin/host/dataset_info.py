@@ -1,0 +1,46 @@
+"""Checks dataset_info.json, whose entries the host takes on trust."""
+
+import difflib
+import json
+from pathlib import Path
+from typing import Any
+
+SOURCE_KEYS = {"hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name", "file_name"}
+ENTRY_KEYS = SOURCE_KEYS | {"formatting", "ranking", "subset", "split", "folder", "num_samples", "columns", "tags"}
+
+
+class DatasetError(ValueError):
+    """A dataset as a whole cannot be used; the message names it and what to write."""
+
+
+def check_entries(names: list[str], dataset_dir: str | dict[str, Any]) -> None:
+    """Checks the shape of the datasets' dataset_info.json entries, which the host takes on trust.
+
+    Raises:
+        DatasetError: Names the entry, the key, and what to write.
+    """
+    if isinstance(dataset_dir, dict):
+        info: Any = dataset_dir
+    else:
+        file = Path(dataset_dir) / "dataset_info.json"
+        if not file.is_file():
+            return  # a remote or online folder; the host has its own words for a missing file
+        try:
+            info = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DatasetError(f"{file} is not valid JSON: {error}") from error
+    for name in names:
+        entry = info.get(name, {}) if isinstance(info, dict) else None
+        if not isinstance(entry, dict):
+            raise DatasetError(f"dataset_info.json: {name} must be an object with keys, found {entry!r}")
+        for key in ("columns", "tags"):
+            if key in entry and not isinstance(entry[key], dict):
+                raise DatasetError(f"dataset_info.json: {name}.{key} must be an object, found {entry[key]!r}")
+        for key in set(entry) - ENTRY_KEYS:
+            close = difflib.get_close_matches(key, ENTRY_KEYS, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(ENTRY_KEYS))}"
+            raise DatasetError(f"dataset_info.json: {name} has an unknown key {key!r}; {hint}")
+        if name in info and not set(entry) & SOURCE_KEYS:
+            raise DatasetError(f'dataset_info.json: {name} does not say where it is; write `"file_name": ...`')
+        if not isinstance(entry.get("ranking", False), bool):
+            raise DatasetError(f"dataset_info.json: {name}.ranking must be true or false, found {entry['ranking']!r}")
