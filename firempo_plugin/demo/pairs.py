@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .dicom import Pixels
 from .questions import PAIRS, WHOLE, Pair
-from .scans import SCANS, Mask, fill, lesion_noise, load, seed_of
+from .scans import SCANS, Mask, Pixels, fill, lesion_noise, load, seed_of
 
 DATASET_INFO: dict[str, object] = {
     "firempo_demo": {

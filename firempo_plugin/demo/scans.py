@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from .dicom import Pixels, Window, read
+from ..pairs.images import Window, decode
 
+Pixels = NDArray[np.uint8]
+"""An image, [height, width, 3], red-green-blue, 0-255."""
 Mask = NDArray[np.bool_]
 """A region, [height, width], true inside."""
 Outline = tuple[tuple[float, float], ...]
@@ -44,7 +46,7 @@ class Scan:
         package: Importable package that carries the file.
         file: Path inside that package.
         regions: Regions by a short name.
-        window: Window of a DICOM image in grey; None takes the file's own.
+        window: Values that are black and white in a grey DICOM image; None takes the file's own window.
         crop: Left, top, right, bottom in source pixels; None keeps the whole image.
     """
 
@@ -67,8 +69,7 @@ def load(scan: Scan) -> Pixels:
     path = _folder(scan.package) / scan.file
     if not path.is_file():
         raise FileNotFoundError(f"the installed {scan.package} has no {scan.file}")
-    is_dicom = path.suffix == ".dcm"
-    image = Image.fromarray(read(path, scan.window)) if is_dicom else Image.open(path).convert("RGB")
+    image = Image.fromarray(decode(path, scan.window)).convert("RGB")
     image = image.crop(scan.crop) if scan.crop else image
     image.thumbnail((LONG_SIDE, LONG_SIDE), Image.Resampling.LANCZOS)
     return np.array(image)
@@ -135,7 +136,7 @@ SCANS: tuple[Scan, ...] = (
         modality="contrast-enhanced CT of the chest, axial",
         package="pydicom",
         file="data/test_files/CT_small.dcm",
-        window=Window(60, 500),
+        window=(-190, 309),
         regions={
             "aorta": Region("descending aorta", (_ellipse(0.70, 0.05, 0.16, 0.16),)),
             "canal": Region("spinal canal", (_ellipse(0.46, 0.40, 0.09, 0.08),)),

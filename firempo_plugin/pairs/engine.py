@@ -5,22 +5,19 @@ import json
 import sys
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from .endpoint.failures import CallFailedError, StopRunError
 from .records import Edit, Noised, Record, RejectedError, Segmentation, Target
 from .workspace import Outcome, Workspace
 
 
 class PendingError(Exception):
     """An item waits for a reply that comes later, as from a batch; it is neither done nor rejected."""
-
-
-class StopRunError(Exception):
-    """The run cannot go on now (budget, key, quota); what is done is kept. The message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +27,8 @@ class Item:
     Attributes:
         record: The record.
         sample: Which of its responses.
+        images: 8-bit files of the record's images, as the trainer reads them.
+        image_ids: Hashes of their content.
     """
 
     record: Record
@@ -37,6 +36,8 @@ class Item:
     response: str | None = None
     edit: Edit | None = None
     target: Target | None = None
+    images: tuple[str, ...] = ()
+    image_ids: tuple[str, ...] = ()
     segmentations: tuple[Segmentation, ...] = ()
     noised: tuple[Noised, ...] = ()
 
@@ -46,18 +47,24 @@ class Item:
         return self.record.id if self.sample == 0 else f"{self.record.id}/{self.sample}"
 
 
+Made = dict[str, Any] | RejectedError | PendingError | CallFailedError | StopRunError
+"""What a step makes of an item: its part as JSON, or why there is none."""
+
+
 class Step(ABC):
     """One step of the pipeline.
 
     Attributes:
         name: As on the command line and in the store.
         version: Raised when the step's code changes what it makes.
-        workers: Items at a time.
+        workers: Calls of `run_many` at a time.
+        at_once: Items of one such call.
     """
 
     name: str
     version: int = 1
     workers: int = 1
+    at_once: int = 1
 
     @abstractmethod
     def depends_on(self, item: Item) -> dict[str, Any]:
@@ -70,8 +77,19 @@ class Step(ABC):
         Raises:
             RejectedError: The item goes no further.
             PendingError: It waits.
+            CallFailedError: It stays due.
             StopRunError: The whole run stops.
         """
+
+    def run_many(self, items: Sequence[Item]) -> list[Made]:
+        """What `run` makes of each item, or what it raises."""
+        return [self._attempt(item) for item in items]
+
+    def _attempt(self, item: Item) -> Made:
+        try:
+            return self.run(item)
+        except (RejectedError, PendingError, CallFailedError, StopRunError) as error:
+            return error
 
     @abstractmethod
     def apply(self, item: Item, data: dict[str, Any]) -> Item:
@@ -92,6 +110,7 @@ class Advance:
         made: Outcomes made now, rejections among them.
         rejected: Reasons by item name, of now and before.
         pending: Items that wait.
+        failed: Calls that went unanswered, by item name; they stay due.
         stopped: Why the run stopped early, or None.
     """
 
@@ -99,6 +118,7 @@ class Advance:
     made: int = 0
     rejected: dict[str, str] = field(default_factory=dict)
     pending: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
     stopped: str | None = None
 
     def reasons(self) -> Counter[str]:
@@ -106,8 +126,15 @@ class Advance:
         return Counter(reason.split(":")[0] for reason in self.rejected.values())
 
 
-def advance(workspace: Workspace, step: Step, items: list[Item]) -> Advance:
-    """Takes items through a step, in order; each finished outcome is stored before the next is awaited."""
+def advance(workspace: Workspace, step: Step, items: list[Item], *, make: bool = True) -> Advance:
+    """Takes items through a step, in order; each finished outcome is stored before the next is awaited.
+
+    Args:
+        workspace: Where outcomes are kept.
+        step: The step.
+        items: What the step before let through.
+        make: Whether to make what is due; else it counts as pending.
+    """
     known = workspace.outcomes(step.name)
     result = Advance()
     keyed = [(item, step.key(item)) for item in items]
@@ -117,6 +144,9 @@ def advance(workspace: Workspace, step: Step, items: list[Item]) -> Advance:
         if (item.record.id, item.sample, key) in known
     }
     due = [(item, key) for item, key in keyed if (item.name, key) not in outcomes]
+    if not make:
+        result.pending += len(due)
+        due = []
     for item, key, outcome in _make(step, due, result):
         workspace.put_outcome(step.name, item.record.id, item.sample, key, outcome)
         outcomes[item.name, key] = outcome
@@ -134,42 +164,53 @@ def advance(workspace: Workspace, step: Step, items: list[Item]) -> Advance:
 
 def _make(step: Step, due: list[tuple[Item, str]], result: Advance) -> Iterator[tuple[Item, str, Outcome]]:
     """Runs the step on what is due and yields outcomes as they come; after a stop, those in flight still count."""
-    waiting = iter(due)
-    flying: dict[Future[dict[str, Any]], tuple[Item, str]] = {}
+    chunks = iter([due[start : start + step.at_once] for start in range(0, len(due), step.at_once)])
+    flying: dict[Future[list[Made]], list[tuple[Item, str]]] = {}
     with ThreadPoolExecutor(step.workers) as pool, progress(step.name, len(due)) as tick:
 
         def launch() -> None:
             while result.stopped is None and len(flying) < 2 * step.workers:
-                following = next(waiting, None)
-                if following is None:
+                chunk = next(chunks, None)
+                if chunk is None:
                     return
-                flying[pool.submit(step.run, following[0])] = following
+                flying[pool.submit(step.run_many, [item for item, _ in chunk])] = chunk
 
         try:
             launch()
             while flying:
                 done, _ = wait(flying, return_when=FIRST_COMPLETED)
                 for future in done:
-                    item, key = flying.pop(future)
-                    tick()
-                    try:
-                        yield item, key, Outcome(future.result(), None)
-                    except RejectedError as rejection:
-                        yield item, key, Outcome(None, str(rejection))
-                    except PendingError:
-                        result.pending += 1
-                    except StopRunError as stop:
-                        result.stopped = result.stopped or str(stop)
+                    chunk = flying.pop(future)
+                    tick(len(chunk))
+                    for (item, key), made in zip(chunk, future.result(), strict=True):
+                        outcome = _outcome(item, made, result)
+                        if outcome is not None:
+                            yield item, key, outcome
                 launch()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _outcome(item: Item, made: Made, result: Advance) -> Outcome | None:
+    """What is stored of what was made; None where the item stays due."""
+    if isinstance(made, RejectedError):
+        return Outcome(None, str(made))
+    if isinstance(made, PendingError):
+        result.pending += 1
+    elif isinstance(made, CallFailedError):
+        result.failed[item.name] = str(made)
+    elif isinstance(made, StopRunError):
+        result.stopped = result.stopped or str(made)
+    else:
+        return Outcome(made, None)
+    return None
+
+
 @contextmanager
-def progress(name: str, total: int) -> Iterator[Callable[[], object]]:
+def progress(name: str, total: int) -> Iterator[Callable[[int], object]]:
     """A progress bar with rate and time left on a terminal; nothing for nothing to do."""
     if total == 0:
-        yield lambda: None
+        yield lambda count: None
         return
     from tqdm import tqdm
 

@@ -92,7 +92,8 @@ class Workspace:
                 raise
             self._db.execute("COMMIT")
 
-    def _rows(self, query: str, *values: Any) -> list[Any]:
+    def query(self, query: str, *values: Any) -> list[Any]:
+        """The rows that a query finds."""
         with self._mutex:
             return self._db.execute(query, values).fetchall()
 
@@ -116,22 +117,22 @@ class Workspace:
 
     def records(self) -> list[tuple[str, dict[str, Any]]]:
         """The records of the last reading, in the source's order."""
-        rows = self._rows("SELECT id, data FROM records WHERE reading = ? ORDER BY position", self._reading())
+        rows = self.query("SELECT id, data FROM records WHERE reading = ? ORDER BY position", self._reading())
         return [(name, json.loads(data)) for name, data in rows]
 
     def problems(self) -> list[tuple[str, str]]:
         """Rows of the last reading that did not become records, with the reason."""
-        return self._rows("SELECT id, reason FROM problems WHERE reading = ? ORDER BY id", self._reading())
+        return self.query("SELECT id, reason FROM problems WHERE reading = ? ORDER BY id", self._reading())
 
     def _reading(self) -> int:
-        rows = self._rows("SELECT value FROM notes WHERE name = 'reading'")
+        rows = self.query("SELECT value FROM notes WHERE name = 'reading'")
         return int(rows[0][0]) if rows else 0
 
     # outcomes ------------------------------------------------------------------------------------------------
 
     def outcomes(self, step: str) -> dict[tuple[str, int, str], Outcome]:
         """Everything that a step ever made, by record, sample and key."""
-        rows = self._rows("SELECT record, sample, key, data, reason FROM outcomes WHERE step = ?", step)
+        rows = self.query("SELECT record, sample, key, data, reason FROM outcomes WHERE step = ?", step)
         return {
             (record, sample, key): Outcome(json.loads(data) if data is not None else None, reason)
             for record, sample, key, data, reason in rows
@@ -150,7 +151,7 @@ class Workspace:
 
     def note(self, name: str) -> str | None:
         """A remembered value."""
-        rows = self._rows("SELECT value FROM notes WHERE name = ?", name)
+        rows = self.query("SELECT value FROM notes WHERE name = ?", name)
         return rows[0][0] if rows else None
 
     def put_note(self, name: str, value: str) -> None:

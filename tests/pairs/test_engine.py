@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from firempo_plugin.pairs.engine import Item, PendingError, Step, StopRunError, advance
+from firempo_plugin.pairs.endpoint.failures import StopRunError
+from firempo_plugin.pairs.engine import Item, PendingError, Step, advance
 from firempo_plugin.pairs.records import Record, RejectedError
 from firempo_plugin.pairs.workspace import Outcome, Workspace, write_text
 

@@ -1,0 +1,62 @@
+"""Pairs out of the house: one file for each format. A new format is a module with `export`, and a line in FORMATS."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .. import decisions as review_decisions
+from ..pair import Pair
+from . import llamafactory, swift, trl
+from .common import ExportResult, usable
+
+Exporter = Callable[[list[Pair], Path, str, Path, dict[str, Any]], ExportResult]
+
+_NAME = re.compile(r"[^\W\d_][\w.-]*")
+
+FORMATS: dict[str, Exporter] = {
+    "llamafactory": llamafactory.export,
+    "swift": swift.export,
+    "trl": trl.export,
+}
+
+
+def export(
+    format_name: str,
+    pairs: Iterable[Pair],
+    folder: Path,
+    *,
+    name: str,
+    root: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    decisions: Mapping[str, review_decisions.Decision] | None = None,
+) -> ExportResult:
+    """Writes pairs in a format of FORMATS.
+
+    Args:
+        format_name: Key of FORMATS.
+        pairs: In the order of the rows.
+        folder: Where the dataset file goes; made if need be.
+        name: Of the dataset and its files.
+        root: Folder that is moved as a whole, such as the workspace: image files below it are named relative to
+            `folder`, all others absolutely. Default: `folder`.
+        options: Of the format; see the module's `Options`.
+        decisions: A reviewer's; rejected pairs are left out.
+
+    Raises:
+        ValueError: The name, an option or an existing file is in the way, or no pair is left.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"export.name is {name!r}; write letters, digits, '_', '-' and '.', starting with a letter")
+    verdict = review_decisions.apply(pairs, decisions or {})
+    good, unusable = usable(verdict.kept)
+    left_out = verdict.rejected | unusable
+    if not good:
+        reasons = "; ".join(sorted(set(left_out.values()))[:3])
+        raise ValueError(f"no pair to export: {len(left_out)} left out{': ' if reasons else ''}{reasons}")
+    result = FORMATS[format_name](good, folder, name, root or folder, dict(options or {}))
+    notes = result.notes
+    if verdict.outdated:
+        notes += (f"Marks that are not used because their pair has changed since: {len(verdict.outdated)}.",)
+    return replace(result, left_out=left_out, notes=notes)

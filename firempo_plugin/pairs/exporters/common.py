@@ -1,0 +1,139 @@
+"""What every exporter does: checks pairs, names files, writes whole files or none."""
+
+import filecmp
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ...phrases import PhraseError, phrase_pair
+from ..pair import Pair
+
+IMAGE = "<image>"
+FOREIGN_PLACEHOLDERS = ("<video>", "<audio>")
+
+Options = TypeVar("Options")
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What an export wrote.
+
+    Attributes:
+        files: In the order of writing; the dataset file first.
+        rows: Pairs in the dataset file.
+        left_out: Reason by id of the pairs that are not in it.
+        notes: Sentences for people.
+    """
+
+    files: tuple[Path, ...]
+    rows: int
+    left_out: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def read_options(kind: type[Options], given: dict[str, Any]) -> Options:
+    """Builds an exporter's options from the configuration's `export.options`.
+
+    Raises:
+        ValueError: A key is unknown or a value has the wrong type; names the key and what is expected.
+    """
+    known: dict[str, Any] = {part.name: part.type for part in fields(kind)}  # type: ignore[arg-type]
+    for key, value in given.items():
+        if key not in known:
+            raise ValueError(f"export.options has the unknown key {key!r}; known: {', '.join(known) or 'none'}")
+        if not isinstance(value, known[key]):
+            expected = known[key].__name__ if isinstance(known[key], type) else known[key]
+            raise ValueError(f"export.options.{key} is {value!r}; expected {expected}")
+    return kind(**given)
+
+
+def usable(pairs: Iterable[Pair]) -> tuple[list[Pair], dict[str, str]]:
+    """Parts the pairs that a trainer can use from the others, whose reason is given by id."""
+    good: list[Pair] = []
+    left_out: dict[str, str] = {}
+    for pair in pairs:
+        problem = next(_problems(pair), None)
+        if problem is None:
+            good.append(pair)
+        else:
+            left_out[pair.id] = problem
+    return good, left_out
+
+
+def question(pair: Pair) -> str:
+    """The question without image placeholders."""
+    return pair.question.replace(IMAGE, "").strip()
+
+
+def prompt(pair: Pair) -> str:
+    """The question with one image placeholder for each image."""
+    if pair.question.count(IMAGE) == len(pair.images):
+        return pair.question
+    return IMAGE * len(pair.images) + question(pair)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a temporary path that takes the file's place when all is written; on failure the old file stays.
+
+    A file with the same content stays too, and so does its time, by which trainers know their cached datasets.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        if not path.exists() or not filecmp.cmp(temporary, path, shallow=False):
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a UTF-8 file whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def namer(folder: Path, root: Path, *, absolute: bool) -> Callable[[str], str]:
+    """How a dataset file in `folder` names an image file.
+
+    Args:
+        folder: Of the dataset file.
+        root: Files below it are named relative to `folder`, so that `root` can be moved as a whole; others absolutely.
+        absolute: Name all files absolutely.
+    """
+    real_folder, real_root = os.path.realpath(folder), Path(os.path.realpath(root))
+
+    def name(file: str) -> str:
+        real = os.path.realpath(file)
+        inside = Path(real).is_relative_to(real_root)
+        return os.path.relpath(real, real_folder) if inside and not absolute else real
+
+    return name
+
+
+def _problems(pair: Pair) -> Iterator[str]:
+    if not question(pair):
+        yield "its question is empty"
+    for text, name in ((pair.question, "question"), (pair.chosen, "chosen"), (pair.rejected, "rejected")):
+        forbidden = FOREIGN_PLACEHOLDERS if name == "question" else (IMAGE, *FOREIGN_PLACEHOLDERS)
+        for placeholder in forbidden:
+            if placeholder in text:
+                yield f"its {name} holds a media placeholder: {placeholder}"
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            yield f"its {name} holds half a character, which no file can: {text!a}"
+    try:
+        phrase_pair(pair.chosen, pair.rejected, pair.chosen_spans, pair.rejected_spans)
+    except PhraseError as error:
+        yield f"its phrases cannot be used: {error}"
+    if pair.rejected_images and len(pair.rejected_images) != len(pair.images):
+        yield f"its noised images do not match: {len(pair.rejected_images)} for {len(pair.images)} images"
+    for file in (*pair.images, *pair.rejected_images):
+        if not os.path.isfile(file):
+            yield f"an image file is missing: {file}"
+    if pair.weight is not None and not (math.isfinite(pair.weight) and pair.weight > 0):
+        yield f"its weight is not a positive number: {pair.weight}"

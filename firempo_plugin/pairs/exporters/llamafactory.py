@@ -1,0 +1,179 @@
+"""LLaMA-Factory's form: the dataset file, its entry in dataset_info.json, and a training YAML for `stage: fire_mpo`."""
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from ..pair import Pair
+from .common import ExportResult, namer, prompt, read_options, replacing, write_text
+
+COLUMNS = ("chosen", "rejected", "images", "rejected_images", "chosen_spans", "rejected_spans", "weight")
+MADE_BY = "firempo build"
+FILE_FORMATS = ("json", "parquet")
+
+_PLAIN_YAML = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
+_YAML_WORDS = ("true", "false", "yes", "no", "on", "off", "y", "n", "null")
+
+
+@dataclass(frozen=True)
+class Options:
+    """`export.options` of this format.
+
+    Attributes:
+        file_format: `json` or `parquet`.
+        absolute_paths: Name image files absolutely; else relative to the dataset's folder where they move with it.
+        overwrite: Replace files and a dataset_info.json entry of the same name even where they are not this export's.
+        model: For the training YAML: a model's name or folder.
+        template: The chat template that fits the model.
+        processor: Where to load the processor from, for a model that ships none.
+    """
+
+    file_format: str = "json"
+    absolute_paths: bool = False
+    overwrite: bool = False
+    model: str = "Qwen/Qwen3-VL-4B-Instruct"
+    template: str = "qwen3_vl_nothink"
+    processor: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.file_format not in FILE_FORMATS:
+            raise ValueError(
+                f"export.options.file_format is {self.file_format!r}; write one of: {', '.join(FILE_FORMATS)}"
+            )
+
+
+def export(pairs: list[Pair], folder: Path, name: str, root: Path, options: dict[str, Any]) -> ExportResult:
+    """Writes `<name>.json` (or `.parquet`), dataset_info.json and `<name>.yaml`; see `exporters.export`."""
+    settings = read_options(Options, options)
+    data_file, info_file, yaml_file = (
+        folder / f"{name}.{settings.file_format}",
+        folder / "dataset_info.json",
+        folder / f"{name}.yaml",
+    )
+    entries = _read_entries(info_file)
+    _refuse_others(entries, name, data_file, settings)
+    name_of = namer(folder, root, absolute=settings.absolute_paths)
+    # The entry first: an export that is killed after it finds the data file to be its own.
+    # In ASCII: the host opens dataset_info.json in the machine's own encoding.
+    write_text(info_file, json.dumps(entries | {name: entry(data_file.name)}, indent=2) + "\n")
+    _WRITERS[settings.file_format](data_file, [row(pair, name_of) for pair in pairs])
+    notes = _write_training(yaml_file, training(name, folder, settings), settings)
+    return ExportResult((data_file, info_file, yaml_file), len(pairs), notes=notes)
+
+
+def row(pair: Pair, name_of: Callable[[str], str]) -> dict[str, Any]:
+    """A pair as a row; the last four columns are for people."""
+    return {
+        "conversations": [{"from": "human", "value": prompt(pair)}],
+        "chosen": {"from": "gpt", "value": pair.chosen},
+        "rejected": {"from": "gpt", "value": pair.rejected},
+        "images": [name_of(image) for image in pair.images],
+        "rejected_images": [name_of(image) for image in pair.rejected_images] or None,
+        "chosen_spans": [list(span) for span in pair.chosen_spans],
+        "rejected_spans": [list(span) for span in pair.rejected_spans],
+        "weight": pair.weight,
+        "id": pair.id,
+        "noise_path": pair.noise_path,
+        "target": pair.target,
+        "judge": pair.judge,
+    }
+
+
+def entry(file_name: str) -> dict[str, Any]:
+    """The dataset_info.json entry of a dataset file; `made_by` marks it as ours and is not read by the host."""
+    return {
+        "file_name": file_name,
+        "formatting": "sharegpt",
+        "ranking": True,
+        "columns": {"messages": "conversations"} | {column: column for column in COLUMNS},
+        "made_by": MADE_BY,
+    }
+
+
+def training(name: str, folder: Path, settings: Options) -> str:
+    """The training YAML."""
+    text = files(__package__).joinpath("training.yaml").read_text(encoding="utf-8")
+    processor = "" if settings.processor is None else f"\nprocessor_name_or_path: {_yaml(settings.processor)}"
+    return Template(text).substitute(
+        name=_yaml(name),
+        command=shlex.quote(str(folder.resolve() / f"{name}.yaml")),
+        model=_yaml(settings.model),
+        processor=processor,
+        folder=_yaml(str(folder.resolve())),
+        template=_yaml(settings.template),
+        output=_yaml(f"saves/{name}"),
+    )
+
+
+def _yaml(text: str) -> str:
+    """A YAML scalar; quoted, as in JSON, where it is not plainly a word or a path."""
+    plain = _PLAIN_YAML.fullmatch(text) and text.lower() not in _YAML_WORDS
+    return text if plain else json.dumps(text, ensure_ascii=False)
+
+
+def _read_entries(info_file: Path) -> dict[str, Any]:
+    if not info_file.exists():
+        return {}
+    try:
+        entries = json.loads(info_file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{info_file} is not valid JSON: {error}; repair it, or export to another folder") from error
+    if not isinstance(entries, dict):
+        raise ValueError(f"{info_file} must hold an object of datasets, found {type(entries).__name__}; repair it")
+    return entries
+
+
+def _refuse_others(entries: dict[str, Any], name: str, data_file: Path, settings: Options) -> None:
+    """Raises ValueError where the export would replace what it has not made."""
+    existing = entries.get(name)
+    ours = isinstance(existing, dict) and existing.get("made_by") == MADE_BY
+    if settings.overwrite or ours or existing == {k: v for k, v in entry(data_file.name).items() if k != "made_by"}:
+        return
+    remedy = "choose another export.name, or set export.options.overwrite: true"
+    if existing is not None:
+        raise ValueError(f"dataset_info.json in {data_file.parent} has another dataset {name!r}; {remedy}")
+    if data_file.exists():
+        raise ValueError(f"{data_file} exists and is not an export of this name; {remedy}")
+
+
+def _write_json(file: Path, rows: list[dict[str, Any]]) -> None:
+    lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    write_text(file, f"[\n{lines}\n]\n")
+
+
+def _write_parquet(file: Path, rows: list[dict[str, Any]]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    message = pa.struct([("from", pa.string()), ("value", pa.string())])
+    names, spans = pa.list_(pa.string()), pa.list_(pa.list_(pa.int32()))
+    kinds = {
+        "conversations": pa.list_(message),
+        "chosen": message,
+        "rejected": message,
+        "images": names,
+        "rejected_images": names,
+        "chosen_spans": spans,
+        "rejected_spans": spans,
+        "weight": pa.float64(),
+    }
+    people = dict.fromkeys(("id", "noise_path", "target", "judge"), pa.string())
+    with replacing(file) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, pa.schema(kinds | people)), temporary)
+
+
+def _write_training(file: Path, text: str, settings: Options) -> tuple[str, ...]:
+    """Writes the YAML unless a person has changed it; returns what to say about that."""
+    if file.exists() and file.read_text(encoding="utf-8") != text and not settings.overwrite:
+        return (f"{file} differs from what this export would write and was kept; delete it to have it written anew.",)
+    write_text(file, text)
+    return ()
+
+
+_WRITERS: dict[str, Callable[[Path, list[dict[str, Any]]], None]] = {"json": _write_json, "parquet": _write_parquet}

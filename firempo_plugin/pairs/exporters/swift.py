@@ -1,0 +1,55 @@
+"""ms-swift's preference form: one JSON line a pair, with `rejected_response` and `rejected_images`.
+
+ms-swift scores the rejected response on `rejected_images`. With them, a row therefore says clean/chosen >
+noised/rejected (the objective `mmedpo`); without them, clean/chosen > clean/rejected (`dpo`).
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..pair import Pair
+from .common import ExportResult, namer, prompt, read_options, write_text
+
+
+@dataclass(frozen=True)
+class Options:
+    """`export.options` of this format.
+
+    Attributes:
+        noised: Score the rejected response on the noised image.
+        absolute_paths: ms-swift reads relative paths from the current folder, or from ROOT_IMAGE_DIR.
+    """
+
+    noised: bool = True
+    absolute_paths: bool = True
+
+
+def export(pairs: list[Pair], folder: Path, name: str, root: Path, options: dict[str, Any]) -> ExportResult:
+    """Writes `<name>.jsonl`; see `exporters.export`."""
+    settings = read_options(Options, options)
+    name_of = namer(folder, root, absolute=settings.absolute_paths)
+    file = folder / f"{name}.jsonl"
+    rows = [_row(pair, name_of, noised=settings.noised) for pair in pairs]
+    write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    notes = ["ms-swift has no columns for phrases and weights: they are not in this file."]
+    if not settings.absolute_paths:
+        notes.append(f"Image files are named relative to {folder}: set ROOT_IMAGE_DIR to it.")
+    return ExportResult((file,), len(rows), notes=tuple(notes))
+
+
+def _row(pair: Pair, name_of: Callable[[str], str], *, noised: bool) -> dict[str, Any]:
+    """Every row has the same keys, or the reader would guess the columns' types from the first rows."""
+    row: dict[str, Any] = {
+        "messages": [
+            {"role": "user", "content": prompt(pair)},
+            {"role": "assistant", "content": pair.chosen},
+        ],
+        "images": [name_of(image) for image in pair.images],
+        "rejected_response": pair.rejected,
+    }
+    if noised:
+        row["rejected_images"] = [name_of(image) for image in pair.rejected_images or pair.images]
+    return row

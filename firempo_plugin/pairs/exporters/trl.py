@@ -1,0 +1,67 @@
+"""TRL's preference form: conversational `prompt`, `chosen` and `rejected`, and `images`, as Parquet.
+
+The Parquet file carries the column types of the `datasets` library, so that it opens the images by itself:
+`load_dataset("parquet", data_files="<name>.parquet")`. It holds their absolute paths, not their bytes.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..pair import Pair
+from .common import ExportResult, namer, question, read_options, replacing
+
+_TEXT = {"dtype": "string", "_type": "Value"}
+_MESSAGES = [{"role": _TEXT, "content": [{"type": _TEXT, "text": _TEXT}]}]
+_FEATURES = {
+    "prompt": _MESSAGES,
+    "chosen": _MESSAGES,
+    "rejected": _MESSAGES,
+    "images": {"feature": {"_type": "Image"}, "_type": "Sequence"},
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """This format has no options."""
+
+
+def export(pairs: list[Pair], folder: Path, name: str, root: Path, options: dict[str, Any]) -> ExportResult:
+    """Writes `<name>.parquet`; see `exporters.export`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    read_options(Options, options)
+    part = pa.struct([("type", pa.string()), ("text", pa.string())])
+    messages = pa.list_(pa.struct([("role", pa.string()), ("content", pa.list_(part))]))
+    schema = pa.schema(
+        [
+            ("prompt", messages),
+            ("chosen", messages),
+            ("rejected", messages),
+            ("images", pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))),
+        ],
+        metadata={"huggingface": json.dumps({"info": {"features": _FEATURES}})},
+    )
+    name_of = namer(folder, root, absolute=True)
+    file = folder / f"{name}.parquet"
+    table = pa.Table.from_pylist([_row(pair, [name_of(image) for image in pair.images]) for pair in pairs], schema)
+    with replacing(file) as temporary:
+        pq.write_table(table, temporary)
+    note = "TRL has no columns for noised images, phrases and weights: they are not in this file."
+    return ExportResult((file,), len(pairs), notes=(note,))
+
+
+def _row(pair: Pair, images: list[str]) -> dict[str, Any]:
+    placeholders = [{"type": "image", "text": None} for _ in images]
+    return {
+        "prompt": [{"role": "user", "content": [*placeholders, _text(question(pair))]}],
+        "chosen": [{"role": "assistant", "content": [_text(pair.chosen)]}],
+        "rejected": [{"role": "assistant", "content": [_text(pair.rejected)]}],
+        "images": [{"bytes": None, "path": image} for image in images],
+    }
+
+
+def _text(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}

@@ -1,0 +1,52 @@
+"""A finished pair: what the exporters write and what a person reviews."""
+
+from dataclasses import dataclass
+
+from ..phrases import Span
+from .records import Kind, NoisePath
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A record with everything that was made of it.
+
+    Attributes:
+        id: Unique in an export and stable over runs: the record's id, with the sample's number where a record makes
+            several pairs.
+        question: The prompt, without image placeholders.
+        chosen, rejected: The two responses.
+        chosen_spans, rejected_spans: The phrases, as [start, end) in code points; one side may have none.
+        images: The clean images' files.
+        rejected_images: Their noised twins in the same order; empty: the pair has none.
+        weight: The pair's share in the loss; None: 1.
+        truth: The ground truth.
+        kind: `vqa` or `report`.
+        language: ISO 639-1.
+        was_correct: Whether the model's response is `chosen`.
+        judge: Who decided that.
+        target: What the noise should hide; None: no part in particular.
+        noise_path: Which path the noise took; None: there is no noised image.
+        sigma: Of the noise, 0-255 scale; None: there is none.
+        masks: For each image the mask's file, or None; empty: there are none.
+        note: For people: how it came about.
+    """
+
+    id: str
+    question: str
+    chosen: str
+    rejected: str
+    chosen_spans: tuple[Span, ...]
+    rejected_spans: tuple[Span, ...]
+    images: tuple[str, ...] = ()
+    rejected_images: tuple[str, ...] = ()
+    weight: float | None = None
+    truth: str = ""
+    kind: Kind = "vqa"
+    language: str = "en"
+    was_correct: bool = True
+    judge: str = "rules"
+    target: str | None = None
+    noise_path: NoisePath | None = None
+    sigma: float | None = None
+    masks: tuple[str | None, ...] = ()
+    note: str = ""

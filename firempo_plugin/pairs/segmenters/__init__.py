@@ -1,0 +1,134 @@
+"""Segmenters: from an image and a noun phrase to the region that it names.
+
+| name | where the regions come from |
+|---|---|
+| file | mask files: those of the record, or of a folder |
+| box | boxes: those of the record, or of a COCO file |
+| sam3 | a SAM 3 checkpoint, prompted with the phrase |
+| http | a server of your own, by the protocol of `http.py` |
+
+A segmenter is a dataclass whose fields are its options. To add one, write its module and its line in `SEGMENTERS`.
+"""
+
+import difflib
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from ..images import Pixels, pixel_id
+from ..masks import Found, MaskCache
+from ..records import Region, RejectedError, Segmentation
+
+SEGMENTERS: dict[str, tuple[str, str]] = {
+    "file": (".file", "FileSegmenter"),
+    "box": (".box", "BoxSegmenter"),
+    "sam3": (".sam3", "Sam3Segmenter"),
+    "http": (".http", "HttpSegmenter"),
+}
+"""Module and class of each segmenter; imported when it is chosen."""
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One target on one image.
+
+    Attributes:
+        image_path: The image's file, which file and box segmenters look up.
+        image: Its pixels, as the trainer decodes them: [H, W] or [H, W, 3].
+        phrase: What to find.
+        regions: Those of the record that lie on this image.
+    """
+
+    image_path: str
+    image: Pixels
+    phrase: str
+    regions: tuple[Region, ...] = ()
+
+
+class Segmenter(ABC):
+    """What every segmenter offers.
+
+    Attributes:
+        name: Its name in `SEGMENTERS`.
+        cached: Whether masks found before are taken from the cache. Not those read from files: the files may have
+            changed, and reading them is as quick as reading the cache.
+    """
+
+    name: ClassVar[str]
+    cached: ClassVar[bool]
+
+    @property
+    def at_once(self) -> int:
+        """How many requests `segment_many` gains from at a time."""
+        return 1
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """All that decides which mask is found, for the cache and the workspace; no secrets, nothing that is slow."""
+
+    @abstractmethod
+    def segment(self, image_path: str, image: Pixels, phrase: str, regions: tuple[Region, ...] = ()) -> Found:
+        """Finds one target on one image; see `Request`.
+
+        Raises:
+            RejectedError: This record's masks or boxes are wrong, or the phrase cannot be used.
+            ConnectionError: The segmenter is out of reach; it is no record's fault.
+        """
+
+    def segment_many(self, requests: Sequence[Request]) -> list[Found | RejectedError]:
+        """Answers each request with what was found or why it is rejected, in order."""
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request: Request) -> Found | RejectedError:
+        try:
+            return self.segment(request.image_path, request.image, request.phrase, request.regions)
+        except RejectedError as reason:
+            return reason
+
+
+def make(name: str, options: Mapping[str, Any]) -> Segmenter:
+    """Makes a segmenter from its options.
+
+    Raises:
+        ValueError: The name or an option is unknown, or an option is missing or wrong.
+    """
+    if name not in SEGMENTERS:
+        raise ValueError(f"segment.by is {name!r}; write one of: {', '.join(SEGMENTERS)}")
+    module, class_name = SEGMENTERS[name]
+    kind = vars(importlib.import_module(module, __package__))[class_name]
+    known = [part.name for part in fields(kind)]
+    for option in options:
+        if option not in known:
+            close = difflib.get_close_matches(option, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+            raise ValueError(f"segment.options: {name} has no option {option}; {hint}")
+    try:
+        segmenter: Segmenter = kind(**options)
+    except TypeError as error:
+        raise ValueError(f"segment.options of {name}: {error}; known: {', '.join(known)}") from error
+    return segmenter
+
+
+def find(segmenter: Segmenter, cache: MaskCache, requests: Sequence[Request]) -> list[Segmentation | RejectedError]:
+    """Answers requests from the cache, and asks the segmenter for the rest, each image and phrase once.
+
+    Returns:
+        For each request, in order, what was found, or why it is rejected.
+    """
+    if not segmenter.cached:
+        answers = segmenter.segment_many(requests)
+        return [a if isinstance(a, RejectedError) else cache.keep(a, segmenter.name) for a in answers]
+    settings = segmenter.settings()
+    keys = [cache.key(pixel_id(r.image), r.phrase, segmenter.name, settings) for r in requests]
+    known: dict[str, Segmentation | RejectedError] = {}
+    for key in dict.fromkeys(keys):
+        entry = cache.get(key)
+        if entry is not None:
+            known[key] = entry
+    missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in known}
+    answers = segmenter.segment_many(list(missing.values())) if missing else []
+    for key, answer in zip(missing, answers, strict=True):
+        known[key] = answer if isinstance(answer, RejectedError) else cache.put(key, answer, segmenter.name)
+    return [known[key] for key in keys]

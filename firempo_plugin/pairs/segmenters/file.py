@@ -1,0 +1,128 @@
+"""Masks that exist as files: those that the record brings, and those of a folder, matched by name."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
+
+from ..images import Pixels, inside
+from ..masks import NOTHING, Found, box_around, joined, read_mask
+from ..records import Region
+from . import Segmenter
+from .regions import matching
+
+_FIELDS = {"target": "(?P<target>.+)", "part": r"\d+"}
+
+
+@dataclass(frozen=True)
+class FileSegmenter(Segmenter):
+    """Looks for the phrase among the names of mask files.
+
+    | layout | options |
+    |---|---|
+    | `scan_left+lung.png` | folder |
+    | `scan_lung_left_000.png`, listed in a JSON file | folder, index, pattern: `{stem}_{target}_{part}.png` |
+    | `left lung/scan.png` | folder, pattern: `{target}/{stem}.png` |
+    | `scan.jpg`, all masks of the lungs | folder, pattern: `{stem}.jpg`, target: lung |
+
+    Attributes:
+        folder: Folder of mask files, or "": only the masks of the record.
+        pattern: Path of a mask, its last components: `{stem}` is the image's file name without suffix, `{target}`
+            what the mask shows (`+` and `_` stand for spaces), `{part}` a number.
+        target: What every mask shows, where the pattern does not say.
+        index: JSON file with `{image: [masks]}` or `{mask: image}`, paths relative to `folder`; "": the masks of an
+            image are those whose path fits the pattern.
+    """
+
+    name: ClassVar[str] = "file"
+    cached: ClassVar[bool] = False
+
+    folder: str = ""
+    pattern: str = "{stem}_{target}.png"
+    target: str = ""
+    index: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where the options do not fit each other or the disk."""
+        if self.folder and not Path(self.folder).is_dir():
+            raise ValueError(f"segment.options.folder: {self.folder} is no folder; write the folder of the mask files")
+        if self.index and not self.folder:
+            raise ValueError("segment.options.index needs segment.options.folder, which its paths are relative to")
+        unknown = set(re.findall(r"{(\w*)}", self.pattern)) - {"stem", "target", "part"}
+        if unknown:
+            raise ValueError(
+                f"segment.options.pattern: {{{unknown.pop()}}} is unknown; use {{stem}}, {{target}}, {{part}}"
+            )
+        if self.pattern.count("{target}") + bool(self.target) != 1:
+            raise ValueError("segment.options: write {target} into the pattern, or what all masks show as target")
+        if self.index and not any(image.is_file() for image in self._listed):
+            raise ValueError(f"segment.options.folder: {self.folder} has none of the images that {self.index} names")
+
+    def settings(self) -> dict[str, Any]:
+        """The options, and the state of the files."""
+        return {"pattern": self.pattern, "target": self.target, "files": self._state}
+
+    def segment(self, image_path: str, image: Pixels, phrase: str, regions: tuple[Region, ...] = ()) -> Found:
+        """Joins all masks whose name fits the phrase, by the rules of `regions.matching`."""
+        named = [region for region in regions if region.mask is not None] + self._in_folder(Path(image_path))
+        chosen = [named[index] for index in matching(phrase, [region.name for region in named])]
+        if not chosen:
+            return NOTHING
+        shape = (image.shape[0], image.shape[1])
+        masks = [read_mask(region.mask or "", shape, region.values) for region in chosen]
+        return joined(masks, [1.0] * len(masks), [box_around(mask) for mask in masks])
+
+    def _in_folder(self, image: Path) -> list[Region]:
+        if self.index:
+            return self._listed.get(image.resolve(), [])
+        named = [(self._shown(mask, image.stem), mask) for mask in self._files if image.stem in mask]
+        return [Region(name, mask=str(Path(self.folder, mask))) for name, mask in named if name]
+
+    def _shown(self, mask: str, stem: str) -> str:
+        """What a mask shows, as its path tells; "" where it is no mask of that image."""
+        parts = re.split(r"{(\w+)}", self.pattern)
+        fields = _FIELDS | {"stem": re.escape(stem)}
+        expression = "".join(fields[part] if place % 2 else re.escape(part) for place, part in enumerate(parts))
+        depth = len(PurePosixPath(self.pattern).parts)
+        match = re.fullmatch(expression, "/".join(PurePosixPath(mask).parts[-depth:]))
+        return "" if match is None else self.target or match.group("target")
+
+    @cached_property
+    def _state(self) -> str:
+        """A digest of names, sizes and times of all mask files and of the index."""
+        paths = [Path(self.folder, file) for file in self._files] + [Path(self.index)] * bool(self.index)
+        stats = [(str(path), path.stat()) for path in paths]
+        return hashlib.sha256(repr([(path, s.st_size, s.st_mtime_ns) for path, s in stats]).encode()).hexdigest()
+
+    @cached_property
+    def _files(self) -> list[str]:
+        folder = Path(self.folder)
+        below = folder.rglob("*") if self.folder else ()
+        return sorted(path.relative_to(folder).as_posix() for path in below if path.is_file())
+
+    @cached_property
+    def _listed(self) -> dict[Path, list[Region]]:
+        """The masks of each image, as the index tells."""
+        folder = Path(self.folder)
+        try:
+            index = json.loads(Path(self.index).read_bytes())
+        except (OSError, ValueError) as error:
+            raise ValueError(f"segment.options.index: cannot read {self.index}: {error}") from error
+        if not isinstance(index, dict):
+            found = type(index).__name__
+            raise ValueError(f"{self.index} must hold {{image: [masks]}} or {{mask: image}}, found a {found}")
+        listed: dict[Path, list[Region]] = {}
+        for key, value in index.items():
+            image, masks = (value, [key]) if isinstance(value, str) else (key, value)
+            try:
+                for mask in masks:
+                    file, name = inside(folder, mask), self._shown(mask, PurePosixPath(image).stem)
+                    if not name:
+                        raise ValueError(f"{mask} does not fit segment.options.pattern {self.pattern}")
+                    listed.setdefault(inside(folder, image), []).append(Region(name, mask=str(file)))
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{self.index}: {key}: {error}; write paths below {folder}") from error
+        return listed

@@ -1,0 +1,221 @@
+"""Masks from a server of your own.
+
+The request is a POST with a JSON body:
+
+    {"image": "<PNG file, base64>", "target": "left lung"}
+
+The image is 8-bit grey or RGB, and is exactly what training will see. The reply has status 200 and a JSON body with
+one entry per detection, of which there may be none:
+
+    {"masks": ["<PNG file, base64>", ...], "scores": [0.93, ...], "boxes": [[x0, y0, x1, y1], ...]}
+
+- masks: of the image's height and width; black is outside, anything else inside.
+- scores: in [0, 1]. May be left out: all 1.
+- boxes: pixels, x1 and y1 exclusive. May be left out: the masks' bounds.
+
+Other replies:
+
+| status | meaning | what happens |
+|---|---|---|
+| 400, 413, 415, 422 | this request cannot be answered | the record is rejected with the reply's text |
+| 429, 500, 502, 503, 504, none in time | not now | asked again, `Retry-After` obeyed; then the run stops |
+| anything else | wrong address, key or server | the run stops |
+
+examples/segmenter_server holds a server to start from.
+"""
+
+import base64
+import binascii
+import json
+import math
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http.client import HTTPException
+from io import BytesIO
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from PIL import Image
+
+from ..images import Pixels
+from ..masks import Box, Found, Mask, box_around, joined, read_mask
+from ..records import Region, RejectedError
+from . import Request, Segmenter
+
+MAX_REPLY = 64 * 2**20
+"""Bytes; a longer reply is refused."""
+REFUSED = (400, 413, 415, 422)
+NOT_NOW = (429, 500, 502, 503, 504)
+LONGEST_WAIT = 60.0
+"""Seconds; a server that asks for more waits only this long."""
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Leaves redirections alone, which would carry images and keys to an address that nobody wrote down."""
+
+    def redirect_request(self, *args: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_NoRedirects)
+
+
+class _TryAgainError(ConnectionError):
+    """An attempt failed in a way that may pass; `wait` is what the server asked for, in seconds."""
+
+    def __init__(self, what: str, wait: float | None = None) -> None:
+        super().__init__(what)
+        self.wait = wait
+
+
+@dataclass(frozen=True)
+class HttpSegmenter(Segmenter):
+    """Asks a server, by the protocol above.
+
+    Attributes:
+        url: Its address, http or https, without user and password.
+        key_env: Environment variable whose value is sent as `Authorization: Bearer ...`; "": nothing is sent.
+        version: Whatever tells one state of the server from another; a new value asks for every mask again.
+        timeout: Seconds for one attempt.
+        retries: Further attempts where one failed for now.
+        wait: Seconds before the second attempt; doubled before each further one.
+        concurrency: Requests at a time.
+    """
+
+    name: ClassVar[str] = "http"
+    cached: ClassVar[bool] = True
+
+    url: str
+    key_env: str = ""
+    version: str = ""
+    timeout: float = 60.0
+    retries: int = 4
+    wait: float = 1.0
+    concurrency: int = 2
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where an option is wrong; sends nothing."""
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"segment.options.url is {self.url!r}; write http://host:port/path")
+        if parts.username or parts.password:
+            raise ValueError("segment.options.url holds a password; put it into the environment and name it in key_env")
+        if self.key_env and not os.environ.get(self.key_env):
+            raise ValueError(f"segment.options.key_env: the environment variable {self.key_env} is not set")
+        for option, value, least in (("retries", self.retries, 0), ("concurrency", self.concurrency, 1)):
+            if value < least:
+                raise ValueError(f"segment.options.{option} must be at least {least}, found {value}")
+        if self.timeout <= 0 or self.wait < 0:
+            raise ValueError("segment.options: timeout must be more than 0, and wait at least 0")
+
+    @property
+    def at_once(self) -> int:
+        """The number of requests at a time."""
+        return self.concurrency
+
+    def settings(self) -> dict[str, Any]:
+        """The server and its version."""
+        return {"url": self.url, "version": self.version}
+
+    def segment(self, image_path: str, image: Pixels, phrase: str, regions: tuple[Region, ...] = ()) -> Found:
+        """Asks for one target on one image; the regions of the record are left aside."""
+        png = BytesIO()
+        Image.fromarray(image).save(png, "PNG", compress_level=1)
+        body = json.dumps({"image": base64.b64encode(png.getvalue()).decode(), "target": phrase}).encode()
+        return _read(self._ask(body), (image.shape[0], image.shape[1]), self.url)
+
+    def segment_many(self, requests: Sequence[Request]) -> list[Found | RejectedError]:
+        """Asks for several at a time."""
+        with ThreadPoolExecutor(self.concurrency) as pool:
+            return list(pool.map(self._answer, requests))
+
+    def _ask(self, body: bytes) -> bytes:
+        for attempt in range(self.retries + 1):
+            try:
+                return self._post(body)
+            except _TryAgainError as failure:
+                if attempt == self.retries:
+                    tries = f"{attempt + 1} attempts"
+                    raise ConnectionError(f"segmenter {self.url} gave no answer in {tries}: {failure}") from failure
+                wait = self.wait * 2**attempt if failure.wait is None else failure.wait
+                time.sleep(min(wait, LONGEST_WAIT))
+        raise AssertionError("unreachable")
+
+    def _post(self, body: bytes) -> bytes:
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if self.key_env:
+            headers["Authorization"] = f"Bearer {os.environ[self.key_env]}"
+        try:
+            request = urllib.request.Request(self.url, data=body, headers=headers, method="POST")
+            with _OPENER.open(request, timeout=self.timeout) as reply:
+                content: bytes = reply.read(MAX_REPLY + 1)
+        except urllib.error.HTTPError as error:
+            text = error.read(500).decode(errors="replace").strip()
+            text = text.replace(os.environ[self.key_env], "***") if self.key_env else text
+            what = f"status {error.code}: {text or error.reason}"
+            if error.code in REFUSED:
+                raise RejectedError(f"segmenter refused the image or the target: {what}") from error
+            if error.code in NOT_NOW:
+                raise _TryAgainError(what, _seconds(error.headers.get("Retry-After"))) from error
+            raise ConnectionError(f"segmenter {self.url} answered {what}") from error
+        except (OSError, HTTPException) as error:
+            raise _TryAgainError(str(error) or type(error).__name__) from error
+        if len(content) > MAX_REPLY:
+            raise RejectedError(f"segmenter sent more than {MAX_REPLY} bytes")
+        return content
+
+
+def _seconds(header: str | None) -> float | None:
+    """A `Retry-After` in seconds; its other form, a date, counts as absent."""
+    return float(header) if header and header.isdecimal() else None
+
+
+def _read(content: bytes, shape: tuple[int, int], url: str) -> Found:
+    """Checks a reply and joins its detections.
+
+    Raises:
+        RejectedError: The reply breaks the protocol; names the field and what was found.
+    """
+    try:
+        reply = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise RejectedError(f"segmenter {url} sent no JSON: {content[:80]!r}") from error
+    if not isinstance(reply, dict) or not isinstance(reply.get("masks"), list):
+        raise RejectedError(f"segmenter {url} sent no list of masks")
+    masks = [_mask(mask, number, shape) for number, mask in enumerate(reply["masks"])]
+    scores = _detections(reply, "scores", [1.0] * len(masks))
+    boxes = _detections(reply, "boxes", [list(box_around(mask)) for mask in masks])
+    if not all(_is_number(score) and 0 <= score <= 1 for score in scores):
+        raise RejectedError(f"segmenter sent scores outside [0, 1]: {scores}")
+    return joined(masks, [float(score) for score in scores], [_box(box) for box in boxes])
+
+
+def _detections(reply: dict[str, Any], field: str, default: list[Any]) -> list[Any]:
+    values = reply.get(field, default)
+    if not isinstance(values, list) or len(values) != len(default):
+        raise RejectedError(f"segmenter sent {len(default)} masks, but {field}: {values!r:.80}")
+    return values
+
+
+def _mask(encoded: object, number: int, shape: tuple[int, int]) -> Mask:
+    try:
+        data = base64.b64decode(encoded if isinstance(encoded, str) else "", validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise RejectedError(f"segmenter sent a mask {number} that is not base64") from error
+    return read_mask(BytesIO(data), shape, name=f"number {number} of the segmenter's reply")
+
+
+def _box(box: object) -> Box:
+    if not isinstance(box, list) or len(box) != 4 or not all(_is_number(edge) for edge in box):
+        raise RejectedError(f"segmenter sent a box that is not x0, y0, x1, y1: {box!r:.80}")
+    x0, y0, x1, y1 = (float(edge) for edge in box)
+    return (x0, y0, x1, y1)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,158 @@
+"""SAM 3 from transformers, prompted with the phrase; a LoRA adapter makes it a medical one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from PIL import Image
+
+from ..images import Pixels
+from ..masks import Found, joined
+from ..records import Region, RejectedError
+from . import Request, Segmenter
+
+MAX_TOKENS = 32
+"""Length of the text encoder's window, to which `Sam3Processor` pads every prompt."""
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Sam3Segmenter(Segmenter):
+    """Joins all detections of a phrase.
+
+    An image is encoded once for all phrases that are asked of it in one batch.
+
+    Attributes:
+        checkpoint: Folder of a `Sam3Model` with its `Sam3Processor`.
+        adapter: Folder of a LoRA adapter in PEFT's format, merged into the model; "": none.
+        device: "cpu", "cuda", "cuda:1", ...; "auto": a GPU where there is one.
+        dtype: One of `DTYPES`.
+        batch: Images and phrases at a time.
+        threshold: Detections with a lower score are left out.
+        mask_threshold: Probability above which a pixel belongs to a detection.
+        nms: Of two detections whose boxes overlap by more than this (intersection over union), the better one stays.
+    """
+
+    name: ClassVar[str] = "sam3"
+    cached: ClassVar[bool] = True
+
+    checkpoint: str
+    adapter: str = ""
+    device: str = "auto"
+    dtype: str = "float32"
+    batch: int = 4
+    threshold: float = 0.5
+    mask_threshold: float = 0.5
+    nms: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where an option is out of range or a folder is absent; loads nothing."""
+        for option, folder in (("checkpoint", self.checkpoint), ("adapter", self.adapter)):
+            if folder and not Path(folder).is_dir():
+                raise ValueError(f"segment.options.{option}: {folder} is no folder; write the path of a local {option}")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"segment.options.dtype is {self.dtype!r}; write one of: {', '.join(DTYPES)}")
+        for option, share in (
+            ("threshold", self.threshold),
+            ("mask_threshold", self.mask_threshold),
+            ("nms", self.nms),
+        ):
+            if not 0 <= share <= 1:
+                raise ValueError(f"segment.options.{option} must lie in [0, 1], found {share}")
+        if self.batch < 1:
+            raise ValueError(f"segment.options.batch must be at least 1, found {self.batch}")
+
+    @property
+    def at_once(self) -> int:
+        """The batch size."""
+        return self.batch
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the masks: the files of the weights, by size and time, and the thresholds."""
+        return {
+            "checkpoint": _files(self.checkpoint),
+            "adapter": _files(self.adapter) if self.adapter else [],
+            "dtype": self.dtype,
+            "threshold": self.threshold,
+            "mask_threshold": self.mask_threshold,
+            "nms": self.nms,
+        }
+
+    def segment(self, image_path: str, image: Pixels, phrase: str, regions: tuple[Region, ...] = ()) -> Found:
+        """Finds one target on one image; the regions of the record are left aside."""
+        answer = self.segment_many([Request(image_path, image, phrase)])[0]
+        if isinstance(answer, RejectedError):
+            raise answer
+        return answer
+
+    def segment_many(self, requests: Sequence[Request]) -> list[Found | RejectedError]:
+        """Runs the model over the requests, `batch` at a time; those of one image side by side."""
+        answers: dict[int, Found | RejectedError] = {}
+        fitting = []
+        for index, request in enumerate(requests):
+            length = len(self._loaded[1].tokenizer(request.phrase).input_ids)
+            if length > MAX_TOKENS:
+                answers[index] = RejectedError(f"target is too long for SAM 3: {length} tokens of {MAX_TOKENS}")
+            else:
+                fitting.append(index)
+        fitting.sort(key=lambda index: requests[index].image_path)
+        for start in range(0, len(fitting), self.batch):
+            part = fitting[start : start + self.batch]
+            answers |= zip(part, self._run([requests[index] for index in part]), strict=True)
+        return [answers[index] for index in range(len(requests))]
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        """The model, on its device, and its processor."""
+        import torch
+        from transformers import Sam3Model, Sam3Processor
+
+        model = Sam3Model.from_pretrained(
+            self.checkpoint, dtype=vars(torch)[self.dtype], local_files_only=True, use_safetensors=True
+        )
+        processor = Sam3Processor.from_pretrained(self.checkpoint, local_files_only=True)
+        if self.adapter:
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, self.adapter, local_files_only=True).merge_and_unload()
+        found = "cuda" if torch.cuda.is_available() else "cpu"
+        return model.to(found if self.device == "auto" else self.device).eval(), processor
+
+    def _run(self, requests: Sequence[Request]) -> list[Found]:
+        """One forward pass, the vision encoder over each image once."""
+        import torch
+
+        model, processor = self._loaded
+        images = {request.image_path: Image.fromarray(request.image).convert("RGB") for request in requests}
+        rows = [list(images).index(request.image_path) for request in requests]
+        sizes = [(request.image.shape[0], request.image.shape[1]) for request in requests]
+        text = processor(text=[request.phrase for request in requests], return_tensors="pt").to(model.device)
+        pixels = processor(images=list(images.values()), return_tensors="pt")["pixel_values"]
+        with torch.inference_mode():
+            vision = model.get_vision_features(pixels.to(model.device, model.dtype))
+            for maps in ("fpn_hidden_states", "fpn_position_encoding"):
+                vision[maps] = tuple(level.expand(len(images), -1, -1, -1)[rows] for level in vision[maps])
+            outputs = model(vision_embeds=vision, **text)
+        for part in ("pred_logits", "pred_boxes", "pred_masks", "presence_logits"):
+            outputs[part] = outputs[part].float()
+        detected = processor.post_process_instance_segmentation(
+            outputs, threshold=self.threshold, mask_threshold=self.mask_threshold, target_sizes=sizes
+        )
+        return [self._join(detections) for detections in detected]
+
+    def _join(self, detections: dict[str, Any]) -> Found:
+        """Suppresses doubles among one request's scores [N], boxes [N, 4] and masks [N, H, W], and joins the rest."""
+        from torchvision.ops import nms
+
+        kept = nms(detections["boxes"], detections["scores"], self.nms)
+        masks = detections["masks"][kept].bool().cpu().numpy()
+        boxes = [(x0, y0, x1, y1) for x0, y0, x1, y1 in detections["boxes"][kept].tolist()]
+        return joined(list(masks), detections["scores"][kept].tolist(), boxes)
+
+
+def _files(folder: str) -> list[list[Any]]:
+    """Name, size and time of every file; reading gigabytes of weights would take longer than it is worth."""
+    files = [(path, path.stat()) for path in sorted(Path(folder).iterdir()) if path.is_file()]
+    return [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in files]

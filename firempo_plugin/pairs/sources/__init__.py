@@ -1,0 +1,18 @@
+"""Readers of medical question sets: `SOURCES[name].read(options)` gives records, and problems with their reasons."""
+
+from typing import Any
+
+from .common import Problem, Source
+from .iu_xray import IU_XRAY
+from .leaks import leaks
+from .llava_med import LLAVA_MED
+from .mmedpo import MMEDPO
+from .slake import SLAKE
+from .table import TABLE
+from .vqa_rad import VQA_RAD
+
+SOURCES: dict[str, Source[Any, Any]] = {
+    source.name: source for source in (VQA_RAD, SLAKE, IU_XRAY, LLAVA_MED, MMEDPO, TABLE)
+}
+
+__all__ = ["SOURCES", "Problem", "leaks"]

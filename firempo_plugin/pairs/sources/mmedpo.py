@@ -1,0 +1,53 @@
+"""Preference files of MMedPO and its relatives: JSON of id, image, conversations and rejected_conversations.
+
+The answer of `conversations` is the ground truth. The rejected one was written to be wrong, by another model; it is
+nobody's own answer, and is not read.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..records import Record, RejectedError
+from .common import Source, option
+from .fields import image_file, own_id, plain, without_image_mark
+from .files import Row, read_json_rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What there is to say about such a data set; the meanings are those that `help` prints."""
+
+    file: str = option("JSON file of the preferences")
+    image_root: str = option("folder that the image paths start from")
+    language: Literal["en", "zh"] = option("en or zh: the language of the questions", "en")
+    allow_outside: bool = option("read images outside image_root", False)
+
+
+def _rows(options: Options) -> Iterator[tuple[str, Row]]:
+    for number, row in enumerate(read_json_rows(Path(options.file))):
+        yield own_id(row, "id", number), row
+
+
+def _record(record_id: str, row: Row, options: Options) -> Record:
+    question, answer = _turns(row.get("conversations"))
+    return Record(
+        id=record_id,
+        images=(image_file(Path(options.image_root), row.get("image"), allow_outside=options.allow_outside),),
+        question=plain(without_image_mark(question), "conversations, human"),
+        truth=plain(answer, "conversations, gpt"),
+        language=options.language,
+    )
+
+
+def _turns(conversation: Any) -> tuple[Any, Any]:
+    """What the two turns of a conversation say."""
+    turns = conversation if isinstance(conversation, list) else []
+    speakers = [turn.get("from") if isinstance(turn, dict) else None for turn in turns]
+    if speakers != ["human", "gpt"]:
+        raise RejectedError(f"conversation is not one human and one gpt turn: {speakers!r:.80}")
+    return turns[0].get("value"), turns[1].get("value")
+
+
+MMEDPO = Source("mmedpo", Options, _rows, _record)

@@ -1,0 +1,182 @@
+"""SAM 3: a tiny random model of the true architecture, run from pixels and a phrase to a mask."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from firempo_plugin.pairs.masks import MaskCache, box_mask, read_mask
+from firempo_plugin.pairs.records import RejectedError
+from firempo_plugin.pairs.segmenters import Request, find, make
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def sam3(tmp_path_factory):
+    """A checkpoint of SAM 3's true architecture, with 300,000 random weights and a byte tokeniser."""
+    torch = pytest.importorskip("torch")
+    from tokenizers import pre_tokenizers
+    from transformers import CLIPTokenizer, Sam3Config, Sam3ImageProcessor, Sam3Model, Sam3Processor
+
+    width, heads = 32, 2
+    small = {"hidden_size": width, "intermediate_size": 64, "num_attention_heads": heads}
+    config = Sam3Config(
+        vision_config={
+            "backbone_config": {
+                **small,
+                "num_hidden_layers": 2,
+                "image_size": 112,
+                "pretrain_image_size": 56,
+                "window_size": 4,
+                "global_attn_indexes": [1],
+            },
+            "fpn_hidden_size": width,
+            "backbone_feature_sizes": [[32, 32], [16, 16], [8, 8]],
+        },
+        text_config={
+            **small,
+            "vocab_size": 600,
+            "projection_dim": 16,
+            "num_hidden_layers": 2,
+            "max_position_embeddings": 32,
+            "bos_token_id": 0,
+            "eos_token_id": 1,
+            "pad_token_id": 1,
+        },
+        geometry_encoder_config={**small, "num_layers": 1},
+        detr_encoder_config={**small, "num_layers": 2},
+        detr_decoder_config={**small, "num_layers": 2, "num_queries": 10},
+        mask_decoder_config={"hidden_size": width, "num_attention_heads": heads},
+    )
+    folder = tmp_path_factory.mktemp("sam3")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Sam3Model(config)
+        for name, weight in model.named_parameters():
+            if "query" in name or "box_head" in name or "embed" in name:  # so that queries differ
+                torch.nn.init.normal_(weight, std=0.3)
+        model.save_pretrained(folder)
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    pieces = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
+    tokenizer = CLIPTokenizer(vocab={piece: number for number, piece in enumerate(pieces)}, merges=[])
+    size = {"height": 112, "width": 112}
+    Sam3Processor(Sam3ImageProcessor(size=size, mask_size={"height": 32, "width": 32}), tokenizer).save_pretrained(
+        folder
+    )
+    return folder
+
+
+def test_sam3_really_runs(sam3, tmp_path):
+    segmenter = make("sam3", {"checkpoint": str(sam3), "threshold": 0.0, "device": "cpu", "nms": 1.0})
+    found = segmenter.segment("a.png", IMAGE, "left lung")
+    assert found.mask.shape == (40, 60)
+    assert found.mask.dtype == np.bool_
+    assert 1 < len(found.scores) == len(found.boxes) <= 10
+    assert all(0 < score < 1 for score in found.scores)
+    fewer = make("sam3", {"checkpoint": str(sam3), "threshold": 0.0, "device": "cpu", "nms": 0.2})
+    assert len(fewer.segment("a.png", IMAGE, "left lung").scores) < len(found.scores)
+    strict = make("sam3", {"checkpoint": str(sam3), "threshold": 1.0, "device": "cpu"})
+    assert strict.segment("a.png", IMAGE, "left lung").mask is None
+    (kept,) = find(segmenter, MaskCache(tmp_path), [Request("a.png", IMAGE, "left lung")])
+    assert np.array_equal(read_mask(kept.mask, (40, 60)), found.mask)
+
+
+def test_sam3_agrees_with_transformers_own_pipeline(sam3):
+    import torch
+    from transformers import Sam3Model, Sam3Processor
+
+    model, processor = Sam3Model.from_pretrained(sam3).eval(), Sam3Processor.from_pretrained(sam3)
+    inputs = processor(images=Image.fromarray(IMAGE), text="left lung", return_tensors="pt")
+    with torch.no_grad():
+        outputs = model(**inputs)
+    (expected,) = processor.post_process_instance_segmentation(outputs, 0.1, 0.5, [(40, 60)])
+    options = {"checkpoint": str(sam3), "threshold": 0.1, "nms": 1.0, "device": "cpu"}
+    found = make("sam3", options).segment("a.png", IMAGE, "left lung")
+    masks = expected["masks"].bool().numpy()
+    assert np.array_equal(found.mask, masks.any(axis=0))
+    assert sorted(found.scores) == pytest.approx(sorted(expected["scores"][masks.any(axis=(1, 2))].tolist()), abs=1e-5)
+
+
+def test_sam3_answers_in_a_batch_as_it_does_alone(sam3):
+    options = {"checkpoint": str(sam3), "threshold": 0.0, "device": "cpu", "batch": 3}
+    segmenter, grey = make("sam3", options), IMAGE[:30, ..., 0].copy()
+    requests = [
+        Request("b.png", grey, "heart"),
+        Request("a.png", IMAGE, "left lung"),
+        Request("b.png", grey, "x" * 40),
+        Request("b.png", grey, "right lung"),
+        Request("a.png", IMAGE, "heart"),
+        Request("a.png", IMAGE, "spleen"),
+    ]
+    answers = segmenter.segment_many(requests)
+    assert isinstance(answers[2], RejectedError)
+    assert "42 tokens of 32" in str(answers[2])
+    with pytest.raises(RejectedError):
+        segmenter.segment("b.png", grey, "x" * 40)
+    for index in (0, 1, 3, 4, 5):
+        request, answer = requests[index], answers[index]
+        alone = segmenter.segment(request.image_path, request.image, request.phrase)
+        assert answer.scores == pytest.approx(alone.scores, abs=1e-5)
+        assert (answer.mask != alone.mask).mean() < 0.01
+        assert answer.mask.shape == request.image.shape[:2]
+    assert not np.allclose(answers[1].scores[:1], answers[4].scores[:1], atol=1e-6)
+
+
+def test_sam3_encodes_an_image_once_a_batch(sam3):
+    segmenter = make("sam3", {"checkpoint": str(sam3), "device": "cpu", "batch": 8})
+    encoded = []
+    encoder = segmenter._loaded[0].vision_encoder
+    handle = encoder.register_forward_pre_hook(lambda _, inputs: encoded.append(len(inputs[0])))
+    segmenter.segment_many([Request(path, IMAGE, phrase) for phrase in ("lung", "heart") for path in "ab"])
+    handle.remove()
+    assert encoded == [2]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_sam3_runs_in_half_precision(sam3, dtype):
+    options = {"checkpoint": str(sam3), "threshold": 0.0, "device": "cpu"}
+    half = make("sam3", {**options, "dtype": dtype})
+    assert half.segment("a.png", IMAGE, "heart").mask.shape == (40, 60)
+    assert half.settings() != make("sam3", options).settings()
+
+
+def test_sam3_takes_a_lora_adapter(sam3, tmp_path):
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import Sam3Model
+
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        adapted = get_peft_model(Sam3Model.from_pretrained(sam3), LoraConfig(r=4, target_modules=["q_proj", "v_proj"]))
+        for name, weight in adapted.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight)
+        adapted.save_pretrained(tmp_path)
+    options = {"checkpoint": str(sam3), "threshold": 0.0, "device": "cpu", "nms": 1.0}
+    plain, medical = make("sam3", options), make("sam3", {**options, "adapter": str(tmp_path)})
+    scores = [segmenter.segment("a.png", IMAGE, "heart").scores for segmenter in (plain, medical)]
+    assert not np.allclose(np.max(scores[0]), np.max(scores[1]), atol=1e-4)
+    assert plain.settings() != medical.settings()
+
+
+def test_sam3_keeps_the_better_of_two_detections_of_one_thing(sam3):
+    torch = pytest.importorskip("torch")
+    segmenter = make("sam3", {"checkpoint": str(sam3)})
+    boxes = [(0, 0, 10, 10), (1, 0, 11, 10), (20, 20, 30, 30), (26, 20, 36, 30)]
+    masks = torch.from_numpy(np.stack([box_mask([box], (40, 60)) for box in boxes])).long()
+    detections = {
+        "scores": torch.tensor([0.6, 0.9, 0.7, 0.8]),
+        "boxes": torch.tensor(boxes, dtype=torch.float32),
+        "masks": masks,
+    }
+    found = segmenter._join(detections)
+    assert found.scores == pytest.approx((0.9, 0.8, 0.7))
+    assert np.array_equal(found.mask, masks[[1, 2, 3]].numpy().any(axis=0))
+    nothing = {name: values[:0] for name, values in detections.items()}
+    assert segmenter._join(nothing).mask is None
+
+
+def test_sam3_loads_nothing_until_it_is_asked(sam3):
+    segmenter = make("sam3", {"checkpoint": str(sam3)})
+    segmenter.settings()
+    assert "_loaded" not in vars(segmenter)

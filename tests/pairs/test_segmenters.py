@@ -1,0 +1,335 @@
+"""Segmenters: names matched, files and boxes found, options checked, and masks cached."""
+
+import importlib
+import json
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from firempo_plugin.pairs.images import decode
+from firempo_plugin.pairs.masks import Found, MaskCache, box_mask, read_mask, union
+from firempo_plugin.pairs.records import Region, RejectedError, Segmentation
+from firempo_plugin.pairs.segmenters import SEGMENTERS, Request, Segmenter, find, make
+from firempo_plugin.pairs.segmenters.regions import matching
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+BIOMEDPARSE, SAM_MED2D = DATA / "biomedparse-demo", DATA / "sam-med2d-demo"
+COVID, TBX11K = DATA / "covid-chestxray", DATA / "tbx11k"
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="shared/data is absent")
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+BOX = (10.0, 5.0, 30.0, 25.0)
+MASK = box_mask([BOX], (40, 60))
+
+
+def png(array: np.ndarray) -> bytes:
+    file = BytesIO()
+    Image.fromarray(array).save(file, "PNG")
+    return file.getvalue()
+
+
+def names_of(phrase: str, names: list[str]) -> list[str]:
+    return [names[index] for index in matching(phrase, names)]
+
+
+# --- names
+
+
+CHEST = ["Left Lung", "lung_right", "Heart", "Pleural Effusion", "lung opacity"]
+LEFT_LOBES = ["lung_upper_lobe_left", "lung_lower_lobe_left"]
+HEART = ["heart_ventricle_left", "heart_myocardium"]
+TUBERCULOSIS = ["ActiveTuberculosis", "ObsoletePulmonaryTuberculosis"]
+
+
+@pytest.mark.parametrize(
+    ("phrase", "names", "found"),
+    [
+        ("left lung", CHEST, ["Left Lung"]),
+        ("the LEFT lungs", CHEST, ["Left Lung"]),
+        ("lung left", CHEST, ["Left Lung"]),
+        ("right lung", CHEST, ["lung_right"]),
+        ("lung", CHEST, ["Left Lung", "lung_right"]),
+        ("both lungs", CHEST, ["Left Lung", "lung_right"]),
+        ("bilateral lungs", CHEST, ["Left Lung", "lung_right"]),
+        ("left and right lung", CHEST, ["Left Lung", "lung_right"]),
+        ("heart", CHEST, ["Heart"]),
+        ("pleural effusions", CHEST, ["Pleural Effusion"]),
+        ("effusion", CHEST, ["Pleural Effusion"]),
+        ("opacity of the lung", CHEST, ["lung opacity"]),
+        ("left pleural effusion", CHEST, ["Pleural Effusion"]),
+        ("pneumothorax", CHEST, []),
+        ("lung nodule", CHEST, []),
+        ("liver", CHEST, []),
+        ("", CHEST, []),
+        ("left", CHEST, []),
+        ("lung", ["lung opacity"], []),
+        ("left lung", ["lung"], ["lung"]),
+        ("left lung", ["lung", "right lung"], ["lung"]),
+        ("left lung", ["right lung"], []),
+        ("left lung", ["lung_upper_lobe_left", "lung_lower_lobe_left", "lung_middle_lobe_right"], LEFT_LOBES),
+        ("heart", ["heart_ventricle_left", "heart_myocardium", "rib_left_9"], HEART),
+        ("left ventricle", ["left heart ventricle", "right heart ventricle"], ["left heart ventricle"]),
+        ("left rib", ["rib_left_9", "rib_right_9"], ["rib_left_9"]),
+        ("9th rib", ["rib_left_9", "rib_left_8"], ["rib_left_9"]),
+        ("vertebra", ["vertebrae_T9"], ["vertebrae_T9"]),
+        ("tumour", ["kidney", "kidney cyst", "tumor"], ["tumor"]),
+        ("kidney", ["kidney", "kidney cyst", "tumor"], ["kidney"]),
+        ("liver tumor", ["tumor", "vessel"], ["tumor"]),
+        ("liver tumor", ["kidney tumor"], []),
+        ("tumor", ["enhancing tumor", "non-enhancing tumor"], ["enhancing tumor", "non-enhancing tumor"]),
+        ("enhancing tumor", ["non-enhancing tumor"], []),
+        ("tuberculosis", TUBERCULOSIS, TUBERCULOSIS),
+        ("active tuberculosis", TUBERCULOSIS, ["ActiveTuberculosis"]),
+        ("COVID-19 infection", ["COVID-19+infection", "lung"], ["COVID-19+infection"]),
+        ("肺", ["肺", "心脏"], ["肺"]),
+    ],
+)
+def test_which_names_a_phrase_means(phrase, names, found):
+    assert names_of(phrase, names) == found
+
+
+# --- file
+
+
+@needs_data
+def test_file_finds_every_mask_of_the_biomedparse_layout():
+    segmenter = make("file", {"folder": str(BIOMEDPARSE / "demo_mask")})
+    seen = 0
+    for image_path in sorted((BIOMEDPARSE / "demo").glob("*.png")):
+        image = decode(image_path)
+        for mask_path in sorted((BIOMEDPARSE / "demo_mask").glob(f"{image_path.stem}_*.png")):
+            phrase = mask_path.stem.removeprefix(f"{image_path.stem}_").replace("+", " ")
+            found = segmenter.segment(str(image_path), image, phrase)
+            assert not (read_mask(mask_path, image.shape[:2]) & ~found.mask).any()
+            seen += 1
+    assert seen == 62
+    kidneys = BIOMEDPARSE / "demo" / "06_CT_abdomen.png"
+    image = decode(kidneys)
+    found = segmenter.segment(str(kidneys), image, "left kidney")
+    left = BIOMEDPARSE / "demo_mask" / "06_CT_abdomen_left+kidney.png"
+    assert np.array_equal(found.mask, read_mask(left, image.shape[:2]))
+    assert found.scores == (1.0,)
+    assert segmenter.segment(str(kidneys), image, "lung nodule").mask is None
+
+
+@needs_data
+@pytest.mark.parametrize("index", ["image2label_train.json", "label2image_test.json"])
+def test_file_reads_the_sam_med2d_index_either_way_round(index):
+    options = {
+        "folder": str(SAM_MED2D),
+        "index": str(SAM_MED2D / "data_demo" / index),
+        "pattern": "{stem}_{target}_{part}.png",
+    }
+    segmenter = make("file", options)
+    stem, phrase, parts = {
+        "image2label_train.json": ("s0114_111", "left lung", ["lung_upper_lobe_left", "lung_lower_lobe_left"]),
+        "label2image_test.json": ("s0619_32", "hip", ["hip_left", "hip_right"]),
+    }[index]
+    path = SAM_MED2D / "data_demo" / "images" / f"{stem}.png"
+    image = decode(path)
+    masks = [p for part in parts for p in (SAM_MED2D / "data_demo" / "masks").glob(f"{stem}_{part}_0*.png")]
+    assert len(masks) >= 2
+    found = segmenter.segment(str(path), image, phrase)
+    assert np.array_equal(found.mask, union([read_mask(mask, image.shape[:2]) for mask in masks]))
+    assert len(found.boxes) == len(masks)
+
+
+@needs_data
+def test_file_reads_a_folder_of_masks_of_one_thing():
+    options = {
+        "folder": str(COVID / "semantic_masks_v7labs_lungs"),
+        "pattern": "{stem}.jpg",
+        "target": "lungs",
+    }
+    path = COVID / "images" / "16747_3_1.jpg"
+    segmenter, image = make("file", options), decode(path)
+    assert 0.05 < segmenter.segment(str(path), image, "left lung").mask.mean() < 0.5
+    assert segmenter.segment(str(path), image, "heart").mask is None
+
+
+def test_file_takes_the_record_s_own_masks_with_colours(tmp_path):
+    colours = np.zeros((40, 60, 3), dtype=np.uint8)
+    colours[MASK] = (12, 200, 7)
+    colours[30:, 40:] = (12, 200, 8)
+    (tmp_path / "mask.png").write_bytes(png(colours))
+    regions = (
+        Region("Left Lung", mask=str(tmp_path / "mask.png"), values=((12, 200, 7),)),
+        Region("Right Lung", mask=str(tmp_path / "mask.png"), values=((12, 200, 8),)),
+        Region("Right Lung", box=BOX),
+    )
+    segmenter = make("file", {})
+    left = segmenter.segment("scan.png", IMAGE, "left lung", regions)
+    assert np.array_equal(left.mask, MASK)
+    assert left.boxes == (BOX,)
+    assert segmenter.segment("scan.png", IMAGE, "lungs", regions).mask.sum() == MASK.sum() + 200
+    assert segmenter.segment("scan.png", IMAGE, "spleen", regions).mask is None
+    with pytest.raises(RejectedError, match="another size"):
+        segmenter.segment("scan.png", IMAGE[:-1], "left lung", regions)
+
+
+def test_file_reads_one_folder_per_target(tmp_path):
+    for target in ("left lung", "heart"):
+        (tmp_path / target).mkdir()
+        (tmp_path / target / "scan.png").write_bytes(png(MASK.astype(np.uint8)))
+        (tmp_path / target / "scan2.png").write_bytes(png(MASK.astype(np.uint8) * 0))
+    segmenter = make("file", {"folder": str(tmp_path), "pattern": "{target}/{stem}.png"})
+    before = segmenter.settings()
+    assert np.array_equal(segmenter.segment("images/scan.jpg", IMAGE, "heart").mask, MASK)
+    assert segmenter.segment("images/scan2.jpg", IMAGE, "heart").mask is None
+    assert segmenter.segment("images/scan3.jpg", IMAGE, "heart").mask is None
+    (tmp_path / "heart" / "scan3.png").write_bytes(png(MASK.astype(np.uint8)))
+    assert make("file", {"folder": str(tmp_path), "pattern": "{target}/{stem}.png"}).settings() != before
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ("[1]", "found a list"),
+        ("{", "cannot read"),
+        ('{"scan.png": ["../scan_lung.png"]}', "leaves its folder"),
+        ('{"scan.png": ["other_lung.png"]}', "does not fit"),
+        ('{"scan.png": 5}', "scan.png"),
+        ('{"none.png": ["none_lung.png"]}', "none of the images"),
+    ],
+)
+def test_file_names_what_is_wrong_with_an_index(tmp_path, index, message):
+    (tmp_path / "index.json").write_text(index)
+    with pytest.raises(ValueError, match=message):
+        make("file", {"folder": str(tmp_path), "index": str(tmp_path / "index.json")})
+
+
+# --- box
+
+
+@needs_data
+def test_box_reads_coco_annotations():
+    options = {"coco": str(TBX11K / "annotations/json/TBX11K_train.json"), "folder": str(TBX11K / "imgs")}
+    segmenter = make("box", options)
+    path = TBX11K / "imgs" / "tb" / "tb0005.png"
+    image = decode(path)
+    found = segmenter.segment(str(path), image, "active tuberculosis")
+    ys, xs = np.nonzero(found.mask)
+    assert (xs.min(), xs.max() + 1, ys.min(), ys.max() + 1) == (381, 423, 126, 172)
+    assert found.boxes[0] == pytest.approx((381.834, 126.873, 422.071, 171.439), abs=1e-3)
+    two = TBX11K / "imgs" / "tb" / "tb0007.png"
+    assert len(segmenter.segment(str(two), decode(two), "tuberculosis").boxes) == 2
+    assert segmenter.segment(str(two), decode(two), "nodule").mask is None
+    healthy = TBX11K / "imgs" / "health" / "h0001.png"
+    assert segmenter.segment(str(healthy), decode(healthy), "tuberculosis").mask is None
+    with pytest.raises(RejectedError, match="another size"):
+        segmenter.segment(str(path), image[:100], "tuberculosis")
+    assert segmenter.settings() == make("box", options).settings()
+
+
+def test_box_takes_the_record_s_own_boxes():
+    regions = (Region("Brain Edema", box=BOX), Region("Brain", mask="none.png"), Region("Heart", box=(0, 0, 0, 9)))
+    found = make("box", {}).segment("scan.png", IMAGE, "edema", regions)
+    assert np.array_equal(found.mask, MASK)
+    assert make("box", {}).segment("scan.png", IMAGE, "brain", regions).mask is None
+    with pytest.raises(RejectedError, match="covers nothing"):
+        make("box", {}).segment("scan.png", IMAGE, "heart", regions)
+
+
+def test_box_names_what_is_wrong_with_a_coco_file(tmp_path):
+    file = tmp_path / "coco.json"
+    with pytest.raises(ValueError, match="does not exist"):
+        make("box", {"coco": str(file), "folder": str(tmp_path)})
+    for content, message in (("{", "not in COCO's format"), ('{"images": []}', "'categories' is missing")):
+        file.write_text(content)
+        with pytest.raises(ValueError, match=message):
+            make("box", {"coco": str(file), "folder": str(tmp_path)})
+    image = {"id": 1, "file_name": "a.png", "width": 4, "height": 4}
+    file.write_text(json.dumps({"categories": [], "images": [image], "annotations": []}))
+    with pytest.raises(ValueError, match="has none of the images"):
+        make("box", {"coco": str(file), "folder": str(tmp_path)})
+
+
+# --- making one, and the cache
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("sam2", {}, "write one of: file, box, sam3, http"),
+        ("file", {"foldr": "x"}, "did you mean folder"),
+        ("file", {"folder": "/nowhere"}, "is no folder"),
+        ("file", {"index": "x.json"}, "needs segment.options.folder"),
+        ("file", {"pattern": "{stem}.png"}, "or what all masks show as target"),
+        ("file", {"target": "lung"}, "or what all masks show as target"),
+        ("file", {"pattern": "{image}_{target}.png"}, "{image} is unknown"),
+        ("box", {"coco": "x.json"}, "belong together"),
+        ("sam3", {}, "checkpoint"),
+        ("sam3", {"checkpoint": "/nowhere"}, "is no folder"),
+        ("sam3", {"checkpoint": ".", "dtype": "int8"}, "float32, bfloat16, float16"),
+        ("sam3", {"checkpoint": ".", "threshold": 2}, r"must lie in \[0, 1\]"),
+        ("sam3", {"checkpoint": ".", "batch": 0}, "at least 1"),
+        ("http", {}, "url"),
+        ("http", {"url": "server:80"}, "write http://host:port/path"),
+        ("http", {"url": "http://me:secret@server/"}, "key_env"),
+        ("http", {"url": "http://server/", "key_env": "NO_SUCH_VARIABLE"}, "NO_SUCH_VARIABLE is not set"),
+        ("http", {"url": "http://server/", "concurrency": 0}, "at least 1"),
+    ],
+)
+def test_wrong_options_are_refused_with_what_to_write(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        make(name, options)
+
+
+class Counting(Segmenter):
+    """Finds a box for every phrase but those it rejects."""
+
+    name = "counting"
+    cached = True
+
+    def __init__(self):
+        self.asked = []
+
+    def settings(self):
+        return {"version": 1}
+
+    def segment(self, image_path, image, phrase, regions=()):
+        self.asked.append((image_path, phrase))
+        if phrase == "bad":
+            raise RejectedError("no such thing")
+        return Found(box_mask([BOX], image.shape[:2]), (BOX,), (0.5,))
+
+
+def test_a_mask_is_looked_for_once_per_image_and_phrase(tmp_path):
+    segmenter, cache = Counting(), MaskCache(tmp_path)
+    requests = [
+        Request("a.png", IMAGE, "lung"),
+        Request("copy of a.png", IMAGE.copy(), "lung"),
+        Request("a.png", IMAGE, "heart"),
+        Request("a.png", IMAGE, "bad"),
+        Request("b.png", IMAGE[::-1], "lung"),
+    ]
+    first = find(segmenter, cache, requests)
+    assert [phrase for _, phrase in segmenter.asked] == ["lung", "heart", "bad", "lung"]
+    assert [type(answer) for answer in first] == [Segmentation, Segmentation, Segmentation, RejectedError, Segmentation]
+    assert first[0] == first[1]
+    assert np.array_equal(read_mask(first[0].mask, (40, 60)), MASK)
+    again = find(segmenter, MaskCache(tmp_path), requests)
+    assert [a for a in again if isinstance(a, Segmentation)] == [a for a in first if isinstance(a, Segmentation)]
+    assert [phrase for _, phrase in segmenter.asked[4:]] == ["bad"]
+
+
+def test_masks_from_files_are_read_anew(tmp_path):
+    mask = tmp_path / "scan_lung.png"
+    mask.write_bytes(png(MASK.astype(np.uint8)))
+    segmenter, cache = make("file", {"folder": str(tmp_path)}), MaskCache(tmp_path / "cache")
+    (before,) = find(segmenter, cache, [Request("scan.png", IMAGE, "lung")])
+    mask.write_bytes(png((~MASK).astype(np.uint8)))
+    (after,) = find(segmenter, cache, [Request("scan.png", IMAGE, "lung")])
+    assert np.array_equal(read_mask(before.mask, (40, 60)), MASK)
+    assert np.array_equal(read_mask(after.mask, (40, 60)), ~MASK)
+
+
+def test_every_segmenter_has_its_name():
+    kinds = {
+        name: vars(importlib.import_module(f"firempo_plugin.pairs.segmenters{module}"))[kind]
+        for name, (module, kind) in SEGMENTERS.items()
+    }
+    assert {name: kind.name for name, kind in kinds.items()} == {name: name for name in SEGMENTERS}
