@@ -1,10 +1,21 @@
 """The `firempo` command. Each subcommand imports what it needs, so that `--help` is quick."""
 
 import argparse
+import sqlite3
 import sys
 from pathlib import Path
+from typing import Any
 
 from . import __version__
+
+STEP_HELP = {
+    "respond": "let the model answer",
+    "edit": "let the judge decide and edit",
+    "target": "name what the noise should hide",
+    "segment": "find it on the images",
+    "noise": "write the noised images",
+    "export": "write the dataset of the pairs that are there",
+}
 
 
 def doctor(args: argparse.Namespace) -> int:
@@ -19,25 +30,96 @@ def demo(args: argparse.Namespace) -> int:
     return run(args.folder, steps=args.steps)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs a subcommand and returns its exit code."""
+def build(args: argparse.Namespace) -> int:
+    from .pairs import commands
+
+    if args.dry_run:
+        return commands.dry_run(args.config, args.overrides)
+    return commands.build(args.config, args.overrides, only=args.only, engine=_chat_engine)
+
+
+def status(args: argparse.Namespace) -> int:
+    from .pairs import commands
+
+    return commands.status(args.config, args.overrides)
+
+
+def review(args: argparse.Namespace) -> int:
+    from .pairs import commands
+
+    return commands.review(args.config, args.overrides, args.page)
+
+
+def audit(args: argparse.Namespace) -> int:
+    from .pairs import commands
+
+    return commands.audit(args.files, args.plot)
+
+
+def _chat_engine(arguments: dict[str, Any]) -> Any:
+    from .host.responder import ChatEngine
+
+    return ChatEngine(arguments)
+
+
+def _keys() -> str:
+    from .pairs.config import describe
+
+    return "keys of CONFIG.yaml, with their defaults:\n  " + "\n  ".join(describe())
+
+
+def _parser(command: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="firempo", description="FiRe-MPO for LLaMA-Factory.")
     parser.add_argument("--version", action="version", version=f"firempo-plugin {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    command = commands.add_parser("doctor", help="say what is installed and whether the stage is in place")
-    command.set_defaults(run=doctor)
+    add = commands.add_parser("doctor", help="say what is installed and whether the stage is in place")
+    add.set_defaults(run=doctor)
 
-    command = commands.add_parser("demo", help="train a tiny Qwen3-VL on pairs over real scans, on the CPU")
-    command.add_argument("folder", nargs="?", type=Path, default=Path("firempo-demo"), help="where to put everything")
-    command.add_argument("--steps", type=int, default=24, help="optimiser steps (default 24)")
-    command.set_defaults(run=demo)
+    add = commands.add_parser("demo", help="train a tiny Qwen3-VL on pairs over real scans, on the CPU")
+    add.add_argument("folder", nargs="?", type=Path, default=Path("firempo-demo"), help="where to put everything")
+    add.add_argument("--steps", type=int, default=24, help="optimiser steps (default 24)")
+    add.set_defaults(run=demo)
 
-    args = parser.parse_args(argv)
+    def on_config(name: str, text: str, run: Any) -> argparse.ArgumentParser:
+        one = commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=_keys() if command == name else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        one.add_argument("config", type=Path, metavar="CONFIG.yaml")
+        one.add_argument("overrides", nargs="*", metavar="key=value", help="override keys of the file")
+        one.set_defaults(run=run, only=None, dry_run=False)
+        return one
+
+    add = on_config("build", "make preference pairs from a question set", build)
+    add.add_argument("--dry-run", action="store_true", help="count calls, tokens and price; make no call")
+    for step, text in STEP_HELP.items():
+        on_config(step, f"of a build, one step over what is there: {text}", build).set_defaults(only=step)
+    on_config("status", "say how far a build is", status)
+    add = on_config("review", "write a page on which a person looks at the pairs", review)
+    add.add_argument("--page", type=Path, help="where (default: review.html in the workspace)")
+
+    add = commands.add_parser("audit", help="print the style gap of preference files, also of others' making")
+    add.add_argument("files", nargs="+", type=Path, metavar="FILE", help="one file, or two to compare")
+    add.add_argument("--plot", type=Path, help="draw the lengths into this picture")
+    add.set_defaults(run=audit)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs a subcommand and returns its exit code."""
+    words = sys.argv[1:] if argv is None else argv
+    args = _parser(words[0] if words else "").parse_args(words)
     try:
         return int(args.run(args))
     except KeyboardInterrupt:
         return 130
+    except (ValueError, OSError, sqlite3.Error) as error:
+        print(f"firempo: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -53,6 +53,23 @@ def test_nothing_below_knows_the_host_subpackage(path):
     assert not any(name.startswith("firempo_plugin.host") for name in imports(path, everywhere=not lazily))
 
 
+PAIRS = [path for path in FILES if PACKAGE / "pairs" in path.parents]
+
+
+@pytest.mark.parametrize("path", PAIRS, ids=str)
+def test_the_pair_builder_knows_no_trainer_and_loads_no_model_library_at_once(path):
+    found = imports(path)
+    assert not any(name.startswith(("firempo_plugin.host", "firempo_plugin.forward")) for name in found)
+    assert not roots(imports(path, everywhere=False)) & {"torch", "transformers", "openai", "pydicom"}
+
+
+def test_the_pair_builder_starts_quickly():
+    """Half a second, of which most is Python; as the best of three, since the machine may be busy."""
+    code = "import time; t = time.perf_counter(); import firempo_plugin.pairs.commands; print(time.perf_counter() - t)"
+    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(3)]
+    assert min(float(run.stdout) for run in runs) < 0.5
+
+
 def test_there_are_no_import_cycles():
     names = {".".join(("firempo_plugin", *p.relative_to(PACKAGE).with_suffix("").parts)): p for p in FILES}
     edges = {name: imports(path, everywhere=False) & set(names) for name, path in names.items()}
@@ -71,7 +88,13 @@ def test_there_are_no_import_cycles():
 
 @pytest.mark.parametrize(
     "module",
-    ["firempo_plugin.cli", "firempo_plugin.phrases", "firempo_plugin.host.doctor", "firempo_plugin.demo.pairs"],
+    [
+        "firempo_plugin.cli",
+        "firempo_plugin.phrases",
+        "firempo_plugin.host.doctor",
+        "firempo_plugin.demo.pairs",
+        "firempo_plugin.pairs.commands",
+    ],
 )
 def test_light_modules_load_neither_torch_nor_the_host(module):
     code = f"import sys, {module}; print([m for m in ('torch', 'transformers', 'llamafactory') if m in sys.modules])"

@@ -11,7 +11,8 @@ from places import EXAMPLES_DIR
 from firempo_plugin.host.arguments import settings_of
 from firempo_plugin.host.workflow import refuse_unsupported
 
-EXAMPLES = sorted(EXAMPLES_DIR.rglob("*.yaml"))
+EXAMPLES = sorted(path for path in EXAMPLES_DIR.rglob("*.yaml") if path.parent.name != "build")
+BUILDS = sorted(path for path in (EXAMPLES_DIR / "build").glob("*.yaml") if not path.name.startswith("serve"))
 NAMES = [str(path.relative_to(EXAMPLES_DIR)) for path in EXAMPLES]
 RECIPE = EXAMPLES_DIR / "qwen3_vl_4b" / "fire_mpo.yaml"
 
@@ -61,6 +62,24 @@ def test_it_differs_from_the_recipe_in_what_it_is_about_only(path):
     changed = {key for key in recipe | config if recipe.get(key) != config.get(key)}
     assert changed <= allowed
     assert "output_dir" in changed
+
+
+@pytest.mark.parametrize("path", BUILDS, ids=lambda path: path.name)
+def test_a_build_is_configured_as_every_part_of_it_expects(path):
+    from firempo_plugin.pairs import config
+    from firempo_plugin.pairs.segmenters import make
+    from firempo_plugin.pairs.sources import SOURCES
+    from firempo_plugin.pairs.sources.common import parse
+    from firempo_plugin.pairs.steps import endpoint_settings
+
+    build = config.load(path, [])
+    assert f"firempo build examples/build/{path.name}" in path.read_text(encoding="utf-8").split("workspace")[0]
+    parse(SOURCES[build.source.name].options, build.source.options)
+    if build.segment.by not in ("none", "file", "box"):
+        make(build.segment.by, build.segment.options)
+    for settings in (build.respond.endpoint, build.edit.endpoint):
+        if settings.model:
+            endpoint_settings(settings)
 
 
 def test_the_recipe_is_the_papers():

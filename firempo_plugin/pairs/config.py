@@ -34,7 +34,7 @@ class ModelConfig:
 
     base_url: str = _key("http://127.0.0.1:8000/v1", "address of the endpoint")
     model: str = _key("", "model name as the endpoint knows it")
-    key_env: str = _key("OPENAI_API_KEY", "environment variable that holds the key; the key itself is never stored")
+    key_env: str | None = _key(None, "NAME of the environment variable that holds the key, which is never stored")
     temperature: float = _key(0.0, "0: greedy")
     max_tokens: int = _key(512, "longest reply")
     timeout: float = _key(120.0, "seconds for one call")

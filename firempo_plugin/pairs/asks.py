@@ -1,0 +1,117 @@
+"""Who is asked: the models of a build, with one store and one budget for all of them."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from threading import Lock
+
+from .config import BuildConfig, ModelConfig
+from .endpoint.batch import collect, open_cost, open_keys, submit
+from .endpoint.client import Endpoint
+from .endpoint.costs import Budget, Estimate, estimate
+from .endpoint.requests import ChatRequest
+from .engine import PendingError
+from .records import RejectedError
+from .request_store import WorkspaceRequests
+from .steps import Ask, endpoint_settings
+from .workspace import Workspace
+
+
+class Asks:
+    """The models of a build.
+
+    Attributes:
+        respond: Asks the model that answers; None where it is not an endpoint.
+        judge: Asks the judge; None where the rules are alone.
+        collected: What was collected of earlier batches.
+    """
+
+    def __init__(self, config: BuildConfig, workspace: Workspace, *, collect_batches: bool = True) -> None:
+        self.store = WorkspaceRequests(workspace)
+        self.collected: list[str] = []
+        *_, spent = self.store.totals()
+        batches = workspace.folder / "batches"
+        self._budget = Budget(config.max_cost, (spent or 0.0) + open_cost(batches))
+        self._endpoints: list[Endpoint] = []
+        self._batch: BatchAsk | None = None
+        self.respond: Ask | None = None
+        self.judge: Ask | None = None
+        if config.respond.backend == "endpoint":
+            self.respond = self._endpoint(config.respond.endpoint)
+        if config.edit.judge == "batch":
+            self._batch = BatchAsk(config.edit.endpoint, self.store, self._budget, batches)
+            self.judge = self._batch
+            self.collected = self._batch.collect() if collect_batches else []
+        elif config.edit.judge == "endpoint" or config.target.by == "judge":
+            self.judge = self._endpoint(config.edit.endpoint)
+
+    def _endpoint(self, config: ModelConfig) -> Ask:
+        endpoint = Endpoint(endpoint_settings(config), self.store, self._budget)
+        self._endpoints.append(endpoint)
+        return lambda request: endpoint.complete(request).text
+
+    def hand_in(self) -> list[str]:
+        """Submits what waits for a batch; says what was submitted."""
+        return self._batch.hand_in() if self._batch else []
+
+    def close(self) -> None:
+        """Closes the connections."""
+        for endpoint in self._endpoints:
+            endpoint.close()
+
+    def estimate(self, config: ModelConfig, requests: Iterable[ChatRequest], *, batch: bool) -> Estimate:
+        """What requests would take; makes no call."""
+        return estimate(requests, endpoint_settings(config), self.store, batch=batch)
+
+
+class BatchAsk:
+    """Asks through the Batch API: what is not answered yet waits, and is submitted together.
+
+    Batches that ended are collected when it is made.
+    """
+
+    def __init__(self, config: ModelConfig, store: WorkspaceRequests, budget: Budget, folder: Path) -> None:
+        self._settings = endpoint_settings(config)
+        self._store = store
+        self._budget = budget
+        self._folder = folder
+        self._waiting: dict[str, ChatRequest] = {}
+        self._lock = Lock()
+
+    def collect(self) -> list[str]:
+        """Stores what has been answered since; says so."""
+        if not open_keys(self._folder):
+            return []
+        found = collect(self._settings, self._store, self._folder, budget=self._budget)
+        done, total = found.progress
+        lines = [f"batches: {found.stored} replies collected, {found.open} batches open ({done} of {total} answered)"]
+        return lines + [f"  {count} x {problem}" for problem, count in found.problems.items()]
+
+    def __call__(self, request: ChatRequest) -> str:
+        """The reply's text, if it is there.
+
+        Raises:
+            PendingError: It is not there yet.
+            RejectedError: There will never be one, or it was cut off.
+        """
+        key = request.key(self._settings)
+        stored = self._store.get(key)
+        if stored is None:
+            with self._lock:
+                self._waiting[key] = request
+            raise PendingError
+        if stored.reply is None:
+            raise RejectedError(f"the request is refused: {stored.error}")
+        if stored.reply.finish_reason == "length":
+            raise RejectedError(f"reply cut off: raise max_tokens ({self._settings.max_tokens})")
+        return stored.reply.text
+
+    def hand_in(self) -> list[str]:
+        """Submits what waits and is not handed in already; says so."""
+        if not self._waiting:
+            return []
+        taken = submit(self._waiting.values(), self._settings, self._store, self._folder, budget=self._budget)
+        lines = [
+            f"batches: {taken.requests} requests submitted in {len(taken.batch_ids)} batches, {taken.open} were open; "
+            "run the same command again to collect"
+        ]
+        return lines + ([f"  {taken.waiting} requests wait: {taken.reason}"] if taken.waiting else [])

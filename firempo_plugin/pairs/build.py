@@ -1,0 +1,220 @@
+"""The pipeline as a whole: reads the source, takes every record through the steps, and exports the pairs."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..phrases import PhraseError, phrase_pair
+from .asks import Asks
+from .config import BuildConfig
+from .edit import EditStep, TargetStep
+from .engine import Advance, Item, Step, advance
+from .pair import Pair
+from .records import Record, RejectedError
+from .steps import ChatEngine, NoiseStep, ReadStep, RespondStep, SegmentStep
+from .workspace import Workspace
+
+STEPS = ("read", "respond", "edit", "target", "segment", "noise")
+
+
+@dataclass
+class Progress:
+    """How far a build is.
+
+    Attributes:
+        records: Records of the source.
+        problems: Rows of the source that are no records, by id.
+        leaks: Test images by the id of the record that shows them.
+        advances: What each step did.
+        pairs: What came out of the last step.
+        unpaired: Reasons why an item that passed all steps is no pair.
+        handed_in: What was submitted to be answered later.
+    """
+
+    records: int = 0
+    problems: dict[str, str] = field(default_factory=dict)
+    leaks: dict[str, str] = field(default_factory=dict)
+    advances: dict[str, Advance] = field(default_factory=dict)
+    pairs: list[Pair] = field(default_factory=list)
+    unpaired: dict[str, str] = field(default_factory=dict)
+    handed_in: list[str] = field(default_factory=list)
+
+    @property
+    def stopped(self) -> str | None:
+        """Why the run stopped early."""
+        return next((step.stopped for step in self.advances.values() if step.stopped), None)
+
+    @property
+    def made(self) -> int:
+        """Outcomes made now."""
+        return sum(step.made for step in self.advances.values())
+
+    @property
+    def open(self) -> int:
+        """Items that wait for a reply or whose call went unanswered."""
+        return sum(step.pending + len(step.failed) for step in self.advances.values())
+
+
+def read_source(config: BuildConfig, workspace: Workspace, progress: Progress) -> list[Record]:
+    """Reads the source into the store.
+
+    Raises:
+        ValueError: A file or option of the source is wrong.
+    """
+    from .sources import SOURCES, Problem, leaks
+
+    records: list[Record] = []
+    for item in SOURCES[config.source.name].read(config.source.options):
+        if isinstance(item, Problem):
+            progress.problems[item.id] = item.reason
+        else:
+            records.append(item)
+        if config.source.limit is not None and len(records) >= config.source.limit:
+            break
+    if config.source.test_images is not None:
+        progress.leaks = leaks(records, _test_images(config.source.test_images))
+        if config.source.leaks == "refuse":
+            progress.problems |= {name: f"leak: shows test image {image}" for name, image in progress.leaks.items()}
+            records = [record for record in records if record.id not in progress.leaks]
+    workspace.put_records(((record.id, asdict(record)) for record in records), progress.problems.items())
+    progress.records = len(records)
+    return records
+
+
+def _test_images(place: str) -> Path | list[str | Path]:
+    """A folder, or the lines of a text file."""
+    path = Path(place)
+    if path.is_file():
+        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return path
+
+
+def make_steps(
+    config: BuildConfig, workspace: Workspace, asks: Asks, engine: Callable[[dict[str, Any]], ChatEngine] | None
+) -> list[Step]:
+    """The steps in their order."""
+    loaded = (lambda: engine(config.respond.engine)) if engine is not None else None
+    return [
+        ReadStep(config, workspace),
+        RespondStep(config.respond, asks.respond, loaded),
+        EditStep(config, asks.judge),
+        TargetStep(config, asks.judge),
+        SegmentStep(config, workspace),
+        NoiseStep(config.noise, workspace),
+    ]
+
+
+def run(
+    config: BuildConfig,
+    workspace: Workspace,
+    *,
+    only: str | None = None,
+    make: bool = True,
+    engine: Callable[[dict[str, Any]], ChatEngine] | None = None,
+) -> Progress:
+    """Takes all records through the steps.
+
+    Args:
+        config: The build.
+        workspace: Its store.
+        only: Make this step only, of what is there; None: make all.
+        make: Whether to make anything; else only look.
+        engine: Loads a model into this process, for `respond.backend: engine`.
+    """
+    progress = Progress()
+    records = read_source(config, workspace, progress)
+    items = [Item(record, sample) for record in records for sample in range(config.respond.samples)]
+    asks = Asks(config, workspace, collect_batches=make)
+    progress.handed_in = asks.collected
+    try:
+        for step in make_steps(config, workspace, asks, engine):
+            done = advance(workspace, step, items, make=make and only in (None, step.name))
+            progress.advances[step.name] = done
+            if done.stopped:
+                return progress
+            items = done.items
+        if make:
+            progress.handed_in = [*progress.handed_in, *asks.hand_in()]
+    finally:
+        asks.close()
+    for item in items:
+        try:
+            progress.pairs.append(pair_of(item))
+        except RejectedError as reason:
+            progress.unpaired[item.name] = str(reason)
+    return progress
+
+
+def pair_of(item: Item) -> Pair:
+    """The finished pair.
+
+    Raises:
+        RejectedError: Chosen and rejected differ in no word.
+    """
+    record, edit = item.record, item.edit
+    assert edit is not None
+    try:
+        chosen, rejected = phrase_pair(edit.chosen, edit.rejected)
+    except PhraseError as error:
+        raise RejectedError(f"no phrase: {error}") from error
+    path = item.noised[0].path if item.noised else None
+    target = item.target
+    note = f"{target.reason}; noise: {path}" if target else f"noise: {path}"
+    return Pair(
+        id=item.name,
+        question=record.question,
+        chosen=chosen.text,
+        rejected=rejected.text,
+        chosen_spans=chosen.spans,
+        rejected_spans=rejected.spans,
+        images=item.images,
+        rejected_images=tuple(image.file for image in item.noised),
+        truth=record.truth,
+        kind=record.kind,
+        language=record.language,
+        was_correct=edit.was_correct,
+        judge=edit.judge,
+        target=target.phrase if target else None,
+        noise_path=path,
+        sigma=item.noised[0].sigma if item.noised else None,
+        masks=tuple(found.mask for found in item.segmentations),
+        note=note,
+    )
+
+
+def summary(progress: Progress, asks_totals: tuple[int, int, int, float | None]) -> str:
+    """The table at the end of a run."""
+    pairs = progress.pairs
+    paths = Counter(pair.noise_path or "no image" for pair in pairs)
+    lines = [f"{'records':32}{progress.records:8}"]
+    if progress.problems:
+        lines.append(f"{'rows of the source left aside':32}{len(progress.problems):8}")
+        lines += _reasons(Counter(reason.split(":")[0] for reason in progress.problems.values()))
+    if progress.leaks:
+        lines.append(f"{'records that show a test image':32}{len(progress.leaks):8}")
+    for name, step in progress.advances.items():
+        parts = [f"{len(step.items)} through", f"{step.made} made now"]
+        parts += [f"{len(step.rejected)} rejected"] if step.rejected else []
+        parts += [f"{step.pending} waiting"] if step.pending else []
+        parts += [f"{len(step.failed)} unanswered"] if step.failed else []
+        lines.append(f"{name:32}{', '.join(parts)}")
+        lines += _reasons(step.reasons())
+    lines.append(f"{'pairs':32}{len(pairs):8}")
+    lines += _reasons(Counter(reason.split(":")[0] for reason in progress.unpaired.values()))
+    if pairs:
+        correct = sum(pair.was_correct for pair in pairs)
+        lines.append(f"{'  response was already correct':32}{correct:8}  {correct / len(pairs):6.1%}")
+        lines += [f"{'  noise: ' + path:32}{count:8}  {count / len(pairs):6.1%}" for path, count in paths.most_common()]
+        judges = Counter(pair.judge for pair in pairs)
+        lines += [f"{'  judged by ' + judge:32}{count:8}" for judge, count in judges.most_common()]
+    replies, prompt, completion, cost = asks_totals
+    if replies:
+        price = "unknown price" if cost is None else f"cost {cost:.4f}"
+        lines.append(f"{'replies in the store':32}{replies:8}  {prompt} + {completion} tokens, {price}")
+    return "\n".join(lines)
+
+
+def _reasons(reasons: Counter[str]) -> list[str]:
+    return [f"    {count:6}  {reason}" for reason, count in reasons.most_common(12)]

@@ -1,0 +1,100 @@
+"""Replies, how they are read off the wire, and who keeps them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .failures import Failure, classify
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a model answered.
+
+    Attributes:
+        text: The message; "" where the model sent none.
+        model: Who answered, by the server's word.
+        prompt_tokens, completion_tokens: As the server counted, thinking included; estimated where it did not.
+        finish_reason: "stop", "length", "content_filter", "refusal", ...
+        latency: Seconds from sending to the last byte; 0 for a reply out of a batch.
+        cost: In the currency of the prices; None where the model's price is unknown.
+    """
+
+    text: str
+    model: str
+    prompt_tokens: int
+    completion_tokens: int
+    finish_reason: str
+    latency: float
+    cost: float | None = None
+
+
+@dataclass(frozen=True)
+class StoredReply:
+    """How a request ended for good: with a reply, or with the reason why there will never be one."""
+
+    reply: Reply | None = None
+    error: str | None = None
+
+
+class RequestStore(Protocol):
+    """Keeps requests and replies; called from many threads at once. What it has kept survives a kill."""
+
+    def get(self, key: str) -> StoredReply | None:
+        """How the request ended, or None where it is due: never asked, interrupted, or failed in passing."""
+
+    def begin(self, key: str, payload: Mapping[str, Any]) -> None:
+        """Notes a request that is about to be sent; called again for one that was interrupted."""
+
+    def finish(self, key: str, reply: Reply) -> None:
+        """Keeps a reply."""
+
+    def fail(self, key: str, error: str, permanent: bool) -> None:
+        """Keeps a reason; a permanent one is what `get` returns from now on."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A chat completion off the wire; token counts are None where the server gave none."""
+
+    text: str
+    model: str
+    finish_reason: str
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+
+def read_completion(body: str) -> Completion | Failure:
+    """Reads the body of an answer with status 200, which need not be what it should be."""
+    try:
+        found: Any = json.loads(body)
+    except ValueError:
+        return Failure("failed", f"the answer is not JSON: {body[:80]!r}", billed=True)
+    if isinstance(found, dict) and found.get("error"):
+        # Some gateways report what their upstream said under status 200.
+        error = found["error"]
+        code = error.get("code") if isinstance(error, dict) else None
+        return classify(code if isinstance(code, int) and 400 <= code < 600 else 500, body)
+    try:
+        choice = found["choices"][0]
+        message = choice["message"]
+        text, refusal = message.get("content") or "", message.get("refusal")
+        finish = str(choice.get("finish_reason") or "stop")
+        model, usage = str(found.get("model") or ""), found.get("usage") or {}
+        prompt, completion = _tokens(usage.get("prompt_tokens")), _tokens(usage.get("completion_tokens"))
+        total = _tokens(usage.get("total_tokens"))
+    except (KeyError, IndexError, TypeError, AttributeError):
+        return Failure("failed", f"the answer is no chat completion: {body[:80]!r}", billed=True)
+    if not isinstance(text, str):
+        return Failure("failed", f"the message is no text: {str(text)[:80]!r}", billed=True)
+    if prompt is not None and total is not None:
+        # Thinking tokens are billed as output, but some servers count them in the total only.
+        completion = max(completion or 0, total - prompt)
+    if refusal and not text:
+        text, finish = str(refusal), "refusal"
+    return Completion(text, model, finish, prompt, completion)
+
+
+def _tokens(value: Any) -> int | None:
+    return value if isinstance(value, int) and value >= 0 else None

@@ -1,0 +1,42 @@
+"""Turns a Chinese clause around: a negation goes in, or comes out."""
+
+import re
+
+_NEGATIONS = (
+    ("并没有", "有"), ("没有", "有"), ("不存在", "存在"), ("不包含", "包含"), ("不是", "是"), ("并不", ""), ("未见", "可见"),
+    ("未显示", "显示"), ("未发现", "发现"), ("并无", "有"), ("并未", ""), ("没", "有"), ("无", "有"), ("未", ""), ("不", ""),
+)  # fmt: skip
+_VERBS = (
+    ("显示有", "显示没有"), ("可以", "不可以"), ("能够", "不能"), ("可见", "未见"), ("存在", "不存在"), ("包含", "不包含"),
+    ("包括", "不包括"), ("含有", "不含有"), ("显示", "未显示"), ("属于", "不属于"), ("看起来", "看起来不"), ("看到", "未看到"),
+    ("发现", "未发现"), ("出现", "未出现"), ("有", "没有"), ("是", "不是"), ("能", "不能"), ("会", "不会"), ("很", "不"),
+    ("健康", "不健康"), ("正常", "不正常"), ("异常", "无异常"), ("规则", "不规则"), ("均匀", "不均匀"), ("对称", "不对称"),
+)  # fmt: skip
+LEADS = {
+    "是的": "不是", "是": "不是", "有的": "没有", "有": "没有", "对的": "不对", "对": "不对", "正确": "不正确", "存在": "不存在",
+    "包含": "不包含", "可以": "不可以", "能够": "不能", "能": "不能", "会": "不会", "属于": "不属于", "不是的": "是的",
+    "不是": "是", "没有": "有", "没": "有", "不对": "对", "不存在": "存在", "不包含": "包含", "不可以": "可以", "不能": "能",
+    "不会": "会", "不属于": "属于", "否": "是", "无": "有", "不": "是的",
+}  # fmt: skip
+"""An explicit answer, turned around."""
+
+
+def negate(clause: str) -> str | None:
+    """A clause without a negation, negated; None where these rules do not know how."""
+    places = [(clause.find(verb), -len(verb), verb, negated) for verb, negated in _VERBS if verb in clause]
+    if not places:
+        return None
+    place, _, verb, negated = min(places)
+    return clause[:place] + negated + clause[place + len(verb) :]
+
+
+def affirm(clause: str) -> str | None:
+    """A clause with one negation, without it; None where these rules do not know how."""
+    places = [(clause.find(word), -len(word), word, plain) for word, plain in _NEGATIONS if word in clause]
+    if not places:
+        return None
+    place, _, word, plain = min(places)
+    rest = re.sub(r"^任何", "", clause[place + len(word) :])
+    if plain and rest.startswith(("显示", "存在", "包含", "看到", "发现", "出现", "见")):
+        plain = ""
+    return clause[:place] + plain + rest

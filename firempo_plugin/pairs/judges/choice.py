@@ -1,0 +1,175 @@
+"""Choice questions ("heart or lung?"): which option a text takes, and how to put another in its place."""
+
+from dataclasses import dataclass
+
+from .answers import Change, Picker, Reading, put, written
+from .grammar import GRAMMARS
+from .units import Clause, Unit, content, read_clauses, read_units
+from .vocabulary import Vocabulary
+
+_OR = frozenset({"or", "还是", "或", "或者", "还 是", "或 者"})
+_COMMAS = frozenset({",", "、", ","})
+_HARMLESS = frozenset(
+    "modality projection part plane side laterality vertical depth organ lobe place weighting density signal colour size"
+    " severity amount extent finding number".split()
+)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One of the answers that a question offers.
+
+    Attributes:
+        marks: The units that tell it from the other options.
+        text: As the question writes them.
+    """
+
+    marks: tuple[Unit, ...]
+    text: str
+
+    def among(self, units: tuple[Unit, ...]) -> tuple[Unit, ...]:
+        """Its marks among other units; empty where one is missing."""
+        found = [next((unit for unit in units if unit.means(mark)), None) for mark in self.marks]
+        return tuple(unit for unit in found if unit is not None) if all(found) else ()
+
+
+def options_of(question: str, language: str, vocabulary: Vocabulary) -> tuple[Option, ...]:
+    """The options that a question offers; empty where it offers none that rules can tell apart."""
+    units = read_units(question, language, vocabulary)
+    where = [index for index, unit in enumerate(units) if unit.key in _OR]
+    if len(where) != 1:
+        return ()
+    last = _run(units, where[0] + 1, 1)
+    first = where[0] - 1
+    while first >= 0 and units[first].key in _COMMAS:
+        first -= 1
+    runs = [last, _run(units, first, -1)[-max(1, len(last)) :] or _with(units[first], last, vocabulary)]
+    while runs[-1]:
+        comma = next(index for index, unit in enumerate(units) if unit.start == runs[-1][0].start) - 1
+        before = _run(units, comma - 1, -1)[-len(runs[-1]) :] if comma > 0 and units[comma].key in _COMMAS else []
+        if not before or not {unit.group for unit in before} & {unit.group for unit in runs[-1]} - {""}:
+            break
+        runs.append(before)
+    return _distinct(runs[::-1], question)
+
+
+class ChoiceQuestion:
+    """A question that names its possible answers.
+
+    Args:
+        question: The question.
+        options: What it offers.
+        truth: Index of the right one.
+        language: "en" or "zh".
+        vocabulary: The terms.
+    """
+
+    def __init__(
+        self, question: str, options: tuple[Option, ...], truth: int, language: str, vocabulary: Vocabulary
+    ) -> None:
+        self._options = options
+        self._truth = truth
+        self._language = language
+        self._vocabulary = vocabulary
+        self._asked = content(read_units(question, language, vocabulary))
+        self._groups = {mark.group for option in options for mark in option.marks} - {""}
+
+    def read(self, text: str) -> Reading:
+        """Which option a text takes: the only one that it names without denying it."""
+        stated: set[int] = set()
+        clauses = read_clauses(text, self._language, self._vocabulary)
+        if any(clause.lead == "no" for clause in clauses):
+            return Reading(None, "", "the response says no to a question that is no yes/no question")
+        for clause in clauses:
+            named = self._named(text, clause)
+            if named is None:
+                return Reading(None, "", "a clause of the response leaves open which option it takes")
+            stated |= named
+        if len(stated) != 1:
+            reason = "names several options" if stated else "names none of the options"
+            return Reading(None, "", f"the response {reason}", disputed=len(stated) > 1)
+        taken = stated.pop()
+        return Reading(taken == self._truth, self._options[taken].text, "the response takes one option")
+
+    def turn(self, text: str, pick: Picker) -> list[Change] | str:
+        """Exchanges the option that the text takes for the right one, or for a wrong one."""
+        reading = self.read(text)
+        taken = next(index for index, option in enumerate(self._options) if option.text == reading.says)
+        others = [index for index in range(len(self._options)) if index != taken]
+        given = pick(others) if taken == self._truth else self._truth
+        changes: list[Change] = []
+        for clause in read_clauses(text, self._language, self._vocabulary):
+            for old, new in ((taken, given), (given, taken)):
+                places = self._options[old].among(content(clause.units))
+                if not places:
+                    continue
+                change = self._exchange(text, places, self._options[new])
+                if change is None:
+                    return f"the rules cannot write {self._options[new].text!r} for {self._options[old].text!r}"
+                changes.append(change)
+        return changes
+
+    def _named(self, text: str, clause: Clause) -> set[int] | None:
+        """The options that a clause takes; None where it is not clear."""
+        cut = GRAMMARS[self._language].comparison.search(text, clause.start, clause.end)
+        front = tuple(unit for unit in clause.units if not cut or unit.end <= cut.start())
+        said = content(front)
+        named = {index for index, option in enumerate(self._options) if option.among(said)}
+        mentioned = any(option.among(content(clause.units)) for option in self._options)
+        if not mentioned:
+            return set()
+        marks = [mark for option in self._options for mark in option.marks]
+        rest = [unit for unit in said if not any(asked.means(unit) for asked in (*self._asked, *marks))]
+        unsure = any(unit.role in ("negator", "blur", "veto", "guess") for unit in front)
+        odd = any(unit.group not in _HARMLESS - self._groups for unit in rest)
+        return None if unsure or odd or not named else named
+
+    def _exchange(self, text: str, places: tuple[Unit, ...], new: Option) -> Change | None:
+        first, last = min(unit.start for unit in places), max(unit.end for unit in places)
+        if len(places) == 1 and len(new.marks) == 1 and places[0].term and new.marks[0].term:
+            words = written(new.marks[0].term, places[0], text, self._language)
+            return put(text, first, last, words) if words else None
+        together = sum(unit.end - unit.start for unit in places) >= last - first - len(places) + 1
+        return put(text, first, last, new.text) if together else None
+
+
+def _run(units: tuple[Unit, ...], start: int, step: int) -> list[Unit]:
+    """Neighbouring units that say something, from a start; articles before the first are passed over."""
+    run: list[Unit] = []
+    position = start
+    while 0 <= position < len(units):
+        unit = units[position]
+        if unit.role in ("word", "term", "number"):
+            run.append(unit)
+        elif run or unit.role != "filler" or step < 0:
+            break
+        position += step
+    return run[::step]
+
+
+def _with(before: Unit, last: list[Unit], vocabulary: Vocabulary) -> list[Unit]:
+    """The first option of "with or without contrast"."""
+    term = last[0].term if last else None
+    if before.key != "with" or term is None or last[0].words[0] != "without":
+        return []
+    other = vocabulary.alternatives(term)[0]
+    return [Unit(other.name, "term", tuple(other.en[0].split()), before.start, before.end, other)]
+
+
+def _distinct(runs: list[list[Unit]], question: str) -> tuple[Option, ...]:
+    """Options with what tells them apart; none where two are alike or one is empty."""
+    marks = []
+    for run in runs:
+        others = [unit for other in runs if other is not run for unit in other]
+        own = [unit for unit in run if not any(unit.means(other) for other in others)]
+        shared = [unit for unit in own if unit.group and unit.group in {other.group for other in others}]
+        marks.append(tuple(shared or own))
+    if len(marks) < 2 or not all(marks):
+        return ()
+    return tuple(Option(own, _text(own, question)) for own in marks)
+
+
+def _text(marks: tuple[Unit, ...], question: str) -> str:
+    written_out = question[marks[0].start : marks[-1].end]
+    first = marks[0].term
+    return first.en[0] if first and written_out.lower() == "with" else written_out

@@ -1,0 +1,169 @@
+"""The vocabulary: what radiology calls the same, the opposite, and where a finding would be. Data in `vocabulary.yaml`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from .text import tokens
+
+_LISTS = frozenset({"en", "adj", "zh", "opposites", "implies"})
+_TEXTS = frozenset({"region", "organ", "kin"})
+_FLAGS = frozenset({"uncountable", "paired"})
+_GROUP_FLAGS = frozenset({"exclusive", "complement"})
+
+
+@dataclass(frozen=True)
+class Term:
+    """Something that radiology has a name for.
+
+    Attributes:
+        name: Unique.
+        group: What kind of thing it is: "side", "organ", "finding".
+        en, adj, zh: Ways to write it: English noun or adjective, English form before a noun, Chinese. The first
+            is the one that rules write.
+        region: Part of the body; "" where it can be anywhere.
+        organ: Name of the organ's term that a finding would be in, or "".
+        kin: Terms of one kin are neither opposites nor proofs of an error; "" for none.
+        opposites: Names of the terms that may take its place; empty: every term of the group and region.
+        uncountable: Takes no article.
+        paired: Has a plural that reads well.
+        implies: Words that it states too.
+        exclusive: Whether another term of the group answers a question differently.
+        complement: Whether what is another term of the group is not this one.
+    """
+
+    name: str
+    group: str
+    en: tuple[str, ...] = ()
+    adj: tuple[str, ...] = ()
+    zh: tuple[str, ...] = ()
+    region: str = ""
+    organ: str = ""
+    kin: str = ""
+    opposites: tuple[str, ...] = ()
+    uncountable: bool = False
+    paired: bool = False
+    implies: tuple[str, ...] = ()
+    exclusive: bool = False
+    complement: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """Terms by name, and by the words that write them.
+
+    Attributes:
+        terms: By name.
+        forms: By first word, the forms that begin with it, longest first: all words, and the term's name.
+    """
+
+    terms: Mapping[str, Term]
+    forms: Mapping[str, tuple[tuple[tuple[str, ...], str], ...]]
+
+    def alternatives(self, term: Term) -> tuple[Term, ...]:
+        """Terms that may take a term's place: another answer of the same sort, plausible at the same place."""
+        if term.opposites:
+            return tuple(self.terms[name] for name in term.opposites)
+        peers = (other for other in self.terms.values() if other.group == term.group and other.name != term.name)
+        return tuple(
+            other for other in peers if other.region == term.region and not (term.kin and other.kin == term.kin)
+        )
+
+
+@lru_cache(maxsize=16)
+def load_vocabulary(path: Path | None = None) -> Vocabulary:
+    """Reads the built-in vocabulary, and a file of the user's own over it.
+
+    Args:
+        path: A YAML file of the same form; its forms are added to a term of the same name, its other keys replace.
+
+    Raises:
+        ValueError: The file cannot be read, has an unknown key or a value of the wrong type, or names a term
+            that does not exist.
+    """
+    builtin = files("firempo_plugin.pairs.judges") / "vocabulary.yaml"
+    terms = _parse(builtin.read_text(encoding="utf-8"), "vocabulary.yaml", {})
+    if path is not None:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"the vocabulary {path} cannot be read: {error}") from error
+        terms = _parse(text, str(path), terms)
+    return Vocabulary(terms, _index(terms))
+
+
+def _parse(text: str, name: str, base: Mapping[str, Term]) -> dict[str, Term]:
+    import yaml
+
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"the vocabulary {name} is not readable YAML: {error}") from error
+    if not isinstance(data, dict) or set(data) != {"groups"} or not isinstance(data["groups"], dict):
+        raise ValueError(f"the vocabulary {name} must hold one key, groups, with groups by name")
+    terms = dict(base)
+    for group, body in data["groups"].items():
+        place = f"{name}: groups.{group}"
+        if not isinstance(body, dict) or not isinstance(body.get("terms"), dict) or set(body) - _GROUP_FLAGS - {"terms"}:
+            raise ValueError(f"{place} must hold terms, and may hold {' and '.join(sorted(_GROUP_FLAGS))}")
+        flags = {key: _flag(value, f"{place}.{key}") for key, value in body.items() if key != "terms"}
+        for title, values in body["terms"].items():
+            term = _term(str(title), str(group), values, f"{place}.terms.{title}", terms.get(str(title)))
+            terms[term.name] = replace(term, **flags) if flags else _as_group(term, terms)
+    for term in terms.values():
+        for other in (*term.opposites, *([term.organ] if term.organ else [])):
+            if other not in terms:
+                raise ValueError(f"{name}: the term {term.name} names {other!r}, which is no term; add it or leave it out")
+    return terms
+
+
+def _term(title: str, group: str, values: Any, place: str, known: Term | None) -> Term:
+    if not isinstance(values, dict) or set(values) - _LISTS - _TEXTS - _FLAGS:
+        allowed = ", ".join(sorted(_LISTS | _TEXTS | _FLAGS))
+        raise ValueError(f"{place} must be a mapping with some of these keys: {allowed}; found {values!r}")
+    if known is not None and known.group != group:
+        raise ValueError(f"{place} is a term of the group {known.group} already; use another name")
+    read: dict[str, Any] = {}
+    for key, value in values.items():
+        if key in _LISTS:
+            if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value):
+                raise ValueError(f"{place}.{key} must be a list of texts, found {value!r}; put quotes around yes, no, on")
+            read[key] = tuple(value)
+        elif key in _FLAGS:
+            read[key] = _flag(value, f"{place}.{key}")
+        elif isinstance(value, str):
+            read[key] = value
+        else:
+            raise ValueError(f"{place}.{key} must be a text, found {value!r}")
+    if known is None:
+        return Term(title, group, **read)
+    for key in ("en", "adj", "zh"):
+        if key in read:
+            read[key] = tuple(dict.fromkeys((*vars(known)[key], *read[key])))
+    return replace(known, **read)
+
+
+def _as_group(term: Term, terms: Mapping[str, Term]) -> Term:
+    """A term with the flags of its group, where the file that adds it does not repeat them."""
+    for other in terms.values():
+        if other.group == term.group:
+            return replace(term, exclusive=other.exclusive, complement=other.complement)
+    return term
+
+
+def _flag(value: object, place: str) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{place} must be true or false, found {value!r}")
+    return value
+
+
+def _index(terms: Mapping[str, Term]) -> dict[str, tuple[tuple[tuple[str, ...], str], ...]]:
+    found: dict[str, dict[tuple[str, ...], str]] = {}
+    for term in terms.values():
+        for form in (*term.en, *term.adj, *term.zh):
+            words = tuple(token.word for token in tokens(form) if token.word[0].isalnum())
+            found.setdefault(words[0], {}).setdefault(words, term.name)
+    return {first: tuple(sorted(forms.items(), key=lambda item: -len(item[0]))) for first, forms in found.items()}

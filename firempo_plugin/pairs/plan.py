@@ -1,0 +1,79 @@
+"""`--dry-run`: what a run would ask, how often, and for how much, with the real prompts and without a call."""
+
+from dataclasses import replace
+
+from .asks import Asks
+from .build import Progress, make_steps, read_source
+from .config import BuildConfig
+from .edit import EditStep, TargetStep
+from .endpoint.costs import Estimate
+from .endpoint.requests import ChatRequest
+from .engine import Item, advance
+from .judges.rules import Abstain, RuleJudge
+from .judges.vocabulary import load_vocabulary
+from .steps import ReadStep, RespondStep
+from .workspace import Workspace
+
+
+def plan(config: BuildConfig, workspace: Workspace) -> str:
+    """The report of a dry run. Images are decoded and the rules asked, since both decide how many calls are left.
+
+    Where a response is not there yet, the ground truth stands in for it in the judge's prompt, and the report says so.
+    """
+    progress = Progress()
+    records = read_source(config, workspace, progress)
+    items = [Item(record, sample) for record in records for sample in range(config.respond.samples)]
+    asks = Asks(config, workspace, collect_batches=False)
+    try:
+        steps = make_steps(config, workspace, asks, None)
+        read, respond, edit, target = steps[:4]
+        assert isinstance(read, ReadStep)
+        assert isinstance(respond, RespondStep)
+        assert isinstance(edit, EditStep)
+        assert isinstance(target, TargetStep)
+        ready = advance(workspace, read, items)
+        lines = [
+            f"{progress.records} records, {len(progress.problems)} rows left aside, "
+            f"{len(ready.rejected)} with an image that cannot be read"
+        ]
+        answered = advance(workspace, respond, ready.items, make=config.respond.backend == "recorded")
+        known = {item.name for item in answered.items}
+        waiting = [item for item in ready.items if item.name not in known and item.name not in answered.rejected]
+        if config.respond.backend == "endpoint":
+            requests = [respond.request(item) for item in waiting]
+            lines += _section("respond", requests, asks.estimate(config.respond.endpoint, requests, batch=False))
+        stand_ins = [replace(item, response=item.record.truth) for item in waiting]
+        if config.edit.judge != "rules":
+            requests = _judged(config, edit, [*answered.items, *stand_ins])
+            batch = config.edit.judge == "batch"
+            lines += _section("edit", requests, asks.estimate(config.edit.endpoint, requests, batch=batch))
+            if stand_ins:
+                lines.append(f"  {len(stand_ins)} responses are not there yet: the ground truth stands in for them")
+        if config.target.by == "judge":
+            requests = [target.request(item) for item in [*answered.items, *stand_ins] if item.record.kind == "vqa"]
+            lines += _section("target", requests, asks.estimate(config.edit.endpoint, requests, batch=False))
+        return "\n".join(lines)
+    finally:
+        asks.close()
+
+
+def _judged(config: BuildConfig, edit: EditStep, items: list[Item]) -> list[ChatRequest]:
+    """The first requests to the judge: of items that the rules do not decide."""
+    if not config.edit.rules_first:
+        return [edit.request(item) for item in items]
+    rules = RuleJudge(load_vocabulary(edit.vocabulary_file))
+    return [edit.request(item) for item in items if isinstance(rules.edit(item.record, item.response or ""), Abstain)]
+
+
+def _section(step: str, requests: list[ChatRequest], estimate: Estimate) -> list[str]:
+    cost = "price unknown; set price_in and price_out" if estimate.cost is None else f"about {estimate.cost:.4f}"
+    most = "" if estimate.most_cost is None else f", {estimate.most_cost:.4f} at most"
+    lines = [
+        f"{step}: {estimate.calls} calls ({estimate.cached} answered already), about {estimate.prompt_tokens} + "
+        f"{estimate.completion_tokens} tokens, {cost}{most}"
+    ]
+    if requests:
+        lines.append("  the first prompt:")
+        for message in requests[0].messages:
+            lines += [f"    {message.role}| {line}" for line in message.text.splitlines()]
+    return lines
