@@ -6,11 +6,10 @@ from threading import Lock
 
 from .config import BuildConfig, ModelConfig
 from .endpoint.batch import collect, open_cost, open_keys, submit
-from .endpoint.client import Endpoint
+from .endpoint.client import Endpoint, stored_reply
 from .endpoint.costs import Budget, Estimate, estimate
 from .endpoint.requests import ChatRequest
 from .engine import PendingError
-from .records import RejectedError
 from .request_store import WorkspaceRequests
 from .steps import Ask, endpoint_settings
 from .workspace import Workspace
@@ -53,6 +52,11 @@ class Asks:
         """Submits what waits for a batch; says what was submitted."""
         return self._batch.hand_in() if self._batch else []
 
+    def interrupt(self) -> None:
+        """Ends the threads that wait for a server; calls under way are stored."""
+        for endpoint in self._endpoints:
+            endpoint.stop("interrupted; run the same command again to go on")
+
     def close(self) -> None:
         """Closes the connections."""
         for endpoint in self._endpoints:
@@ -93,17 +97,12 @@ class BatchAsk:
             PendingError: It is not there yet.
             RejectedError: There will never be one, or it was cut off.
         """
-        key = request.key(self._settings)
-        stored = self._store.get(key)
-        if stored is None:
+        reply = stored_reply(request, self._settings, self._store)
+        if reply is None:
             with self._lock:
-                self._waiting[key] = request
+                self._waiting[request.key(self._settings)] = request
             raise PendingError
-        if stored.reply is None:
-            raise RejectedError(f"the request is refused: {stored.error}")
-        if stored.reply.finish_reason == "length":
-            raise RejectedError(f"reply cut off: raise max_tokens ({self._settings.max_tokens})")
-        return stored.reply.text
+        return reply.text
 
     def hand_in(self) -> list[str]:
         """Submits what waits and is not handed in already; says so."""

@@ -130,7 +130,8 @@ def run(
     progress.handed_in = asks.collected
     try:
         for step in make_steps(config, workspace, asks, engine):
-            done = advance(workspace, step, items, make=make and only in (None, step.name))
+            wanted = make and only in (None, step.name)
+            done = advance(workspace, step, items, make=wanted, interrupt=asks.interrupt)
             progress.advances[step.name] = done
             if done.stopped:
                 return progress

@@ -126,7 +126,14 @@ class Advance:
         return Counter(reason.split(":")[0] for reason in self.rejected.values())
 
 
-def advance(workspace: Workspace, step: Step, items: list[Item], *, make: bool = True) -> Advance:
+def advance(
+    workspace: Workspace,
+    step: Step,
+    items: list[Item],
+    *,
+    make: bool = True,
+    interrupt: Callable[[], None] = lambda: None,
+) -> Advance:
     """Takes items through a step, in order; each finished outcome is stored before the next is awaited.
 
     Args:
@@ -134,6 +141,7 @@ def advance(workspace: Workspace, step: Step, items: list[Item], *, make: bool =
         step: The step.
         items: What the step before let through.
         make: Whether to make what is due; else it counts as pending.
+        interrupt: Called where a person interrupts the run, so that threads in a pause end.
     """
     known = workspace.outcomes(step.name)
     result = Advance()
@@ -147,7 +155,7 @@ def advance(workspace: Workspace, step: Step, items: list[Item], *, make: bool =
     if not make:
         result.pending += len(due)
         due = []
-    for item, key, outcome in _make(step, due, result):
+    for item, key, outcome in _make(step, due, result, interrupt):
         workspace.put_outcome(step.name, item.record.id, item.sample, key, outcome)
         outcomes[item.name, key] = outcome
         result.made += 1
@@ -162,7 +170,9 @@ def advance(workspace: Workspace, step: Step, items: list[Item], *, make: bool =
     return result
 
 
-def _make(step: Step, due: list[tuple[Item, str]], result: Advance) -> Iterator[tuple[Item, str, Outcome]]:
+def _make(
+    step: Step, due: list[tuple[Item, str]], result: Advance, interrupt: Callable[[], None]
+) -> Iterator[tuple[Item, str, Outcome]]:
     """Runs the step on what is due and yields outcomes as they come; after a stop, those in flight still count."""
     chunks = iter([due[start : start + step.at_once] for start in range(0, len(due), step.at_once)])
     flying: dict[Future[list[Made]], list[tuple[Item, str]]] = {}
@@ -187,6 +197,9 @@ def _make(step: Step, due: list[tuple[Item, str]], result: Advance) -> Iterator[
                         if outcome is not None:
                             yield item, key, outcome
                 launch()
+        except KeyboardInterrupt:
+            interrupt()
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

@@ -30,6 +30,7 @@ class Wire:
         self.settings = settings
         self._key: str | None = None
         self._client: Any = None
+        self._completions: Any = None
         self._making = Lock()
 
     def open(self) -> Any:
@@ -51,8 +52,8 @@ class Wire:
                     max_retries=0,
                     timeout=self.settings.timeout,
                 )
-                # The package loads this part of itself at its first use only.
-                assert self._client.chat.completions
+                # The package loads this part of itself at its first use only, which would delay the first call.
+                self._completions = self._client.chat.completions.with_raw_response
             return self._client
 
     def chat(self, body: dict[str, Any]) -> str | Failure:
@@ -67,8 +68,8 @@ class Wire:
         rest = {name: value for name, value in body.items() if name not in ("model", "messages")}
 
         def send(client: Any) -> str:
-            raw = client.chat.completions.with_raw_response
-            return raw.create(model=body["model"], messages=body["messages"], extra_body=rest).http_response.text
+            raw = self._completions.create(model=body["model"], messages=body["messages"], extra_body=rest)
+            return str(raw.http_response.text)
 
         answer = self.call(send)
         return answer if isinstance(answer, Failure) else self.without_key(answer)

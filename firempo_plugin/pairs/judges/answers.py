@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from .english import indefinite, lower_first
@@ -90,7 +90,7 @@ def written(term: Term, like: Unit, text: str, language: str) -> str | None:
     index = _place_among(like.words, models) or 0
     same = len(forms) == len(models) and len(tokens(forms[index])) == len(tokens(models[index]))
     form = forms[index] if same else forms[0]
-    if not like.plural or adjective:
+    if not like.plural or adjective or text.strip(" .。") == place:
         return form
     return plural(form) if term.paired or (term.group == "finding" and not term.uncountable) else None
 
@@ -138,3 +138,17 @@ def _lowered(word: str) -> str:
     if word.lower() == "x-ray":
         return "X-ray"
     return word if _is_acronym(word) else word.lower()
+
+
+def named(text: str, units: Sequence[Unit], like: Unit) -> list[Unit]:
+    """Where a term is named among units; "MRI (magnetic resonance imaging)" is one place."""
+    places: list[Unit] = []
+    for unit in units:
+        if not unit.means(like):
+            continue
+        between = text[places[-1].end : unit.start] if places else ""
+        if between.strip() == "(" and text[unit.end : unit.end + 1] == ")":
+            places[-1] = replace(places[-1], end=unit.end + 1)
+        else:
+            places.append(unit)
+    return places

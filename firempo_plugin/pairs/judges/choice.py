@@ -1,12 +1,14 @@
 """Choice questions ("heart or lung?"): which option a text takes, and how to put another in its place."""
 
+import re
 from dataclasses import dataclass
 
-from .answers import Change, Picker, Reading, put, written
+from .answers import Change, Picker, Reading, named, put, written
 from .grammar import GRAMMARS
 from .units import Clause, Unit, content, read_clauses, read_units
 from .vocabulary import Vocabulary
 
+_PLURAL_VERB = re.compile(r"\s+(?:are|were|appear|show|look|seem|have)\b")
 _OR = frozenset({"or", "还是", "或", "或者", "还 是", "或 者"})
 _COMMAS = frozenset({",", "、", ","})
 _HARMLESS = frozenset(
@@ -81,10 +83,10 @@ class ChoiceQuestion:
         if any(clause.lead == "no" for clause in clauses):
             return Reading(None, "", "the response says no to a question that is no yes/no question")
         for clause in clauses:
-            named = self._named(text, clause)
-            if named is None:
+            taken_here = self._named(text, clause)
+            if taken_here is None:
                 return Reading(None, "", "a clause of the response leaves open which option it takes")
-            stated |= named
+            stated |= taken_here
         if len(stated) != 1:
             reason = "names several options" if stated else "names none of the options"
             return Reading(None, "", f"the response {reason}", disputed=len(stated) > 1)
@@ -100,21 +102,27 @@ class ChoiceQuestion:
         changes: list[Change] = []
         for clause in read_clauses(text, self._language, self._vocabulary):
             for old, new in ((taken, given), (given, taken)):
-                places = self._options[old].among(content(clause.units))
-                if not places:
-                    continue
-                change = self._exchange(text, places, self._options[new])
-                if change is None:
-                    return f"the rules cannot write {self._options[new].text!r} for {self._options[old].text!r}"
-                changes.append(change)
+                for places in self._places(text, clause, self._options[old]):
+                    change = self._exchange(text, places, self._options[new])
+                    if change is None:
+                        return f"the rules cannot write {self._options[new].text!r} for {self._options[old].text!r}"
+                    changes.append(change)
         return changes
+
+    def _places(self, text: str, clause: Clause, option: Option) -> list[tuple[Unit, ...]]:
+        """Where a clause names an option."""
+        said = content(clause.units)
+        if len(option.marks) == 1:
+            return [(unit,) for unit in named(text, said, option.marks[0])]
+        found = option.among(said)
+        return [found] if found else []
 
     def _named(self, text: str, clause: Clause) -> set[int] | None:
         """The options that a clause takes; None where it is not clear."""
         cut = GRAMMARS[self._language].comparison.search(text, clause.start, clause.end)
         front = tuple(unit for unit in clause.units if not cut or unit.end <= cut.start())
         said = content(front)
-        named = {index for index, option in enumerate(self._options) if option.among(said)}
+        taken = {index for index, option in enumerate(self._options) if option.among(said)}
         mentioned = any(option.among(content(clause.units)) for option in self._options)
         if not mentioned:
             return set()
@@ -122,13 +130,14 @@ class ChoiceQuestion:
         rest = [unit for unit in said if not any(asked.means(unit) for asked in (*self._asked, *marks))]
         unsure = any(unit.role in ("negator", "blur", "veto", "guess") for unit in front)
         odd = any(unit.group not in _HARMLESS - self._groups for unit in rest)
-        return None if unsure or odd or not named else named
+        return None if unsure or odd or not taken else taken
 
     def _exchange(self, text: str, places: tuple[Unit, ...], new: Option) -> Change | None:
         first, last = min(unit.start for unit in places), max(unit.end for unit in places)
         if len(places) == 1 and len(new.marks) == 1 and places[0].term and new.marks[0].term:
             words = written(new.marks[0].term, places[0], text, self._language)
-            return put(text, first, last, words) if words else None
+            singular = None if _PLURAL_VERB.match(text, last) else new.text
+            return put(text, first, last, words or singular) if words or singular else None
         together = sum(unit.end - unit.start for unit in places) >= last - first - len(places) + 1
         return put(text, first, last, new.text) if together else None
 

@@ -23,10 +23,14 @@ _THERE_IS = re.compile(
     re.IGNORECASE,
 )
 _SHOWS_A = re.compile(
-    rf"\b({'|'.join((*_THIRD, *_BASE))})\s+(?:an?\s+|any\s+|some\s+|(?=(?:evidence|signs?|indications?)\b))", re.IGNORECASE
+    rf"\b({'|'.join((*_THIRD, *_BASE))})\s+(?:an?\s+(?!healthy|normal)|any\s+|some\s+|(?=(?:evidence|signs?|indications?)\b))", re.IGNORECASE
 )
 _AUXILIARY = re.compile(rf"\b(?:{_AUXILIARIES})\b", re.IGNORECASE)
 _VERB = re.compile(rf"\b({'|'.join((*_THIRD, *_BASE))})\b(?=\s)", re.IGNORECASE)
+_TWO_VERBS = re.compile(
+    rf"\s+and\s+(?:\w+ly\s+)?(?:{'|'.join((*_BASE, *_AUXILIARIES.split('|')))}|does|do|without|with no)\b", re.IGNORECASE
+)
+_PARTICIPLE = re.compile(r"(?:indicating|suggesting|showing|meaning|demonstrating|revealing)\b", re.IGNORECASE)
 _ENDING = re.compile(r"\s(present|seen|visible|noted|identified|evident|observed|demonstrated)$", re.IGNORECASE)
 _ARTICLE = re.compile(r"^(?:an?|the|some)\s+", re.IGNORECASE)
 
@@ -56,6 +60,10 @@ _VOWEL_LETTER = re.compile(r"[AEFHILMNORSX](?:[A-Z0-9]|-|\b)")
 
 def negate(clause: str) -> str | None:
     """A clause without a negation, negated; None where these rules do not know how."""
+    if _TWO_VERBS.search(clause):
+        return None
+    if _PARTICIPLE.match(clause):
+        return f"not {clause}"
     match = _THERE_IS.search(clause)
     if match:
         counted = re.match(_COUNTED, clause[match.end() :], re.IGNORECASE)
@@ -79,6 +87,8 @@ def negate(clause: str) -> str | None:
 
 def affirm(clause: str, question: str, vocabulary: Vocabulary) -> str | None:
     """A clause with one negation, without it; None where these rules do not know how."""
+    if _TWO_VERBS.search(clause):
+        return None
     clause = _CONTRACTED.sub(lambda match: f"{match[1] or match[0][:3]} not", clause)
     match = _DO_NOT.search(clause)
     if match:
@@ -100,8 +110,8 @@ def affirm(clause: str, question: str, vocabulary: Vocabulary) -> str | None:
     match = _SWAP.search(clause)
     if match:
         return _replace(clause, match, _as_cased(match[0], _SWAPS[match[0].lower()], ""))
-    if len(re.findall(r"\bnot\b", clause, re.IGNORECASE)) == 1:
-        bare = re.sub(r"\bnot\s+", "", clause, count=1, flags=re.IGNORECASE)
+    if re.match(r"not\s", clause, re.IGNORECASE):
+        bare = clause[4:].lstrip()
         return bare[:1].upper() + bare[1:] if clause[:1].isupper() else bare
     return None
 

@@ -87,7 +87,7 @@ ENGLISH = Grammar(
         "|definite|definitely|indeed|most|main|primary|actually|here|body|i|we|you|modality|plane|technique|method|color"
         "|colour|weighted|weighting|sequence|diagnosis|finding|condition|organ|abnormality located|one of|particular"
         "|specifically|question|what|where|how|yes|that there be|that there is|that there are|in fact|obvious|obviously"
-        "|but|however|although|though|while|whereas|yet|because|since|therefore|which|so|where|cross sectional|cross section|orientation|oriented|radiological|radiology|radiologic|radiographic|option|today"
+        "|but|however|although|though|while|whereas|yet|because|since|therefore|which|so|where|indicating|indicating that|meaning|meaning that|mean|mean that|suggesting that|cross sectional|cross section|orientation|oriented|radiological|radiology|radiologic|radiographic|option|today"
     ),
     yes=frozenset({"yes", "yeah", "yep", "y"}),
     no=frozenset({"no", "nope", "n"}),
@@ -101,7 +101,8 @@ ENGLISH = Grammar(
     breaks=re.compile(
         r"[;:—–]\s*|\s+-\s+|,?\s+(?=(?:but|however|although|though|while|whereas|yet|because|since|therefore"
         r"|indicating|suggesting)\b)|,?\s+(?=and\s+(?:no|there|it|this|that|these|they|the\s+\w+\s+(?:is|are))\b)"
-        r"|,\s+(?=(?:there|it|this|these|they|so)\b)",
+        r"|,\s+(?=(?:there|it|this|these|they|so)\b)"
+        r"|,?\s+(?=and\s+(?:\w+ly\s+)?(?:does|do|is|are|shows?|includes?|contains?|has|confirms?|reveals?|not)\b)",
         re.IGNORECASE,
     ),
     existential=re.compile(
@@ -116,7 +117,7 @@ ENGLISH = Grammar(
     ),
     counting=re.compile(r"\bhow many\b|\bnumber of\b", re.IGNORECASE),
     comparison=re.compile(
-        r"\b(?:than|rather than|instead of|not|as opposed to|compared (?:to|with)|relative to|and not|distinct from|different from|unlike|separate from|as well as other)\b", re.IGNORECASE
+        r"\b(?:than|rather than|instead of|not|as opposed to|compared (?:to|with)|relative to|and not|distinct from|different from|unlike|separate from|among|out of|between)\b", re.IGNORECASE
     ),
 )
 

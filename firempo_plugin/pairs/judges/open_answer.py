@@ -1,6 +1,6 @@
 """Open questions with a short answer: whether a text states it in the same words, and how to exchange its terms."""
 
-from .answers import Change, Picker, Reading, put, written
+from .answers import Change, Picker, Reading, named, put, written
 from .grammar import GRAMMARS
 from .text import NUMBERS, tokens
 from .units import Clause, Unit, content, read_clauses, read_units
@@ -140,7 +140,8 @@ class OpenQuestion:
             windows = [window for clause in clauses for window in self._windows(text, clause, part)]
             order = sorted(range(len(part)), key=lambda index: _rank(part[index]))
             for index in order:
-                places = [_place(window, part, index) for window in windows]
+                units = [_place(window, part, index) for window in windows]
+                places = named(text, units, part[index])
                 changes = self._exchanged(text, places, part, part[index], pick)
                 if changes and not self.mentions(_changed(text, changes)):
                     return changes
@@ -148,16 +149,18 @@ class OpenQuestion:
 
     def _exchanged(self, text: str, places: list[Unit], part: Part, unit: Unit, pick: Picker) -> list[Change]:
         if unit.role == "number" and self._counts:
-            return [_counted(text, place) for place in places if _may_count(text, place)]
+            number = int(unit.key) + 1
+            fits = all(_may_count(text, place, number) for place in places)
+            return [put(text, u.start, u.end, _numeral(text, u, number)) for u in places] if fits else []
         if unit.term is None or not places:
             return []
         said = {u.key for u in read_units(text, self._language, self._vocabulary)}
-        taken = {u.key for u in (*part, *self._asked)} | (said if unit.group != "side" else set())
-        paired_only = any(other.group in ("side", "laterality") for other in part if other is not unit)
+        taken = {u.key for u in part} | (said | {u.key for u in self._asked} if unit.group != "side" else set())
+        sided = any(_side_before(text, place, self._language, self._vocabulary) for place in places)
         options: list[tuple[Term, list[str]]] = []
         for term in self._vocabulary.alternatives(unit.term):
             forms = [written(term, place, text, self._language) for place in places]
-            if term.name in taken or (paired_only and unit.group == "organ" and not term.paired):
+            if term.name in taken or (sided and unit.group == "organ" and not term.paired):
                 continue
             if all(forms):
                 options.append((term, [form for form in forms if form]))
@@ -171,10 +174,12 @@ class OpenQuestion:
         truth = [unit for part in self._parts for unit in part]
         wrong = [u for u in self._rest(clauses) if u.group in {t.group for t in truth} and not self._kin(u, truth)]
         changes = []
-        for unit in wrong:
+        for unit in (place for key in {u.key: u for u in wrong}.values() for place in named(text, wrong, key)):
             right = [other for other in truth if other.group == unit.group]
             if len(right) == 1:
                 words = self._truth[right[0].start : right[0].end]
+                if unit.role == "number" and not _may_count(text, unit, int(right[0].key)):
+                    return "another number does not fit the grammar of the response"
                 new = _numeral(text, unit, int(right[0].key)) if unit.role == "number" else words
                 changes.append(put(text, unit.start, unit.end, new))
         if changes and self.mentions(_changed(text, changes)):
@@ -215,6 +220,12 @@ def _place(window: Part, part: Part, index: int) -> Unit:
     return next((unit for unit in window if unit.key == part[index].key), window[index])
 
 
+def _side_before(text: str, place: Unit, language: str, vocabulary: Vocabulary) -> bool:
+    """Whether a side stands before a place ("left kidney")."""
+    before = [unit for unit in read_units(text, language, vocabulary) if unit.end <= place.start]
+    return bool(before) and before[-1].group in ("side", "laterality")
+
+
 def _decides(unit: Unit) -> bool:
     return unit.term is not None and unit.term.exclusive
 
@@ -223,13 +234,9 @@ def _rank(unit: Unit) -> int:
     return _ORDER.index(unit.group) if unit.group in _ORDER else len(_ORDER)
 
 
-def _may_count(text: str, place: Unit) -> bool:
+def _may_count(text: str, place: Unit, number: int) -> bool:
     """Whether another number fits the grammar around a number."""
-    return int(place.key) > 1 or text.strip(" .。") == text[place.start : place.end]
-
-
-def _counted(text: str, place: Unit) -> Change:
-    return put(text, place.start, place.end, _numeral(text, place, int(place.key) + 1))
+    return min(int(place.key), number) > 1 or text.strip(" .。") == text[place.start : place.end]
 
 
 def _numeral(text: str, like: Unit, number: int) -> str:

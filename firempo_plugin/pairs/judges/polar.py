@@ -4,8 +4,9 @@ import re
 from typing import Literal
 
 from . import chinese, english
-from .answers import Change, Picker, Reading, put, written
+from .answers import Change, Picker, Reading, apply, put, written
 from .grammar import GRAMMARS
+from .text import Piece
 from .units import Clause, Unit, content, read_clauses, read_units
 from .vocabulary import Vocabulary
 
@@ -19,8 +20,10 @@ _IMAGE_TAIL = re.compile(
     re.IGNORECASE,
 )
 _WHICH = re.compile(r",?\s+(which|where)\b", re.IGNORECASE)
+_VERBAL = re.compile(r"and\s+(?!there|it|this|that|these|they|the\b|no\b)", re.IGNORECASE)
 _BOTH = re.compile(r"\byes\s*(?:/|or|and)\s*no\b|\bno\s*(?:/|or)\s*yes\b", re.IGNORECASE)
 _TECHNICAL = frozenset({"modality", "projection", "part", "plane"})
+_ACQUISITION = frozenset({"modality", "projection", "plane", "weighting", "contrast"})
 _PLACES = frozenset({"side", "laterality", "vertical", "depth", "organ", "lobe", "place", "matter"})
 _QUALITIES = frozenset(
     "weighting density signal echo lucency colour brightness size severity amount extent course outline margin texture"
@@ -69,6 +72,8 @@ class PolarQuestion:
         unclear = [clause for clause, verdict in verdicts if verdict == "unclear"]
         if leads and self._vetoed(clauses):
             return Reading(None, "", "the response takes its yes or no back")
+        if "yes" in leads and any(self._denies_asked(clause) for clause in clauses):
+            return Reading(None, "", "the response says yes and denies it", disputed=True)
         if not leads and unclear:
             return Reading(None, "", "a clause of the response leaves the answer open")
         says = stated.pop()
@@ -79,8 +84,9 @@ class PolarQuestion:
         """Turns around every clause that states the answer, and the one that an explicit answer introduces."""
         clauses = read_clauses(text, self._language, self._vocabulary)
         changes: list[Change] = []
+        leading = {clause.sentence for clause in clauses if clause.lead}
         for position, clause in enumerate(clauses):
-            introduced = position > 0 and clauses[position - 1].lead and clauses[position - 1].sentence == clause.sentence
+            introduced = position > 0 and clauses[position - 1].lead and self._carries(clauses, position)
             verdict = self._verdict(clause, len(clauses) == 1)
             if clause.lead:
                 changes.append(self._turn_lead(text, clause))
@@ -90,9 +96,24 @@ class PolarQuestion:
                 if isinstance(change, str):
                     return change
                 changes.append(change)
-            elif verdict == "unclear":
+            elif verdict == "unclear" or (clause.sentence in leading and _VERBAL.match(text, clause.start)):
                 return f"the rules cannot turn around {text[clause.start : clause.end]!r}"
         return changes
+
+    def _denies_asked(self, clause: Clause) -> bool:
+        """Whether a negator stands right before something that the question asks about."""
+        told = [unit for unit in clause.units if unit.role not in ("filler", "mark")]
+        return any(
+            first.role == "negator" and self._asks(second) for first, second in zip(told, told[1:], strict=False)
+        ) and not (clause.lead or self._complemented(clause))
+
+    def _carries(self, clauses: tuple[Clause, ...], position: int) -> bool:
+        """Whether the clause after an explicit answer belongs to it; not where a later clause restates the question."""
+        clause, lead = clauses[position], clauses[position - 1]
+        if clause.sentence != lead.sentence:
+            return False
+        later = any(self._verdict(c, False) in ("yes", "no") for c in clauses[position + 1 :] if c.sentence == lead.sentence)
+        return not later or any(unit.group in ("finding", "normality", "health") for unit in clause.units)
 
     def _word(self, says: str) -> str:
         return {"yes": "是", "no": "否"}[says] if self._language == "zh" else says
@@ -138,13 +159,17 @@ class PolarQuestion:
     ) -> bool:
         if not self._there:
             whole = covered or (alone and bool(said) and said[-1].means(self._content[-1]))
-            return whole and all(unit.group in _TECHNICAL and not self._asks_group(unit) for unit in rest)
+            return whole and all(
+                unit.group in _TECHNICAL and not self._asks_group(unit) or self._complements(unit) for unit in rest
+            )
         listed = any(unit.key in ("or", "nor", "或", "及", "和", "、") for unit in units) and not any(
             unit.key == "and" for unit in units
         )
         head = next((unit for unit in self._content if unit.group not in _MODIFIERS), self._content[0])
         named = any(unit.means(head) for unit in said)
-        return named and all(listed and unit.group == "finding" or unit.group in _TECHNICAL for unit in rest)
+        return named and all(
+            (listed and unit.group == "finding") or unit.group in _TECHNICAL or self._complements(unit) for unit in rest
+        )
 
     def _covers(self, said: tuple[Unit, ...]) -> bool:
         """Whether units state all that the question asks; in its order, unless it asks whether something is there."""
@@ -156,12 +181,13 @@ class PolarQuestion:
     def _replaced(self, said: tuple[Unit, ...], rest: list[Unit]) -> Unit | None:
         """The term that stands where the question has its complement: "It is a CT" for "Is it an MRI?"."""
         last = self._content[-1]
-        if not last.term or not last.term.complement or self._there:
+        if not last.term or not last.term.complement or (self._there and len(self._content) > 1):
             return None
         others = [unit for unit in rest if unit.group == last.group]
         if len({unit.key for unit in others}) != 1 or (last.term.kin and others[0].term and others[0].term.kin == last.term.kin):
             return None
-        if not all(self._harmless(unit) or unit.group == "organ" for unit in rest if unit.key != others[0].key):
+        allowed = _TECHNICAL | {"organ"} if last.group in _ACQUISITION else _TECHNICAL
+        if not all(unit.group in allowed for unit in rest if unit.key != others[0].key):
             return None
         stream = iter(said)
         return others[0] if all(any(unit.means(asked) for unit in stream) for asked in self._content[:-1]) else None
@@ -170,9 +196,15 @@ class PolarQuestion:
         """Whether a unit that the question lacks leaves the answer what it is."""
         if not self._there:
             return unit.group in _TECHNICAL and not self._asks_group(unit)
-        if unit.group in _TECHNICAL | _PLACES | _QUALITIES:
-            return unit.group == "finding" or not self._asks_group(unit)
-        return False
+        known = unit.group in _TECHNICAL | _PLACES | _QUALITIES
+        return known and (unit.group == "finding" or len(self._content) == 1 or not self._asks_group(unit))
+
+    def _complemented(self, clause: Clause) -> bool:
+        return any(self._complements(unit) and not self._asks(unit) for unit in clause.units)
+
+    def _complements(self, unit: Unit) -> bool:
+        """Whether a unit is the complement of what the question asks: "normal" where it asks for abnormalities."""
+        return unit.term is not None and unit.term.complement and self._asks_group(unit)
 
     def _asks(self, unit: Unit) -> bool:
         return any(unit.means(asked) for asked in self._content)
@@ -199,6 +231,7 @@ class PolarQuestion:
         listed = any(unit.key in ("or", "nor") for unit in clause.units)
         if len(negators) > 1 or (negators and listed):
             return unable
+        words = self._without_complements(text, clause) if negators else words
         if self._language == "zh":
             turned = chinese.affirm(words) if negators else chinese.negate(words)
         elif negators:
@@ -206,6 +239,15 @@ class PolarQuestion:
         else:
             turned = english.negate(words)
         return unable if turned is None else Change(clause.start, clause.end, turned)
+
+    def _without_complements(self, text: str, clause: Clause) -> str:
+        """A clause with what the question asks in the place of its complement: "abnormal" for "normal"."""
+        changes = []
+        for unit in clause.units:
+            asked = next((a.term for a in self._content if a.group == unit.group and a.term), None)
+            if asked and self._complements(unit) and not self._asks(unit):
+                changes.append(put(text, unit.start, unit.end, written(asked, unit, text, self._language) or ""))
+        return apply(text, changes, Piece(clause.start, clause.end))
 
     def _relative(self, text: str, clause: Clause) -> Clause:
         """The relative clause, where it alone has what the question asks about; else the clause."""

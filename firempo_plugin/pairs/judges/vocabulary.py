@@ -27,7 +27,7 @@ class Term:
         region: Part of the body; "" where it can be anywhere.
         organ: Name of the organ's term that a finding would be in, or "".
         kin: Terms of one kin are neither opposites nor proofs of an error; "" for none.
-        opposites: Names of the terms that may take its place; empty: every term of the group and region.
+        opposites: Names of the terms that may take its place; None: every term of the group and region.
         uncountable: Takes no article.
         paired: Has a plural that reads well.
         implies: Words that it states too.
@@ -43,7 +43,7 @@ class Term:
     region: str = ""
     organ: str = ""
     kin: str = ""
-    opposites: tuple[str, ...] = ()
+    opposites: tuple[str, ...] | None = None
     uncountable: bool = False
     paired: bool = False
     implies: tuple[str, ...] = ()
@@ -65,7 +65,7 @@ class Vocabulary:
 
     def alternatives(self, term: Term) -> tuple[Term, ...]:
         """Terms that may take a term's place: another answer of the same sort, plausible at the same place."""
-        if term.opposites:
+        if term.opposites is not None:
             return tuple(self.terms[name] for name in term.opposites)
         peers = (other for other in self.terms.values() if other.group == term.group and other.name != term.name)
         return tuple(
@@ -114,7 +114,7 @@ def _parse(text: str, name: str, base: Mapping[str, Term]) -> dict[str, Term]:
             term = _term(str(title), str(group), values, f"{place}.terms.{title}", terms.get(str(title)))
             terms[term.name] = replace(term, **flags) if flags else _as_group(term, terms)
     for term in terms.values():
-        for other in (*term.opposites, *([term.organ] if term.organ else [])):
+        for other in (*(term.opposites or ()), *([term.organ] if term.organ else [])):
             if other not in terms:
                 raise ValueError(f"{name}: the term {term.name} names {other!r}, which is no term; add it or leave it out")
     return terms
