@@ -39,12 +39,12 @@ class EditStep(Step):
         self._prompts = Path(config.edit.prompts) if config.edit.prompts else None
         self.vocabulary_file = Path(config.edit.vocabulary) if config.edit.vocabulary else None
         self._vocabulary = load_vocabulary(self.vocabulary_file)
-        self._rules = RuleJudge(self._vocabulary)
         self._bounds = EditBounds(
             max_words=config.edit.max_words,
             max_share=config.edit.max_share,
             max_words_per_sentence=config.edit.max_words_per_sentence,
         )
+        self._rules = RuleJudge(self._vocabulary, self._bounds)
         self.workers = config.edit.endpoint.concurrency if self._ask else 2
 
     def depends_on(self, item: Item) -> dict[str, Any]:
@@ -73,9 +73,12 @@ class EditStep(Step):
         reason = "the rules were not asked"
         if self._config.judge == "rules" or self._config.rules_first:
             reply = self._rules.edit(item.record, item.response or "")
-            if not isinstance(reply, Abstain):
-                return asdict(self._accept(item, reply, "rules"))
-            reason = reply.reason
+            try:
+                if not isinstance(reply, Abstain):
+                    return asdict(self._accept(item, reply, "rules"))
+                reason = reply.reason
+            except ReplyError as error:  # the rules edit whole responses; `scope` may ask for less
+                reason = str(error)
         if self._config.judge == "rules":
             raise RejectedError(f"the rules abstain: {reason}")
         return asdict(self._judged(item))

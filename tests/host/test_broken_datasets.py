@@ -147,7 +147,7 @@ FILES = {
         {"text": json.dumps([row(chosen_spans=[[0, 10**30]])])},
         "row 0: chosen_spans.0.1 holds 1000000000000000000000000000000",
     ),
-    "misspelt key of the entry": ({"rows": [row()], "colums": {}}, "unknown key 'colums'; did you mean 'columns'?"),
+    "misspelt key of the entry": ({"rows": [row()], "colums": {}}, "the key 'colums'; did you mean 'columns'?"),
     "ranking as text": ({"rows": [row()], "ranking": "true"}, "ranking must be true or false, found 'true'"),
     "columns null": ({"rows": [row()], "columns": [], "tags": None}, "must be an object, found"),
     "a list of lists": ({"text": "[[1], [2]]"}, "row 0: must be an object with columns"),

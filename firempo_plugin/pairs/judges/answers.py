@@ -22,7 +22,7 @@ class Reading:
         correct: Whether it states the ground truth; None where that cannot be decided.
         says: The answer it gives, short; "" where there is none.
         reason: How that was decided, or why not.
-        disputed: Whether the text contradicts itself.
+        disputed: Whether the text contradicts itself, or names another answer too.
     """
 
     correct: bool | None
@@ -45,6 +45,10 @@ class Question(Protocol):
 
     def read(self, text: str) -> Reading:
         """What a text answers to the question."""
+        ...
+
+    def states(self, text: str) -> bool:
+        """Whether a text states the ground truth, whatever else it says beside it."""
         ...
 
     def turn(self, text: str, pick: "Picker") -> list[Change] | str:

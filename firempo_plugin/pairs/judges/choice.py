@@ -5,15 +5,16 @@ from dataclasses import dataclass
 
 from .answers import Change, Picker, Reading, named, put, written
 from .grammar import GRAMMARS
+from .text import word_set
 from .units import Clause, Unit, content, read_clauses, read_units
 from .vocabulary import Vocabulary
 
 _PLURAL_VERB = re.compile(r"\s+(?:are|were|appear|show|look|seem|have)\b")
 _OR = frozenset({"or", "还是", "或", "或者", "还 是", "或 者"})
-_COMMAS = frozenset({",", "、", ","})
-_HARMLESS = frozenset(
-    "modality projection part plane side laterality vertical depth organ lobe place weighting density signal colour size"
-    " severity amount extent finding number".split()
+_COMMAS = frozenset({",", "、"})
+_HARMLESS = word_set(
+    "modality projection part plane side laterality vertical depth organ lobe place weighting density signal colour"
+    " size severity amount extent finding number"
 )
 
 
@@ -93,6 +94,10 @@ class ChoiceQuestion:
         taken = stated.pop()
         return Reading(taken == self._truth, self._options[taken].text, "the response takes one option")
 
+    def states(self, text: str) -> bool:
+        """Whether a text states the ground truth."""
+        return self.read(text).correct is True
+
     def turn(self, text: str, pick: Picker) -> list[Change] | str:
         """Exchanges the option that the text takes for the right one, or for a wrong one."""
         reading = self.read(text)
@@ -137,7 +142,8 @@ class ChoiceQuestion:
         if len(places) == 1 and len(new.marks) == 1 and places[0].term and new.marks[0].term:
             words = written(new.marks[0].term, places[0], text, self._language)
             singular = None if _PLURAL_VERB.match(text, last) else new.text
-            return put(text, first, last, words or singular) if words or singular else None
+            exchanged = words or singular
+            return put(text, first, last, exchanged) if exchanged else None
         together = sum(unit.end - unit.start for unit in places) >= last - first - len(places) + 1
         return put(text, first, last, new.text) if together else None
 

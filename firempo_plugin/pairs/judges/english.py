@@ -19,16 +19,20 @@ _THIRD = {verb: verb[:-1] + "ies" if verb.endswith("ry") else verb + "s" for ver
 _BASE = {third: verb for verb, third in _THIRD.items()}
 _AUXILIARIES = "is|are|was|were|can|could|may|might|will|would|should|must|has been|have been|had been"
 _THERE_IS = re.compile(
-    rf"\b(there\s+(?:is|are|was|were|exists?|(?:appears?|seems?)\s+to\s+be)){_ADVERBS}\s+(?:{_COUNTED}|(?:(?:an?|any|some)\s+)?)",
+    rf"\b(there\s+(?:is|are|was|were|exists?|(?:appears?|seems?)\s+to\s+be)){_ADVERBS}\s+"
+    rf"(?:{_COUNTED}|(?:(?:an?|any|some)\s+)?)",
     re.IGNORECASE,
 )
 _SHOWS_A = re.compile(
-    rf"\b({'|'.join((*_THIRD, *_BASE))})\s+(?:an?\s+(?!healthy|normal)|any\s+|some\s+|(?=(?:evidence|signs?|indications?)\b))", re.IGNORECASE
+    rf"\b({'|'.join((*_THIRD, *_BASE))})\s+"
+    r"(?:an?\s+(?!healthy|normal)|any\s+|some\s+|(?=(?:evidence|signs?|indications?)\b))",
+    re.IGNORECASE,
 )
 _AUXILIARY = re.compile(rf"\b(?:{_AUXILIARIES})\b", re.IGNORECASE)
 _VERB = re.compile(rf"\b({'|'.join((*_THIRD, *_BASE))})\b(?=\s)", re.IGNORECASE)
 _TWO_VERBS = re.compile(
-    rf"\s+and\s+(?:\w+ly\s+)?(?:{'|'.join((*_BASE, *_AUXILIARIES.split('|')))}|does|do|without|with no)\b", re.IGNORECASE
+    rf"\s+and\s+(?:\w+ly\s+)?(?:{'|'.join(_BASE)}|{_AUXILIARIES}|does|do|without|with no)\b",
+    re.IGNORECASE,
 )
 _PARTICIPLE = re.compile(r"(?:indicating|suggesting|showing|meaning|demonstrating|revealing)\b", re.IGNORECASE)
 _ENDING = re.compile(r"\s(present|seen|visible|noted|identified|evident|observed|demonstrated)$", re.IGNORECASE)
@@ -38,7 +42,9 @@ _CONTRACTED = re.compile(
     r"\b(is|are|was|were|has|have|had|could|would|should|does|do|did)n['’]t\b|\bcannot\b|\bcan['’]t\b", re.IGNORECASE
 )
 _DO_NOT = re.compile(r"\b(does|do|did)\s+not\s+((?:\w+ly\s+)?)(\w+)(\s+any|\s+an?)?\b", re.IGNORECASE)
-_NOT = re.compile(rf"\b((?:there\s+)?(?:{_AUXILIARIES}|has|have|had)){_ADVERBS}\s+not\b(\s+any\b|\s+an?\b)?", re.IGNORECASE)
+_NOT = re.compile(
+    rf"\b((?:there\s+)?(?:{_AUXILIARIES}|has|have|had)){_ADVERBS}\s+not\b(\s+any\b|\s+an?\b)?", re.IGNORECASE
+)
 _NO = re.compile(r"\bno\s+", re.IGNORECASE)
 _SWAPS = {
     "without any": "with", "without": "with", "absence of": "presence of", "lack of": "presence of",
@@ -149,7 +155,9 @@ def _negate_phrase(clause: str) -> str:
     if clause.lower().startswith("with "):
         return _as_cased(clause, "without ", "") + clause[5:]
     bare = _ARTICLE.sub("", clause)
-    return f"{'No' if clause[:1].isupper() and len(clause) > 1 and not clause[1].isupper() else 'no'} {lower_first(bare)}"
+    return (
+        f"{'No' if clause[:1].isupper() and len(clause) > 1 and not clause[1].isupper() else 'no'} {lower_first(bare)}"
+    )
 
 
 def _affirm_do(clause: str, match: re.Match[str], question: str, vocabulary: Vocabulary) -> str | None:

@@ -41,24 +41,23 @@ def _table(text: str) -> tuple[str, ...]:
 
 
 _SUBJECTS = "the|it|this|there|these|that|those|they|i|we|you|based|according|in|neither"
+_VERBS = "does|do|is|are|shows?|includes?|contains?|has|confirms?|reveals?"
 
 ENGLISH = Grammar(
     negators=_table(
         "no|not|isn't|aren't|wasn't|weren't|doesn't|don't|didn't|hasn't|haven't|can't|cannot|couldn't|won't|wouldn't"
-        "|never|none|neither|without|absent|absence of|lack|lack of|lacking|free of|devoid of|negative for|non|fail to|nothing"
+        "|never|none|neither|without|absent|absence of|lack|lack of|lacking|free of|devoid of|negative for|non"
+        "|fail to|nothing"
     ),
     blurs=_table(
-        "cannot be excluded|can not be excluded|can't be excluded|not excluded|cannot exclude|can't exclude"
-        "|cannot be ruled out|can't be ruled out|can not be ruled out|not ruled out|cannot rule out|not be excluded"
-        "|not be ruled out|excluded|exclude|rule out|ruled out|ruling out|unclear|uncertain|not clear|not sure|unsure"
-        "|not certain|unable|difficult|hard to|impossible|determine|determined|cannot tell|cannot say|cannot confirm"
-        "|confirm|not possible|equivocal|indeterminate|inconclusive|insufficient|not enough|not only|not just|not merely"
-        "|not necessarily|not completely|not entirely|not exactly|not fully|not significantly|not quite|not definitely"
-        "|no longer|resolved|resolving|previously|previous|prior|formerly|history|unlikely|except|other than|apart from"
-        "|aside from|beside|besides|unless|if|whether|doubt|doubtful|hardly|barely|rarely|almost|nearly|untreated|mimic"
-        "|rather than|instead of|would|should|versus|vs|either|suspicion|artifact|artefact|pseudo|sorry"
-        "|removed|no problem|no wonder|no question|no way|matter|not unlike|question of|healed|differential"
-        "|partly|partially|unnecessary|unneeded|avoid|contradict|original answer|avoided|instead|mistaken|so called|not all|not every|assess|assessed|evaluate|evaluated|look for|consider|considered"
+        "excluded|exclude|rule out|ruled out|ruling out|difficult|hard to|determine|determined|confirm|not only"
+        "|not just|not merely|not necessarily|not completely|not entirely|not exactly|not fully|not significantly"
+        "|not quite|not definitely|no longer|resolved|resolving|previously|previous|prior|formerly|history|unlikely"
+        "|except|other than|apart from|aside from|beside|besides|unless|if|whether|doubt|doubtful|hardly|barely"
+        "|rarely|almost|nearly|untreated|mimic|rather than|instead of|would|should|versus|vs|either|suspicion"
+        "|artifact|artefact|pseudo|removed|no problem|no wonder|no question|no way|matter|not unlike|question of"
+        "|healed|differential|partly|partially|unnecessary|unneeded|avoid|avoided|contradict|original answer|instead"
+        "|mistaken|so called|not all|not every|assess|assessed|evaluate|evaluated|look for|consider|considered"
     ),
     vetoes=_table(
         "cannot be excluded|can not be excluded|can't be excluded|not excluded|cannot exclude|can't exclude"
@@ -69,40 +68,42 @@ ENGLISH = Grammar(
         "|not necessarily|difficult to|hard to"
     ),
     guesses=_table(
-        "may|might|could|possible|possibly|likely|probable|probably|perhaps|maybe|suspected|suspect|suspicious|suggest"
-        "|suggesting|suggestive of|suggestive|potentially|presumably|presumed|concerning for|concern for|consistent with"
-        "|compatible with|apparently|believe|think"
+        "may|might|could|possible|possibly|likely|probable|probably|perhaps|maybe|suspected|suspect|suspicious"
+        "|suggest|suggesting|suggestive of|suggestive|potentially|presumably|presumed|concerning for|concern for"
+        "|consistent with|compatible with|apparently|believe|think"
     ),
     fillers=_table(
-        "is|are|was|were|be|been|being|has|have|had|having|do|does|did|can|will|there|it|this|these|those|they|its|their"
-        "|the|a|an|any|some|in|on|at|of|to|from|by|with|within|for|as|into|along|via|through|using|use|used|show that"
-        "|located|locate|location|lie|lying|position|positioned|situated|found|seen|see|visible|visualized|visualised"
-        "|visualize|present|presence|presence of|presented|noted|note|observed|observe|observable|identified|identify"
-        "|detected|detect|discernible|apparent|evident|evidence|sign|indication|demonstrated|appear|appearing|appearance"
-        "|look|looking|seem|show|showing|shown|depict|depicted|depicting|display|displayed|reveal|revealed|contain"
-        "|containing|include|including|included|demonstrate|represent|represented|indicate|exhibit|feature|consist|exist"
-        "|belong|image|picture|photo|photograph|figure|scan|scanned|film|view|slice|section|study|patient|person|subject"
-        "|side|area|region|portion|part|zone|aspect|given|provided|above|taken|obtained|acquired|performed|imaging|imaged|medical"
-        "|answer|correct|final|short|based|according|type|kind|form|also|primarily|predominantly|mainly|mostly|clearly|clear evidence"
-        "|definite|definitely|indeed|most|main|primary|actually|here|body|i|we|you|modality|plane|technique|method|color"
-        "|colour|weighted|weighting|sequence|diagnosis|finding|condition|organ|abnormality located|one of|particular"
-        "|specifically|question|what|where|how|yes|that there be|that there is|that there are|in fact|obvious|obviously"
-        "|but|however|although|though|while|whereas|yet|because|since|therefore|which|so|where|indicating|indicating that|meaning|meaning that|mean|mean that|suggesting that|cross sectional|cross section|orientation|oriented|radiological|radiology|radiologic|radiographic|option|today"
+        "is|are|was|were|be|been|being|has|have|had|having|do|does|did|can|will|there|it|this|these|those|they|its"
+        "|their|the|a|an|any|some|in|on|at|of|to|from|by|with|within|for|as|into|along|via|through|using|use|used"
+        "|show that|located|locate|location|lie|lying|position|positioned|situated|found|seen|see|visible|visualized"
+        "|visualised|visualize|present|presence|presence of|presented|noted|note|observed|observe|observable"
+        "|identified|identify|detected|detect|discernible|apparent|evident|evidence|sign|indication|demonstrated"
+        "|appear|appearing|appearance|look|looking|seem|show|showing|shown|depict|depicted|depicting|display"
+        "|displayed|reveal|revealed|contain|containing|include|including|included|demonstrate|represent|represented"
+        "|indicate|exhibit|feature|consist|exist|belong|image|picture|photo|photograph|figure|scan|scanned|film|view"
+        "|slice|section|study|patient|person|subject|side|area|region|portion|part|zone|aspect|given|provided|above"
+        "|taken|obtained|acquired|performed|imaging|imaged|medical|answer|correct|final|short|based|according|type"
+        "|kind|form|also|primarily|predominantly|mainly|mostly|clearly|clear evidence|definite|definitely|indeed|most"
+        "|main|primary|actually|here|body|i|we|you|modality|plane|technique|method|color|colour|weighted|weighting"
+        "|sequence|diagnosis|finding|condition|organ|one of|particular|specifically|question|what|where|how|yes"
+        "|that there be|that there is|that there are|in fact|obvious|obviously|but|however|although|though|while"
+        "|whereas|yet|because|since|therefore|which|so|than|measure|measuring|indicating|indicating that|meaning"
+        "|meaning that|mean|mean that|suggesting that|cross sectional|cross section|orientation|oriented|radiological"
+        "|radiology|radiologic|radiographic|option|today"
     ),
-    yes=frozenset({"yes", "yeah", "yep", "y"}),
-    no=frozenset({"no", "nope", "n"}),
+    yes=frozenset({"yes", "yeah", "yep"}),
+    no=frozenset({"no", "nope"}),
     lead=re.compile(
         r"\W*(?:(?:so|thus|therefore|hence|overall|in conclusion)\W+)?"
         r"(?:(?:the\s+)?(?:final\s+|correct\s+|short\s+)?answer(?:\s+to\s+(?:the|this|your)\s+question)?"
         r"\s*(?:is\b|would be\b|:)\W*)?"
-        r"\b(yes|yeah|yep|no(?!\.?\s*\d|\s+(?!(?:" + _SUBJECTS + r")\b)\w|[-‐]\w)|nope)\b(?![/’'])",
+        rf"\b(yes|yeah|yep|no(?!\.?\s*\d|\s+(?!(?:{_SUBJECTS})\b)\w|[-‐]\w)|nope)\b(?![/’'])",
         re.IGNORECASE,
     ),
     breaks=re.compile(
-        r"[;:—–]\s*|\s+-\s+|,?\s+(?=(?:but|however|although|though|while|whereas|yet|because|since|therefore"
-        r"|indicating|suggesting)\b)|,?\s+(?=and\s+(?:no|there|it|this|that|these|they|the\s+\w+\s+(?:is|are))\b)"
-        r"|,\s+(?=(?:there|it|this|these|they|so)\b)"
-        r"|,?\s+(?=and\s+(?:\w+ly\s+)?(?:does|do|is|are|shows?|includes?|contains?|has|confirms?|reveals?|not)\b)",
+        r"[;—–]\s*|\s+-\s+|,?\s+(?=(?:but|however|although|though|while|whereas|yet|because|since|therefore|indicating"
+        r"|suggesting)\b)|,?\s+(?=and\s+(?:no|there|it|this|that|these|they|the\s+\w+\s+(?:is|are))\b)"
+        rf"|,\s+(?=(?:there|it|this|these|they|so)\b)|,?\s+(?=and\s+(?:\w+ly\s+)?(?:{_VERBS}|not)\b)",
         re.IGNORECASE,
     ),
     existential=re.compile(
@@ -117,35 +118,37 @@ ENGLISH = Grammar(
     ),
     counting=re.compile(r"\bhow many\b|\bnumber of\b", re.IGNORECASE),
     comparison=re.compile(
-        r"\b(?:than|rather than|instead of|not|as opposed to|compared (?:to|with)|relative to|and not|distinct from|different from|unlike|separate from|among|out of|between)\b", re.IGNORECASE
+        r",\s*not\b|\b(?:than|rather than|instead of|as opposed to|compared (?:to|with)|relative to|and not"
+        r"|distinct from|different from|unlike|separate from|among|out of|between)\b",
+        re.IGNORECASE,
     ),
 )
+
+_CHINESE_YES = "是的|是|有的|有|对的|对|正确|存在|包含|可以|能够|能|会|属于"
+_CHINESE_NO = "不是的|不是|没有|没|不对|不存在|不包含|不可以|不能|不会|不属于|否|无|不"
 
 CHINESE = Grammar(
     negators=_table("不|没有|没|无|未|非|未见|不是|不包含|不存在|否|并非|并无|并未|缺乏"),
     blurs=_table(
-        "不能排除|不排除|无法|难以|不确定|不一定|不清楚|不明确|不仅|不但|不只|非常|不同|除了|除|以外|之外|是否|既往|曾|已经|已|可能不|未必|几乎|如果|排除"
-        "|不完全|不太|并不完全|已消失|消失|不明显|部分|对吗|恐怕|怀疑"
+        "不仅|不但|不只|非常|不同|除了|除|以外|之外|是否|既往|曾|已经|已|可能不|几乎|如果|排除|不完全|不太|已消失"
+        "|消失|不明显|部分|恐怕|怀疑"
     ),
     vetoes=_table("不能排除|不排除|无法|难以|不确定|不一定|不清楚|不明确|未必"),
     guesses=_table("可能|也许|或许|大概|似乎|疑似|考虑|应该|估计"),
     fillers=_table(
-        "是|是的|有|存在|包含|包括|含有|显示|可见|可以|能够|能|会|看到|看见|看出|发现|观察到|出现|属于|位于|图|图中|图像|图片|图像中|图片中|图里|图像里"
-        "|图片里|这张|这个|这幅|这|该|此|张|幅|个|中|里|在|的|了|吗|么|呢|着|于|为|和|对|上面|答案|回答|我们|患者|病人|影像|医学|扫描|部位|位置|成像"
-        "|明显|确实|也|都|主要|最|其|它|类型|平面|器官|表现|呈|呈现|看起来|存在着|什么|哪里|哪|哪个|多少|几|属|颜色|使用|拍摄|通过|进行|方式|检查"
-        "|处|见|像|片|但是|但|然而|不过|因为|由于|所以|而且|加权|模态|面|正确|一张|一个|一幅|一种|一处"
+        "是|是的|有|存在|包含|包括|含有|显示|可见|可以|能够|能|会|看到|看见|看出|发现|观察到|出现|属于|位于|图|图中"
+        "|图像|图片|图像中|图片中|图里|图像里|图片里|这张|这个|这幅|这|该|此|张|幅|个|中|里|在|的|了|吗|么|呢|着|于"
+        "|为|和|对|上面|答案|回答|我们|患者|病人|影像|医学|扫描|部位|位置|成像|明显|确实|也|都|主要|最|其|它|类型"
+        "|平面|器官|表现|呈|呈现|看起来|存在着|什么|哪里|哪|哪个|多少|几|属|颜色|使用|拍摄|通过|进行|方式|检查|处|见"
+        "|像|片|但是|但|然而|不过|因为|由于|所以|而且|加权|模态|面|正确|一张|一个|一幅|一种|一处"
     ),
-    yes=frozenset({"是", "是的", "有", "有的", "对", "对的", "正确", "存在", "包含", "可以", "能", "能够", "会", "属于"}),
-    no=frozenset({"否", "不", "没", "无", "不是", "不是的", "没有", "不对", "不存在", "不包含", "不可以", "不能", "不会", "不属于"}),
-    lead=re.compile(
-        r"[\W_]*(?:(?:答案|回答)(?:是|为)?[\W_]*)?"
-        r"(是的|是|有的|有|对的|对|正确|存在|包含|可以|能够|能|会|属于|不是的|不是|没有|没|不对|不存在|不包含|不可以|不能|不会|不属于|否|无|不)"
-        r"(?=[\W_]|$)"
-    ),
-    breaks=re.compile(r"[,,;;::]\s*|(?=但是?|然而|不过|因为|由于|所以|而且)"),
-    existential=re.compile(r"有没有|有|包含|存在|含有|看到|可见|能看到"),
-    counting=re.compile(r"多少|几个|几处|数量"),
-    comparison=re.compile(r"比|而不是|不是|相比|而非"),
+    yes=frozenset(_CHINESE_YES.split("|")),
+    no=frozenset(_CHINESE_NO.split("|")),
+    lead=re.compile(rf"[\W_]*(?:(?:答案|回答)(?:是|为)?[\W_]*)?({_CHINESE_YES}|{_CHINESE_NO})(?=[\W_]|$)"),
+    breaks=re.compile("[,;\uff0c\uff1b]\\s*|(?=但是?|然而|不过|因为|由于|所以|而且)"),
+    existential=re.compile("有|包含|存在|看到|可见"),
+    counting=re.compile("多少|几个|几处|数量"),
+    comparison=re.compile("比|而不是|不是|相比|而非"),
 )
 
 GRAMMARS = {"en": ENGLISH, "zh": CHINESE}

@@ -2,14 +2,16 @@
 
 from .answers import Change, Picker, Reading, named, put, written
 from .grammar import GRAMMARS
-from .text import NUMBERS, tokens
+from .text import NUMBERS, is_word, tokens
 from .units import Clause, Unit, content, read_clauses, read_units
 from .vocabulary import Term, Vocabulary
 
 Part = tuple[Unit, ...]
 
-_SEPARATORS = frozenset(",;/&+()、,;和及与") | {"and", "以 及"}
+_OR = frozenset({"or", "或", "或 者", "还 是"})
+_SEPARATORS = frozenset(",;/&+()、和及与") | {"and", "以 及"}
 _TECHNICAL = frozenset({"modality", "projection", "part", "plane"})
+_ARTICLES = frozenset({"the", "a", "an"})
 _ORDER = ("side", "laterality", "vertical", "depth", "severity", "size")
 _VIEWERS = frozenset({"patient", "body", "image", "picture", "person"})
 
@@ -53,7 +55,7 @@ class OpenQuestion:
             return self._otherwise(text, clauses)
         return Reading(None, "", "the response states a part of the ground truth")
 
-    def mentions(self, text: str) -> bool:
+    def states(self, text: str) -> bool:
         """Whether every part of the truth stands in a text, not denied; other words may stand beside it."""
         clauses = read_clauses(text, self._language, self._vocabulary)
         everywhere = [any(self._windows(text, clause, part) for clause in clauses) for part in self._parts]
@@ -85,8 +87,10 @@ class OpenQuestion:
     def _stated(self, clauses: tuple[Clause, ...]) -> Reading:
         truth = [unit for part in self._parts for unit in part]
         rest = [unit for unit in self._rest(clauses) if not any(unit.means(other) for other in truth)]
-        if any(self._rivals(unit, truth) for unit in rest):
-            return Reading(None, "", "the response names another answer beside the ground truth")
+        if any(unit.key in _OR for clause in clauses for unit in clause.units) or any(
+            self._rivals(unit, truth) for unit in rest
+        ):
+            return Reading(None, "", "the response names another answer beside the ground truth", disputed=True)
         technical = len(truth) == 1 and truth[0].group in _TECHNICAL
         if any(unit.role == "word" or (technical and unit.group not in _TECHNICAL) for unit in rest):
             return Reading(None, "", "the response says more than the rules can read")
@@ -94,7 +98,7 @@ class OpenQuestion:
 
     def _rivals(self, unit: Unit, truth: list[Unit]) -> bool:
         """Whether a unit beside the truth is another answer, or turns the question's own terms around."""
-        groups = {other.group for other in truth if _decides(other) or other.group == "finding"}
+        groups = {other.group for other in truth if _decides(other) or other.group in ("finding", "number")}
         asked = {other.group for other in self._asked if _decides(other) and not any(other.means(t) for t in truth)}
         return (unit.group in groups and not self._kin(unit, truth)) or unit.group in asked
 
@@ -143,7 +147,7 @@ class OpenQuestion:
                 units = [_place(window, part, index) for window in windows]
                 places = named(text, units, part[index])
                 changes = self._exchanged(text, places, part, part[index], pick)
-                if changes and not self.mentions(_changed(text, changes)):
+                if changes and not self.states(_changed(text, changes)):
                     return changes
         return "the vocabulary has no opposite for a word of the ground truth"
 
@@ -166,8 +170,17 @@ class OpenQuestion:
                 options.append((term, [form for form in forms if form]))
         if not options:
             return []
-        _, forms_chosen = pick(options)
-        return [put(text, u.start, u.end, form) for u, form in zip(places, forms_chosen, strict=True)]
+        chosen, words = pick(options)
+        changes = [put(text, u.start, u.end, form) for u, form in zip(places, words, strict=True)]
+        return changes + self._swapped_back(text, chosen, unit.term)
+
+    def _swapped_back(self, text: str, chosen: Term, instead: Term) -> list[Change]:
+        """In a list that has both, the other way round too: "right lung, left" for "left lung, right"."""
+        if not any(unit.key == chosen.name for part in self._parts for unit in part):
+            return []
+        places = [u for u in read_units(text, self._language, self._vocabulary) if u.key == chosen.name]
+        forms = [(place, written(instead, place, text, self._language)) for place in places]
+        return [put(text, place.start, place.end, form) for place, form in forms if form]
 
     def _correct(self, text: str) -> list[Change] | str:
         clauses = read_clauses(text, self._language, self._vocabulary)
@@ -182,11 +195,11 @@ class OpenQuestion:
                     return "another number does not fit the grammar of the response"
                 new = _numeral(text, unit, int(right[0].key)) if unit.role == "number" else words
                 changes.append(put(text, unit.start, unit.end, new))
-        if changes and self.mentions(_changed(text, changes)):
+        if changes and self.states(_changed(text, changes)):
             return changes
         first, last = min(u.start for u in wrong), max(u.end for u in wrong)
         whole = [put(text, first, last, self._truth.strip(" .。"))]
-        if self.mentions(_changed(text, whole)):
+        if self.states(_changed(text, whole)):
             return whole
         return "the rules cannot write the ground truth in the place of the wrong answer"
 
@@ -204,12 +217,13 @@ def _parts_of(units: tuple[Unit, ...]) -> tuple[tuple[Part, ...], bool]:
 
 
 def _same(window: Part, part: Part) -> bool:
-    """Whether units say the same, in any order where all are terms."""
+    """Whether units say the same, in any order where all are terms but for the last word."""
     if all(a.means(b) for a, b in zip(window, part, strict=True)):
         return True
     rest = list(window)
     for unit in part:
-        match = next((other for other in rest if unit.term and other.key == unit.key), None)
+        fixed = unit is part[-1] and unit.term is None
+        match = next((o for o in rest if o.key == unit.key and (unit.term or (fixed and o is window[-1]))), None)
         if match is None:
             return False
         rest.remove(match)
@@ -252,4 +266,4 @@ def _changed(text: str, changes: list[Change]) -> str:
 
 
 def _plain(text: str) -> tuple[str, ...]:
-    return tuple(token.word for token in tokens(text) if token.word[0].isalnum() and token.word not in ("the", "a", "an"))
+    return tuple(token.word for token in tokens(text) if is_word(token) and token.word not in _ARTICLES)

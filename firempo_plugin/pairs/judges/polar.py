@@ -1,14 +1,15 @@
 """Yes/no questions: what a text answers, and how to turn its answer around."""
 
 import re
+from itertools import pairwise
 from typing import Literal
 
 from . import chinese, english
 from .answers import Change, Picker, Reading, apply, put, written
 from .grammar import GRAMMARS
-from .text import Piece
+from .text import Piece, word_set
 from .units import Clause, Unit, content, read_clauses, read_units
-from .vocabulary import Vocabulary
+from .vocabulary import Vocabulary, akin
 
 Verdict = Literal["yes", "no", "unclear"] | None
 """What a clause answers; None: it is about something else."""
@@ -25,10 +26,11 @@ _BOTH = re.compile(r"\byes\s*(?:/|or|and)\s*no\b|\bno\s*(?:/|or)\s*yes\b", re.IG
 _TECHNICAL = frozenset({"modality", "projection", "part", "plane"})
 _ACQUISITION = frozenset({"modality", "projection", "plane", "weighting", "contrast"})
 _PLACES = frozenset({"side", "laterality", "vertical", "depth", "organ", "lobe", "place", "matter"})
-_QUALITIES = frozenset(
-    "weighting density signal echo lucency colour brightness size severity amount extent course outline margin texture"
-    " symmetry content finding number".split()
+_QUALITIES = word_set(
+    "weighting density signal echo lucency colour size severity amount extent course outline margin texture"
+    " symmetry content finding number"
 )
+_CHINESE_CHOICE = re.compile("有没有|是不是|能不能|会不会|是否")
 _MODIFIERS = frozenset({"side", "vertical", "depth", "size", "severity", "amount", "extent", "course"})
 _OPPOSITE: dict[str, Literal["yes", "no"]] = {"yes": "no", "no": "yes"}
 
@@ -53,7 +55,7 @@ class PolarQuestion:
         self._excused = {unit.key for unit in units if unit.role in ("blur", "veto", "guess")}
         self._there = bool(GRAMMARS[language].existential.search(question))
         asked_negatively = any(unit.role == "negator" for unit in units)
-        self._reversible = not (asked_negatively and not (language == "zh" and re.search("有没有|是不是|能不能|是否", question)))
+        self._reversible = not asked_negatively or (language == "zh" and bool(_CHINESE_CHOICE.search(question)))
 
     def read(self, text: str) -> Reading:
         """What a text answers: by its explicit yes or no, else by a clause that restates the question."""
@@ -80,6 +82,10 @@ class PolarQuestion:
         assert says is not None
         return Reading(says == self._truth, self._word(says), f"the response says {says}")
 
+    def states(self, text: str) -> bool:
+        """Whether a text states the ground truth."""
+        return self.read(text).correct is True
+
     def turn(self, text: str, pick: Picker) -> list[Change] | str:
         """Turns around every clause that states the answer, and the one that an explicit answer introduces."""
         clauses = read_clauses(text, self._language, self._vocabulary)
@@ -103,16 +109,16 @@ class PolarQuestion:
     def _denies_asked(self, clause: Clause) -> bool:
         """Whether a negator stands right before something that the question asks about."""
         told = [unit for unit in clause.units if unit.role not in ("filler", "mark")]
-        return any(
-            first.role == "negator" and self._asks(second) for first, second in zip(told, told[1:], strict=False)
-        ) and not (clause.lead or self._complemented(clause))
+        denied = any(first.role == "negator" and self._asks(second) for first, second in pairwise(told))
+        return denied and not (clause.lead or self._complemented(clause))
 
     def _carries(self, clauses: tuple[Clause, ...], position: int) -> bool:
         """Whether the clause after an explicit answer belongs to it; not where a later clause restates the question."""
         clause, lead = clauses[position], clauses[position - 1]
         if clause.sentence != lead.sentence:
             return False
-        later = any(self._verdict(c, False) in ("yes", "no") for c in clauses[position + 1 :] if c.sentence == lead.sentence)
+        rest = [other for other in clauses[position + 1 :] if other.sentence == lead.sentence]
+        later = any(self._verdict(other, False) in ("yes", "no") for other in rest)
         return not later or any(unit.group in ("finding", "normality", "health") for unit in clause.units)
 
     def _word(self, says: str) -> str:
@@ -129,10 +135,10 @@ class PolarQuestion:
 
     def _verdict(self, clause: Clause, alone: bool) -> Verdict:
         units = clause.units
-        if not self._content:
+        if not self._content or (units[0].key == "without" and not alone):
             return None
         said = content(units)
-        negators = [unit for unit in units if unit.role == "negator" or (_negates(unit) and not self._asks(unit))]
+        negators = self._negators(clause)
         rest = [unit for unit in said if not self._asks(unit)]
         covered = self._covers(said)
         blurred = any(unit.role in ("blur", "veto", "guess") and unit.key not in self._excused for unit in units)
@@ -160,7 +166,7 @@ class PolarQuestion:
         if not self._there:
             whole = covered or (alone and bool(said) and said[-1].means(self._content[-1]))
             return whole and all(
-                unit.group in _TECHNICAL and not self._asks_group(unit) or self._complements(unit) for unit in rest
+                (unit.group in _TECHNICAL and not self._asks_group(unit)) or self._complements(unit) for unit in rest
             )
         listed = any(unit.key in ("or", "nor", "或", "及", "和", "、") for unit in units) and not any(
             unit.key == "and" for unit in units
@@ -184,7 +190,7 @@ class PolarQuestion:
         if not last.term or not last.term.complement or (self._there and len(self._content) > 1):
             return None
         others = [unit for unit in rest if unit.group == last.group]
-        if len({unit.key for unit in others}) != 1 or (last.term.kin and others[0].term and others[0].term.kin == last.term.kin):
+        if len({unit.key for unit in others}) != 1 or (others[0].term and akin(others[0].term, last.term)):
             return None
         allowed = _TECHNICAL | {"organ"} if last.group in _ACQUISITION else _TECHNICAL
         if not all(unit.group in allowed for unit in rest if unit.key != others[0].key):
@@ -205,6 +211,9 @@ class PolarQuestion:
     def _complements(self, unit: Unit) -> bool:
         """Whether a unit is the complement of what the question asks: "normal" where it asks for abnormalities."""
         return unit.term is not None and unit.term.complement and self._asks_group(unit)
+
+    def _negators(self, clause: Clause) -> list[Unit]:
+        return [u for u in clause.units if u.role == "negator" or (_negates(u) and not self._asks(u))]
 
     def _asks(self, unit: Unit) -> bool:
         return any(unit.means(asked) for asked in self._content)
@@ -227,7 +236,7 @@ class PolarQuestion:
         swap = self._swap(text, clause) if to_yes else None
         if swap is not None:
             return swap
-        negators = [unit for unit in clause.units if unit.role == "negator" or (_negates(unit) and not self._asks(unit))]
+        negators = self._negators(clause)
         listed = any(unit.key in ("or", "nor") for unit in clause.units)
         if len(negators) > 1 or (negators and listed):
             return unable

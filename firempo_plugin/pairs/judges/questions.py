@@ -15,6 +15,7 @@ from .vocabulary import Vocabulary
 
 _POLAR_TRUTH = re.compile(r"\W*(yes|no)\b(?=\W*$|\s*[,.;:!])", re.IGNORECASE)
 _CHINESE_POLAR = re.compile(r"[吗么嘛]|是否|有没有|是不是|能不能|会不会")
+_EDGES = re.compile(r"^\W+|\W+$")
 _CHINESE_NO = re.compile(r"[\W_]*(?:不|没|无|否|非|未)")
 
 
@@ -43,7 +44,7 @@ def _understand(question: str, truth: str, language: str, vocabulary: Vocabulary
 def polar_truth(question: str, truth: str, language: str) -> Literal["yes", "no"] | None:
     """The ground truth as yes or no; None where it is another answer."""
     if language == "zh":
-        bare = truth.strip(" 。.,!!,")
+        bare = _EDGES.sub("", truth)
         if not _CHINESE_POLAR.search(question) or not bare:
             return None
         if _CHINESE_NO.match(bare):

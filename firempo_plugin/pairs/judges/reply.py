@@ -1,5 +1,6 @@
 """A judge's reply: its form, and how it is read from what a model wrote."""
 
+import ast
 import json
 import re
 from dataclasses import dataclass
@@ -88,8 +89,7 @@ def read_object(text: str) -> dict[str, Any]:
     Raises:
         ReplyError: There is none that can be read, or there are several different ones.
     """
-    for candidate in (text, _mended(text)):
-        objects = _objects(candidate)
+    for objects in (_objects(text), _objects(_mended(text)), _python_dict(text)):
         if len(objects) > 1 and any(other != objects[0] for other in objects):
             raise ReplyError(f"there are {len(objects)} JSON objects; write one")
         if objects:
@@ -111,6 +111,15 @@ def _objects(text: str) -> list[dict[str, Any]]:
             found.append(value)
         position = text.find("{", end)
     return found
+
+
+def _python_dict(text: str) -> list[dict[str, Any]]:
+    """A text's outermost braces as a Python dictionary."""
+    try:
+        value = ast.literal_eval(text[text.index("{") : text.rindex("}") + 1])
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return []
+    return [value] if isinstance(value, dict) else []
 
 
 def _mended(text: str) -> str:

@@ -8,13 +8,20 @@ from functools import lru_cache
 from ...phrases import IDEOGRAPHS as _IDEOGRAPHS
 from ...phrases import WORD
 
+
+def word_set(text: str) -> frozenset[str]:
+    """The words of a text, for tables."""
+    return frozenset(text.split())
+
+
 _UNITS = "mm|cm|ml|kg|mg"
+
 _WORD = re.compile(
     rf"[{_IDEOGRAPHS}]|\d+(?:[.,]\d+)+|\d+(?=(?:{_UNITS})(?![^\W{_IDEOGRAPHS}]))"
     rf"|[^\W{_IDEOGRAPHS}]+(?:['’](?:s|t|re|ve|ll|d|m)(?!\w))?|[^\w\s]",
     re.IGNORECASE,
 )
-_SENTENCE_END = re.compile(r"[.!?](?=[\"'”’)*\]]*(?:\s|$))[\"'”’)*\]]*|[。!?;][”’」)]*|\n+")
+_SENTENCE_END = re.compile(r"[.!?](?=[\"'”’)*\]]*(?:\s|$))[\"'”’)*\]]*|[。\uff01\uff1f\uff1b][”’」\uff09]*|\n+")
 _ABBREVIATION = re.compile(r"(?:\b(?:vs|e\.g|i\.e|dr|approx|fig|figs|cf|no(?=\.\s\d))|^\W*\d+)\.$", re.IGNORECASE)
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
@@ -28,9 +35,9 @@ _SINGULAR = {
     "nuclei": "nucleus", "men": "man", "women": "woman", "lies": "lie", "consists": "consist", "sinuses": "sinus",
     "uteri": "uterus", "pelves": "pelvis", "infiltrates": "infiltrate", "diaphragms": "diaphragm", "xrays": "xray",
 }  # fmt: skip
-_NOT_PLURAL = frozenset(
+_NOT_PLURAL = word_set(
     "pancreas gas ascites lens series yes has was does its this his as us pus feces faeces caries axis biceps "
-    "triceps always perhaps besides across towards sometimes hers ours diabetes atlas gis is versus vs".split()
+    "triceps always perhaps besides across towards sometimes hers ours diabetes atlas gis is versus vs"
 )
 
 

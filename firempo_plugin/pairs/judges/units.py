@@ -11,6 +11,7 @@ from .vocabulary import Term, Vocabulary
 Role = Literal["word", "term", "number", "filler", "negator", "blur", "veto", "guess", "mark"]
 _MARKS = ("and", "or", "nor", "和", "或", "与", "及", "还是", "或者", "以及")
 _MILLIMETRES = {"mm": 1.0, "cm": 10.0}
+_EDGES = " \t\n\r,.:!*\"'”“’‘。、\uff0c\uff1a\uff01"
 _HYPHENS = frozenset("-‐‑–")
 _NEGATING_WORDS = frozenset({"no", "not", "non", "without"})
 
@@ -97,7 +98,7 @@ def read_clauses(text: str, language: str, vocabulary: Vocabulary) -> tuple[Clau
     clauses: list[Clause] = []
     for number, sentence in enumerate(sentences(text)):
         inside = text[sentence.start : sentence.end]
-        if inside.rstrip("\"'”’)*").endswith(("?", "?")):
+        if inside.rstrip("\"'”’)*").endswith(("?", "\uff1f")):
             continue
         start = sentence.start
         lead = grammar.lead.match(inside)
@@ -137,8 +138,8 @@ def _split(text: str, start: int, end: int, grammar: Grammar) -> list[Piece]:
     trimmed = []
     for left, right in pieces:
         inside = text[left:right]
-        left += len(inside) - len(inside.lstrip(" \t\n\r,,.。:*\"'”“’‘、-–—"))
-        right -= len(inside) - len(inside.rstrip(" \t\n\r,,.。!!*\"'”“’‘、"))
+        left += len(inside) - len(inside.lstrip(_EDGES + "-–—"))
+        right -= len(inside) - len(inside.rstrip(_EDGES))
         if left < right:
             trimmed.append(trim(text, left, right))
     return trimmed

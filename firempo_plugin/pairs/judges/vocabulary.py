@@ -1,4 +1,7 @@
-"""The vocabulary: what radiology calls the same, the opposite, and where a finding would be. Data in `vocabulary.yaml`."""
+"""The vocabulary: what radiology calls the same, the opposite, and where a finding would be.
+
+The data is in `vocabulary.yaml`, which explains its form.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -68,9 +71,12 @@ class Vocabulary:
         if term.opposites is not None:
             return tuple(self.terms[name] for name in term.opposites)
         peers = (other for other in self.terms.values() if other.group == term.group and other.name != term.name)
-        return tuple(
-            other for other in peers if other.region == term.region and not (term.kin and other.kin == term.kin)
-        )
+        return tuple(other for other in peers if other.region == term.region and not akin(term, other))
+
+
+def akin(one: Term, other: Term) -> bool:
+    """Whether two terms are too near for one to prove the other wrong."""
+    return bool(one.kin) and one.kin == other.kin
 
 
 @lru_cache(maxsize=16)
@@ -107,16 +113,17 @@ def _parse(text: str, name: str, base: Mapping[str, Term]) -> dict[str, Term]:
     terms = dict(base)
     for group, body in data["groups"].items():
         place = f"{name}: groups.{group}"
-        if not isinstance(body, dict) or not isinstance(body.get("terms"), dict) or set(body) - _GROUP_FLAGS - {"terms"}:
+        known = isinstance(body, dict) and not set(body) - _GROUP_FLAGS - {"terms"}
+        if not known or not isinstance(body.get("terms"), dict):
             raise ValueError(f"{place} must hold terms, and may hold {' and '.join(sorted(_GROUP_FLAGS))}")
-        flags = {key: _flag(value, f"{place}.{key}") for key, value in body.items() if key != "terms"}
+        flags: dict[str, Any] = {k: _flag(value, f"{place}.{k}") for k, value in body.items() if k != "terms"}
         for title, values in body["terms"].items():
             term = _term(str(title), str(group), values, f"{place}.terms.{title}", terms.get(str(title)))
             terms[term.name] = replace(term, **flags) if flags else _as_group(term, terms)
     for term in terms.values():
         for other in (*(term.opposites or ()), *([term.organ] if term.organ else [])):
             if other not in terms:
-                raise ValueError(f"{name}: the term {term.name} names {other!r}, which is no term; add it or leave it out")
+                raise ValueError(f"{name}: the term {term.name} names {other!r}, which is no term; add it")
     return terms
 
 
@@ -130,7 +137,7 @@ def _term(title: str, group: str, values: Any, place: str, known: Term | None) -
     for key, value in values.items():
         if key in _LISTS:
             if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value):
-                raise ValueError(f"{place}.{key} must be a list of texts, found {value!r}; put quotes around yes, no, on")
+                raise ValueError(f"{place}.{key} must be a list of texts, found {value!r}; quote yes, no and on")
             read[key] = tuple(value)
         elif key in _FLAGS:
             read[key] = _flag(value, f"{place}.{key}")

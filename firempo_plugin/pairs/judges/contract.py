@@ -1,0 +1,296 @@
+"""The contract with a judge: what a reply must satisfy before it becomes an edit. Pure functions.
+
+Nothing that a record's text says changes what is accepted: these checks decide, whatever the judge was talked into.
+"""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal
+
+from ...phrases import WORD, diff_spans
+from ..records import Edit, Record, RejectedError
+from .answers import Question, Reading
+from .findings import contradictions
+from .grammar import GRAMMARS
+from .questions import understand
+from .reply import REPORT_SCHEMA, VQA_SCHEMA, ReplyError, ReportReply, VqaReply, parse_reply
+from .text import Piece, count_words, scripts, sentences
+from .units import Unit, read_units
+from .vocabulary import Vocabulary, load_vocabulary
+
+__all__ = [
+    "REPORT_SCHEMA",
+    "VQA_SCHEMA",
+    "EditBounds",
+    "ReplyError",
+    "ReportReply",
+    "Scope",
+    "VqaReply",
+    "accept_report",
+    "accept_vqa",
+    "changed_words",
+    "parse_reply",
+]
+
+Scope = Literal["response", "answer_sentence"]
+
+_FREE_WORDS = 4
+"""So many words may always change, however short the sentence: a polarity word, a verb and its negation."""
+_LONGEST_ANSWER = 20
+_PLACEHOLDER = re.compile(r"</?\s*(?:mask|image|video|audio)\s*/?>", re.IGNORECASE)
+_MARKUP = re.compile(r"<[^<>]{1,40}>|```|https?://|[*_#`{}\[\]|\\<>\n\r\t\x00-\x08\x0b-\x1f]")
+_ENDS = r".,;:!?。\uff0c\uff1b\uff1a\uff01\uff1f\n"
+_STANDS_ALONE = (re.compile(rf"(?:^|[{_ENDS})])[\s\"'“*]*$"), re.compile(rf"^[\s\"'”*]*(?:$|[{_ENDS}(])"))
+
+
+@dataclass(frozen=True)
+class EditBounds:
+    """How much an edit may change.
+
+    Attributes:
+        max_words: Most words changed in an answer sentence.
+        max_share: Largest share of its words; four words may change in any sentence, and in a correction as many
+            as the ground truth has.
+        max_words_per_sentence: Most words changed in a sentence of a report.
+    """
+
+    max_words: int = 8
+    max_share: float = 0.6
+    max_words_per_sentence: int = 3
+
+
+def accept_vqa(
+    record: Record,
+    response: str,
+    reply: VqaReply,
+    bounds: EditBounds,
+    judge: str,
+    scope: Scope = "response",
+    vocabulary: Vocabulary | None = None,
+) -> Edit:
+    """Makes the edit that a judge's reply on an answer describes, if the reply keeps the contract.
+
+    An answer sentence that the response has several times is edited where it stands last: a response that reasons
+    concludes at its end.
+
+    Args:
+        record: Question and ground truth.
+        response: The model's answer.
+        reply: The judge's reply.
+        bounds: How much may change.
+        judge: The judge's name, for the edit.
+        scope: Whether chosen and rejected are the whole response, or its answer sentence only.
+        vocabulary: Synonyms and opposites; None: the built-in ones.
+
+    Raises:
+        ReplyError: The reply breaks the contract; another reply may keep it.
+        RejectedError: No reply can: the response is empty or holds a placeholder of the training format.
+    """
+    vocabulary = vocabulary or load_vocabulary()
+    check_response(response)
+    sentence, edited = reply.answer_sentence.strip(), reply.edited_sentence.strip()
+    start = response.rfind(sentence) if sentence else -1
+    if start < 0:
+        raise ReplyError("answer_sentence is not in the response; copy it verbatim, with its case and punctuation")
+    if count_words(reply.final_answer) > _LONGEST_ANSWER:
+        raise ReplyError(f"final_answer must have few words, at most {_LONGEST_ANSWER}")
+    _check_text(record, sentence, edited)
+    least = 0 if reply.is_correct else count_words(record.truth)
+    _check_size(sentence, edited, bounds, least)
+    if meaning(sentence, record.language, vocabulary) == meaning(edited, record.language, vocabulary):
+        raise ReplyError("edited_sentence means the same as answer_sentence; change its answer, not its wording")
+    whole = response[:start] + edited + response[start + len(sentence) :]
+    if record.language in GRAMMARS:
+        place = Piece(start, start + len(sentence))
+        _check_answer(understand(record, vocabulary), response, whole, place, edited, reply.is_correct)
+    before, after = (response, whole) if scope == "response" else (sentence, edited)
+    chosen, rejected = (before, after) if reply.is_correct else (after, before)
+    return Edit(chosen, rejected, reply.is_correct, reply.final_answer.strip(), judge)
+
+
+def accept_report(
+    record: Record,
+    response: str,
+    reply: ReportReply,
+    bounds: EditBounds,
+    judge: str,
+    vocabulary: Vocabulary | None = None,
+) -> Edit:
+    """Makes the edit that a judge's reply on a report describes, if the reply keeps the contract.
+
+    Spaces, line breaks and sentences whose words did not change are taken from the response itself.
+
+    Args:
+        record: Instruction and ground truth report.
+        response: The model's report.
+        reply: The judge's reply.
+        bounds: How much may change.
+        judge: The judge's name, for the edit.
+        vocabulary: Synonyms and opposites; None: the built-in ones.
+
+    Raises:
+        ReplyError: The reply breaks the contract; another reply may keep it.
+        RejectedError: No reply can: the response is empty or holds a placeholder of the training format.
+    """
+    vocabulary = vocabulary or load_vocabulary()
+    check_response(response)
+    old, new = sentences(response), sentences(reply.rewritten_report)
+    if len(old) != len(new):
+        raise ReplyError(f"rewritten_report has {len(new)} sentences, the report {len(old)}; keep each in its place")
+    pieces: list[str] = []
+    edge = 0
+    changed = 0
+    for number, (was, now) in enumerate(zip(old, new, strict=True), start=1):
+        before, after = response[was.start : was.end], reply.rewritten_report[now.start : now.end]
+        kept = _words(before) == _words(after)
+        if not kept:
+            changed += 1
+            _check_sentence(record, before, after, number, bounds, vocabulary)
+            if not reply.all_correct:
+                _check_introduced(record, before, after, number, vocabulary)
+        pieces += [response[edge : was.start], before if kept else after]
+        edge = was.end
+    if not changed:
+        raise ReplyError("rewritten_report changes no word")
+    whole = "".join(pieces) + response[edge:]
+    _check_report(record, response, whole, reply.all_correct, vocabulary)
+    chosen, rejected = (response, whole) if reply.all_correct else (whole, response)
+    return Edit(chosen, rejected, reply.all_correct, "", judge)
+
+
+def check_response(response: str) -> None:
+    """Refuses a response that no edit can make a pair of.
+
+    Raises:
+        RejectedError: It is empty, or holds a placeholder of the training format.
+    """
+    if not any(c.isalnum() for c in response):
+        raise RejectedError("the response is empty")
+    placeholder = _PLACEHOLDER.search(response)
+    if placeholder:
+        raise RejectedError(f"the response holds the placeholder {placeholder.group()}")
+
+
+def changed_words(before: str, after: str) -> int:
+    """Words that differ between two texts, counted on the side where they are more."""
+    spans = diff_spans(before, after)
+    return max(
+        sum(count_words(text[start:end]) for start, end in side)
+        for text, side in zip((before, after), spans, strict=True)
+    )
+
+
+def meaning(text: str, language: str, vocabulary: Vocabulary) -> tuple[str, ...]:
+    """What a text says, synonyms and small words evened out; the words themselves where there is no grammar."""
+    if language not in GRAMMARS:
+        return tuple(_words(text))
+    units = read_units(text, language, vocabulary)
+    return tuple(unit.key for unit in units if unit.role not in ("filler", "mark"))
+
+
+def _words(text: str) -> list[str]:
+    return [match.group().lower() for match in WORD.finditer(text) if match.group()[0].isalnum()]
+
+
+def _check_text(record: Record, before: str, after: str) -> None:
+    """Refuses an edit that is empty, brings markup, or leaves the language."""
+    if not any(c.isalnum() for c in after):
+        raise ReplyError("edited_sentence is empty")
+    old, new = Counter(_MARKUP.findall(before)), Counter(_MARKUP.findall(after))
+    if new - old:
+        raise ReplyError(f"the edit brings markup ({next(iter(new - old))!r}); change words only")
+    known = set(_words(f"{before} {record.truth} {record.question}"))
+    introduced = " ".join(word for word in _words(after) if word not in known and not word.isupper())
+    foreign = scripts(introduced) - scripts(before)
+    if record.language == "zh" and introduced.isascii() and all(len(word) < 5 for word in introduced.split()):
+        foreign = frozenset()
+    left = "CJK" in scripts(before) and "CJK" not in scripts(after) and "CJK" in scripts(record.truth)
+    if foreign or left:
+        raise ReplyError("the edit leaves the language of the response; keep it")
+
+
+def _check_size(before: str, after: str, bounds: EditBounds, least: int) -> None:
+    changed = changed_words(before, after)
+    if changed == 0:
+        raise ReplyError("edited_sentence changes no word of answer_sentence")
+    share = max(_FREE_WORDS, least, round(bounds.max_share * count_words(before)))
+    allowed = min(bounds.max_words, share)
+    if changed > allowed:
+        raise ReplyError(f"the edit changes {changed} words, at most {allowed} may change; change the answer only")
+
+
+def _check_answer(question: Question, response: str, whole: str, place: Piece, edited: str, is_correct: bool) -> None:
+    """Holds the judge's decision and its edit against what the rules can read."""
+    sentence = response[place.start : place.end]
+    alone = _STANDS_ALONE[0].search(response[: place.start]) and _STANDS_ALONE[1].search(response[place.end :])
+    said = _first_decided(question.read(response), question.read(sentence) if alone else None)
+    if said.correct is not None and said.correct != is_correct:
+        raise ReplyError(f"is_correct is {str(is_correct).lower()}, but {said.reason}, which is {_word(said.correct)}")
+    after = question.read(whole)
+    if is_correct:
+        if after.correct or (question.states(edited) and not question.read(edited).disputed):
+            raise ReplyError("edited_sentence still states the ground truth; it must state a wrong answer")
+        return
+    if said.correct is None and question.states(sentence) and not question.read(sentence).disputed:
+        raise ReplyError("answer_sentence states the ground truth already, so the response is not wrong there")
+    if after.correct is False:
+        raise ReplyError(f"edited_sentence must state the ground truth, but {after.reason}")
+    if after.disputed and not question.read(response).disputed:
+        raise ReplyError(f"after the edit, {after.reason}; change all of the answer")
+    if after.correct is None and not question.states(edited):
+        raise ReplyError("edited_sentence does not state the ground truth plainly; use the words of the ground truth")
+
+
+def _first_decided(first: Reading, second: Reading | None) -> Reading:
+    return second if second is not None and first.correct is None and not first.disputed else first
+
+
+def _word(correct: bool) -> str:
+    return "correct" if correct else "not correct"
+
+
+def _check_sentence(
+    record: Record, before: str, after: str, number: int, bounds: EditBounds, vocabulary: Vocabulary
+) -> None:
+    """Holds one changed sentence of a report against the bounds."""
+    try:
+        _check_text(record, before, after)
+    except ReplyError as error:
+        raise ReplyError(f"sentence {number}: {error}") from error
+    changed = changed_words(before, after)
+    if changed > bounds.max_words_per_sentence:
+        most = bounds.max_words_per_sentence
+        raise ReplyError(f"sentence {number} changes {changed} words, at most {most} may change")
+    if meaning(before, record.language, vocabulary) == meaning(after, record.language, vocabulary):
+        raise ReplyError(f"sentence {number} changes the wording, not the meaning")
+
+
+def _check_introduced(record: Record, before: str, after: str, number: int, vocabulary: Vocabulary) -> None:
+    """Refuses words that a correction brings from elsewhere than the ground truth."""
+    if record.language not in GRAMMARS:
+        known_words = set(_words(f"{before} {record.truth}"))
+        units: list[Unit] = []
+        strange = [word for word in _words(after) if word not in known_words]
+    else:
+        old, truth = (read_units(text, record.language, vocabulary) for text in (before, record.truth))
+        units = [
+            u for u in read_units(after, record.language, vocabulary) if not any(o.means(u) for o in (*old, *truth))
+        ]
+        opposites = {other.name for unit in old if unit.term for other in vocabulary.alternatives(unit.term)}
+        strange = [u.key for u in units if u.role not in ("filler", "mark", "negator") and u.key not in opposites]
+    if strange:
+        raise ReplyError(f"sentence {number} brings {strange[0]!r}, which the ground truth does not say")
+
+
+def _check_report(record: Record, response: str, whole: str, all_correct: bool, vocabulary: Vocabulary) -> None:
+    """Holds the judge's decision on a report against the findings that the rules can read."""
+    if record.language not in GRAMMARS:
+        return
+    old, new = (contradictions(text, record.truth, record.language, vocabulary) for text in (response, whole))
+    if all_correct and old:
+        raise ReplyError(f"all_correct is true, but the ground truth says otherwise of {old[0].finding}")
+    if not all_correct:
+        worse = {statement.finding for statement in new} - {statement.finding for statement in old}
+        if worse:
+            raise ReplyError(f"the rewrite contradicts the ground truth on {min(worse)}")
