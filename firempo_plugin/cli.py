@@ -64,8 +64,10 @@ def _chat_engine(arguments: dict[str, Any]) -> Any:
 
 def _keys() -> str:
     from .pairs.config import describe
+    from .pairs.sources import describe_options
 
-    return "keys of CONFIG.yaml, with their defaults:\n  " + "\n  ".join(describe())
+    keys = ["keys of CONFIG.yaml, with their defaults:", *describe()]
+    return "\n  ".join([*keys, "", "source.options of each source:", *describe_options()])
 
 
 def _parser(command: str) -> argparse.ArgumentParser:

@@ -132,9 +132,6 @@ def audit(files: list[Path], plot: Path | None) -> int:
         _, rows = audit_files.read(file)
         reports.append(auditing.audit(rows, file.name))
     print(audit_report.table(*reports))
-    for report in reports:
-        for warning in audit_report.warnings(report):
-            print(f"WARNING {report.name}: {warning}")
     if plot is not None:
         audit_report.plot(plot, *reports)
         print(f"Drawn in {plot}")

@@ -59,3 +59,14 @@ def test_every_key_has_a_line_of_help_and_every_choice_a_key(read):
     config = read()
     for key in CHOICES:
         assert value_of(config, key) in CHOICES[key]
+
+
+def test_help_names_every_key_and_every_option_of_every_source(capsys):
+    from firempo_plugin.cli import main
+    from firempo_plugin.pairs.sources import describe_options
+
+    with pytest.raises(SystemExit):
+        main(["build", "--help"])
+    text = capsys.readouterr().out
+    for line in (*describe(), *describe_options()):
+        assert line.split()[0] in text

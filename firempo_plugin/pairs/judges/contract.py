@@ -200,14 +200,24 @@ def _check_text(record: Record, before: str, after: str) -> None:
     old, new = Counter(_MARKUP.findall(before)), Counter(_MARKUP.findall(after))
     if new - old:
         raise ReplyError(f"the edit brings markup ({next(iter(new - old))!r}); change words only")
-    known = set(_words(f"{before} {record.truth} {record.question}"))
-    introduced = " ".join(word for word in _words(after) if word not in known and not word.isupper())
-    foreign = scripts(introduced) - scripts(before)
-    if record.language == "zh" and introduced.isascii() and all(len(word) < 5 for word in introduced.split()):
-        foreign = frozenset()
-    left = "CJK" in scripts(before) and "CJK" not in scripts(after) and "CJK" in scripts(record.truth)
-    if foreign or left:
+    if _leaves_language(record, before, after):
         raise ReplyError("the edit leaves the language of the response; keep it")
+
+
+def _leaves_language(record: Record, before: str, after: str) -> bool:
+    """Whether an edit brings a script that the sentence does not have, or takes its own away.
+
+    A Chinese sentence may take a Latin word that question or truth have, or an acronym ("CT").
+    """
+    had = set(_words(before))
+    brought = [word for word in WORD.findall(after) if word[0].isalnum() and word.lower() not in had]
+    foreign = scripts(" ".join(brought)) - scripts(before)
+    known = set(_words(f"{record.truth} {record.question}"))
+    named = all(word.isupper() or word.lower() in known for word in brought if word.isascii())
+    if foreign == {"LATIN"} and "CJK" in scripts(before) and named:
+        foreign = frozenset()
+    lost = "CJK" in scripts(before) and "CJK" not in scripts(after) and "CJK" in scripts(record.truth)
+    return bool(foreign) or lost
 
 
 def _check_size(before: str, after: str, bounds: EditBounds, least: int) -> None:

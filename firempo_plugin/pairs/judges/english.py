@@ -28,6 +28,7 @@ _SHOWS_A = re.compile(
     r"(?:an?\s+(?!healthy|normal)|any\s+|some\s+|(?=(?:evidence|signs?|indications?)\b))",
     re.IGNORECASE,
 )
+_EMPHATIC = re.compile(rf"\b(do|does|did)\s+({'|'.join(_THIRD)})\b", re.IGNORECASE)
 _AUXILIARY = re.compile(rf"\b(?:{_AUXILIARIES})\b", re.IGNORECASE)
 _VERB = re.compile(rf"\b({'|'.join((*_THIRD, *_BASE))})\b(?=\s)", re.IGNORECASE)
 _TWO_VERBS = re.compile(
@@ -74,6 +75,9 @@ def negate(clause: str) -> str | None:
     if match:
         counted = re.match(_COUNTED, clause[match.end() :], re.IGNORECASE)
         return _replace(clause, match, f"{match[1]}{match[2]} {'not' if counted else 'no'} ")
+    emphatic = _EMPHATIC.search(clause)
+    if emphatic:
+        return _replace(clause, emphatic, f"{emphatic[1]} not {emphatic[2]}")
     shows, auxiliary, verb = _SHOWS_A.search(clause), _AUXILIARY.search(clause), _VERB.search(clause)
     places = [found.start() for found in (shows, auxiliary, verb) if found]
     if not places:

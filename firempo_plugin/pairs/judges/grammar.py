@@ -103,7 +103,7 @@ ENGLISH = Grammar(
     breaks=re.compile(
         r"[;—–]\s*|\s+-\s+|,?\s+(?=(?:but|however|although|though|while|whereas|yet|because|since|therefore|indicating"
         r"|suggesting)\b)|,?\s+(?=and\s+(?:no|there|it|this|that|these|they|the\s+\w+\s+(?:is|are))\b)"
-        rf"|,\s+(?=(?:there|it|this|these|they|so)\b)|,?\s+(?=and\s+(?:\w+ly\s+)?(?:{_VERBS}|not)\b)",
+        rf"|,\s+(?=(?:there|it|this|these|they|so|which\s+(?:mean|indicate|suggest)s?)\b)|,?\s+(?=and\s+(?:\w+ly\s+)?(?:{_VERBS}|not)\b)",
         re.IGNORECASE,
     ),
     existential=re.compile(

@@ -2,7 +2,7 @@
 
 from .answers import Change, Picker, Reading, named, put, written
 from .grammar import GRAMMARS
-from .text import NUMBERS, is_word, tokens
+from .text import NUMBERS, is_word, plural, tokens
 from .units import Clause, Unit, content, read_clauses, read_units
 from .vocabulary import Term, Vocabulary
 
@@ -187,21 +187,28 @@ class OpenQuestion:
         truth = [unit for part in self._parts for unit in part]
         wrong = [u for u in self._rest(clauses) if u.group in {t.group for t in truth} and not self._kin(u, truth)]
         changes = []
-        for unit in (place for key in {u.key: u for u in wrong}.values() for place in named(text, wrong, key)):
+        for unit in (place for like in {u.key: u for u in wrong}.values() for place in named(text, wrong, like)):
             right = [other for other in truth if other.group == unit.group]
-            if len(right) == 1:
-                words = self._truth[right[0].start : right[0].end]
-                if unit.role == "number" and not _may_count(text, unit, int(right[0].key)):
-                    return "another number does not fit the grammar of the response"
-                new = _numeral(text, unit, int(right[0].key)) if unit.role == "number" else words
-                changes.append(put(text, unit.start, unit.end, new))
+            new = self._in_place(text, unit, right[0]) if len(right) == 1 else ""
+            if new is None:
+                return "another number does not fit the grammar of the response"
+            changes += [put(text, unit.start, unit.end, new)] if new else []
         if changes and self.states(_changed(text, changes)):
             return changes
-        first, last = min(u.start for u in wrong), max(u.end for u in wrong)
+        answer = [u for u in self._rest(clauses) if u.group in {t.group for t in truth}]
+        first, last = min(u.start for u in answer), max(u.end for u in answer)
         whole = [put(text, first, last, self._truth.strip(" .。"))]
         if self.states(_changed(text, whole)):
             return whole
         return "the rules cannot write the ground truth in the place of the wrong answer"
+
+    def _in_place(self, text: str, wrong: Unit, right: Unit) -> str | None:
+        """The truth's words for a unit, in the number of the wrong one; None where a number does not fit."""
+        words = self._truth[right.start : right.end]
+        if wrong.role == "number":
+            return _numeral(text, wrong, int(right.key)) if _may_count(text, wrong, int(right.key)) else None
+        paired = right.term is not None and right.term.paired
+        return plural(words) if paired and wrong.plural and not right.plural else words
 
 
 def _parts_of(units: tuple[Unit, ...]) -> tuple[tuple[Part, ...], bool]:

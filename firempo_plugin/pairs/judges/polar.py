@@ -20,8 +20,13 @@ _IMAGE_TAIL = re.compile(
     r"|study|slice|section|photo)s?\W*$",
     re.IGNORECASE,
 )
-_WHICH = re.compile(r",?\s+(which|where)\b", re.IGNORECASE)
-_VERBAL = re.compile(r"and\s+(?!there|it|this|that|these|they|the\b|no\b)", re.IGNORECASE)
+_WHICH = re.compile(
+    r",?\s+(which)\s+(?:(?:\w+ly|also|does|do|not)\s+)*(?:include|contain|show|feature|display|depict|reveal|involve)",
+    re.IGNORECASE,
+)
+_VERBAL = re.compile(
+    r"which\s+(?:mean|indicate|suggest)|and\s+(?!there|it|this|that|these|they|the\b|no\b)", re.IGNORECASE
+)
 _BOTH = re.compile(r"\byes\s*(?:/|or|and)\s*no\b|\bno\s*(?:/|or)\s*yes\b", re.IGNORECASE)
 _TECHNICAL = frozenset({"modality", "projection", "part", "plane"})
 _ACQUISITION = frozenset({"modality", "projection", "plane", "weighting", "contrast"})
@@ -238,7 +243,8 @@ class PolarQuestion:
             return swap
         negators = self._negators(clause)
         listed = any(unit.key in ("or", "nor") for unit in clause.units)
-        if len(negators) > 1 or (negators and listed):
+        claims = any(u.group in ("normality", "health") and not self._asks_group(u) for u in clause.units)
+        if len(negators) > 1 or (negators and (listed or claims)):
             return unable
         words = self._without_complements(text, clause) if negators else words
         if self._language == "zh":

@@ -1,5 +1,6 @@
 """Readers of medical question sets: `SOURCES[name].read(options)` gives records, and problems with their reasons."""
 
+import dataclasses
 from typing import Any
 
 from .common import Problem, Source
@@ -15,4 +16,14 @@ SOURCES: dict[str, Source[Any, Any]] = {
     source.name: source for source in (VQA_RAD, SLAKE, IU_XRAY, LLAVA_MED, MMEDPO, TABLE)
 }
 
-__all__ = ["SOURCES", "Problem", "leaks"]
+
+def describe_options() -> list[str]:
+    """One line for every option of every source: its name and its meaning."""
+    return [
+        f"{name + '.' + part.name:36} {part.metadata['help']}"
+        for name, source in SOURCES.items()
+        for part in dataclasses.fields(source.options)
+    ]
+
+
+__all__ = ["SOURCES", "Problem", "describe_options", "leaks"]
