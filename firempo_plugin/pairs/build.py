@@ -102,7 +102,7 @@ def make_steps(
         EditStep(config, asks.judge),
         TargetStep(config, asks.judge),
         SegmentStep(config, workspace),
-        NoiseStep(config.noise, workspace),
+        NoiseStep(config.noise, workspace, located=config.segment.by != "none"),
     ]
 
 

@@ -85,7 +85,7 @@ class TargetConfig:
 class SegmentConfig:
     """Where it is."""
 
-    by: str = _key("none", "none, file, box, sam3 or http")
+    by: str = _key("none", "none (the whole image is noised), file, box, sam3 or http")
     options: dict[str, Any] = _key({}, "what the segmenter needs")
 
 

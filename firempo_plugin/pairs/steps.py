@@ -272,10 +272,15 @@ class NoiseStep(Step):
 
     name = "noise"
 
-    def __init__(self, config: NoiseConfig, workspace: Workspace) -> None:
+    def __init__(self, config: NoiseConfig, workspace: Workspace, *, located: bool) -> None:
+        """Without a segmenter (`located` false), nothing was looked for: a record has no target then."""
         self._config = config
         self._workspace = workspace
+        self._located = located
         self.workers = config.workers
+
+    def _target(self, item: Item) -> str | None:
+        return item.target.phrase if item.target and self._located else None
 
     def depends_on(self, item: Item) -> dict[str, Any]:
         """Images, masks, target and corruption."""
@@ -283,7 +288,7 @@ class NoiseStep(Step):
         return {
             "images": list(item.image_ids),
             "masks": [_file_id(found.mask) if found.mask else None for found in item.segmentations],
-            "target": item.target.phrase if item.target else None,
+            "target": self._target(item),
             "kind": item.record.kind,
             "record": item.record.id,
             "settings": settings,
@@ -296,7 +301,7 @@ class NoiseStep(Step):
         from .noise import corrupt, plan_noise, seed_of
 
         masks = [found.mask for found in item.segmentations] or [None] * len(item.images)
-        plan = plan_noise(item.record.kind, item.target.phrase if item.target else None, any(masks), self._config)
+        plan = plan_noise(item.record.kind, self._target(item), any(masks), self._config)
         made = []
         for place, (path, mask_file) in enumerate(zip(item.images, masks, strict=True)):
             pixels = decode(path)

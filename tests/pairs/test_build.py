@@ -86,11 +86,31 @@ def test_records_become_pairs_with_reasons_for_those_that_do_not(write):
     assert heart.chosen.startswith("Yes")
     assert "table:5" not in by_id
     assert "abstain" in progress.advances["edit"].rejected["table:5"]
+    assert {(pair.noise_path, pair.sigma) for pair in progress.pairs} == {("no_target", 45.0)}, "nobody looked"
     for pair in progress.pairs:
         assert pair.chosen_spans or pair.rejected_spans
         (clean,), (noised,) = pair.images, pair.rejected_images
         assert Image.open(clean).size == Image.open(noised).size
         assert Image.open(noised).mode == "L", "greyscale stays greyscale"
+
+
+def test_a_detected_target_is_noised_and_nothing_else(write, tmp_path):
+    """A mask folder holds the lung of the first image only: lesion noise there, the fallback elsewhere."""
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    lung = np.zeros((64, 80), dtype=np.uint8)
+    lung[10:30, 20:50] = 255
+    Image.fromarray(lung).save(masks / "0_lung.png")
+    Image.fromarray(np.zeros_like(lung)).save(masks / "1_heart.png")
+    segment = {"by": "file", "options": {"folder": str(masks), "pattern": "{stem}_{target}.png"}}
+    progress = outcome(write(QUESTIONS[:2], segment=segment))
+    by_id = {pair.id: pair for pair in progress.pairs}
+    lesion, fallback = by_id["table:0"], by_id["table:1"]
+    assert (lesion.target, lesion.noise_path, lesion.sigma) == ("lung", "lesion", 45.0)
+    assert (fallback.noise_path, fallback.sigma) == ("no_detection", 12.0)
+    clean, noised = (np.asarray(Image.open(path)) for path in (lesion.images[0], lesion.rejected_images[0]))
+    assert (clean[lung == 0] == noised[lung == 0]).all()
+    assert (clean[lung > 0] != noised[lung > 0]).mean() > 0.9
 
 
 def test_running_again_makes_nothing_and_says_so(write, capsys):
