@@ -350,3 +350,30 @@ def test_real_samples_build_without_network_and_train(source, options, tmp_path,
         cutoff_len=2048,
     )
     assert abs(log[0]["terms/rank"] - 0.6931) < 1e-3
+
+
+def test_several_samples_of_a_record_are_several_pairs(write):
+    """The server answers each sample otherwise: one right, one wrong; each becomes a pair of its own."""
+    calls = []
+
+    def answer(call):
+        calls.append(call.number)
+        return well("No, there is no pleural effusion." if len(calls) % 2 else "Yes, there is a pleural effusion.")
+
+    with PairsServer(answer) as server:
+        endpoint = {"base_url": server.url, "model": "tiny", "temperature": 0.7, "concurrency": 1}
+        path = write(QUESTIONS[:1], respond={"backend": "endpoint", "samples": 2, "endpoint": endpoint})
+        progress = outcome(path)
+        assert len(calls) == 2
+    assert [pair.id for pair in progress.pairs] == ["table:0", "table:0/1"]
+    assert sorted(pair.was_correct for pair in progress.pairs) == [False, True]
+
+
+def test_the_answer_sentence_alone_by_choice(write):
+    response = "The image is a chest radiograph. No, there is no pleural effusion. The heart is normal."
+    question = [("Is there a pleural effusion?", "No", response)]
+    (whole,) = outcome(write(question)).pairs
+    assert whole.chosen == response
+    (sentence,) = outcome(write(question), "edit.scope=answer_sentence").pairs
+    assert sentence.chosen == "No, there is no pleural effusion", "the clause, without the full stop after it"
+    assert sentence.rejected in whole.rejected
