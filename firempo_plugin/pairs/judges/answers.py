@@ -1,7 +1,8 @@
 """What reading a text for its answer gives, and how an answer is put in another's place."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
@@ -10,8 +11,9 @@ from .text import Piece, plural, tokens
 from .units import Unit
 from .vocabulary import Term
 
+_ARTICLE_BEFORE = re.compile(r"\ban?\s+$", re.IGNORECASE)
+
 T = TypeVar("T")
-Pick = Callable[[Sequence[T]], T]
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ def written(term: Term, like: Unit, text: str, language: str) -> str | None:
     place = text[like.start : like.end]
     if language == "zh" and not place.isascii():
         return next((form for form in term.zh if len(form) == len(place)), term.zh[0] if term.zh else None)
+    if term.uncountable and _ARTICLE_BEFORE.search(text[: like.start]):
+        return None
     old = like.term or term
     adjective = _place_among(like.words, old.adj) is not None
     forms, models = (term.adj, old.adj) if adjective else (term.en, old.en)

@@ -13,8 +13,8 @@ _PLURAL_VERB = re.compile(r"\s+(?:are|were|appear|show|look|seem|have)\b")
 _OR = frozenset({"or", "还是", "或", "或者", "还 是", "或 者"})
 _COMMAS = frozenset({",", "、"})
 _HARMLESS = word_set(
-    "modality projection part plane side laterality vertical depth organ lobe place weighting density signal colour"
-    " size severity amount extent finding number"
+    "modality projection part plane side laterality vertical depth organ lobe portion place weighting density signal"
+    " colour size severity amount extent finding number"
 )
 
 

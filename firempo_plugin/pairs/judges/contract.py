@@ -37,6 +37,8 @@ Scope = Literal["response", "answer_sentence"]
 
 _FREE_WORDS = 4
 """So many words may always change, however short the sentence: a polarity word, a verb and its negation."""
+_GRAMMAR_WORDS = 2
+"""So many words beside those of the ground truth may come with a correction: an article, "and"."""
 _LONGEST_ANSWER = 20
 _PLACEHOLDER = re.compile(r"</?\s*(?:mask|image|video|audio)\s*/?>", re.IGNORECASE)
 _MARKUP = re.compile(r"<[^<>]{1,40}>|```|https?://|[*_#`{}\[\]|\\<>\n\r\t\x00-\x08\x0b-\x1f]")
@@ -50,8 +52,8 @@ class EditBounds:
 
     Attributes:
         max_words: Most words changed in an answer sentence.
-        max_share: Largest share of its words; four words may change in any sentence, and in a correction as many
-            as the ground truth has.
+        max_share: Largest share of its words; four words may change in any sentence, and in a correction those of
+            the ground truth and two more.
         max_words_per_sentence: Most words changed in a sentence of a report.
     """
 
@@ -96,7 +98,7 @@ def accept_vqa(
     if count_words(reply.final_answer) > _LONGEST_ANSWER:
         raise ReplyError(f"final_answer must have few words, at most {_LONGEST_ANSWER}")
     _check_text(record, sentence, edited)
-    least = 0 if reply.is_correct else count_words(record.truth)
+    least = 0 if reply.is_correct else count_words(record.truth) + _GRAMMAR_WORDS
     _check_size(sentence, edited, bounds, least)
     if meaning(sentence, record.language, vocabulary) == meaning(edited, record.language, vocabulary):
         raise ReplyError("edited_sentence means the same as answer_sentence; change its answer, not its wording")

@@ -8,9 +8,11 @@ from .vocabulary import Term, Vocabulary
 
 Part = tuple[Unit, ...]
 
+_NOUNS = frozenset({"organ", "finding", "lobe", "part", "system"})
+"""Exchanged only where the vocabulary knows every word beside them: "bowel contents" are no "kidney contents"."""
 _OR = frozenset({"or", "或", "或 者", "还 是"})
 _SEPARATORS = frozenset(",;/&+()、和及与") | {"and", "以 及"}
-_TECHNICAL = frozenset({"modality", "projection", "part", "plane"})
+_TECHNICAL = frozenset({"modality", "projection", "part", "plane", "weighting"})
 _ARTICLES = frozenset({"the", "a", "an"})
 _ORDER = ("side", "laterality", "vertical", "depth", "severity", "size")
 _VIEWERS = frozenset({"patient", "body", "image", "picture", "person"})
@@ -108,14 +110,14 @@ class OpenQuestion:
         truth = [unit for part in self._parts for unit in part]
         if any(u.role in ("negator", "blur", "veto", "guess") and u.key not in self._excused for u in units):
             return unknown
-        if not all(_decides(unit) or (unit.role == "number" and self._counts) for unit in truth):
+        if not all(_decides(u) or u.group == "portion" or (u.role == "number" and self._counts) for u in truth):
             return unknown
         rest = self._rest(clauses)
         groups = {unit.group for unit in truth}
         if any(unit.group not in groups | _TECHNICAL for unit in rest):
             return unknown
         viewed = {unit.key for unit in units if unit.key in _VIEWERS - {"image", "picture"}}
-        for group in sorted(groups):
+        for group in sorted(groups - {"portion"}):
             there = {unit.key: unit for unit in rest if unit.group == group}
             right = {unit.key for unit in truth if unit.group == group}
             if not there or len(there) != len(right) or any(self._kin(unit, truth) for unit in there.values()):
@@ -143,7 +145,10 @@ class OpenQuestion:
         for part in self._parts:
             windows = [window for clause in clauses for window in self._windows(text, clause, part)]
             order = sorted(range(len(part)), key=lambda index: _rank(part[index]))
+            plain = all(unit.term for unit in part)
             for index in order:
+                if part[index].group in _NOUNS and not plain:
+                    continue
                 units = [_place(window, part, index) for window in windows]
                 places = named(text, units, part[index])
                 changes = self._exchanged(text, places, part, part[index], pick)

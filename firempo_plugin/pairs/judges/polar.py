@@ -30,12 +30,13 @@ _VERBAL = re.compile(
 _BOTH = re.compile(r"\byes\s*(?:/|or|and)\s*no\b|\bno\s*(?:/|or)\s*yes\b", re.IGNORECASE)
 _TECHNICAL = frozenset({"modality", "projection", "part", "plane"})
 _ACQUISITION = frozenset({"modality", "projection", "plane", "weighting", "contrast"})
-_PLACES = frozenset({"side", "laterality", "vertical", "depth", "organ", "lobe", "place", "matter"})
+_PLACES = frozenset({"side", "laterality", "vertical", "depth", "organ", "lobe", "place", "matter", "portion"})
 _QUALITIES = word_set(
     "weighting density signal echo lucency colour size severity amount extent course outline margin texture"
     " symmetry content finding number"
 )
 _CHINESE_CHOICE = re.compile("有没有|是不是|能不能|会不会|是否")
+_CONTRASTS = frozenset({"but", "however", "although", "though", "while", "whereas", "yet"})
 _MODIFIERS = frozenset({"side", "vertical", "depth", "size", "severity", "amount", "extent", "course"})
 _OPPOSITE: dict[str, Literal["yes", "no"]] = {"yes": "no", "no": "yes"}
 
@@ -120,7 +121,7 @@ class PolarQuestion:
     def _carries(self, clauses: tuple[Clause, ...], position: int) -> bool:
         """Whether the clause after an explicit answer belongs to it; not where a later clause restates the question."""
         clause, lead = clauses[position], clauses[position - 1]
-        if clause.sentence != lead.sentence:
+        if clause.sentence != lead.sentence or clause.units[0].key in _CONTRASTS:
             return False
         rest = [other for other in clauses[position + 1 :] if other.sentence == lead.sentence]
         later = any(self._verdict(other, False) in ("yes", "no") for other in rest)
@@ -162,14 +163,13 @@ class PolarQuestion:
             return None
         if self._replaced(said, rest) is not None:
             return "no"
-        elliptic = alone and said and not rest and said[-1].means(self._content[-1]) and not self._there
-        return "yes" if elliptic else None
+        return "yes" if alone and not rest and not self._there and self._ends(said) else None
 
     def _denied(
         self, units: tuple[Unit, ...], said: tuple[Unit, ...], rest: list[Unit], covered: bool, alone: bool
     ) -> bool:
         if not self._there:
-            whole = covered or (alone and bool(said) and said[-1].means(self._content[-1]))
+            whole = covered or (alone and self._ends(tuple(unit for unit in said if self._asks(unit))))
             return whole and all(
                 (unit.group in _TECHNICAL and not self._asks_group(unit)) or self._complements(unit) for unit in rest
             )
@@ -189,6 +189,11 @@ class PolarQuestion:
         stream = iter(said)
         return all(any(unit.means(asked) for unit in stream) for asked in self._content)
 
+    def _ends(self, said: tuple[Unit, ...]) -> bool:
+        """Whether units are the end of what the question asks, as in "Not enlarged."."""
+        asked = self._content[len(self._content) - len(said) :]
+        return 0 < len(said) <= len(self._content) and all(a.means(b) for a, b in zip(said, asked, strict=True))
+
     def _replaced(self, said: tuple[Unit, ...], rest: list[Unit]) -> Unit | None:
         """The term that stands where the question has its complement: "It is a CT" for "Is it an MRI?"."""
         last = self._content[-1]
@@ -206,7 +211,7 @@ class PolarQuestion:
     def _harmless(self, unit: Unit) -> bool:
         """Whether a unit that the question lacks leaves the answer what it is."""
         if not self._there:
-            return unit.group in _TECHNICAL and not self._asks_group(unit)
+            return unit.group in _TECHNICAL | {"severity adverb"} and not self._asks_group(unit)
         known = unit.group in _TECHNICAL | _PLACES | _QUALITIES
         return known and (unit.group == "finding" or len(self._content) == 1 or not self._asks_group(unit))
 

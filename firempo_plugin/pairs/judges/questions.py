@@ -13,7 +13,7 @@ from .polar import PolarQuestion
 from .units import content, read_units
 from .vocabulary import Vocabulary
 
-_POLAR_TRUTH = re.compile(r"\W*(yes|no)\b(?=\W*$|\s*[,.;:!])", re.IGNORECASE)
+_POLAR_TRUTH = re.compile(r"\W*(yes|no)\b(?=\W*$|[ \t]*(?:\n|[^\w\s-]))", re.IGNORECASE)
 _CHINESE_POLAR = re.compile(r"[吗么嘛]|是否|有没有|是不是|能不能|会不会")
 _EDGES = re.compile(r"^\W+|\W+$")
 _CHINESE_NO = re.compile(r"[\W_]*(?:不|没|无|否|非|未)")

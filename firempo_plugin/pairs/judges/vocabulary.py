@@ -105,7 +105,7 @@ def _parse(text: str, name: str, base: Mapping[str, Term]) -> dict[str, Term]:
     import yaml
 
     try:
-        data = yaml.safe_load(text)
+        data = yaml.load(text, yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise ValueError(f"the vocabulary {name} is not readable YAML: {error}") from error
     if not isinstance(data, dict) or set(data) != {"groups"} or not isinstance(data["groups"], dict):
