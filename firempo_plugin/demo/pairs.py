@@ -6,8 +6,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..pairs.noise import Corruption, corrupt, seed_of
 from .questions import PAIRS, WHOLE, Pair
-from .scans import SCANS, Mask, Pixels, fill, lesion_noise, load, seed_of
+from .scans import SCANS, Mask, Pixels, fill, load
+
+NOISE = Corruption("noise", sigma=45.0)
 
 DATASET_INFO: dict[str, object] = {
     "firempo_demo": {
@@ -42,7 +45,8 @@ def write(folder: Path) -> None:
         Image.fromarray(image).save(folder / clean_file(name))
     for pair in PAIRS:
         for scan, file in noised_files(pair).items():
-            noised = lesion_noise(images[scan], noise_mask(pair, scan, images[scan]), seed_of(file))
+            mask = noise_mask(pair, scan, images[scan])
+            noised = corrupt(images[scan], mask, NOISE, seed_of(file, 0, NOISE))
             Image.fromarray(noised).save(folder / file)
     for file, content in (("pairs.json", [row(pair) for pair in PAIRS]), ("dataset_info.json", DATASET_INFO)):
         (folder / file).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

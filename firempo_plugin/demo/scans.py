@@ -1,10 +1,9 @@
-"""Real medical images that installed packages carry, with regions outlined by hand, and the lesion noise.
+"""Real medical images that installed packages carry, with regions outlined by hand.
 
 pydicom and scikit-image ship a few images for their own tests and examples, so the demo downloads nothing
 and this project distributes no image.
 """
 
-import hashlib
 import importlib.util
 from dataclasses import dataclass
 from math import cos, pi, sin
@@ -24,8 +23,6 @@ Outline = tuple[tuple[float, float], ...]
 """A closed polygon of (x, y), in fractions of the image's width and height."""
 
 LONG_SIDE = 256
-SIGMA = 45.0
-"""Standard deviation of the lesion noise, on the 0-255 scale."""
 
 
 @dataclass(frozen=True)
@@ -86,34 +83,6 @@ def fill(region: Region, height: int, width: int) -> Mask:
     for outline in region.outlines:
         ImageDraw.Draw(canvas).polygon([(x * width, y * height) for x, y in outline], fill=1)
     return np.array(canvas, dtype=np.bool_)
-
-
-def seed_of(record: str) -> int:
-    """A seed that depends on the record's id alone; Python's `hash` differs from process to process."""
-    return int.from_bytes(hashlib.sha256(record.encode()).digest()[:8], "big")
-
-
-def lesion_noise(image: Pixels, mask: Mask, seed: int, sigma: float = SIGMA) -> Pixels:
-    """Adds zero-mean Gaussian noise to every channel inside a mask; pixels outside stay bit-identical.
-
-    Args:
-        image: [height, width, 3]; not changed.
-        mask: [height, width].
-        seed: Seed of the noise, usually `seed_of` the record's id.
-        sigma: Standard deviation on the 0-255 scale; the sum is clipped to that scale.
-
-    Returns:
-        The noised image, [height, width, 3].
-
-    Raises:
-        ValueError: The mask has another height or width than the image.
-    """
-    if mask.shape != image.shape[:2]:
-        raise ValueError(f"a mask of {mask.shape} does not fit an image of {image.shape[:2]}")
-    noised = image.copy()
-    noise = np.random.default_rng(seed).normal(0.0, sigma, size=image[mask].shape)
-    noised[mask] = np.clip(np.rint(image[mask] + noise), 0, 255).astype(np.uint8)
-    return noised
 
 
 def _folder(package: str) -> Path:

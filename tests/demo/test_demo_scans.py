@@ -7,12 +7,9 @@ import numpy as np
 import pytest
 
 from firempo_plugin.demo import scans
-from firempo_plugin.demo.scans import LONG_SIDE, SCANS, SIGMA, Region, Scan, fill, lesion_noise, load, seed_of
+from firempo_plugin.demo.scans import LONG_SIDE, SCANS, Region, Scan, fill, load
 
 BY_NAME = {scan.name: scan for scan in SCANS}
-GREY = np.full((120, 160, 3), 128, dtype=np.uint8)
-HALF = np.zeros((120, 160), dtype=np.bool_)
-HALF[:, 80:] = True
 
 
 @pytest.mark.parametrize("scan", SCANS, ids=lambda scan: scan.name)
@@ -58,45 +55,6 @@ def test_fill_of_a_rectangle() -> None:
     assert mask[:50, :50].all()
     assert not mask[52:].any()
     assert not mask[:, 52:].any()
-
-
-def test_noise_leaves_everything_outside_the_mask() -> None:
-    before = GREY.copy()
-    noised = lesion_noise(GREY, HALF, seed=1)
-    assert np.array_equal(GREY, before)
-    assert np.array_equal(noised[~HALF], GREY[~HALF])
-    assert (noised[HALF] != GREY[HALF]).mean() > 0.97  # a draw below 0.5 rounds to no change
-
-
-def test_noise_has_the_right_size_in_every_channel() -> None:
-    change = lesion_noise(GREY, HALF, seed=1).astype(float)[HALF] - 128
-    deviation = 0.02 * SIGMA + 0.2  # 9,600 draws; the ends of the scale clip 0.5 % of them
-    assert change.mean(axis=0) == pytest.approx([0, 0, 0], abs=5 * SIGMA / np.sqrt(HALF.sum()))
-    assert change.std(axis=0) == pytest.approx([SIGMA] * 3, abs=2 * deviation)
-    assert abs(np.corrcoef(change.T) - np.eye(3)).max() < 0.05
-
-
-def test_noise_is_clipped_and_not_wrapped() -> None:
-    black, white = np.zeros_like(GREY), np.full_like(GREY, 255)
-    everywhere = np.ones_like(HALF)
-    assert (lesion_noise(black, everywhere, seed=1) == 0).mean() == pytest.approx(0.5, abs=0.02)
-    assert (lesion_noise(white, everywhere, seed=1) == 255).mean() == pytest.approx(0.5, abs=0.02)
-
-
-def test_noise_depends_on_the_seed_only() -> None:
-    assert np.array_equal(lesion_noise(GREY, HALF, seed=1), lesion_noise(GREY, HALF, seed=1))
-    assert not np.array_equal(lesion_noise(GREY, HALF, seed=1), lesion_noise(GREY, HALF, seed=2))
-
-
-def test_seed_is_the_same_in_another_process() -> None:
-    code = "from firempo_plugin.demo.scans import seed_of; print(seed_of('chest_aorta'))"
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert int(shown) == seed_of("chest_aorta") != seed_of("chest_canal")
-
-
-def test_mask_of_another_size_is_refused() -> None:
-    with pytest.raises(ValueError, match="does not fit"):
-        lesion_noise(GREY, HALF.T, seed=1)
 
 
 def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
