@@ -491,3 +491,9 @@ def test_every_term_of_the_vocabulary_is_sound():
         assert term.en, term.name
         assert term not in vocabulary.alternatives(term)
         assert not (term.organ and vocabulary.terms[term.organ].group not in ("organ", "part")), term.name
+
+
+def test_a_response_that_repeats_itself_takes_no_time():
+    record = Record("r", (), EFFUSION, "yes")
+    assert isinstance(JUDGE.edit(record, "there is no effusion. " * 360), Abstain)
+    assert "more than 8000 characters" in JUDGE.edit(record, "there is no effusion. " * 5000).reason

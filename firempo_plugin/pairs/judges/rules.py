@@ -13,6 +13,8 @@ from .text import Piece, sentences
 from .units import read_clauses
 from .vocabulary import Vocabulary, load_vocabulary
 
+_LONGEST_RESPONSE = 8000
+
 
 @dataclass(frozen=True)
 class Abstain:
@@ -47,6 +49,8 @@ class RuleJudge:
             return Abstain(f"the rules do not know the language {record.language!r}")
         if not record.truth.strip():
             return Abstain("there is no ground truth")
+        if len(response) > _LONGEST_RESPONSE:
+            return Abstain(f"the response has more than {_LONGEST_RESPONSE} characters")
         try:
             return self._report(record, response) if record.kind == "report" else self._vqa(record, response)
         except ReplyError as error:
