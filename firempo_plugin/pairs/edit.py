@@ -142,6 +142,8 @@ class TargetStep(Step):
         self._ask = ask
         self._endpoint = config.edit.endpoint
         self._prompts = Path(config.edit.prompts) if config.edit.prompts else None
+        self._vocabulary_file = Path(config.edit.vocabulary) if config.edit.vocabulary else None
+        self._vocabulary = load_vocabulary(self._vocabulary_file)
         self.workers = config.edit.endpoint.concurrency if self._by_judge else 2
 
     def depends_on(self, item: Item) -> dict[str, Any]:
@@ -157,6 +159,7 @@ class TargetStep(Step):
             "language": record.language,
             "answer": item.edit.final_answer if item.edit else "",
             "judge": judge,
+            "vocabulary": _file_digest(self._vocabulary_file),
         }
 
     def run(self, item: Item) -> dict[str, Any]:
@@ -168,9 +171,9 @@ class TargetStep(Step):
             try:
                 return asdict(parse_target(self._ask(self.request(item))))
             except ReplyError as error:
-                target = rule_target(item.record, answer)
+                target = rule_target(item.record, answer, self._vocabulary)
                 return asdict(replace(target, reason=f"{target.reason}; the judge's word is refused: {error}"))
-        return asdict(rule_target(item.record, answer))
+        return asdict(rule_target(item.record, answer, self._vocabulary))
 
     def request(self, item: Item) -> ChatRequest:
         """What the judge is asked of an item."""

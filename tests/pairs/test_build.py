@@ -341,7 +341,8 @@ def test_real_samples_build_without_network_and_train(source, options, tmp_path,
     progress = outcome(path, make=False)
     assert progress.pairs
     edited = progress.advances["edit"]
-    assert len(progress.pairs) + len(edited.rejected) == len(edited.items) + len(edited.rejected)
+    assert progress.records == len(progress.pairs) + len(edited.rejected), "every record is a pair or has its reason"
+    assert all(edited.rejected.values())
     log = train(
         dataset="fire_mpo_pairs",
         dataset_dir=str(tmp_path / "work" / "export"),
