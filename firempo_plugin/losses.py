@@ -33,6 +33,7 @@ class ScoredTokens:
         kl_row: [K] row of each position that the KL sums over.
         forward_kl: [K] KL(ref || pi) over the vocabulary there.
         reverse_kl: [K] KL(pi || ref) over the vocabulary there.
+        terms: [terms, B] bool, the rows whose tokens of each preference term are all here.
     """
 
     row: Tensor
@@ -43,6 +44,7 @@ class ScoredTokens:
     kl_row: Tensor
     forward_kl: Tensor
     reverse_kl: Tensor
+    terms: Tensor
 
 
 @dataclass
@@ -127,7 +129,8 @@ def objective_loss(
         weight: [B] each row's share in the loss.
 
     Returns:
-        The weighted loss of each row [B], whose mean is the loss of the batch; and by metric name each row's
+        The weighted loss of each row [B], as far as the scored tokens make it up; summed over the passes of a
+        batch, its mean is the loss of the batch. And by metric name each row's
         detached, unscaled values: `terms/NAME`, `rewards/accuracies` and `rewards/margins` of every
         preference term (the first bears the plain names), `rewards/chosen` and `rewards/rejected` of the
         term that ranks them, `terms/kl_forward`, `terms/kl_reverse` and `terms/nll` where the settings have
@@ -140,6 +143,7 @@ def objective_loss(
     for number, term in enumerate(settings.terms):
         ratios = log_ratios(scored, rows, settings.beta, term.scope)
         preferred, other, applies = preference_sides(term, ratios, has_noised)
+        applies = applies & scored.terms[number]
         term_loss = preference_loss(preferred - other)
         losses = losses + (settings.gamma if term.gamma else 1.0) * term_loss * applies
         report[f"terms/{term.name}"] = RowTerm(term_loss, applies)
@@ -163,6 +167,16 @@ def objective_loss(
     for entry in report.values():
         entry.values = entry.values.detach()
     return weight * losses, report
+
+
+def add_reports(reports: list[dict[str, RowTerm]]) -> dict[str, RowTerm]:
+    """The report of a batch from those of its passes: every quantity of a row is summed where it applies."""
+    total: dict[str, RowTerm] = {}
+    for name in reports[0]:
+        parts = [report[name] for report in reports]
+        values = torch.stack([torch.where(part.applies, part.values, 0.0) for part in parts]).sum(0)
+        total[name] = RowTerm(values, torch.stack([part.applies for part in parts]).any(0))
+    return total
 
 
 def chosen_nll(scored: ScoredTokens, rows: int) -> Tensor:

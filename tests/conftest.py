@@ -127,3 +127,52 @@ def scans(tmp_path):
 
     pairs.write(tmp_path / "scans")
     return tmp_path / "scans"
+
+
+@pytest.fixture
+def trainer_and_batch(checkpoint, tmp_path):
+    """Returns a function that builds a trainer as the workflow does, and one batch of all rows of a dataset."""
+    import tiny
+    import torch
+    from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
+    from llamafactory.hparams import DataArguments, FinetuningArguments, ModelArguments
+    from llamafactory.model import load_model, load_tokenizer
+    from transformers import Seq2SeqTrainingArguments
+
+    from firempo_plugin.host.arguments import settings_of
+    from firempo_plugin.host.collator import FireCollator
+    from firempo_plugin.host.trainer import FireMPOTrainer
+
+    def build(family, dataset, *, dataset_dir=TEMPLATES_DIR, adapter=None, flash_attn="auto", pass_tokens=None, **keys):
+        model_args = ModelArguments(
+            model_name_or_path=str(checkpoint(family)),
+            flash_attn=flash_attn,
+            adapter_name_or_path=str(adapter) if adapter else None,
+        )
+        model_args.compute_dtype = torch.float32
+        model_args.device_map = None
+        finetuning_args = FinetuningArguments(stage="fire_mpo", lora_target="all", **keys)
+        data_args = DataArguments(
+            template=tiny.TEMPLATES[family], dataset=dataset, dataset_dir=str(dataset_dir), overwrite_cache=True
+        )
+        training_args = Seq2SeqTrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[])
+        tokens = load_tokenizer(model_args)
+        template = get_template_and_fix_tokenizer(tokens["tokenizer"], data_args)
+        rows = get_dataset(template, model_args, data_args, training_args, stage="fire_mpo", **tokens)
+        model = load_model(tokens["tokenizer"], model_args, finetuning_args, is_trainable=True)
+        settings = settings_of(finetuning_args)
+        collator = FireCollator.of(model, template, settings, tokens, pass_tokens)
+        dataset = rows["train_dataset"]
+        trainer = FireMPOTrainer(
+            model,
+            None,
+            settings,
+            finetuning_args,
+            None,
+            args=training_args,
+            data_collator=collator,
+            train_dataset=dataset,
+        )
+        return trainer, collator(list(dataset))
+
+    return build

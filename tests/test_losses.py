@@ -36,6 +36,7 @@ def scored(entries, kl=()) -> ScoredTokens:
         kl_row=torch.tensor(kl_row, dtype=torch.long),
         forward_kl=torch.tensor(forward_kl),
         reverse_kl=torch.tensor(reverse_kl),
+        terms=torch.ones(3, max(row) + 1, dtype=torch.bool),
     )
 
 

@@ -1,13 +1,16 @@
-"""Which sequences a batch of rows needs, and which of their tokens are scored (no torch, no model)."""
+"""What a batch of rows needs to be run: which token trees, in which passes, and which tokens are scored.
 
+No torch, no model. A batch is cut into passes whose losses are independent of each other, so that each can
+be propagated back, and its memory freed, before the next is run.
+"""
+
+from collections.abc import Collection, Iterator
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..objectives import Settings
-
-Image = Any
-"""Whatever names or holds one image: a path, encoded bytes, an image object."""
+from ..objectives import Cell, Settings
+from .tree import Image, Tree, TreeBuilder
 
 
 @dataclass(frozen=True)
@@ -39,65 +42,184 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Sequence:
-    """Token ids to run, with the images that their placeholders stand for."""
+class Layout:
+    """How sequences may be laid out for a model.
 
-    input_ids: tuple[int, ...]
-    images: SequenceOf[Image]
+    Attributes:
+        image_tokens: Ids of the tokens that images take, for a model that can run several sequences with a
+            common beginning as one tree; None where every sequence must stand alone.
+        pass_tokens: Most tokens, padding included, that one pass may hold, as long as its losses can be
+            separated; None for one pass.
+    """
+
+    image_tokens: Collection[int] | None = None
+    pass_tokens: int | None = None
 
 
 @dataclass
-class Plan:
-    """The distinct sequences of a batch and, in parallel lists, its M scored tokens.
+class Pass:
+    """The trees of one forward and, in parallel lists, the M tokens that it scores.
 
     Attributes:
-        sequences: Each is run once.
-        sequence, position: Where the hidden state is that predicts the token.
+        trees: Each is run once.
+        tree, position: Where the hidden state is that predicts the token.
         token: The token's id.
         row, cell: Whose it is.
         in_phrase: Whether it lies in a phrase.
+        terms: For every preference term of the settings, the rows whose cells of it are all here.
     """
 
-    sequences: list[Sequence] = field(default_factory=list)
-    sequence: list[int] = field(default_factory=list)
+    trees: list[Tree] = field(default_factory=list)
+    tree: list[int] = field(default_factory=list)
     position: list[int] = field(default_factory=list)
     token: list[int] = field(default_factory=list)
     row: list[int] = field(default_factory=list)
     cell: list[int] = field(default_factory=list)
     in_phrase: list[bool] = field(default_factory=list)
+    terms: list[list[int]] = field(default_factory=list)
 
 
-def make_plan(rows: SequenceOf[Row], settings: Settings) -> Plan:
-    """Lists the sequences that the settings need of the rows, each once.
+@dataclass(frozen=True)
+class _ScoredCell:
+    """A cell's sequence, up to the token before its last scored one, and its scored tokens."""
 
-    A sequence ends with the token before its last scored one: nothing later reaches the loss. Two cells
-    whose sequences are then equal, as for answers that differ in their first word, share one. A cell
-    without scored tokens needs none.
+    row: int
+    cell: Cell
+    prompt_ids: SequenceOf[int]
+    response_ids: SequenceOf[int]
+    scored: SequenceOf[int]
+    in_phrase: frozenset[int]
+    images: SequenceOf[Image]
+
+    @property
+    def input_ids(self) -> tuple[int, ...]:
+        return (*self.prompt_ids, *self.response_ids[: self.scored[-1]])
+
+
+def make_plan(rows: SequenceOf[Row], settings: Settings, layout: Layout) -> list[Pass]:
+    """The passes that the settings need of the rows.
+
+    A sequence ends with the token before its last scored one: nothing later reaches the loss. Sequences with
+    the same images, up to and including the last image token, become one tree; where the layout allows no
+    trees, equal ones of a row are still run once.
     """
-    plan = Plan()
+    cells = list(_scored_cells(rows, settings))
+    builders: dict[Any, TreeBuilder] = {}
+    homes = [_home(cell, layout, builders) for cell in cells]
+    nodes = [builders[home].add(cell.input_ids) for cell, home in zip(cells, homes, strict=True)]
+    built = {home: builder.build() for home, builder in builders.items()}
+    trees = [tree for tree, _ in built.values()]
+    numbers = {home: number for number, home in enumerate(built)}
+    tree_of = {(cell.row, cell.cell): numbers[home] for cell, home in zip(cells, homes, strict=True)}
+    components, component_of_term = _components(rows, settings, len(trees), tree_of)
+    passes, pass_of_tree = _passes(trees, components, layout.pass_tokens, len(settings.terms))
+    for (row, term), tree in component_of_term.items():
+        passes[pass_of_tree[tree][0]].terms[term].append(row)
+    for cell, home, path in zip(cells, homes, nodes, strict=True):
+        number, place_in_pass = pass_of_tree[numbers[home]]
+        place_of = built[home][1]
+        for place in cell.scored:
+            into = passes[number]
+            into.tree.append(place_in_pass)
+            into.position.append(place_of[path[len(cell.prompt_ids) + place - 1]])
+            into.token.append(cell.response_ids[place])
+            into.row.append(cell.row)
+            into.cell.append(int(cell.cell))
+            into.in_phrase.append(place in cell.in_phrase)
+    return passes
+
+
+def _scored_cells(rows: SequenceOf[Row], settings: Settings) -> Iterator[_ScoredCell]:
+    """The cells with scored tokens; one without needs no forward."""
     for number, row in enumerate(rows):
-        known: dict[tuple[str, tuple[int, ...]], int] = {}
         for cell, scope in settings.cells(row.has_noised).items():
-            prompt = row.prompt_ids if cell.image == "clean" else row.noised_prompt_ids
             response, phrase = (
                 (row.chosen_ids, row.chosen_phrase)
                 if cell.response == "chosen"
                 else (row.rejected_ids, row.rejected_phrase)
             )
             scored = range(len(response)) if scope == "response" else phrase
-            if not scored:
-                continue
-            key = (cell.image, (*prompt, *response[: scored[-1]]))
-            if key not in known:
-                known[key] = len(plan.sequences)
-                images = row.images if cell.image == "clean" else row.rejected_images
-                plan.sequences.append(Sequence(key[1], images))
-            in_phrase = set(phrase)
-            for place in scored:
-                plan.sequence.append(known[key])
-                plan.position.append(len(prompt) + place - 1)
-                plan.token.append(response[place])
-                plan.row.append(number)
-                plan.cell.append(int(cell))
-                plan.in_phrase.append(place in in_phrase)
-    return plan
+            if scored:
+                clean = cell.image == "clean"
+                prompt = row.prompt_ids if clean else row.noised_prompt_ids
+                images = row.images if clean else row.rejected_images
+                yield _ScoredCell(number, cell, prompt, response, scored, frozenset(phrase), images)
+
+
+def image_key(image: Image) -> Any:
+    """What tells two images of a batch apart: the path, the encoded bytes, or the object itself."""
+    if isinstance(image, str):
+        return image
+    if isinstance(image, dict):
+        return image["bytes"] if image["bytes"] is not None else image["path"]
+    return id(image)
+
+
+def _home(cell: _ScoredCell, layout: Layout, builders: dict[Any, TreeBuilder]) -> Any:
+    """The key of the tree that a sequence belongs to; starts the tree if it is the first."""
+    images = tuple(image_key(image) for image in cell.images)
+    ids = cell.input_ids
+    text_from = 0
+    key: Any = (cell.row, cell.cell.image, ids)
+    if layout.image_tokens is not None:
+        places = [place for place, token in enumerate(cell.prompt_ids) if token in layout.image_tokens]
+        text_from = places[-1] + 1 if places else 0
+        key = (images, ids[:text_from]) if places else (cell.row, cell.cell.image)
+    if key not in builders:
+        builders[key] = TreeBuilder(text_from, cell.images)
+    return key
+
+
+def _components(
+    rows: SequenceOf[Row], settings: Settings, trees: int, tree_of: dict[tuple[int, Cell], int]
+) -> tuple[list[list[int]], dict[tuple[int, int], int]]:
+    """Trees that some preference term joins, which one backward must see together.
+
+    Returns:
+        The trees of each component, and for every (row, term) that applies, a tree of its component.
+    """
+    leader = list(range(trees))
+
+    def find(tree: int) -> int:
+        while leader[tree] != tree:
+            tree = leader[tree]
+        return tree
+
+    tree_of_term: dict[tuple[int, int], int] = {}
+    for number, row in enumerate(rows):
+        for which, term in enumerate(settings.terms):
+            cells = term.cells(row.has_noised)
+            homes = [tree_of[number, cell] for cell in cells if (number, cell) in tree_of]
+            for home in homes[1:]:
+                leader[find(home)] = find(homes[0])
+            if cells:
+                tree_of_term[number, which] = homes[0] if homes else 0
+    members: dict[int, list[int]] = {}
+    for tree in range(trees):
+        members.setdefault(find(tree), []).append(tree)
+    return list(members.values()), tree_of_term
+
+
+def _passes(
+    trees: list[Tree], components: list[list[int]], most_tokens: int | None, terms: int
+) -> tuple[list[Pass], list[tuple[int, int]]]:
+    """Fills passes with components of like length, so that little padding is run.
+
+    Returns:
+        The passes with their trees, and for every tree its pass and its place there.
+    """
+    longest = {id(component): max(len(trees[tree]) for tree in component) for component in components}
+    if most_tokens is not None:
+        components = sorted(components, key=lambda component: -longest[id(component)])
+    passes: list[Pass] = []
+    width = 0
+    where: list[tuple[int, int]] = [(0, 0)] * len(trees)
+    for component in components:
+        full = passes and most_tokens is not None and (len(passes[-1].trees) + len(component)) * width > most_tokens
+        if not passes or full:
+            passes.append(Pass(terms=[[] for _ in range(terms)]))
+            width = longest[id(component)]
+        for tree in component:
+            where[tree] = (len(passes) - 1, len(passes[-1].trees))
+            passes[-1].trees.append(trees[tree])
+    return passes, where

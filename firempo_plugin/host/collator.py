@@ -1,21 +1,25 @@
-"""Rows -> one batch of distinct sequences in the host's layout, with the tokens to score."""
+"""Rows -> the passes of a step in the host's layout, with the tokens to score."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from llamafactory.data.collator import MultiModalDataCollatorForSeq2Seq
 from llamafactory.extras import logging
 from llamafactory.extras.constants import IGNORE_INDEX
+from peft import PeftModel
 
-from ..forward.families import FAMILIES
-from ..forward.plan import Plan, make_plan
+from ..forward.families import FAMILIES, is_frozen
+from ..forward.plan import Layout, Pass, image_key, make_plan
+from ..forward.tree import Tree
 from ..objectives import Settings
 from .rows import row_of
 
 logger = logging.get_logger(__name__)
 
-SCORING = "scoring"
+WIDTH_MULTIPLE = 8
+PER_TOKEN = ("input_ids", "attention_mask", "position_ids", "token_type_ids", "mm_token_type_ids")
 
 
 @dataclass
@@ -46,7 +50,7 @@ class DistinctImages:
         processor: Any,
     ) -> dict[str, Any]:
         places: dict[Any, int] = {}
-        index = [places.setdefault(_identity(image), len(places)) for image in images]
+        index = [places.setdefault(image_key(image), len(places)) for image in images]
         distinct = [images[index.index(number)] for number in range(len(places))]
         inputs = self.plugin.get_mm_inputs(
             distinct, videos, audios, [len(distinct)], vidlens, audlens, batch_ids, processor
@@ -59,42 +63,55 @@ class DistinctImages:
         return inputs
 
 
-def _identity(image: Any) -> Any:
-    return image if isinstance(image, str) else id(image)
-
-
 @dataclass
 class FireCollator(MultiModalDataCollatorForSeq2Seq):
-    """Collates encoded rows.
+    """Collates encoded rows into the passes of a step.
 
-    The batch holds the forward's keyword arguments for the N distinct sequences of the plan, and under
-    `scoring` the fields of `forward.score.Scoring`, the phrase-token counts of the rows, and for a family
-    that shares image features their `image_index`.
+    A batch holds under `passes`, for each of them, the model's `inputs`, the first place after each token's
+    subtree under `end` (where trees are run), the fields of `forward.score.Scoring` that differ between passes
+    under `scoring`, and `image_index` [P] where image features are shared; under `rows` what belongs to the
+    rows; and under `images` the model's inputs that all passes with images have in common.
 
     Attributes:
-        settings: The objective; it says which sequences are needed.
+        settings: The objective; it says which cells are needed.
+        layout: How the model's sequences may be laid out.
         share_images: Whether the model's family can take distinct images.
     """
 
     template: Any = None
     settings: Settings | None = None
+    layout: Layout = field(default_factory=Layout)
     share_images: bool = False
 
     @classmethod
-    def of(cls, model: Any, template: Any, settings: Settings, tokenizer_module: dict[str, Any]) -> "FireCollator":
-        """The collator for a loaded model; says so in the log where its images cannot be shared."""
-        model_type = model.config.model_type
-        share_images = model_type in FAMILIES
-        if template.mm_plugin.image_token is not None and not share_images:
-            logger.info_rank0(
-                f"{model_type} is not among {', '.join(FAMILIES)}: its images are encoded once per sequence"
-            )
+    def of(
+        cls, model: Any, template: Any, settings: Settings, tokenizer_module: dict[str, Any], pass_tokens: int | None
+    ) -> "FireCollator":
+        """The collator for a loaded model; says in the log what cannot be shared, and why.
+
+        Args:
+            model: The policy.
+            template: The host's.
+            settings: The objective.
+            tokenizer_module: The host's tokenizer and processor.
+            pass_tokens: Most tokens of a pass; None for one pass.
+        """
+        base = model.get_base_model() if isinstance(model, PeftModel) else model
+        family = FAMILIES.get(base.config.model_type)
+        obstacle = obstacle_to_trees(base)
+        if obstacle:
+            logger.info_rank0(f"Every response is run as a sequence of its own: {obstacle}.")
+        split = family is not None and is_frozen(family, base.base_model)
         return cls(
             template=template,
             model=model,
-            pad_to_multiple_of=8,
             settings=settings,
-            share_images=share_images,
+            pad_to_multiple_of=WIDTH_MULTIPLE,
+            layout=Layout(
+                image_tokens=(base.config.to_dict()[family.image_token],) if family and not obstacle else None,
+                pass_tokens=pass_tokens if split else None,
+            ),
+            share_images=family is not None,
             **tokenizer_module,
         )
 
@@ -106,41 +123,105 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
         if self.settings is None:
             raise ValueError("FireCollator needs the settings of the objective")
-        rows = [row_of(feature) for feature in features]
-        plan = make_plan(rows, self.settings)
-        batch = super().__call__(
-            [
-                {
-                    "input_ids": list(sequence.input_ids),
-                    "attention_mask": [1] * len(sequence.input_ids),
-                    "labels": [IGNORE_INDEX] * len(sequence.input_ids),
-                    "images": list(sequence.images),
-                }
-                for sequence in plan.sequences
-            ]
-        )
-        inputs = dict(batch)
+        plan = make_plan([row_of(feature) for feature in features], self.settings, self.layout)
+        trees = [tree for each in plan for tree in each.trees]
+        inputs = dict(super().__call__([self._as_feature(tree) for tree in trees]))
         for unused in ("labels", "rope_deltas"):
             inputs.pop(unused, None)
-        scoring = self._scoring(plan, features)
-        if "image_index" in inputs:
-            scoring["image_index"] = inputs.pop("image_index")
-        if "distinct_grid_thw" in inputs:
-            inputs["image_grid_thw"] = inputs.pop("distinct_grid_thw")
-        inputs[SCORING] = scoring
-        return inputs
+        images = {name: inputs.pop(name) for name in list(inputs) if name not in PER_TOKEN}
+        if "distinct_grid_thw" in images:
+            images["image_grid_thw"] = images.pop("distinct_grid_thw")
+        index = images.pop("image_index", None)
+        if self.layout.pass_tokens is not None and not any(tree.images for tree in trees):
+            images = {}  # the host adds an image to a batch without any, for sharded models only
+        return {
+            "passes": list(self._passes(plan, inputs, index, bool(images), len(features))),
+            "rows": self._rows(features),
+            "images": images,
+        }
 
     @staticmethod
-    def _scoring(plan: Plan, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    def _as_feature(tree: Tree) -> dict[str, Any]:
         return {
-            "sequence": torch.tensor(plan.sequence),
-            "position": torch.tensor(plan.position),
-            "token": torch.tensor(plan.token),
-            "row": torch.tensor(plan.row),
-            "cell": torch.tensor(plan.cell),
-            "in_phrase": torch.tensor(plan.in_phrase),
+            "input_ids": list(tree.input_ids),
+            "attention_mask": [1] * len(tree),
+            "labels": [IGNORE_INDEX] * len(tree),
+            "images": list(tree.images),
+        }
+
+    def _passes(
+        self, plan: list[Pass], inputs: dict[str, torch.Tensor], index: torch.Tensor | None, images: bool, rows: int
+    ) -> Iterator[dict[str, Any]]:
+        """Cuts the host's padded batch of all trees into the passes."""
+        first_tree, first_image = 0, 0
+        for each in plan:
+            last_tree = first_tree + len(each.trees)
+            width = inputs["input_ids"].shape[1]
+            if self.layout.pass_tokens is not None:
+                width = -(-max(len(tree) for tree in each.trees) // WIDTH_MULTIPLE) * WIDTH_MULTIPLE
+            mine = {name: values[..., first_tree:last_tree, :width] for name, values in inputs.items()}
+            piece: dict[str, Any] = {"inputs": mine, "scoring": _scoring(each, rows)}
+            if self.layout.image_tokens is not None:
+                mine["position_ids"] = _positions(each.trees, mine.get("position_ids"), width)
+                if not all(tree.is_chain for tree in each.trees):
+                    piece["end"] = torch.stack([_padded(tree.end, range(1, width + 1)) for tree in each.trees])
+            places = sum(len(tree.images) for tree in each.trees) if images else 0
+            if index is not None and images:
+                piece["image_index"] = index[first_image : first_image + places] if len(plan) > 1 else index
+            piece["has_images"] = places > 0 or (images and len(plan) == 1)
+            first_tree, first_image = last_tree, first_image + places
+            yield piece
+
+    @staticmethod
+    def _rows(features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        return {
             "has_noised": torch.tensor([len(row["noised_prompt_ids"]) > 0 for row in features]),
             "weight": torch.tensor([row["weight"] for row in features], dtype=torch.float32),
             "chosen_tokens": torch.tensor([len(row["chosen_phrase"]) for row in features]),
             "rejected_tokens": torch.tensor([len(row["rejected_phrase"]) for row in features]),
         }
+
+
+def obstacle_to_trees(model: Any) -> str:
+    """Why a model cannot run token trees; empty where it can."""
+    config = model.config.get_text_config()
+    if model.config.model_type not in FAMILIES:
+        return f"{model.config.model_type} is not among {', '.join(FAMILIES)}"
+    if config._attn_implementation not in ("sdpa", "eager"):
+        return f"its attention is {config._attn_implementation}, which takes no tree mask; `flash_attn: sdpa` does"
+    if "sliding_attention" in (config.to_dict().get("layer_types") or ()):
+        return "it attends within a sliding window"
+    return ""
+
+
+def _scoring(each: Pass, rows: int) -> dict[str, torch.Tensor]:
+    terms = torch.zeros(len(each.terms), rows, dtype=torch.bool)
+    for term, chosen_rows in enumerate(each.terms):
+        terms[term, chosen_rows] = True
+    columns = {name: torch.tensor(getattr(each, name)) for name in ("tree", "position", "token", "row", "cell")}
+    return {**columns, "in_phrase": torch.tensor(each.in_phrase), "terms": terms}
+
+
+def _padded(values: Sequence[int], padding: Sequence[int]) -> torch.Tensor:
+    return torch.tensor([*values, *padding[len(values) :]])
+
+
+def _positions(trees: Sequence[Tree], counted: torch.Tensor | None, width: int) -> torch.Tensor:
+    """The position that every token has in its own sequences.
+
+    Args:
+        trees: The trees of a pass.
+        counted: [..., N, T] positions as the model counts them of the laid-out trees, right up to the first
+            token after the images; None for a model that counts tokens.
+        width: T.
+    """
+    depth = torch.stack([_padded(tree.depth, range(width)) for tree in trees])
+    if counted is None:
+        return depth
+    positions = counted.clone()
+    for number, tree in enumerate(trees):
+        start = tree.text_from
+        if start < len(tree):
+            here = positions[..., number, start : len(tree)]
+            here.copy_(counted[..., number, start : start + 1] + depth[number, start : len(tree)] - start)
+    return positions

@@ -1,6 +1,7 @@
-"""The trainer: one scored batch a step, its loss, and its metrics over ranks and steps."""
+"""The trainer: the passes of a step, their losses, and their metrics over ranks and steps."""
 
-from dataclasses import fields
+from collections.abc import Callable, Iterator
+from functools import partial
 from types import MethodType
 from typing import Any
 
@@ -12,11 +13,10 @@ from transformers import Trainer
 from trl.models.utils import prepare_deepspeed, prepare_fsdp
 from trl.trainer.utils import disable_dropout_in_model
 
-from ..forward.families import FAMILIES, SharedImageFeatures
-from ..forward.score import Runner, Scoring, score
-from ..losses import RowTerm, objective_loss
+from ..forward.families import FAMILIES, SharedImageFeatures, is_frozen
+from ..forward.score import Images, Runner, Scoring, score, tree_mask
+from ..losses import RowTerm, add_reports, objective_loss
 from ..objectives import Settings
-from .collator import SCORING
 from .metrics import MeanByName, metric_names
 
 LOSS = "loss"
@@ -50,6 +50,9 @@ class FireMPOTrainer(Trainer):
         self._train_means = MeanByName((LOSS, *metric_names(settings)))
         self._eval_means = MeanByName((LOSS, *metric_names(settings)))
         self._rows_of_step = 1
+        self._results: list[tuple[Tensor, dict[str, RowTerm]]] = []
+        text = model.config.get_text_config()
+        self._mask_dtype = model.dtype if text._attn_implementation == "eager" else None
         super().__init__(model=model, **kwargs)
         self.model_accepts_loss_kwargs = False
         self.ref_model = self._prepare_reference(ref_model)
@@ -81,40 +84,101 @@ class FireMPOTrainer(Trainer):
         unwrapped = self.accelerator.unwrap_model(model)
         policy = Runner.of(model, unwrapped)
         if self.ref_model is None:
-            return policy, Runner.of(model, unwrapped, around=unwrapped.disable_adapter())
+            return policy, Runner.of(model, unwrapped, around=unwrapped.disable_adapter)
         return policy, Runner.of(self.ref_model, self.accelerator.unwrap_model(self.ref_model))
 
-    def row_losses(self, model: Any, inputs: dict[str, Any]) -> tuple[Tensor, dict[str, RowTerm]]:
-        """The loss of each row of a batch of the collator [B], and each row's metrics."""
-        inputs = dict(inputs)
-        batch = inputs.pop(SCORING)
-        scoring = Scoring(**{part.name: batch[part.name] for part in fields(Scoring)})
+    def pass_losses(
+        self, model: Any, batch: dict[str, Any]
+    ) -> Iterator[tuple[bool, Callable[[], tuple[Tensor, dict[str, RowTerm]]]]]:
+        """The passes of a batch of the collator, each to be run before the next.
+
+        Yields:
+            Whether it is the last, and a function that runs it: the share of it in the loss of each row [B], and
+            in each row's metrics.
+        """
+        runners = self._runners(model)
         features = None
-        if self._family is not None and "image_index" in batch:
-            features = SharedImageFeatures(self._family, batch["image_index"])
-        policy, reference = self._runners(model)
-        scored = score(policy, reference, inputs, scoring, self.settings, features)
-        losses, report = objective_loss(self.settings, scored, scoring.has_noised, scoring.weight)
-        everywhere = torch.ones_like(scoring.has_noised)
-        report[LOSS] = RowTerm(losses.detach(), everywhere)
-        report["phrase_tokens/chosen"] = RowTerm(batch["chosen_tokens"], everywhere)
-        report["phrase_tokens/rejected"] = RowTerm(batch["rejected_tokens"], everywhere)
-        report["noised_share"] = RowTerm(scoring.has_noised, everywhere)
-        return losses, report
+        if self._family is not None:
+            features = SharedImageFeatures(self._family, is_frozen(self._family, runners[0].core))
+        for number, each in enumerate(batch["passes"]):
+            yield (
+                number == len(batch["passes"]) - 1,
+                partial(self._pass_losses, runners, batch, each, features),
+            )
+
+    def _pass_losses(
+        self,
+        runners: tuple[Runner, Runner],
+        batch: dict[str, Any],
+        each: dict[str, Any],
+        features: SharedImageFeatures | None,
+    ) -> tuple[Tensor, dict[str, RowTerm]]:
+        rows = batch["rows"]
+        inputs = {**each["inputs"], **(batch["images"] if each["has_images"] else {})}
+        if "end" in each:
+            inputs["attention_mask"] = tree_mask(each["end"], self._mask_dtype)
+        images = None
+        if features is not None and "image_index" in each and each["has_images"]:
+            images = Images(features, each["image_index"])
+        scoring = Scoring(**each["scoring"], has_noised=rows["has_noised"], weight=rows["weight"])
+        scored = score(*runners, inputs, scoring, self.settings, images)
+        return objective_loss(self.settings, scored, scoring.has_noised, scoring.weight)
+
+    def row_losses(self, model: Any, batch: dict[str, Any]) -> tuple[Tensor, dict[str, RowTerm]]:
+        """The loss of each row of a batch of the collator [B], and each row's metrics."""
+        results = [run() for _, run in self.pass_losses(model, batch)]
+        return torch.stack([losses for losses, _ in results]).sum(0), self._report(batch, results)
+
+    def _report(self, batch: dict[str, Any], results: list[tuple[Tensor, dict[str, RowTerm]]]) -> dict[str, RowTerm]:
+        """The metrics of a batch's rows from those of its passes."""
+        rows = batch["rows"]
+        everywhere = torch.ones_like(rows["has_noised"])
+        report = add_reports([report for _, report in results])
+        report[LOSS] = RowTerm(torch.stack([losses.detach() for losses, _ in results]).sum(0), everywhere)
+        report["phrase_tokens/chosen"] = RowTerm(rows["chosen_tokens"], everywhere)
+        report["phrase_tokens/rejected"] = RowTerm(rows["rejected_tokens"], everywhere)
+        report["noised_share"] = RowTerm(rows["has_noised"], everywhere)
+        return report
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         """The micro-batches of the next step; counts their rows, so that each row weighs the same in the gradient."""
         samples, items = super().get_batch_samples(*args, **kwargs)
-        self._rows_of_step = sum(len(sample[SCORING]["weight"]) for sample in samples)
+        self._rows_of_step = sum(len(sample["rows"]["weight"]) for sample in samples)
         return samples, items
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
-        """The training loss of one micro-batch; its metrics wait for the next log.
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """The library's estimate, 6 operations a token and parameter, of the tokens that are run."""
+        tokens = sum(each["inputs"]["input_ids"].numel() for each in inputs["passes"])
+        return int(6 * tokens * self.model.num_parameters(exclude_embeddings=True))
 
-        The trainer divides by the number of micro-batches; a short one counts by its rows, not as a whole.
-        """
-        losses, report = self.row_losses(model, inputs)
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """Propagates every pass back before the next is run; gradients are reduced over ranks with the last."""
+        model.train()
+        batch = self._prepare_inputs(inputs)
+        self._results = []
+        for is_last, run in self.pass_losses(model, batch):
+            if is_last:
+                super().training_step(model, {"run": run}, num_items_in_batch)
+                break
+            with self.accelerator.no_sync(model):
+                with self.compute_loss_context_manager():
+                    loss = self._run(run)
+                self.accelerator.backward(loss / self.current_gradient_accumulation_steps)
+        report = self._report(batch, self._results)
         self._train_means.add(self._train_means.stack(report))
+        return self._step_loss(report[LOSS].values) / self.current_gradient_accumulation_steps
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
+        """The training loss of one pass."""
+        return self._run(inputs["run"])
+
+    def _run(self, run: Callable[[], tuple[Tensor, dict[str, RowTerm]]]) -> Tensor:
+        losses, report = run()
+        self._results.append((losses.detach(), report))
+        return self._step_loss(losses)
+
+    def _step_loss(self, losses: Tensor) -> Tensor:
+        """The trainer divides by the number of micro-batches; a short one counts by its rows, not as a whole."""
         return losses.sum() * self.current_gradient_accumulation_steps / self._rows_of_step
 
     def prediction_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> tuple[Any, None, None]:

@@ -38,6 +38,11 @@ def extend_tuner(module: Any) -> None:
     module._training_function = training_function_with_stage
 
 
+PASS_TOKENS_CPU = 1024
+PASS_TOKENS = 4096
+PASS_TOKENS_CHECKPOINTED = 16384
+
+
 def refuse_unsupported(model_args: Any, data_args: Any, training_args: Any, finetuning_args: Any) -> None:
     """Refuses what the stage cannot do, before anything is loaded.
 
@@ -108,7 +113,9 @@ def run_fire_mpo(
         settings=settings,
         finetuning_args=finetuning_args,
         args=training_args,
-        data_collator=FireCollator.of(model, template, settings, tokenizer_module),
+        data_collator=FireCollator.of(
+            model, template, settings, tokenizer_module, pass_tokens(model_args, training_args, finetuning_args)
+        ),
         processing_class=tokenizer_module["tokenizer"],
         processor=tokenizer_module["processor"],
         callbacks=[*callbacks, report.ShortcutWarning()],
@@ -123,6 +130,35 @@ def run_fire_mpo(
         trainer.log_metrics("eval", metrics)
         trainer.save_metrics("eval", metrics)
     create_modelcard_and_push(trainer, model_args, data_args, training_args, finetuning_args)
+
+
+def pass_tokens(model_args: Any, training_args: Any, finetuning_args: Any) -> int | None:
+    """Most tokens of a pass, as written or as fits the device; None where a batch must be one pass.
+
+    Raises:
+        ValueError: `fire_pass_tokens` is written where it would have no effect.
+    """
+    obstacles = {
+        "deepspeed": bool(training_args.deepspeed),
+        "fsdp": bool(training_args.fsdp),
+        "galore_layerwise": finetuning_args.use_galore and finetuning_args.galore_layerwise,
+        "apollo_layerwise": finetuning_args.use_apollo and finetuning_args.apollo_layerwise,
+        f"optim: {training_args.optim}": training_args.optim in ("lomo", "adalomo"),
+    }
+    written: int | None = finetuning_args.fire_pass_tokens
+    for key, found in obstacles.items():
+        if found and written is not None:
+            raise ValueError(
+                f"fire_pass_tokens has no effect with {key}, under which a batch is propagated back at once. "
+                "Remove fire_pass_tokens, and lower per_device_train_batch_size to save memory."
+            )
+    if any(obstacles.values()):
+        return None
+    if written is not None:
+        return written
+    if training_args.device.type == "cpu":
+        return PASS_TOKENS_CPU
+    return PASS_TOKENS if model_args.disable_gradient_checkpointing else PASS_TOKENS_CHECKPOINTED
 
 
 def skip_broken_checkpoint(training_args: Any) -> None:

@@ -2,51 +2,9 @@
 
 import pytest
 import torch
-from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
-from llamafactory.hparams import DataArguments, FinetuningArguments, ModelArguments
-from llamafactory.model import load_model, load_tokenizer
-from places import TEMPLATES_DIR
-from transformers import Seq2SeqTrainingArguments
 
 from firempo_plugin.forward.families import FAMILIES, SharedImageFeatures
 from firempo_plugin.forward.score import Runner, head_at
-from firempo_plugin.host.arguments import settings_of
-from firempo_plugin.host.collator import FireCollator
-from firempo_plugin.host.trainer import FireMPOTrainer
-
-
-@pytest.fixture
-def trainer_and_batch(checkpoint, tmp_path):
-    """Returns a function that builds a trainer as the workflow does, and one batch of given rows."""
-    import tiny
-
-    def build(family, dataset, **keys):
-        model_args = ModelArguments(model_name_or_path=str(checkpoint(family)))
-        model_args.compute_dtype = torch.float32
-        model_args.device_map = None
-        finetuning_args = FinetuningArguments(stage="fire_mpo", lora_target="all", **keys)
-        data_args = DataArguments(
-            template=tiny.TEMPLATES[family], dataset=dataset, dataset_dir=str(TEMPLATES_DIR), overwrite_cache=True
-        )
-        training_args = Seq2SeqTrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[])
-        tokens = load_tokenizer(model_args)
-        template = get_template_and_fix_tokenizer(tokens["tokenizer"], data_args)
-        rows = get_dataset(template, model_args, data_args, training_args, stage="fire_mpo", **tokens)
-        model = load_model(tokens["tokenizer"], model_args, finetuning_args, is_trainable=True)
-        collator = FireCollator.of(model, template, settings_of(finetuning_args), tokens)
-        trainer = FireMPOTrainer(
-            model,
-            None,
-            settings_of(finetuning_args),
-            finetuning_args,
-            None,
-            args=training_args,
-            data_collator=collator,
-            train_dataset=rows["train_dataset"],
-        )
-        return trainer, collator(list(rows["train_dataset"]))
-
-    return build
 
 
 def count_images(core, family):
@@ -96,9 +54,10 @@ def test_no_logits_but_at_scored_positions(trainer_and_batch, monkeypatch):
     head = trainer.model.get_base_model().get_output_embeddings()
     head.register_forward_hook(lambda module, args, output: shapes.append(tuple(output.shape)))
     trainer.row_losses(trainer.model, batch)
-    scored = len(batch["scoring"]["token"])
+    (only,) = batch["passes"]
+    scored = len(only["scoring"]["token"])
     assert shapes == [(scored, head.out_features)] * 2
-    assert scored < batch["input_ids"].numel() / 4
+    assert scored < only["inputs"]["input_ids"].numel() / 4
 
 
 def test_the_methods_and_hooks_are_gone_afterwards(trainer_and_batch):
@@ -112,7 +71,7 @@ def test_the_methods_and_hooks_are_gone_afterwards(trainer_and_batch):
 def test_they_are_gone_after_an_error_too(trainer_and_batch):
     trainer, batch = trainer_and_batch("qwen3_vl", "fire_mpo_sharegpt")
     base = trainer.model.get_base_model()
-    batch["pixel_values"] = batch["pixel_values"][:-4]
+    batch["images"]["pixel_values"] = batch["images"]["pixel_values"][:-4]
     with pytest.raises(Exception):  # noqa: B017, PT011 - whatever the model says to missing pixels
         trainer.row_losses(trainer.model, batch)
     assert "get_image_features" not in vars(base.base_model)
@@ -137,8 +96,9 @@ def test_a_model_without_output_embeddings_is_refused():
 def test_features_are_spread_over_places_with_their_deepstack_layers():
     from types import SimpleNamespace
 
-    shared = SharedImageFeatures(FAMILIES["qwen3_vl"], torch.tensor([1, 0, 1]))
+    shared = SharedImageFeatures(FAMILIES["qwen3_vl"], frozen=True)
     a, b = torch.full((2, 1), 1.0), torch.full((3, 1), 2.0)
-    features = shared._places(SimpleNamespace(pooler_output=(a, b), deepstack_features=[torch.cat([a, b]) * 10]))
+    distinct = SimpleNamespace(pooler_output=(a, b), deepstack_features=[torch.cat([a, b]) * 10])
+    features = shared._places(distinct, [1, 0, 1])
     assert [len(f) for f in features.pooler_output] == [3, 2, 3]
     assert features.deepstack_features[0].flatten().tolist() == [20.0] * 3 + [10.0] * 2 + [20.0] * 3

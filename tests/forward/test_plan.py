@@ -1,5 +1,9 @@
-from firempo_plugin.forward.plan import Row, make_plan
+import pytest
+
+from firempo_plugin.forward.plan import Layout, Row, make_plan
 from firempo_plugin.objectives import OBJECTIVES, Settings
+
+TREES = Layout(image_tokens=(2,))
 
 
 def settings(name="fire_mpo", **changes):
@@ -8,7 +12,7 @@ def settings(name="fire_mpo", **changes):
 
 
 def row(**changes):
-    """Prompt 1 2 3, chosen 10 11 12 99, rejected 10 21 12 99; the phrase is the second word of each."""
+    """Prompt 1 2 3 (2 is the image), chosen 10 11 12 99, rejected 10 21 12 99; the phrase is the second word."""
     values = {
         "prompt_ids": [1, 2, 3],
         "noised_prompt_ids": [1, 2, 3],
@@ -23,52 +27,128 @@ def row(**changes):
     return Row(**(values | changes))
 
 
-def test_a_sequence_ends_before_its_last_scored_token_and_equal_ones_are_run_once():
+def text_row(**changes):
+    return row(prompt_ids=[1, 3], noised_prompt_ids=[], images=[], rejected_images=[], **changes)
+
+
+def only_pass(rows, of=None, layout=TREES):
+    (found,) = make_plan(rows, of or settings(), layout)
+    return found
+
+
+def described(trees):
+    return [(tree.input_ids, tree.images) for tree in trees]
+
+
+@pytest.mark.parametrize("layout", [TREES, Layout()])
+def test_a_sequence_ends_before_its_last_scored_token_and_equal_ones_are_run_once(layout):
     """Both responses share the words before the phrase, so each image needs one sequence for two cells."""
-    plan = make_plan([row()], settings())
-    assert [(s.input_ids, s.images) for s in plan.sequences] == [
-        ((1, 2, 3, 10), ["clean"]),
-        ((1, 2, 3, 10), ["noised"]),
-    ]
-    assert plan.sequence == [0, 0, 1, 1]
-    assert plan.position == [3, 3, 3, 3]
-    assert plan.token == [11, 21, 11, 21]
-    assert plan.cell == [0, 1, 2, 3]
-    assert plan.in_phrase == [True] * 4
+    found = only_pass([row()], layout=layout)
+    assert described(found.trees) == [((1, 2, 3, 10), ["clean"]), ((1, 2, 3, 10), ["noised"])]
+    assert found.tree == [0, 0, 1, 1]
+    assert found.position == [3, 3, 3, 3]
+    assert found.token == [11, 21, 11, 21]
+    assert found.cell == [0, 1, 2, 3]
+    assert found.in_phrase == [True] * 4
+    assert found.terms == [[0], [0]]
 
 
-def test_whole_responses_are_scored_to_the_end_of_turn():
-    plan = make_plan([row()], settings("dpo"))
-    assert [s.input_ids for s in plan.sequences] == [(1, 2, 3, 10, 11, 12), (1, 2, 3, 10, 21, 12)]
-    assert plan.token == [10, 11, 12, 99, 10, 21, 12, 99]
-    assert plan.position == [2, 3, 4, 5, 2, 3, 4, 5]
-    assert plan.in_phrase == [False, True, False, False] * 2
+def test_whole_responses_are_scored_to_the_end_of_turn_as_branches_of_one_tree():
+    found = only_pass([row()], settings("dpo"))
+    assert described(found.trees) == [((1, 2, 3, 10, 11, 12, 21, 12), ["clean"])]
+    assert found.token == [10, 11, 12, 99, 10, 21, 12, 99]
+    assert found.position == [2, 3, 4, 5, 2, 3, 6, 7]
+    assert found.in_phrase == [False, True, False, False] * 2
+
+
+def test_without_trees_every_response_is_a_sequence_of_its_own():
+    found = only_pass([row()], settings("dpo"), Layout())
+    assert [tree.input_ids for tree in found.trees] == [(1, 2, 3, 10, 11, 12), (1, 2, 3, 10, 21, 12)]
+    assert found.position == [2, 3, 4, 5, 2, 3, 4, 5]
+    assert found.tree == [0] * 4 + [1] * 4
 
 
 def test_the_kl_over_the_response_widens_clean_chosen_only():
-    plan = make_plan([row()], settings(kl_scope="response"))
-    widths = [plan.cell.count(cell) for cell in range(4)]
-    assert widths == [4, 1, 1, 1]
+    found = only_pass([row()], settings(kl_scope="response"))
+    assert [found.cell.count(cell) for cell in range(4)] == [4, 1, 1, 1]
 
 
 def test_a_row_without_noised_image_needs_clean_cells_only():
-    plan = make_plan([row(noised_prompt_ids=[], rejected_images=[])], settings())
-    assert plan.cell == [0, 1]
-    assert [s.images for s in plan.sequences] == [["clean"]]
+    found = only_pass([row(noised_prompt_ids=[], rejected_images=[])])
+    assert found.cell == [0, 1]
+    assert [tree.images for tree in found.trees] == [["clean"]]
+    assert found.terms == [[0], []]
 
 
 def test_a_side_without_a_phrase_needs_no_sequence():
-    plan = make_plan([row(chosen_phrase=[], rejected_phrase=[3], noised_prompt_ids=[], rejected_images=[])], settings())
-    assert plan.cell == [1]
-    assert len(plan.sequences) == 1
+    found = only_pass([row(chosen_phrase=[], rejected_phrase=[3], noised_prompt_ids=[], rejected_images=[])])
+    assert found.cell == [1]
+    assert len(found.trees) == 1
+    assert found.terms == [[0], []], "the term is there: the other side's reward is 0"
 
 
 def test_a_noised_prompt_of_another_length_moves_the_positions():
-    plan = make_plan([row(noised_prompt_ids=[1, 2, 2, 2, 3])], settings())
-    assert [p for p, c in zip(plan.position, plan.cell, strict=True) if c >= 2] == [5, 5]
+    found = only_pass([row(noised_prompt_ids=[1, 2, 2, 2, 3])])
+    assert [p for p, c in zip(found.position, found.cell, strict=True) if c >= 2] == [5, 5]
+
+
+def test_rows_on_one_image_share_its_tokens():
+    other = row(prompt_ids=[1, 2, 4], noised_prompt_ids=[1, 2, 4])
+    found = only_pass([row(), other])
+    assert described(found.trees) == [((1, 2, 3, 10, 4, 10), ["clean"]), ((1, 2, 3, 10, 4, 10), ["noised"])]
+    assert found.position == [3, 3, 3, 3, 5, 5, 5, 5]
+
+
+def test_rows_on_other_images_or_with_text_before_the_image_do_not():
+    rows = [row(), row(images=["other"], rejected_images=["other noised"]), row(prompt_ids=[7, 2, 3])]
+    assert [tree.images for tree in only_pass(rows).trees] == [
+        ["clean"],
+        ["noised"],
+        ["other"],
+        ["other noised"],
+        ["clean"],
+    ]
+
+
+def test_rows_without_an_image_stand_alone():
+    assert len(only_pass([text_row(), text_row()]).trees) == 2
+
+
+def test_images_in_bytes_are_told_apart_by_their_content():
+    def encoded(content):
+        return {"bytes": content, "path": None}
+
+    rows = [row(images=[encoded(b"a")]), row(images=[encoded(b"a")]), row(images=[encoded(b"b")])]
+    assert len(only_pass(rows, settings("rrpo")).trees) == 2
+
+
+def test_passes_hold_whole_terms_and_no_more_tokens_than_wanted():
+    """Clean and noised image never meet in a term of FiRe-MPO, so they are two passes of one tree each."""
+    passes = make_plan([row(), row(images=["b"], rejected_images=["c"])], settings(), Layout((2,), pass_tokens=4))
+    assert [len(each.trees) for each in passes] == [1, 1, 1, 1]
+    assert [each.terms for each in passes] == [[[0], []], [[], [0]], [[1], []], [[], [1]]]
+    assert [sorted(set(each.cell)) for each in passes] == [[0, 1], [2, 3]] * 2
+    assert all(set(each.tree) == {0} for each in passes)
+
+
+def test_terms_that_compare_images_keep_them_in_one_pass():
+    passes = make_plan([row()], settings("fire_mpo_v1"), Layout((2,), pass_tokens=1))
+    assert [len(each.trees) for each in passes] == [2]
+    assert passes[0].terms == [[0], [0]]
+
+
+def test_sequences_of_a_term_stay_together_where_there_are_no_trees():
+    passes = make_plan([row()], settings("dpo"), Layout(pass_tokens=1))
+    assert [len(each.trees) for each in passes] == [2]
+
+
+def test_passes_are_filled_with_trees_of_like_length():
+    rows = [row(prompt_ids=[1, *[2] * n, 3], images=[str(n)], noised_prompt_ids=[], rejected_images=[]) for n in (1, 9)]
+    passes = make_plan([rows[0], rows[1], rows[0], rows[1]], settings(), Layout((2,), pass_tokens=24))
+    assert [[len(tree) for tree in each.trees] for each in passes] == [[12, 4]]
+    passes = make_plan(rows, settings(), Layout((2,), pass_tokens=12))
+    assert [[len(tree) for tree in each.trees] for each in passes] == [[12], [4]]
 
 
 def test_rows_are_numbered_in_the_batch():
-    plan = make_plan([row(), row(), row()], settings("rrpo"))
-    assert sorted(set(plan.row)) == [0, 1, 2]
-    assert len(plan.sequences) == 3
+    assert sorted(set(only_pass([row(), row(), row()], settings("rrpo")).row)) == [0, 1, 2]
