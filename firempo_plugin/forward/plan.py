@@ -56,6 +56,33 @@ class Layout:
     pass_tokens: int | None = None
 
 
+@dataclass(frozen=True)
+class ScoredCell:
+    """A cell of a row, and which tokens of its response are scored.
+
+    Attributes:
+        row, cell: Whose it is.
+        prompt_ids, response_ids: Its sequence.
+        images: What the prompt's image tokens stand for.
+        scored: Places in the response, at least one.
+        in_phrase, in_kl: Those that lie in a phrase, and those that the KL sums over.
+    """
+
+    row: int
+    cell: Cell
+    prompt_ids: SequenceOf[int]
+    response_ids: SequenceOf[int]
+    images: SequenceOf[Image]
+    scored: SequenceOf[int]
+    in_phrase: frozenset[int]
+    in_kl: frozenset[int]
+
+    @property
+    def input_ids(self) -> tuple[int, ...]:
+        """The sequence up to the token before the last scored one: nothing later reaches the loss."""
+        return (*self.prompt_ids, *self.response_ids[: self.scored[-1]])
+
+
 @dataclass
 class Pass:
     """The trees of one forward and, in parallel lists, the M tokens that it scores.
@@ -66,6 +93,8 @@ class Pass:
         token: The token's id.
         row, cell: Whose it is.
         in_phrase: Whether it lies in a phrase.
+        in_kl: Whether the KL sums over it.
+        cells: The cells whose tokens these are, in order.
         terms: For every preference term of the settings, the rows whose cells of it are all here.
     """
 
@@ -76,32 +105,16 @@ class Pass:
     row: list[int] = field(default_factory=list)
     cell: list[int] = field(default_factory=list)
     in_phrase: list[bool] = field(default_factory=list)
+    in_kl: list[bool] = field(default_factory=list)
+    cells: list[ScoredCell] = field(default_factory=list)
     terms: list[list[int]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _ScoredCell:
-    """A cell's sequence, up to the token before its last scored one, and its scored tokens."""
-
-    row: int
-    cell: Cell
-    prompt_ids: SequenceOf[int]
-    response_ids: SequenceOf[int]
-    scored: SequenceOf[int]
-    in_phrase: frozenset[int]
-    images: SequenceOf[Image]
-
-    @property
-    def input_ids(self) -> tuple[int, ...]:
-        return (*self.prompt_ids, *self.response_ids[: self.scored[-1]])
 
 
 def make_plan(rows: SequenceOf[Row], settings: Settings, layout: Layout) -> list[Pass]:
     """The passes that the settings need of the rows.
 
-    A sequence ends with the token before its last scored one: nothing later reaches the loss. Sequences with
-    the same images, up to and including the last image token, become one tree; where the layout allows no
-    trees, equal ones of a row are still run once.
+    Sequences with the same images, up to and including the last image token, become one tree; where the
+    layout allows no trees, equal ones of a row are still run once.
     """
     cells = list(_scored_cells(rows, settings))
     builders: dict[Any, TreeBuilder] = {}
@@ -118,18 +131,20 @@ def make_plan(rows: SequenceOf[Row], settings: Settings, layout: Layout) -> list
     for cell, home, path in zip(cells, homes, nodes, strict=True):
         number, place_in_pass = pass_of_tree[numbers[home]]
         place_of = built[home][1]
+        into = passes[number]
+        into.cells.append(cell)
         for place in cell.scored:
-            into = passes[number]
             into.tree.append(place_in_pass)
             into.position.append(place_of[path[len(cell.prompt_ids) + place - 1]])
             into.token.append(cell.response_ids[place])
             into.row.append(cell.row)
             into.cell.append(int(cell.cell))
             into.in_phrase.append(place in cell.in_phrase)
+            into.in_kl.append(place in cell.in_kl)
     return passes
 
 
-def _scored_cells(rows: SequenceOf[Row], settings: Settings) -> Iterator[_ScoredCell]:
+def _scored_cells(rows: SequenceOf[Row], settings: Settings) -> Iterator[ScoredCell]:
     """The cells with scored tokens; one without needs no forward."""
     for number, row in enumerate(rows):
         for cell, scope in settings.cells(row.has_noised).items():
@@ -143,7 +158,11 @@ def _scored_cells(rows: SequenceOf[Row], settings: Settings) -> Iterator[_Scored
                 clean = cell.image == "clean"
                 prompt = row.prompt_ids if clean else row.noised_prompt_ids
                 images = row.images if clean else row.rejected_images
-                yield _ScoredCell(number, cell, prompt, response, scored, frozenset(phrase), images)
+                in_phrase = frozenset(phrase)
+                in_kl: frozenset[int] = frozenset()
+                if settings.has_kl and cell == Cell.CLEAN_CHOSEN:
+                    in_kl = in_phrase if settings.kl_scope == "phrase" else frozenset(scored)
+                yield ScoredCell(number, cell, prompt, response, images, scored, in_phrase, in_kl)
 
 
 def image_key(image: Image) -> Any:
@@ -155,7 +174,7 @@ def image_key(image: Image) -> Any:
     return id(image)
 
 
-def _home(cell: _ScoredCell, layout: Layout, builders: dict[Any, TreeBuilder]) -> Any:
+def _home(cell: ScoredCell, layout: Layout, builders: dict[Any, TreeBuilder]) -> Any:
     """The key of the tree that a sequence belongs to; starts the tree if it is the first."""
     images = tuple(image_key(image) for image in cell.images)
     ids = cell.input_ids

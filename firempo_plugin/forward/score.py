@@ -3,15 +3,15 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
 from ..losses import ScoredTokens, token_kls, token_logps
-from ..objectives import Cell, Settings
 from .families import SharedImageFeatures
+from .reference_cache import ReferenceScores
 
 ModelInputs = dict[str, Any]
 
@@ -22,7 +22,7 @@ class Scoring:
 
     Attributes:
         tree, position, token, row, cell: [M] int64; see `plan.Pass`.
-        in_phrase: [M] bool.
+        in_phrase, in_kl: [M] bool.
         terms: [terms, B] bool, the rows whose cells of each preference term are all in the pass.
         has_noised: [B] bool.
         weight: [B] float32.
@@ -34,6 +34,7 @@ class Scoring:
     row: Tensor
     cell: Tensor
     in_phrase: Tensor
+    in_kl: Tensor
     terms: Tensor
     has_noised: Tensor
     weight: Tensor
@@ -80,28 +81,43 @@ class Runner:
         return cls(call, head, base.base_model, around)
 
 
+@dataclass
+class HeadInput:
+    """What the head was given instead of all hidden states.
+
+    Attributes:
+        scored: [M, H] hidden states at the scored positions; None before the head is called.
+    """
+
+    scored: Tensor | None = None
+
+
 @contextmanager
-def head_at(head: nn.Module, tree: Tensor, position: Tensor) -> Iterator[None]:
+def head_at(head: nn.Module, tree: Tensor, position: Tensor, more: Tensor | None = None) -> Iterator[HeadInput]:
     """Lets the head see the hidden states of M positions only, so that logits are [M, V], not [N, T, V].
 
     Args:
         head: The output embeddings of the model that is called inside.
         tree: [M] which sequence of the batch.
         position: [M] which position of it.
+        more: [K, H] further hidden states, whose logits follow the M.
 
     Raises:
         RuntimeError: The model never called its head on [N, T, H] hidden states.
     """
     calls = []
+    seen = HeadInput()
 
     def gather(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         hidden = args[0]
         calls.append(hidden.shape)
-        return (hidden[tree, position], *args[1:])
+        seen.scored = hidden[tree, position]
+        rows = seen.scored if more is None else torch.cat([seen.scored, more.to(seen.scored.dtype)])
+        return (rows, *args[1:])
 
     handle = head.register_forward_pre_hook(gather)
     try:
-        yield
+        yield seen
     finally:
         handle.remove()
     if len(calls) != 1 or len(calls[0]) != 3:
@@ -128,16 +144,21 @@ def tree_mask(end: Tensor, dtype: torch.dtype | None) -> Tensor:
     return torch.zeros_like(seen, dtype=dtype).masked_fill(~seen, torch.finfo(dtype).min)[:, None]
 
 
-def scored_logits(runner: Runner, inputs: ModelInputs, scoring: Scoring, images: Images | None) -> Tensor:
-    """One forward over all trees of a pass: the logits that predict the scored tokens, [M, V]."""
+def scored_logits(
+    runner: Runner, inputs: ModelInputs, scoring: Scoring, images: Images | None, more: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """One forward over all trees of a pass: logits [M, V] that predict the scored tokens, and hidden states [M, H].
+
+    With `more` hidden states [K, H], logits are [M + K, V].
+    """
     with ExitStack() as stack:
         if runner.around is not None:
             stack.enter_context(runner.around())
         if images is not None:
             stack.enter_context(images.features.on(runner.core, images.index))
-        stack.enter_context(head_at(runner.head, scoring.tree, scoring.position))
+        seen = stack.enter_context(head_at(runner.head, scoring.tree, scoring.position, more))
         logits: Tensor = runner.call(**inputs, return_dict=True, use_cache=False).logits
-    return logits
+    return logits, cast(Tensor, seen.scored)
 
 
 def score(
@@ -145,9 +166,9 @@ def score(
     reference: Runner,
     inputs: ModelInputs,
     scoring: Scoring,
-    settings: Settings,
     images: Images | None,
-) -> ScoredTokens:
+    known: ReferenceScores | None,
+) -> tuple[ScoredTokens, ReferenceScores]:
     """Scores a pass under policy (with gradients) and reference (without).
 
     Args:
@@ -155,29 +176,33 @@ def score(
         reference: The frozen model, or the policy with its adapter switched off.
         inputs: Keyword arguments of the models' forward.
         scoring: The scored tokens.
-        settings: Says where the KL is needed.
         images: Shares image features; None on the plain path and where the pass has no image.
+        known: What the reference says, where that is known. Its hidden states are for the policy's head.
+
+    Returns:
+        The scores, and the reference's part in them.
     """
-    at_kl = torch.zeros_like(scoring.in_phrase)
-    if settings.has_kl:
-        at_kl = scoring.cell == Cell.CLEAN_CHOSEN
-        if settings.kl_scope == "phrase":
-            at_kl = at_kl & scoring.in_phrase
-    with torch.no_grad():
-        logits = scored_logits(reference, inputs, scoring, images)
-        reference_logps = token_logps(logits, scoring.token)
-        reference_logits = logits[at_kl]
-        del logits
-    policy_logits = scored_logits(policy, inputs, scoring, images)
+    at_kl = scoring.in_kl
+    if known is None:
+        with torch.no_grad():
+            logits, hidden = scored_logits(reference, inputs, scoring, images)
+            known = ReferenceScores(token_logps(logits, scoring.token), hidden[at_kl])
+            reference_logits = logits[at_kl]
+            del logits
+        policy_logits, _ = scored_logits(policy, inputs, scoring, images)
+    else:
+        all_logits, _ = scored_logits(policy, inputs, scoring, images, known.hidden if len(known.hidden) else None)
+        policy_logits, reference_logits = all_logits[: len(at_kl)], all_logits[len(at_kl) :].detach()
     forward_kl, reverse_kl = token_kls(policy_logits[at_kl], reference_logits)
-    return ScoredTokens(
+    scored = ScoredTokens(
         row=scoring.row,
         cell=scoring.cell,
         in_phrase=scoring.in_phrase,
         policy_logps=token_logps(policy_logits, scoring.token),
-        reference_logps=reference_logps,
+        reference_logps=known.logps,
         kl_row=scoring.row[at_kl],
         forward_kl=forward_kl,
         reverse_kl=reverse_kl,
         terms=scoring.terms,
     )
+    return scored, known

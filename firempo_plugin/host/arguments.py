@@ -41,6 +41,8 @@ OPTIONS = (
     Option("fire_kl_scope", Literal[SCOPES], "phrase", "kl", "Tokens of the chosen response that the KL sums over."),
 )
 
+OTHER_KEYS = ("fire_skip_invalid", "fire_pass_tokens", "fire_reference_cache", "fire_group_by_image")
+
 IGNORED_HOST_KEYS = ("pref_loss", "pref_bco_weight", "dpo_label_smoothing", "simpo_gamma", "ld_alpha")
 
 
@@ -80,12 +82,22 @@ def extend_finetuning_arguments(module: Any) -> None:
         "can be separated: less memory, same gradients. Default 1024 on a CPU, else 4096, or 16384 with gradient "
         "checkpointing."
     )
+    cache_help = (
+        f"stage: {STAGE} only. Folder that keeps what the frozen reference says of every row, for later epochs, "
+        "resumed runs and runs with other weights of the terms."
+    )
+    group_help = (
+        f"stage: {STAGE} only. Most rows on one image that are put into one batch, where its tokens are run once for "
+        "all. Rows are then no longer drawn independently of each other."
+    )
     new_fields = [
         ("stage", stages, field(default=stage.default, metadata=dict(stage.metadata))),
         ("fire_objective", Literal[tuple(OBJECTIVES)] | None, _optional(objective_help)),
         *((o.key, o.kind | None, _optional(f"stage: {STAGE} only. {o.help}")) for o in OPTIONS),
         ("fire_skip_invalid", bool, field(default=False, metadata={"help": skip_help})),
         ("fire_pass_tokens", int | None, _optional(pass_help)),
+        ("fire_reference_cache", str | None, _optional(cache_help)),
+        ("fire_group_by_image", int | None, _optional(group_help)),
     ]
     _rebind(module, "FinetuningArguments", new_fields, {"__post_init__": __post_init__})
 
@@ -111,7 +123,7 @@ def resolve(args: Any) -> None:
     """
     written = [key for key in ("fire_objective", *(o.key for o in OPTIONS)) if vars(args)[key] is not None]
     if args.stage != STAGE:
-        written += [key for key in ("fire_skip_invalid", "fire_pass_tokens") if vars(args)[key]]
+        written += [key for key in OTHER_KEYS if vars(args)[key]]
         if written:
             key = written[0]
             raise ValueError(f"stage: {args.stage} ignores {key}. Write `stage: {STAGE}`, or remove {key}.")
@@ -121,9 +133,10 @@ def resolve(args: Any) -> None:
         raise ValueError(f"fire_objective: {args.fire_objective} is unknown. Write one of: {', '.join(OBJECTIVES)}.")
     if not isinstance(args.fire_skip_invalid, bool):
         raise ValueError(f"fire_skip_invalid must be true or false, found {args.fire_skip_invalid!r}.")
-    tokens = args.fire_pass_tokens
-    if tokens is not None and (not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < 1):
-        raise ValueError(f"fire_pass_tokens must be a whole number of at least 1, found {tokens!r}.")
+    for key, least in (("fire_pass_tokens", 1), ("fire_group_by_image", 2)):
+        value = vars(args)[key]
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+            raise ValueError(f"{key} must be a whole number of at least {least}, found {value!r}.")
     _refuse_ignored_host_keys(args)
     objective = OBJECTIVES[args.fire_objective]
     for option in OPTIONS:

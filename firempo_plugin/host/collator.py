@@ -12,6 +12,7 @@ from peft import PeftModel
 
 from ..forward.families import FAMILIES, is_frozen
 from ..forward.plan import Layout, Pass, image_key, make_plan
+from ..forward.reference_cache import ReferenceCache
 from ..forward.tree import Tree
 from ..objectives import Settings
 from .rows import row_of
@@ -69,19 +70,22 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
 
     A batch holds under `passes`, for each of them, the model's `inputs`, the first place after each token's
     subtree under `end` (where trees are run), the fields of `forward.score.Scoring` that differ between passes
-    under `scoring`, and `image_index` [P] where image features are shared; under `rows` what belongs to the
+    under `scoring`, `image_index` [P] where image features are shared, and with a cache of the reference its
+    `entries` and, if they are all there, what is `known`; under `rows` what belongs to the
     rows; and under `images` the model's inputs that all passes with images have in common.
 
     Attributes:
         settings: The objective; it says which cells are needed.
         layout: How the model's sequences may be laid out.
         share_images: Whether the model's family can take distinct images.
+        reference_cache: Where a pass looks up what the reference says, or None.
     """
 
     template: Any = None
     settings: Settings | None = None
     layout: Layout = field(default_factory=Layout)
     share_images: bool = False
+    reference_cache: ReferenceCache | None = None
 
     @classmethod
     def of(
@@ -168,6 +172,10 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
             places = sum(len(tree.images) for tree in each.trees) if images else 0
             if index is not None and images:
                 piece["image_index"] = index[first_image : first_image + places] if len(plan) > 1 else index
+            if self.reference_cache is not None:
+                piece["entries"] = [self.reference_cache.entry(cell) for cell in each.cells]
+                known = self.reference_cache.load(piece["entries"])
+                piece["known"] = None if known is None else vars(known)
             piece["has_images"] = places > 0 or (images and len(plan) == 1)
             first_tree, first_image = last_tree, first_image + places
             yield piece
@@ -199,7 +207,7 @@ def _scoring(each: Pass, rows: int) -> dict[str, torch.Tensor]:
     for term, chosen_rows in enumerate(each.terms):
         terms[term, chosen_rows] = True
     columns = {name: torch.tensor(getattr(each, name)) for name in ("tree", "position", "token", "row", "cell")}
-    return {**columns, "in_phrase": torch.tensor(each.in_phrase), "terms": terms}
+    return {**columns, "in_phrase": torch.tensor(each.in_phrase), "in_kl": torch.tensor(each.in_kl), "terms": terms}
 
 
 def _padded(values: Sequence[int], padding: Sequence[int]) -> torch.Tensor:

@@ -1,25 +1,34 @@
 """The trainer: the passes of a step, their losses, and their metrics over ranks and steps."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import MethodType
 from typing import Any
 
 import torch
+from llamafactory.extras import logging
 from llamafactory.train.callbacks import SaveProcessorCallback
 from llamafactory.train.trainer_utils import create_custom_optimizer, create_custom_scheduler
 from torch import Tensor
 from transformers import Trainer
+from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl.models.utils import prepare_deepspeed, prepare_fsdp
 from trl.trainer.utils import disable_dropout_in_model
 
 from ..forward.families import FAMILIES, SharedImageFeatures, is_frozen
+from ..forward.order import GroupByImage
+from ..forward.plan import image_key
+from ..forward.reference_cache import Entry, ReferenceCache, ReferenceScores
 from ..forward.score import Images, Runner, Scoring, score, tree_mask
 from ..losses import RowTerm, add_reports, objective_loss
 from ..objectives import Settings
 from .metrics import MeanByName, metric_names
 
+logger = logging.get_logger(__name__)
+
 LOSS = "loss"
+RUN_COLUMNS = ("prompt_ids", "noised_prompt_ids", "chosen_ids", "rejected_ids", "chosen_ids", "rejected_ids")
 
 
 class FireMPOTrainer(Trainer):
@@ -33,13 +42,21 @@ class FireMPOTrainer(Trainer):
         settings: The objective and its numbers.
         finetuning_args: The host's.
         processor: Saved beside every checkpoint, or None.
+        reference_cache: Where what the reference says is kept, or None.
         **kwargs: Of `transformers.Trainer`.
     """
 
     optimizer: Any
 
     def __init__(
-        self, model: Any, ref_model: Any, settings: Settings, finetuning_args: Any, processor: Any, **kwargs: Any
+        self,
+        model: Any,
+        ref_model: Any,
+        settings: Settings,
+        finetuning_args: Any,
+        processor: Any,
+        reference_cache: ReferenceCache | None = None,
+        **kwargs: Any,
     ) -> None:
         for each in (model, ref_model):
             if each is not None:
@@ -50,6 +67,9 @@ class FireMPOTrainer(Trainer):
         self._train_means = MeanByName((LOSS, *metric_names(settings)))
         self._eval_means = MeanByName((LOSS, *metric_names(settings)))
         self._rows_of_step = 1
+        self.reference_cache = reference_cache
+        self.reference_passes: Counter[str] = Counter()
+        self._cache_writable = True
         self._results: list[tuple[Tensor, dict[str, RowTerm]]] = []
         text = model.config.get_text_config()
         self._mask_dtype = model.dtype if text._attn_implementation == "eager" else None
@@ -121,8 +141,22 @@ class FireMPOTrainer(Trainer):
         if features is not None and "image_index" in each and each["has_images"]:
             images = Images(features, each["image_index"])
         scoring = Scoring(**each["scoring"], has_noised=rows["has_noised"], weight=rows["weight"])
-        scored = score(*runners, inputs, scoring, self.settings, images)
+        known = ReferenceScores(**each["known"]) if each.get("known") else None
+        scored, reference = score(*runners, inputs, scoring, images, known)
+        self.reference_passes.update(["known" if known else "run"])
+        if known is None and self.reference_cache is not None:
+            self._remember(each["entries"], reference)
         return objective_loss(self.settings, scored, scoring.has_noised, scoring.weight)
+
+    def _remember(self, entries: list[Entry], reference: ReferenceScores) -> None:
+        """Keeps what the reference said; a folder that can no longer be written does not end a run."""
+        if self.reference_cache is None or not self._cache_writable:
+            return
+        try:
+            self.reference_cache.save(entries, reference)
+        except OSError as error:
+            self._cache_writable = False
+            logger.warning(f"fire_reference_cache: nothing more is written: {error}")
 
     def row_losses(self, model: Any, batch: dict[str, Any]) -> tuple[Tensor, dict[str, RowTerm]]:
         """The loss of each row of a batch of the collator [B], and each row's metrics."""
@@ -217,6 +251,19 @@ class FireMPOTrainer(Trainer):
         return super().create_scheduler(num_training_steps, optimizer)
 
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Any:
+        """The library's orders, by real length where that is wanted, and the order that groups by image."""
+        rows: Any = self.train_dataset
         if self.finetuning_args.disable_shuffling:
-            return torch.utils.data.SequentialSampler(self.train_dataset)
+            return torch.utils.data.SequentialSampler(rows)
+        together = self.finetuning_args.fire_group_by_image
+        if together is not None:
+            shown = [
+                tuple(map(image_key, images)) if images else (number,) for number, images in enumerate(rows["images"])
+            ]
+            seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+            return GroupByImage(shown, together, self.args.train_batch_size, seed)
+        if self.args.train_sampling_strategy == "group_by_length":
+            lengths = [sum(map(len, ids)) for ids in zip(*(rows[name] for name in RUN_COLUMNS), strict=True)]
+            batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
+            return LengthGroupedSampler(batch, lengths=lengths)
         return super()._get_train_sampler(*args, **kwargs)

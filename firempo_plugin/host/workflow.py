@@ -62,6 +62,15 @@ def refuse_unsupported(model_args: Any, data_args: Any, training_args: Any, fine
             training_args.neftune_noise_alpha is not None,
             "Remove it; policy and reference would draw different noise.",
         ),
+        "fire_group_by_image with disable_shuffling or train_sampling_strategy": (
+            finetuning_args.fire_group_by_image is not None
+            and (finetuning_args.disable_shuffling or training_args.train_sampling_strategy != "random"),
+            "Each sets the order of the rows; remove all but one.",
+        ),
+        "fire_group_by_image with per_device_train_batch_size: 1": (
+            finetuning_args.fire_group_by_image is not None and training_args.per_device_train_batch_size < 2,
+            "Rows share the image's tokens within a batch; raise per_device_train_batch_size.",
+        ),
         "packing": (data_args.packing, "Remove packing and neat_packing."),
         "do_eval without do_train": (
             lora_without_reference,
@@ -84,6 +93,7 @@ def run_fire_mpo(
 
     from . import report
     from .admission import admit, warnings
+    from .caches import check_reference_cache, reference_cache
     from .collator import FireCollator
     from .dataset import encoding_fingerprint
     from .trainer import FireMPOTrainer
@@ -91,6 +101,7 @@ def run_fire_mpo(
     logger = logging.get_logger(__name__)
     refuse_unsupported(model_args, data_args, training_args, finetuning_args)
     settings = settings_of(finetuning_args)
+    check_reference_cache(training_args, finetuning_args, settings)
     skip_broken_checkpoint(training_args)
     output_dir = training_args.output_dir if training_args.should_save else None
 
@@ -107,17 +118,21 @@ def run_fire_mpo(
     report.MetricsLogCallback.take_over(callbacks)
     model = load_model(tokenizer_module["tokenizer"], model_args, finetuning_args, training_args.do_train)
     ref_model = create_ref_model(model_args, finetuning_args)
+    cache = reference_cache(finetuning_args, training_args, settings, model, ref_model, encoding)
+    collator = FireCollator.of(
+        model, template, settings, tokenizer_module, pass_tokens(model_args, training_args, finetuning_args)
+    )
+    collator.reference_cache = cache
     trainer = FireMPOTrainer(
         model=model,
         ref_model=ref_model,
         settings=settings,
         finetuning_args=finetuning_args,
         args=training_args,
-        data_collator=FireCollator.of(
-            model, template, settings, tokenizer_module, pass_tokens(model_args, training_args, finetuning_args)
-        ),
+        data_collator=collator,
         processing_class=tokenizer_module["tokenizer"],
         processor=tokenizer_module["processor"],
+        reference_cache=cache,
         callbacks=[*callbacks, report.ShortcutWarning()],
         **dataset_module,
     )
@@ -129,6 +144,12 @@ def run_fire_mpo(
         metrics = trainer.evaluate(metric_key_prefix="eval")
         trainer.log_metrics("eval", metrics)
         trainer.save_metrics("eval", metrics)
+    if cache is not None:
+        passes = trainer.reference_passes
+        logger.info_rank0(
+            f"fire_reference_cache: of {passes.total()} passes, {passes['known']} took the reference from "
+            f"{finetuning_args.fire_reference_cache}"
+        )
     create_modelcard_and_push(trainer, model_args, data_args, training_args, finetuning_args)
 
 
