@@ -140,6 +140,7 @@ def trainer_and_batch(checkpoint, tmp_path):
     from transformers import Seq2SeqTrainingArguments
 
     from firempo_plugin.host.arguments import settings_of
+    from firempo_plugin.host.caches import Caches
     from firempo_plugin.host.collator import FireCollator
     from firempo_plugin.host.trainer import FireMPOTrainer
 
@@ -169,6 +170,7 @@ def trainer_and_batch(checkpoint, tmp_path):
             settings,
             finetuning_args,
             None,
+            caches=Caches(),
             args=training_args,
             data_collator=collator,
             train_dataset=dataset,

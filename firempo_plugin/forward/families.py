@@ -45,21 +45,36 @@ def is_frozen(family: Family, core: Any) -> bool:
     return not any(weight.requires_grad for part in parts for weight in part.parameters())
 
 
+@dataclass
+class ImageFeatures:
+    """What the language model gets of one image.
+
+    Attributes:
+        pooled: [tokens, hidden].
+        deepstack: The same for every deepstack layer; empty for a family without.
+    """
+
+    pooled: Tensor
+    deepstack: list[Tensor]
+
+
 class SharedImageFeatures:
     """Stands in for a core model's `get_image_features` during the passes of one step.
 
-    The model is called with the pixels of the distinct images only.
+    The model is called with the pixels of distinct images only, and only of those not known.
 
     Args:
         family: The model's family.
         frozen: Whether the policy's features are constants, which later passes may use again. To be asked
             outside any switch of adapters, under which everything seems frozen.
+        known: Features of distinct images by index; the pixels are those of the others, in order.
     """
 
-    def __init__(self, family: Family, frozen: bool) -> None:
+    def __init__(self, family: Family, frozen: bool, known: dict[int, ImageFeatures] | None = None) -> None:
         self._family = family
         self._frozen = frozen
-        self._known: dict[int, SimpleNamespace] = {}
+        self._known = known or {}
+        self._of_core: dict[int, dict[int, ImageFeatures]] = {}
 
     @contextmanager
     def on(self, core: Any, image_index: Tensor) -> Iterator[None]:
@@ -70,15 +85,18 @@ class SharedImageFeatures:
             image_index: [P] index of the distinct image at each image place of the pass, in order.
         """
         compute = core.get_image_features
+        index = image_index.tolist()
 
         def get_image_features(*args: object, **kwargs: object) -> SimpleNamespace:
-            features = self._known.get(id(core))
+            features = self._of_core.get(id(core))
             if features is None:
-                with torch.set_grad_enabled(torch.is_grad_enabled() and not self._frozen):
-                    features = compute(*args, **kwargs)
+                features = self._known
+                if not features.keys() >= set(index):
+                    with torch.set_grad_enabled(torch.is_grad_enabled() and not self._frozen):
+                        features = self._merge(compute(*args, **kwargs))
                 if self._frozen:
-                    self._known[id(core)] = features
-            return self._places(features, image_index.tolist())
+                    self._of_core[id(core)] = features
+            return self._places([features[number] for number in index])
 
         core.get_image_features = get_image_features
         try:
@@ -86,12 +104,24 @@ class SharedImageFeatures:
         finally:
             del core.get_image_features
 
-    def _places(self, features: SimpleNamespace, image_index: list[int]) -> SimpleNamespace:
-        """Spreads the features of the distinct images over the image places."""
-        per_image = list(features.pooler_output)
-        places = SimpleNamespace(pooler_output=[per_image[i] for i in image_index])
+    def computed(self, core: Any) -> dict[int, ImageFeatures]:
+        """The features of distinct images that a core has computed in this step and that were not known."""
+        return {n: image for n, image in self._of_core.get(id(core), {}).items() if n not in self._known}
+
+    def _merge(self, computed: Any) -> dict[int, ImageFeatures]:
+        """Known and computed features by index of the distinct image."""
+        pooled = list(computed.pooler_output)
+        layers: list[tuple[Tensor, ...]] = []
         if self._family.deepstack:
-            lengths = [len(image) for image in per_image]
-            layers = [layer.split(lengths) for layer in features.deepstack_features]
-            places.deepstack_features = [torch.cat([layer[i] for i in image_index]) for layer in layers]
+            layers = [layer.split([len(image) for image in pooled]) for layer in computed.deepstack_features]
+        own = [ImageFeatures(image, [layer[n] for layer in layers]) for n, image in enumerate(pooled)]
+        unknown = [n for n in range(len(own) + len(self._known)) if n not in self._known]
+        return self._known | dict(zip(unknown, own, strict=True))
+
+    def _places(self, images: list[ImageFeatures]) -> SimpleNamespace:
+        """The features of the image places of a pass, as the model's own method returns them."""
+        places = SimpleNamespace(pooler_output=[image.pooled for image in images])
+        if self._family.deepstack:
+            layers = zip(*(image.deepstack for image in images), strict=True)
+            places.deepstack_features = [torch.cat(layer) for layer in layers]
         return places

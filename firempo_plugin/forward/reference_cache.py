@@ -7,21 +7,15 @@ logits would take hundreds.
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from io import BytesIO
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 
+from .disk import image_digest, read, write_whole
 from .plan import ScoredCell
-from .tree import Image
 
 
 @dataclass
@@ -79,7 +73,7 @@ class ReferenceCache:
         """The scores of the tokens of some cells, in order; None unless every entry is there and whole."""
         logps, hidden = [], []
         for entry in entries:
-            found = self._read(entry.key)
+            found = read(self._path(entry.key))
             if "logps" not in found or len(found["logps"]) != entry.scored:
                 return None
             logps.append(found["logps"])
@@ -98,64 +92,10 @@ class ReferenceCache:
         logps = torch.split(scores.logps.cpu(), [entry.scored for entry in entries])
         hidden = torch.split(scores.hidden.cpu(), [entry.in_kl for entry in entries])
         for entry, own_logps, own_hidden in zip(entries, logps, hidden, strict=True):
-            content = self._read(entry.key) | {"logps": own_logps.clone()}
+            content = read(self._path(entry.key)) | {"logps": own_logps.clone()}
             if entry.in_kl:
                 content[entry.hidden_name] = own_hidden.clone()
             write_whole(self._path(entry.key), content)
 
     def _path(self, key: str) -> Path:
         return self._folder / key[:2] / f"{key}.safetensors"
-
-    def _read(self, key: str) -> dict[str, Tensor]:
-        """An entry, or nothing where it is missing or damaged: it is then made again."""
-        try:
-            return load_file(self._path(key))
-        except (OSError, SafetensorError):
-            return {}
-
-
-def write_whole(path: Path, content: dict[str, Tensor]) -> None:
-    """Writes tensors to a file that other processes see whole or not at all.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
-        try:
-            part.write(save(content))
-            part.flush()
-            os.replace(part.name, path)
-        except BaseException:
-            os.unlink(part.name)
-            raise
-
-
-def image_digest(image: Image) -> str:
-    """Digest of an image's content: of the file, of the encoded bytes, or of the pixels."""
-    if isinstance(image, dict) and image["bytes"] is not None:
-        return hashlib.sha256(image["bytes"]).hexdigest()
-    path = image["path"] if isinstance(image, dict) else image
-    if isinstance(path, str):
-        state = os.stat(path)
-        return _file_digest(path, state.st_size, state.st_mtime_ns)
-    pixels = BytesIO()
-    image.save(pixels, format="PNG")
-    return hashlib.sha256(pixels.getvalue()).hexdigest()
-
-
-@lru_cache(maxsize=100_000)
-def _file_digest(path: str, size: int, modified: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def weights_digest(named: Iterable[tuple[str, Tensor]]) -> str:
-    """Digest of weights, name by name, bit for bit."""
-    digest = hashlib.sha256()
-    for name, weight in named:
-        digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}\n".encode())
-        flat = weight.detach().contiguous().flatten()
-        if flat.numel():
-            digest.update(flat.view(torch.uint8).cpu().numpy().data)
-    return digest.hexdigest()

@@ -41,7 +41,14 @@ OPTIONS = (
     Option("fire_kl_scope", Literal[SCOPES], "phrase", "kl", "Tokens of the chosen response that the KL sums over."),
 )
 
-OTHER_KEYS = ("fire_skip_invalid", "fire_pass_tokens", "fire_reference_cache", "fire_group_by_image")
+OTHER_KEYS = (
+    "fire_skip_invalid",
+    "fire_pass_tokens",
+    "fire_reference_cache",
+    "fire_vision_cache",
+    "fire_group_by_image",
+)
+VISION_CACHE_GB = 20.0
 
 IGNORED_HOST_KEYS = ("pref_loss", "pref_bco_weight", "dpo_label_smoothing", "simpo_gamma", "ld_alpha")
 
@@ -86,6 +93,11 @@ def extend_finetuning_arguments(module: Any) -> None:
         f"stage: {STAGE} only. Folder that keeps what the frozen reference says of every row, for later epochs, "
         "resumed runs and runs with other weights of the terms."
     )
+    vision_help = (
+        f"stage: {STAGE} only. Folder that keeps the features of images under a frozen vision tower, for later epochs "
+        "and runs."
+    )
+    gb_help = f"stage: {STAGE} only. Gigabytes at which fire_vision_cache stops growing. Default {VISION_CACHE_GB}."
     group_help = (
         f"stage: {STAGE} only. Most rows on one image that are put into one batch, where its tokens are run once for "
         "all. Rows are then no longer drawn independently of each other."
@@ -97,6 +109,8 @@ def extend_finetuning_arguments(module: Any) -> None:
         ("fire_skip_invalid", bool, field(default=False, metadata={"help": skip_help})),
         ("fire_pass_tokens", int | None, _optional(pass_help)),
         ("fire_reference_cache", str | None, _optional(cache_help)),
+        ("fire_vision_cache", str | None, _optional(vision_help)),
+        ("fire_vision_cache_gb", float, field(default=VISION_CACHE_GB, metadata={"help": gb_help})),
         ("fire_group_by_image", int | None, _optional(group_help)),
     ]
     _rebind(module, "FinetuningArguments", new_fields, {"__post_init__": __post_init__})
@@ -137,6 +151,9 @@ def resolve(args: Any) -> None:
         value = vars(args)[key]
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
             raise ValueError(f"{key} must be a whole number of at least {least}, found {value!r}.")
+    limit = args.fire_vision_cache_gb
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 < limit < math.inf:
+        raise ValueError(f"fire_vision_cache_gb must be a number above 0, found {limit!r}.")
     _refuse_ignored_host_keys(args)
     objective = OBJECTIVES[args.fire_objective]
     for option in OPTIONS:

@@ -1,92 +1,179 @@
-"""What a run may keep on disk between epochs and runs, and when it may."""
+"""What a run keeps on disk between epochs and runs: when it may, under which key, and how much it saved."""
 
 import hashlib
 import json
 import os
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from ..forward.reference_cache import ReferenceCache, weights_digest
+from llamafactory.extras import logging
+
+from ..forward.disk import weights_digest
+from ..forward.families import FAMILIES, ImageFeatures, is_frozen
+from ..forward.reference_cache import ReferenceCache, ReferenceScores
 from ..forward.score import Runner
+from ..forward.vision_cache import VisionCache
 from ..objectives import Settings
 
+logger = logging.get_logger(__name__)
 
-def check_folder(key: str, folder: str) -> Path:
-    """Makes a cache's folder.
+FOLDERS = ("fire_reference_cache", "fire_vision_cache")
+GIGABYTE = 10**9
+
+
+def check_caches(training_args: Any, finetuning_args: Any, settings: Settings) -> None:
+    """Refuses caches whose entries could not be used or written, before a model is loaded.
 
     Raises:
-        ValueError: Nothing can be written there.
+        ValueError: Says what stands against it.
     """
-    path = Path(folder)
+    separate = finetuning_args.finetuning_type in ("full", "freeze") or finetuning_args.ref_model is not None
+    own_reference = "a reference of its own (ref_model, or finetuning_type full or freeze)"
+    obstacles = {
+        "deepspeed, whose processes must all run the same": (FOLDERS, bool(training_args.deepspeed)),
+        "fsdp, whose processes must all run the same": (FOLDERS, bool(training_args.fsdp)),
+        f"{own_reference}, whose output layer the KL needs": (FOLDERS[:1], separate and settings.has_kl),
+        f"{own_reference}, whose vision tower would run all the same": (FOLDERS[1:], separate),
+    }
+    for key in FOLDERS:
+        folder = vars(finetuning_args)[key]
+        if folder is None:
+            continue
+        for obstacle, (concerned, found) in obstacles.items():
+            if found and key in concerned:
+                raise ValueError(f"{key} cannot be used with {obstacle}. Remove {key}.")
+        _check_folder(key, folder)
+
+
+def _check_folder(key: str, folder: str) -> None:
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=path):
-            return path
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise ValueError(
             f"{key}: nothing can be written to {folder}: {error.strerror}. Name another folder."
         ) from error
 
 
-def check_reference_cache(training_args: Any, finetuning_args: Any, settings: Settings) -> None:
-    """Refuses `fire_reference_cache` where its entries could not be used, before a model is loaded.
+class Caches:
+    """The caches of a run, and how often they knew.
 
-    Raises:
-        ValueError: Says what stands against it.
+    Attributes:
+        reference: What the frozen reference says, or None.
+        vision: The features of images, or None.
+        counts: Of passes and images, by "known" and "run".
     """
-    if finetuning_args.fire_reference_cache is None:
-        return
-    separate = finetuning_args.finetuning_type in ("full", "freeze") or finetuning_args.ref_model is not None
-    obstacles = {
-        "deepspeed, whose processes must all run the reference or none": bool(training_args.deepspeed),
-        "fsdp, whose processes must all run the reference or none": bool(training_args.fsdp),
-        "a reference with an output layer of its own (ref_model, or finetuning_type full or freeze), since the KL "
-        "needs that layer": separate and settings.has_kl,
-    }
-    for obstacle, found in obstacles.items():
-        if found:
-            raise ValueError(f"fire_reference_cache cannot be used with {obstacle}. Remove fire_reference_cache.")
-    check_folder("fire_reference_cache", finetuning_args.fire_reference_cache)
+
+    def __init__(self, reference: ReferenceCache | None = None, vision: VisionCache | None = None) -> None:
+        self.reference = reference
+        self.vision = vision
+        self.counts = {"passes": Counter[str](), "images": Counter[str]()}
+        self._unwritable: set[str] = set()
+
+    @classmethod
+    def of(
+        cls, model: Any, ref_model: Any, settings: Settings, training_args: Any, finetuning_args: Any, encoding: str
+    ) -> "Caches":
+        """The caches that the run wants.
+
+        Args:
+            model: The policy, whose frozen weights are the reference unless there is a separate one.
+            ref_model: The separate reference, or None.
+            settings: The objective.
+            training_args, finetuning_args: The host's.
+            encoding: `dataset.encoding_fingerprint` of this run.
+
+        Raises:
+            ValueError: The output layer or the vision tower is in training, and its cache wanted.
+        """
+        runner = Runner.of(model, model)
+        reference, vision = None, None
+        if finetuning_args.fire_reference_cache is not None:
+            if settings.has_kl and any(weight.requires_grad for weight in runner.head.parameters()):
+                raise ValueError(
+                    "fire_reference_cache cannot be used while the output layer is in training, since the KL needs it "
+                    "as it was. Remove fire_reference_cache, or train without the output layer."
+                )
+            reference_model, trained = (model, _trained(model)) if ref_model is None else (ref_model, set[str]())
+            digest = _digest(reference_model, training_args, encoding, lambda name: name not in trained)
+            reference = ReferenceCache(Path(os.path.abspath(finetuning_args.fire_reference_cache)), digest)
+        if finetuning_args.fire_vision_cache is not None:
+            family = FAMILIES.get(model.config.model_type)
+            if family is None or not is_frozen(family, runner.core):
+                raise ValueError(
+                    "fire_vision_cache needs a frozen vision tower of a known family "
+                    f"({', '.join(FAMILIES)}), and this one is {'not' if family is None else 'in training'}. "
+                    "Remove fire_vision_cache."
+                )
+            digest = _digest(
+                model, training_args, encoding, lambda name: any(f".{part}." in name for part in family.vision)
+            )
+            folder = Path(os.path.abspath(finetuning_args.fire_vision_cache))
+            vision = VisionCache(folder, digest, int(finetuning_args.fire_vision_cache_gb * GIGABYTE))
+        return cls(reference, vision)
+
+    def keep_reference(self, each: dict[str, Any], scores: ReferenceScores) -> None:
+        """Counts a pass of the collator, and keeps what the reference said unless that was known."""
+        self.counts["passes"].update(["known" if each["known"] else "run"])
+        if self.reference is not None and not each["known"]:
+            self._write("fire_reference_cache", partial(self.reference.save, each["entries"], scores))
+
+    def keep_images(self, batch: dict[str, Any], computed: dict[int, ImageFeatures]) -> None:
+        """Counts the distinct images of a batch, and keeps the features that were computed for it."""
+        keys = batch["vision"]["keys"]
+        self.counts["images"].update({"known": len(keys) - len(computed), "run": len(computed)})
+        grids = batch["images"].get("image_grid_thw")
+        if self.vision is None:
+            return
+        for place, (number, features) in enumerate(computed.items()):
+            grid = None if grids is None else grids[place]
+            self._write("fire_vision_cache", partial(self.vision.save, keys[number], features, grid))
+
+    def _write(self, key: str, save: Callable[[], None]) -> None:
+        """Writes while that is possible; a folder that can no longer be written does not end a run."""
+        if key in self._unwritable:
+            return
+        try:
+            save()
+        except OSError as error:
+            self._unwritable.add(key)
+            logger.warning(f"{key}: nothing more is written: {error}")
+
+    def report(self) -> list[str]:
+        """What the caches saved, a line each."""
+        lines = []
+        if self.reference is not None:
+            passes = self.counts["passes"]
+            lines.append(f"fire_reference_cache: {passes['known']} of {passes.total()} passes skipped the reference")
+        if self.vision is not None:
+            images, size = self.counts["images"], self.vision.bytes / GIGABYTE
+            full = ", which is its limit: raise fire_vision_cache_gb for more" if self.vision.is_full else ""
+            lines.append(
+                f"fire_vision_cache: {images['known']} of {images.total()} images skipped the vision tower; "
+                f"it holds {size:.2f} GB{full}"
+            )
+        return lines
 
 
-def reference_cache(
-    finetuning_args: Any, training_args: Any, settings: Settings, model: Any, ref_model: Any, encoding: str
-) -> ReferenceCache | None:
-    """The run's cache of the reference, if one is wanted.
+def _trained(model: Any) -> set[str]:
+    return {name for name, weight in model.named_parameters() if weight.requires_grad}
 
-    Args:
-        finetuning_args, training_args: The host's.
-        settings: The objective.
-        model: The policy, whose frozen weights are the reference unless there is a separate one.
-        ref_model: The separate reference, or None.
-        encoding: `dataset.encoding_fingerprint` of this run.
 
-    Raises:
-        ValueError: The output layer is in training, so that it cannot make the reference's logits.
-    """
-    if finetuning_args.fire_reference_cache is None:
-        return None
-    head = Runner.of(model, model).head
-    if settings.has_kl and any(weight.requires_grad for weight in head.parameters()):
-        raise ValueError(
-            "fire_reference_cache cannot be used while the output layer is in training, since the KL needs it as it "
-            "was. Remove fire_reference_cache, or train without the output layer."
-        )
-    reference = model if ref_model is None else ref_model
-    trained = (
-        {name for name, weight in model.named_parameters() if weight.requires_grad} if ref_model is None else set()
-    )
-    weights = ((name, weight) for name, weight in reference.state_dict().items() if name not in trained)
-    config = {key: value for key, value in reference.config.to_dict().items() if key != "_name_or_path"}
+def _digest(model: Any, training_args: Any, encoding: str, counts: Callable[[str], bool]) -> str:
+    """Digest of a model's weights whose names count, and of all else that its numbers depend on."""
+    weights = ((name, weight) for name, weight in model.state_dict().items() if counts(name))
     parts = {
         "weights": weights_digest(weights),
-        "config": config,
+        "config": {key: value for key, value in model.config.to_dict().items() if key != "_name_or_path"},
+        "attention": model.config.get_text_config()._attn_implementation,
         "encoding": encoding,
         "precision": [training_args.bf16, training_args.fp16],
-        "attention": reference.config.get_text_config()._attn_implementation,
         "versions": [version(name) for name in ("torch", "transformers")],
     }
-    digest = hashlib.sha256(json.dumps(parts, default=str, sort_keys=True).encode()).hexdigest()
-    return ReferenceCache(Path(os.path.abspath(finetuning_args.fire_reference_cache)), digest)
+    return hashlib.sha256(json.dumps(parts, default=str, sort_keys=True).encode()).hexdigest()

@@ -14,6 +14,7 @@ from ..forward.families import FAMILIES, is_frozen
 from ..forward.plan import Layout, Pass, image_key, make_plan
 from ..forward.reference_cache import ReferenceCache
 from ..forward.tree import Tree
+from ..forward.vision_cache import VisionCache
 from ..objectives import Settings
 from .rows import row_of
 
@@ -27,12 +28,18 @@ PER_TOKEN = ("input_ids", "attention_mask", "position_ids", "token_type_ids", "m
 class DistinctImages:
     """Stands in for a template's `mm_plugin` in the collator: each distinct image is processed once.
 
-    The batch then has the pixels of the distinct images, `image_index` [P] that says which of them each
-    image place shows, and `image_grid_thw` of every place, from which the host counts positions;
-    `distinct_grid_thw` belongs to the pixels.
+    The batch then has the pixels of the distinct images, but for those whose features are `known` by index,
+    `image_index` [P] that says which of them each image place shows, and `image_grid_thw` of every place,
+    from which the host counts positions; `distinct_grid_thw` belongs to the pixels. `keys` are the entries of
+    the distinct images in the cache.
+
+    Attributes:
+        plugin: The template's own.
+        cache: Where features of images may be known from, or None.
     """
 
     plugin: Any
+    cache: VisionCache | None = None
 
     def __getattr__(self, name: str) -> Any:
         if name == "plugin":  # not yet there while a worker unpickles the instance
@@ -53,14 +60,24 @@ class DistinctImages:
         places: dict[Any, int] = {}
         index = [places.setdefault(image_key(image), len(places)) for image in images]
         distinct = [images[index.index(number)] for number in range(len(places))]
-        inputs = self.plugin.get_mm_inputs(
-            distinct, videos, audios, [len(distinct)], vidlens, audlens, batch_ids, processor
-        )
+        keys = [self.cache.key(image) for image in distinct] if self.cache else []
+        found = {n: self.cache.load(key) for n, key in enumerate(keys)} if self.cache else {}
+        known = {n: entry for n, entry in found.items() if entry is not None}
+        unknown = [n for n in range(len(distinct)) if n not in known]
+        inputs: dict[str, Any] = {}
+        if unknown:
+            inputs = self.plugin.get_mm_inputs(
+                [distinct[n] for n in unknown], videos, audios, [len(unknown)], vidlens, audlens, batch_ids, processor
+            )
         if index:
             inputs["image_index"] = torch.tensor(index)
-        if "image_grid_thw" in inputs:
-            inputs["distinct_grid_thw"] = inputs["image_grid_thw"]
-            inputs["image_grid_thw"] = inputs["image_grid_thw"][index]
+            inputs["keys"] = keys
+            inputs["known"] = {n: vars(features) for n, (features, _) in known.items()}
+        own_grids = inputs.get("image_grid_thw", ())
+        grids = {n: grid for n, (_, grid) in known.items()} | dict(zip(unknown, own_grids, strict=False))
+        if any(grid is not None for grid in grids.values()):
+            inputs["distinct_grid_thw"] = torch.stack([grids[n] for n in unknown or [0]])
+            inputs["image_grid_thw"] = torch.stack([grids[n] for n in index])
         return inputs
 
 
@@ -68,17 +85,19 @@ class DistinctImages:
 class FireCollator(MultiModalDataCollatorForSeq2Seq):
     """Collates encoded rows into the passes of a step.
 
-    A batch holds under `passes`, for each of them, the model's `inputs`, the first place after each token's
-    subtree under `end` (where trees are run), the fields of `forward.score.Scoring` that differ between passes
-    under `scoring`, `image_index` [P] where image features are shared, and with a cache of the reference its
-    `entries` and, if they are all there, what is `known`; under `rows` what belongs to the
-    rows; and under `images` the model's inputs that all passes with images have in common.
+    A batch holds under `passes`, for each of them, the model's `inputs`; the first place after each token's
+    subtree under `end`, where trees are run; the fields of `forward.score.Scoring` that differ between passes
+    under `scoring`; `image_index` [P] where image features are shared; and with a cache of the reference its
+    `entries` and, if they are all there, what is `known`. Under `rows` it holds what belongs to the rows; under
+    `images` the model's inputs that all passes with images have in common; and under `vision` the `keys` of
+    the distinct images in the cache, and the features of those that are `known`.
 
     Attributes:
         settings: The objective; it says which cells are needed.
         layout: How the model's sequences may be laid out.
         share_images: Whether the model's family can take distinct images.
         reference_cache: Where a pass looks up what the reference says, or None.
+        vision_cache: Where the features of images are looked up, or None.
     """
 
     template: Any = None
@@ -86,10 +105,18 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
     layout: Layout = field(default_factory=Layout)
     share_images: bool = False
     reference_cache: ReferenceCache | None = None
+    vision_cache: VisionCache | None = None
 
     @classmethod
     def of(
-        cls, model: Any, template: Any, settings: Settings, tokenizer_module: dict[str, Any], pass_tokens: int | None
+        cls,
+        model: Any,
+        template: Any,
+        settings: Settings,
+        tokenizer_module: dict[str, Any],
+        pass_tokens: int | None,
+        reference_cache: ReferenceCache | None = None,
+        vision_cache: VisionCache | None = None,
     ) -> "FireCollator":
         """The collator for a loaded model; says in the log what cannot be shared, and why.
 
@@ -99,6 +126,7 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
             settings: The objective.
             tokenizer_module: The host's tokenizer and processor.
             pass_tokens: Most tokens of a pass; None for one pass.
+            reference_cache, vision_cache: What may be looked up instead of run.
         """
         base = model.get_base_model() if isinstance(model, PeftModel) else model
         family = FAMILIES.get(base.config.model_type)
@@ -116,13 +144,15 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
                 pass_tokens=pass_tokens if split else None,
             ),
             share_images=family is not None,
+            reference_cache=reference_cache,
+            vision_cache=vision_cache,
             **tokenizer_module,
         )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.share_images:
-            self.template = replace(self.template, mm_plugin=DistinctImages(self.template.mm_plugin))
+            self.template = replace(self.template, mm_plugin=DistinctImages(self.template.mm_plugin, self.vision_cache))
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
         if self.settings is None:
@@ -136,12 +166,19 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
         if "distinct_grid_thw" in images:
             images["image_grid_thw"] = images.pop("distinct_grid_thw")
         index = images.pop("image_index", None)
+        vision = {"keys": images.pop("keys", []), "known": images.pop("known", {})}
+        if vision["known"]:
+            images.setdefault("pixel_values", torch.empty(0))  # so that the model asks for image features
         if self.layout.pass_tokens is not None and not any(tree.images for tree in trees):
-            images = {}  # the host adds an image to a batch without any, for sharded models only
+            images, vision = (
+                {},
+                {"keys": [], "known": {}},
+            )  # the host adds an image to a batch without any, for sharded models only
         return {
             "passes": list(self._passes(plan, inputs, index, bool(images), len(features))),
             "rows": self._rows(features),
             "images": images,
+            "vision": vision,
         }
 
     @staticmethod

@@ -1,13 +1,11 @@
 """The trainer: the passes of a step, their losses, and their metrics over ranks and steps."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import MethodType
 from typing import Any
 
 import torch
-from llamafactory.extras import logging
 from llamafactory.train.callbacks import SaveProcessorCallback
 from llamafactory.train.trainer_utils import create_custom_optimizer, create_custom_scheduler
 from torch import Tensor
@@ -16,16 +14,15 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl.models.utils import prepare_deepspeed, prepare_fsdp
 from trl.trainer.utils import disable_dropout_in_model
 
-from ..forward.families import FAMILIES, SharedImageFeatures, is_frozen
+from ..forward.families import FAMILIES, ImageFeatures, SharedImageFeatures, is_frozen
 from ..forward.order import GroupByImage
 from ..forward.plan import image_key
-from ..forward.reference_cache import Entry, ReferenceCache, ReferenceScores
+from ..forward.reference_cache import ReferenceScores
 from ..forward.score import Images, Runner, Scoring, score, tree_mask
 from ..losses import RowTerm, add_reports, objective_loss
 from ..objectives import Settings
+from .caches import Caches
 from .metrics import MeanByName, metric_names
-
-logger = logging.get_logger(__name__)
 
 LOSS = "loss"
 RUN_COLUMNS = ("prompt_ids", "noised_prompt_ids", "chosen_ids", "rejected_ids", "chosen_ids", "rejected_ids")
@@ -42,7 +39,7 @@ class FireMPOTrainer(Trainer):
         settings: The objective and its numbers.
         finetuning_args: The host's.
         processor: Saved beside every checkpoint, or None.
-        reference_cache: Where what the reference says is kept, or None.
+        caches: What is kept on disk.
         **kwargs: Of `transformers.Trainer`.
     """
 
@@ -55,7 +52,7 @@ class FireMPOTrainer(Trainer):
         settings: Settings,
         finetuning_args: Any,
         processor: Any,
-        reference_cache: ReferenceCache | None = None,
+        caches: Caches,
         **kwargs: Any,
     ) -> None:
         for each in (model, ref_model):
@@ -67,9 +64,7 @@ class FireMPOTrainer(Trainer):
         self._train_means = MeanByName((LOSS, *metric_names(settings)))
         self._eval_means = MeanByName((LOSS, *metric_names(settings)))
         self._rows_of_step = 1
-        self.reference_cache = reference_cache
-        self.reference_passes: Counter[str] = Counter()
-        self._cache_writable = True
+        self._caches = caches
         self._results: list[tuple[Tensor, dict[str, RowTerm]]] = []
         text = model.config.get_text_config()
         self._mask_dtype = model.dtype if text._attn_implementation == "eager" else None
@@ -119,12 +114,16 @@ class FireMPOTrainer(Trainer):
         runners = self._runners(model)
         features = None
         if self._family is not None:
-            features = SharedImageFeatures(self._family, is_frozen(self._family, runners[0].core))
+            known = {number: ImageFeatures(**image) for number, image in batch["vision"]["known"].items()}
+            frozen = is_frozen(self._family, runners[0].core)
+            features = SharedImageFeatures(self._family, frozen, known)
         for number, each in enumerate(batch["passes"]):
             yield (
                 number == len(batch["passes"]) - 1,
                 partial(self._pass_losses, runners, batch, each, features),
             )
+        if features is not None and batch["vision"]["keys"]:
+            self._caches.keep_images(batch, features.computed(runners[0].core))
 
     def _pass_losses(
         self,
@@ -143,20 +142,9 @@ class FireMPOTrainer(Trainer):
         scoring = Scoring(**each["scoring"], has_noised=rows["has_noised"], weight=rows["weight"])
         known = ReferenceScores(**each["known"]) if each.get("known") else None
         scored, reference = score(*runners, inputs, scoring, images, known)
-        self.reference_passes.update(["known" if known else "run"])
-        if known is None and self.reference_cache is not None:
-            self._remember(each["entries"], reference)
+        if "entries" in each:
+            self._caches.keep_reference(each, reference)
         return objective_loss(self.settings, scored, scoring.has_noised, scoring.weight)
-
-    def _remember(self, entries: list[Entry], reference: ReferenceScores) -> None:
-        """Keeps what the reference said; a folder that can no longer be written does not end a run."""
-        if self.reference_cache is None or not self._cache_writable:
-            return
-        try:
-            self.reference_cache.save(entries, reference)
-        except OSError as error:
-            self._cache_writable = False
-            logger.warning(f"fire_reference_cache: nothing more is written: {error}")
 
     def row_losses(self, model: Any, batch: dict[str, Any]) -> tuple[Tensor, dict[str, RowTerm]]:
         """The loss of each row of a batch of the collator [B], and each row's metrics."""
@@ -193,7 +181,7 @@ class FireMPOTrainer(Trainer):
         for is_last, run in self.pass_losses(model, batch):
             if is_last:
                 super().training_step(model, {"run": run}, num_items_in_batch)
-                break
+                continue
             with self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
                     loss = self._run(run)

@@ -93,7 +93,7 @@ def run_fire_mpo(
 
     from . import report
     from .admission import admit, warnings
-    from .caches import check_reference_cache, reference_cache
+    from .caches import Caches, check_caches
     from .collator import FireCollator
     from .dataset import encoding_fingerprint
     from .trainer import FireMPOTrainer
@@ -101,7 +101,7 @@ def run_fire_mpo(
     logger = logging.get_logger(__name__)
     refuse_unsupported(model_args, data_args, training_args, finetuning_args)
     settings = settings_of(finetuning_args)
-    check_reference_cache(training_args, finetuning_args, settings)
+    check_caches(training_args, finetuning_args, settings)
     skip_broken_checkpoint(training_args)
     output_dir = training_args.output_dir if training_args.should_save else None
 
@@ -118,11 +118,16 @@ def run_fire_mpo(
     report.MetricsLogCallback.take_over(callbacks)
     model = load_model(tokenizer_module["tokenizer"], model_args, finetuning_args, training_args.do_train)
     ref_model = create_ref_model(model_args, finetuning_args)
-    cache = reference_cache(finetuning_args, training_args, settings, model, ref_model, encoding)
+    caches = Caches.of(model, ref_model, settings, training_args, finetuning_args, encoding)
     collator = FireCollator.of(
-        model, template, settings, tokenizer_module, pass_tokens(model_args, training_args, finetuning_args)
+        model,
+        template,
+        settings,
+        tokenizer_module,
+        pass_tokens(model_args, training_args, finetuning_args),
+        caches.reference,
+        caches.vision,
     )
-    collator.reference_cache = cache
     trainer = FireMPOTrainer(
         model=model,
         ref_model=ref_model,
@@ -132,7 +137,7 @@ def run_fire_mpo(
         data_collator=collator,
         processing_class=tokenizer_module["tokenizer"],
         processor=tokenizer_module["processor"],
-        reference_cache=cache,
+        caches=caches,
         callbacks=[*callbacks, report.ShortcutWarning()],
         **dataset_module,
     )
@@ -144,12 +149,8 @@ def run_fire_mpo(
         metrics = trainer.evaluate(metric_key_prefix="eval")
         trainer.log_metrics("eval", metrics)
         trainer.save_metrics("eval", metrics)
-    if cache is not None:
-        passes = trainer.reference_passes
-        logger.info_rank0(
-            f"fire_reference_cache: of {passes.total()} passes, {passes['known']} took the reference from "
-            f"{finetuning_args.fire_reference_cache}"
-        )
+    for line in caches.report():
+        logger.info_rank0(line)
     create_modelcard_and_push(trainer, model_args, data_args, training_args, finetuning_args)
 
 

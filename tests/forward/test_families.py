@@ -1,9 +1,11 @@
 """The vision tower runs once per distinct image; the head sees scored positions only."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from firempo_plugin.forward.families import FAMILIES, SharedImageFeatures
+from firempo_plugin.forward.families import FAMILIES, ImageFeatures, SharedImageFeatures
 from firempo_plugin.forward.score import Runner, head_at
 
 
@@ -93,12 +95,35 @@ def test_a_model_without_output_embeddings_is_refused():
         Runner.of(torch.nn.Identity(), Headless())
 
 
-def test_features_are_spread_over_places_with_their_deepstack_layers():
-    from types import SimpleNamespace
+def features_of(*images):
+    """What a model's own method returns of images given as (tokens, value)."""
+    pooled = [torch.full((tokens, 1), float(value)) for tokens, value in images]
+    return SimpleNamespace(pooler_output=tuple(pooled), deepstack_features=[torch.cat(pooled) * 10])
 
-    shared = SharedImageFeatures(FAMILIES["qwen3_vl"], frozen=True)
-    a, b = torch.full((2, 1), 1.0), torch.full((3, 1), 2.0)
-    distinct = SimpleNamespace(pooler_output=(a, b), deepstack_features=[torch.cat([a, b]) * 10])
-    features = shared._places(distinct, [1, 0, 1])
-    assert [len(f) for f in features.pooler_output] == [3, 2, 3]
-    assert features.deepstack_features[0].flatten().tolist() == [20.0] * 3 + [10.0] * 2 + [20.0] * 3
+
+def test_features_are_spread_over_places_with_their_deepstack_layers():
+    core = SimpleNamespace(get_image_features=None)
+    core.get_image_features = lambda: features_of((2, 1), (3, 2))
+    with SharedImageFeatures(FAMILIES["qwen3_vl"], frozen=True).on(core, torch.tensor([1, 0, 1])):
+        places = core.get_image_features()
+    assert [len(image) for image in places.pooler_output] == [3, 2, 3]
+    assert places.deepstack_features[0].flatten().tolist() == [20.0] * 3 + [10.0] * 2 + [20.0] * 3
+
+
+def test_known_features_take_the_places_of_their_images():
+    known = {1: ImageFeatures(torch.full((1, 1), 7.0), [torch.full((1, 1), 70.0)])}
+    shared = SharedImageFeatures(FAMILIES["qwen3_vl"], frozen=True, known=known)
+    core = SimpleNamespace(get_image_features=lambda: features_of((2, 1), (3, 2)))
+    with shared.on(core, torch.tensor([0, 1, 2])):
+        places = core.get_image_features()
+    assert [image.flatten().tolist() for image in places.pooler_output] == [[1.0, 1.0], [7.0], [2.0, 2.0, 2.0]]
+    assert sorted(shared.computed(core)) == [0, 2]
+
+
+def test_the_tower_rests_where_all_is_known():
+    known = {0: ImageFeatures(torch.ones(1, 1), [torch.ones(1, 1)])}
+    core = SimpleNamespace(get_image_features=None)
+    shared = SharedImageFeatures(FAMILIES["qwen3_vl"], frozen=True, known=known)
+    with shared.on(core, torch.tensor([0])):
+        assert core.get_image_features().pooler_output[0].item() == 1.0
+    assert shared.computed(core) == {}

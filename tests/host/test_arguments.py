@@ -109,7 +109,7 @@ def test_the_extended_classes_pickle_and_round_trip():
 
 def test_every_option_has_a_help_line_that_states_its_default():
     help_of = {f.name: f.metadata["help"] for f in fields(FinetuningArguments) if f.name.startswith("fire_")}
-    others = {"fire_objective", *OTHER_KEYS}
+    others = {"fire_objective", "fire_vision_cache_gb", *OTHER_KEYS}
     assert set(help_of) == {*others, *(option.key for option in OPTIONS)}
     for option in OPTIONS:
         if isinstance(option.default, float):

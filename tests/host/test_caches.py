@@ -17,7 +17,7 @@ def count(monkeypatch):
 
     def remember(self, *args, **kwargs):
         init(self, *args, **kwargs)
-        counts["passes"] = self.reference_passes
+        counts.update(self._caches.counts)
 
     monkeypatch.setattr(FireMPOTrainer, "__init__", remember)
     return counts
@@ -101,7 +101,7 @@ def test_a_folder_that_cannot_be_made_is_named_before_the_model_is_loaded(train,
 
 def test_full_tuning_with_a_kl_has_no_output_layer_for_the_cache(train, tmp_path, monkeypatch):
     monkeypatch.setattr("llamafactory.model.load_model", None)
-    with pytest.raises(ValueError, match="cannot be used with a reference with an output layer of its own"):
+    with pytest.raises(ValueError, match="cannot be used with a reference of its own"):
         train(**KEYS, finetuning_type="full", fire_reference_cache=str(tmp_path / "cache"))
 
 
@@ -121,11 +121,48 @@ def test_an_output_layer_in_training_is_refused(train, tmp_path):
 def test_a_disk_that_fills_up_does_not_end_the_run(train, tmp_path, monkeypatch, count):
     import errno
 
-    from firempo_plugin.forward import reference_cache
+    from firempo_plugin.forward import reference_cache, vision_cache
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(reference_cache, "write_whole", full)
-    assert len(losses(train(**KEYS, fire_reference_cache=str(tmp_path / "cache")))) == 4
-    assert count["passes"]["known"] == 0
+    for module in (reference_cache, vision_cache):
+        monkeypatch.setattr(module, "write_whole", full)
+    folders = {"fire_reference_cache": str(tmp_path / "a"), "fire_vision_cache": str(tmp_path / "b")}
+    assert len(losses(train(**KEYS, **folders))) == 4
+    assert count["passes"]["known"] == count["images"]["known"] == 0
+
+
+@pytest.mark.parametrize("family", ["qwen3_vl", "qwen2_5_vl", "llava"])
+def test_later_runs_need_neither_pixels_nor_the_vision_tower(family, train, adapter, tmp_path, count):
+    keys = {**KEYS, "adapter_name_or_path": str(adapter(family)), "fire_vision_cache": str(tmp_path / "cache")}
+    without = train(family, **{**keys, "fire_vision_cache": None})
+    first = train(family, **{**keys, "max_steps": 1})
+    assert count["images"]["run"] > 0
+    partly = train(family, **keys)
+    second = train(family, **keys)
+    assert count["images"]["run"] == 0
+    assert count["images"]["known"] > 0
+    assert_close(losses(first), losses(without)[:1], rtol=1e-5, atol=0)
+    for log in (partly, second):
+        assert_close(losses(log), losses(without), rtol=1e-5, atol=0)
+
+
+def test_both_caches_together(train, adapter, tmp_path, count):
+    keys = {**KEYS, "fire_vision_cache": str(tmp_path / "a"), "fire_reference_cache": str(tmp_path / "b")}
+    without = train(**KEYS)
+    train(**keys)
+    assert_close(losses(train(**keys)), losses(without), rtol=1e-5, atol=0)
+    assert count["images"]["run"] == count["passes"]["run"] == 0
+
+
+def test_a_full_cache_stops_growing(train, tmp_path, count):
+    keys = {**KEYS, "fire_vision_cache": str(tmp_path / "cache"), "max_steps": 2}
+    train(**keys, fire_vision_cache_gb=1e-9)
+    assert len([*(tmp_path / "cache").rglob("*.safetensors")]) == 1
+    assert count["images"]["run"] > 1
+
+
+def test_a_tower_in_training_cannot_be_cached(train, tmp_path):
+    with pytest.raises(ValueError, match=r"needs a frozen vision tower of a known family .* is in training"):
+        train(**KEYS, freeze_vision_tower=False, fire_vision_cache=str(tmp_path / "cache"))
