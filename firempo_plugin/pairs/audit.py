@@ -82,7 +82,7 @@ def audit(pairs: Iterable[Preference], name: str = "pairs") -> Report:
         sides = (words(pair.chosen), words(pair.rejected))
         lengths.append((len(sides[0]), len(sides[1])))
         distances.append(word_distance(*sides) / max(1, *lengths[-1]))
-        if pair.chosen == pair.rejected:
+        if pair.chosen and pair.chosen == pair.rejected:
             equal += 1
             continue
         try:

@@ -62,11 +62,12 @@ def read(path: Path) -> tuple[str, Iterator[Preference]]:
         ValueError: The file is missing or broken, its columns fit no form, or (while rows are taken) a row does not
             fit. Names file, row and column, what was found and what is expected.
     """
-    if path.suffix not in _READERS:
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
         raise ValueError(f"{path}: cannot tell what it is; expected a file that ends in {', '.join(_READERS)}")
     if not path.is_file():
         raise ValueError(f"{path} does not exist")
-    columns, rows = _READERS[path.suffix](path)
+    columns, rows = reader(path)
     form = _registered(path, columns) or _recognised(path, columns)
     return form.name, (_preference(row, form, f"{path.name}, row {number}") for number, row in enumerate(rows))
 
@@ -138,9 +139,8 @@ def _text(value: Any, keys: tuple[str, ...], where: str) -> str:
 
 
 def _fingerprint(value: object) -> str:
-    if not isinstance(value, bytes):
-        raise TypeError(f"{type(value).__name__} in a prompt or an image column")
-    return hashlib.sha256(value).hexdigest()
+    """A value that JSON has no form for, such as an image's bytes or a time, as text that tells it from others."""
+    return hashlib.sha256(value if isinstance(value, bytes) else repr(value).encode()).hexdigest()
 
 
 def _read_json(path: Path) -> tuple[list[str], Iterable[Row]]:
@@ -159,7 +159,7 @@ def _parse(path: Path) -> Any:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8: {error}") from error
-    if path.suffix == ".jsonl" and not text.lstrip().startswith("["):
+    if path.suffix.lower() == ".jsonl" and not text.lstrip().startswith("["):
         return _parse_lines(path, text)
     try:
         return json.loads(text)
@@ -167,6 +167,8 @@ def _parse(path: Path) -> Any:
         if error.msg == "Extra data":
             return _parse_lines(path, text)
         raise ValueError(f"{path} is not valid JSON: {error}") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or lists in lists without end
+        raise ValueError(f"{path} cannot be read: {error}") from error
 
 
 def _parse_lines(path: Path, text: str) -> list[Any]:
@@ -179,6 +181,8 @@ def _parse_lines(path: Path, text: str) -> list[Any]:
                 raise ValueError(
                     f"{path}, line {number} is not valid JSON: {error.msg}, column {error.colno}"
                 ) from error
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"{path}, line {number} cannot be read: {error}") from error
     return rows
 
 
@@ -186,11 +190,18 @@ def _read_parquet(path: Path) -> tuple[list[str], Iterable[Row]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    def rows(file: pq.ParquetFile) -> Iterator[Row]:
+        try:
+            for batch in file.iter_batches(batch_size=256):
+                yield from batch.to_pylist()
+        except (OSError, pa.ArrowException) as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
+
     try:
         file = pq.ParquetFile(path)
-    except pa.ArrowInvalid as error:
+    except (OSError, pa.ArrowException) as error:
         raise ValueError(f"{path} is not a Parquet file: {error}") from error
-    return file.schema_arrow.names, (row for batch in file.iter_batches(batch_size=256) for row in batch.to_pylist())
+    return file.schema_arrow.names, rows(file)
 
 
 _READERS = {".json": _read_json, ".jsonl": _read_json, ".parquet": _read_parquet}

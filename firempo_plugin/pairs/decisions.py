@@ -46,7 +46,8 @@ class Verdict:
 
 def digest(pair: Pair) -> str:
     """Names what a reviewer sees of a pair, so that a mark never speaks for a pair that has changed since."""
-    seen = (pair.question, pair.chosen, pair.rejected, pair.target, pair.noise_path, pair.sigma)
+    noised = [Path(file).name for file in pair.rejected_images]  # a build names them by all that made them
+    seen = (pair.question, pair.truth, pair.chosen, pair.rejected, pair.target, pair.noise_path, pair.sigma, noised)
     return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
 
 

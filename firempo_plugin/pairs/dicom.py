@@ -21,6 +21,10 @@ _VOI_FUNCTIONS: dict[str, Callable[[Values, float, float], Values]] = {
 }
 
 
+class MissingReaderError(ValueError):
+    """What reads the format is not installed. No record's fault: a rejection would be kept after it is installed."""
+
+
 def read(path: Path, window: tuple[float, float] | None, max_pixels: int) -> NDArray[np.uint8]:
     """Decodes a DICOM file that holds one frame.
 
@@ -38,15 +42,16 @@ def read(path: Path, window: tuple[float, float] | None, max_pixels: int) -> NDA
         [height, width] for a grey image, else [height, width, 3].
 
     Raises:
-        RejectedError: pydicom is not installed; the file has no image, several frames or too many pixels; or its
-            photometric interpretation is unknown.
+        RejectedError: The file has no image, several frames or too many pixels; or its photometric interpretation or
+            its window function is unknown.
+        MissingReaderError: pydicom is not installed.
         Exception: Whatever pydicom raises over a damaged file.
     """
     try:
         import pydicom
         from pydicom.pixels import apply_color_lut, apply_modality_lut, pixel_array
     except ModuleNotFoundError as error:
-        raise RejectedError(f"DICOM needs pydicom (pip install 'firempo-plugin[dicom]'): {path}") from error
+        raise MissingReaderError(f"DICOM needs pydicom (pip install 'firempo-plugin[dicom]'): {path}") from error
 
     header = pydicom.dcmread(path)
     interpretation = _check(path, header, max_pixels)
@@ -96,7 +101,10 @@ def _shown(values: Values, header: Any, window: tuple[float, float] | None) -> V
     low, high = window or (float(values.min()), float(values.max()))
     centre, width = _first(header, "WindowCenter"), _first(header, "WindowWidth")
     if window is None and centre is not None and width is not None and width > 0:
-        return _VOI_FUNCTIONS[str(header.get("VOILUTFunction") or "LINEAR")](values, centre, width)
+        function = str(header.get("VOILUTFunction") or "LINEAR")
+        if function not in _VOI_FUNCTIONS:
+            raise RejectedError(f"window function is not known: {function}: expected {', '.join(_VOI_FUNCTIONS)}")
+        return _VOI_FUNCTIONS[function](values, centre, width)
     return (values - low) / ((high - low) or 1.0)
 
 
@@ -105,10 +113,12 @@ def _looked_up(values: Values, header: Any) -> Values:
     table = header.VOILUTSequence[0]
     count, first, bits = (int(number) for number in table.LUTDescriptor)
     data = table.LUTData
+    count = count or 2**16
     if isinstance(data, bytes):
-        little = header.file_meta.TransferSyntaxUID.is_little_endian
-        data = np.frombuffer(data, dtype="<u2" if little else ">u2")
-    entries = np.asarray(data, dtype=np.float64)[: count or 2**16]
+        order = "<" if header.file_meta.TransferSyntaxUID.is_little_endian else ">"
+        packed = bits <= 8 and len(data) < 2 * count  # a byte an entry, and perhaps one to make their number even
+        data = np.frombuffer(data, dtype=np.uint8 if packed else f"{order}u2")
+    entries = np.asarray(data, dtype=np.float64)[:count]
     index = np.clip(np.rint(values).astype(np.int64) - first, 0, len(entries) - 1)
     return entries[index] / (2**bits - 1)
 

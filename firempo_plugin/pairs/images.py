@@ -48,17 +48,17 @@ def decode(path: str | Path, window: Window | None = None, max_pixels: int = MAX
     Raises:
         RejectedError: The file is missing, unreadable, empty, truncated, too large, holds several frames, or is of no
             format read here.
-        ValueError: The window is empty.
+        ValueError: The window is empty, or a DICOM file is met without pydicom.
     """
     path = Path(path)
-    if window is not None and not window[0] < window[1]:
+    if window is not None and not (len(window) == 2 and window[0] < window[1]):
         raise ValueError(f"a window is two values, black below white, found {window}")
     head = _head(path)
     try:
         if head[128:] == _DICOM_MAGIC:
             return dicom.read(path, window, max_pixels)
         return _read(path, window, max_pixels)
-    except RejectedError:
+    except (RejectedError, dicom.MissingReaderError):
         raise
     except Image.DecompressionBombError as error:
         raise RejectedError(f"image is too large: {path}: {error}") from error
@@ -166,7 +166,7 @@ def _read(path: Path, window: Window | None, max_pixels: int) -> Pixels:
             raise RejectedError(
                 f"image is too large: {path}: {image.width} x {image.height} pixels, limit {max_pixels}"
             )
-        if _has_more_frames(image):
+        if has_more_frames(image):
             raise RejectedError(f"image has several frames: {path}: one is needed")
         image.load()
         if image.mode in _DEEP:
@@ -177,7 +177,8 @@ def _read(path: Path, window: Window | None, max_pixels: int) -> Pixels:
         return _without_equal_channels(colour) if image.mode == "P" else colour
 
 
-def _has_more_frames(image: Image.Image) -> bool:
+def has_more_frames(image: Image.Image) -> bool:
+    """Whether an open file holds several images, of which nobody said which one is meant."""
     if image.format == "MPO":  # a photograph with previews of itself; the trainer too reads the first
         return False
     try:

@@ -16,9 +16,9 @@ from typing import Any, BinaryIO
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-from .images import FORMATS, write_png
+from .images import FORMATS, has_more_frames, write_png
 from .records import RejectedError, Segmentation
 
 Mask = NDArray[np.bool_]
@@ -64,7 +64,8 @@ def read_mask(
         [H, W].
 
     Raises:
-        RejectedError: The file is missing, broken or of another size, or has levels that JPEG compression blurred.
+        RejectedError: The file is missing, broken, of another size or of several frames, or has levels that JPEG
+            compression blurred.
         ValueError: A value is neither one level nor three.
     """
     name = name or str(source)
@@ -73,12 +74,16 @@ def read_mask(
         raise ValueError(f"{name}: a mask value is one grey level or red, green, blue; found {wrong[0]}")
     try:
         with Image.open(source, formats=FORMATS) as file:
-            lossy, size = file.format == "JPEG", (file.height, file.width)
+            lossy, size, several = file.format == "JPEG", (file.height, file.width), has_more_frames(file)
             planes = _planes(file) if size == shape else {}
+    except UnidentifiedImageError as error:
+        raise RejectedError(f"mask cannot be read: {name}: it is none of {', '.join(FORMATS)}") from error
     except Exception as error:  # decoders raise anything at all over damaged bytes
         raise RejectedError(f"mask cannot be read: {name}: {error or type(error).__name__}") from error
     if size != shape:
         raise RejectedError(f"mask has another size than its image: {name}: {_by(size)}, the image {_by(shape)}")
+    if several:
+        raise RejectedError(f"mask has several frames: {name}: one is needed")
     if lossy and values:
         raise RejectedError(f"mask is compressed as JPEG, which changes label values: {name}: save it as PNG")
     if not values:

@@ -26,6 +26,8 @@ from .pair import Pair
 from .records import RejectedError
 
 Progress = Callable[[int, int], None]
+SCRIPTS = ("page.js", "marks.js", "list.js", "pair.js", "keys.js")
+"""Parts of the page's one script, in their order."""
 FACTS = ("noise_path", "target", "sigma", "was_correct", "judge", "kind", "language", "weight", "note")
 
 
@@ -78,7 +80,8 @@ def write_page(
         "download": f"{path.stem}.marks.json",
     }
     part = files(__package__).joinpath("review_page")
-    style, script = (part.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    style = part.joinpath("page.css").read_text(encoding="utf-8")
+    script = "\n".join(part.joinpath(name).read_text(encoding="utf-8") for name in SCRIPTS)
     text = Template(part.joinpath("page.html").read_text(encoding="utf-8")).substitute(
         title=html.escape(title),
         policy=html.escape(_policy(style, script)),

@@ -238,6 +238,8 @@ def test_dataset_info_names_the_columns(tmp_path):
         ("a.json", '{"a": 1}', "must hold a list of rows, found dict"),
         ("a.json", "[1]", "row 0: expected an object with columns, found 1"),
         ("a.parquet", "PAR", "is not a Parquet file"),
+        ("a.json", "[" * 100_000, "a.json cannot be read: "),
+        ("A.JSONL", "9" * 5000, "A.JSONL, line 1 cannot be read: "),
         (
             "a.json",
             '[{"prompt": "q", "completion": "c", "label": true}]',
@@ -250,6 +252,27 @@ def test_files_that_are_no_preferences_are_refused_with_what_was_found(name, con
         (tmp_path / name).write_text(content)
     with pytest.raises(ValueError, match=reason):
         audit_files.read(tmp_path / name)
+
+
+def test_a_parquet_file_that_is_damaged_within_is_named(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({"prompt": pa.array([1], pa.timestamp("s")), "chosen": ["a b"], "rejected": ["a c"]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    (row,) = audit_files.read(tmp_path / "a.parquet")[1]
+    assert (row.chosen, row.rejected) == ("a b", "a c")
+    data = bytearray((tmp_path / "a.parquet").read_bytes())
+    data[10:40] = b"\xff" * 30
+    (tmp_path / "a.parquet").write_bytes(data)
+    with pytest.raises(ValueError, match=r"a\.parquet is damaged"):
+        list(audit_files.read(tmp_path / "a.parquet")[1])
+
+
+def test_two_missing_responses_are_no_equal_pair():
+    report = audit([Preference("", ""), Preference("a", "a"), Preference("a", "b")])
+    assert report.equal == 1
+    assert report.unusable == {"the chosen response is empty": (0,)}
 
 
 def test_a_row_that_does_not_fit_is_named_and_a_missing_response_is_counted(tmp_path):

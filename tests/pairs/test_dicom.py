@@ -40,11 +40,12 @@ def save(path: Path, stored: Any, *, big_endian: bool = False, **header: Any) ->
 
 
 def table(entries: list[int], first: int, bits: int, kind: str) -> list[Dataset]:
-    """A value-of-interest table, as numbers (US) or as words of one byte order or the other (<u2, >u2)."""
+    """A value-of-interest table, as numbers (US) or as bytes (u1) or as words of either order (<u2, >u2)."""
     item = Dataset()
     item.add_new("LUTDescriptor", "US", [len(entries), first, bits])
     words = kind != "US"
-    item.add_new("LUTData", "OW" if words else "US", np.array(entries, dtype=kind).tobytes() if words else entries)
+    packed = np.array(entries, dtype=kind).tobytes() if words else b""
+    item.add_new("LUTData", "OW" if words else "US", packed + bytes(len(packed) % 2) if words else entries)
     return [item]
 
 
@@ -123,6 +124,19 @@ def test_a_table_of_bytes_with_more_entries_than_levels(tmp_path: Path) -> None:
     tables = table([entry // 16 for entry in range(4096)], first=0, bits=8, kind="<u2")
     path = save(tmp_path / "a.dcm", [[0, 1600, 4095]], VOILUTSequence=tables)
     assert decode(path).tolist() == [[0, 100, 255]]
+
+
+@pytest.mark.parametrize("count", [256, 255])
+def test_a_table_of_one_byte_an_entry(tmp_path: Path, count: int) -> None:
+    tables = table(list(range(count)), first=0, bits=8, kind="u1")
+    path = save(tmp_path / "a.dcm", [[0, 100, 200]], VOILUTSequence=tables)
+    assert decode(path).tolist() == [[0, 100, 200]]
+
+
+def test_an_unknown_window_function_is_named(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.dcm", [[0, 1]], WindowCenter=5, WindowWidth=3, VOILUTFunction="CUBIC")
+    with pytest.raises(RejectedError, match="CUBIC: expected LINEAR, LINEAR_EXACT, SIGMOID"):
+        decode(path)
 
 
 def test_monochrome1_is_the_negative(tmp_path: Path) -> None:
@@ -218,8 +232,9 @@ def test_too_many_pixels_are_rejected_from_the_header_alone(tmp_path: Path) -> N
 def test_without_pydicom_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(tmp_path / "a.dcm", [[1, 2]])
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    with pytest.raises(RejectedError, match=r"pip install 'firempo-plugin\[dicom\]'"):
+    with pytest.raises(ValueError, match=r"pip install 'firempo-plugin\[dicom\]'") as raised:
         decode(path)
+    assert not isinstance(raised.value, RejectedError)  # which would be kept, and hold after the installation
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -134,8 +134,11 @@ def test_a_placeholder_in_the_question_keeps_its_place_and_a_wrong_number_is_put
 
 def test_files_outside_the_root_and_on_demand_all_are_named_absolutely(make, workspace):
     pair = make("plain")
-    for keys in ({"root": workspace / "export"}, {"root": workspace, "options": {"absolute_paths": True}}):
-        result = export("llamafactory", [pair], workspace / "export", name="lungs", **keys)
+    for name, keys in (
+        ("outside", {"root": workspace / "export"}),
+        ("absolute", {"root": workspace, "options": {"absolute_paths": True}}),
+    ):
+        result = export("llamafactory", [pair], workspace / "export", name=name, **keys)
         assert read(result.files[0])[0]["images"] == list(pair.images)
 
 
@@ -231,6 +234,37 @@ def test_what_is_not_ours_is_refused_unless_overwriting_is_asked_for(make, works
         assert len(read(result.files[0])) == 1
 
 
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_a_file_of_somebody_else_is_never_replaced(format_name, make, workspace, tmp_path):
+    shared, first, second = (tmp_path / name for name in ("shared", "first", "second"))
+    for root in (first, second, shared):
+        root.mkdir()
+
+    def run(root, **options):
+        return export(format_name, [make(root.name)], shared, name="lungs", root=root, options=options).files[0]
+
+    file = run(first)
+    before = file.read_bytes()
+    with pytest.raises(ValueError, match=r"lungs.*; choose another export\.name, or set export\.options\.overwrite"):
+        run(second)
+    assert run(first).read_bytes() == before
+    other = next(name for name in FORMATS if name != format_name)
+    (shared / "old.jsonl").write_text("{}")
+    (shared / "old.parquet").write_text("PAR1")
+    (shared / "old.json").write_text("[]")
+    with pytest.raises(ValueError, match=f"old.* exists and is not this build's {other} export"):
+        export(other, [make("a")], shared, name="old", root=first)
+    assert run(second, overwrite=True) == file
+
+
+def test_a_linked_dataset_info_stays_a_link(make, workspace, tmp_path):
+    (tmp_path / "central.json").write_text('{"others": {}}')
+    (workspace / "dataset_info.json").symlink_to(tmp_path / "central.json")
+    export("llamafactory", [make("a")], workspace, name="lungs")
+    assert (workspace / "dataset_info.json").is_symlink()
+    assert list(read(tmp_path / "central.json")) == ["others", "lungs"]
+
+
 @pytest.mark.parametrize(("content", "reason"), [("{", "not valid JSON"), ("[]", "must hold an object")])
 def test_a_broken_dataset_info_is_an_error_and_stays(content, reason, make, workspace):
     info = workspace / "dataset_info.json"
@@ -239,6 +273,12 @@ def test_a_broken_dataset_info_is_an_error_and_stays(content, reason, make, work
         export("llamafactory", [make("a")], workspace, name="lungs")
     assert info.read_text() == content
     assert not (workspace / "lungs.json").exists()
+
+
+def test_two_formats_do_not_share_a_file(make, workspace):
+    export("llamafactory", [make("a")], workspace, name="lungs", options={"file_format": "parquet"})
+    with pytest.raises(ValueError, match="is not this build's trl export"):
+        export("trl", [make("a")], workspace, name="lungs")
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else_and_can_be_repeated(make, workspace, monkeypatch):
@@ -310,7 +350,7 @@ def test_names_that_break_files_or_the_host_are_refused(name, make, workspace):
         ("llamafactory", {"file_format": "csv"}, "write one of: json, parquet"),
         ("llamafactory", {"overwrite": "yes"}, "overwrite is 'yes'; expected bool"),
         ("swift", {"model": "x"}, "known: noised, absolute_paths"),
-        ("trl", {"model": "x"}, "known: none"),
+        ("trl", {"model": "x"}, "known: overwrite"),
     ],
 )
 def test_unknown_and_mistyped_options_are_refused(format_name, options, reason, make, workspace):

@@ -109,6 +109,9 @@ def test_what_cannot_be_used_is_rejected_with_its_reason(tmp_path):
     whole = save(tmp_path / "m.png", MAKES["rgb"])
     with pytest.raises(RejectedError, match=r"m\.png: 8 x 6, the image 6 x 8"):
         read_mask(whole, (8, 6))
+    pages = save(tmp_path / "m.tif", MAKES["rgb"], save_all=True, append_images=[MAKES["rgb"]])
+    with pytest.raises(RejectedError, match=r"several frames: .*m\.tif"):
+        read_mask(pages, SHAPE)
     with pytest.raises(RejectedError, match=r"cannot be read: .*none\.png"):
         read_mask(tmp_path / "none.png", SHAPE)
     data = whole.read_bytes()

@@ -159,6 +159,13 @@ def test_blur_takes_away_what_is_fine():
     assert blurred[mask].mean() == pytest.approx(127.5, abs=2)
 
 
+@pytest.mark.parametrize("shape", [(512, 400), (96, 300, 3), (20, 40), (3, 2, 3), (1, 1)])
+def test_blur_is_close_to_a_gaussian_one(shape):
+    image = RNG.integers(0, 256, shape, dtype=np.uint8)  # the hardest case: all edges
+    gaussian = cv2.GaussianBlur(image.astype(np.float32), (0, 0), max(1.0, min(shape[:2]) / 32))
+    assert np.abs(corrupt(image, None, BLUR, 0).reshape(shape) - gaussian.reshape(shape)).mean() < 10
+
+
 def test_a_mask_of_another_size_and_an_unknown_corruption_are_refused():
     with pytest.raises(ValueError, match="does not fit"):
         corrupt(COLOUR, DISC[:-1], LESION, 0)
@@ -311,14 +318,17 @@ def bench_image() -> tuple[np.ndarray, np.ndarray]:
     return image, np.hypot(*(np.mgrid[:512, :512] - 250)) < 102
 
 
-@pytest.mark.parametrize("where", ["lesion", "whole image"])
-def test_a_hundred_images_a_second_on_two_cores(where, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("how", "where"),
+    [(LESION, "lesion"), (LESION, "whole image"), (CROP, "lesion"), (BLACK, "lesion"), (BLUR, "lesion")],
+)
+def test_a_hundred_images_a_second_on_two_cores(how, where, tmp_path, capsys):
     image, disc = bench_image()
     mask = disc if where == "lesion" else None
     count = 100
 
     def make(number: int) -> None:
-        write_png(corrupt(image, mask, LESION, number), tmp_path / f"{number}.png")
+        write_png(corrupt(image, mask, how, number), tmp_path / f"{number}.png")
 
     rates, costs = [], []
     with ThreadPoolExecutor(2) as pool:
@@ -330,7 +340,7 @@ def test_a_hundred_images_a_second_on_two_cores(where, tmp_path, capsys):
             costs.append((time.process_time() - used) / count)
     with capsys.disabled():
         best = f"{max(rates):.0f} images of 512x512 a second by the clock, {2 / min(costs):.0f} by two cores' time"
-        print(f"\n{where}: {best}, decoded pixels to written PNG")
+        print(f"\n{how.name}, {where}: {best}, decoded pixels to written PNG")
     # Processor time, since other work on the machine slows the clock; the figure to reach is 100.
     assert 2 / min(costs) > 60
 

@@ -188,7 +188,9 @@ def test_pairs_that_marks_could_not_tell_apart_are_refused(pair, tmp_path):
 
 def test_the_marks_of_the_page_are_those_that_the_export_reads(pair, tmp_path):
     """The page's script and `decisions.read` agree on format, keys and values."""
-    script = (Path(review.__file__).parent / "review_page" / "page.js").read_text(encoding="utf-8")
+    folder = Path(review.__file__).parent / "review_page"
+    assert {file.name for file in folder.glob("*.js")} == set(review.SCRIPTS)
+    script = "".join((folder / name).read_text(encoding="utf-8") for name in review.SCRIPTS)
     assert "{ format: page.format, title: page.title, marks: Object.fromEntries(marks) }" in script
     assert "{ mark, reason, digest: record.digest }" in script
     assert set(re.search(r"MARK_SIGNS = \{ (.*) \}", script)[1].replace(":", "").split()[::2]) == set(decisions.MARKS)
@@ -199,6 +201,7 @@ def test_the_marks_of_the_page_are_those_that_the_export_reads(pair, tmp_path):
     file.write_text(json.dumps({"format": about["format"], "title": about["title"], "marks": saved}))
     verdict = decisions.apply([pair], decisions.read(file))
     assert (verdict.kept, verdict.rejected, verdict.outdated) == ((), {"slake/7": "rejected in review: blurred"}, ())
-    changed = replace(pair, chosen="The left lung 🫁 was.")
-    verdict = decisions.apply([changed], decisions.read(file))
-    assert (verdict.kept, verdict.rejected, verdict.outdated) == ((changed,), {}, ("slake/7",))
+    other_noise = tuple(image.replace(".png", "2.png") for image in pair.rejected_images)
+    for changed in (replace(pair, chosen="The left lung 🫁 was."), replace(pair, rejected_images=other_noise)):
+        verdict = decisions.apply([changed], decisions.read(file))
+        assert (verdict.kept, verdict.rejected, verdict.outdated) == ((changed,), {}, ("slake/7",))

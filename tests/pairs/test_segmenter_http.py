@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 from places import EXAMPLES_DIR
 
-from firempo_plugin.pairs.masks import box_mask
+from firempo_plugin.pairs.masks import MaskCache, box_mask
 from firempo_plugin.pairs.records import RejectedError
-from firempo_plugin.pairs.segmenters import Request, make
+from firempo_plugin.pairs.segmenters import Request, find, make
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 BOX = (10.0, 5.0, 30.0, 25.0)
@@ -120,8 +120,19 @@ def test_http_gives_up_on_a_server_that_is_down_without_blaming_the_record():
         with pytest.raises(ConnectionError, match="in 3 attempts: status 500: broken"):
             make("http", {"url": url, **QUICK}).segment("a.png", IMAGE, "lung")
         assert len(seen) == 3
-    with pytest.raises(ConnectionError, match="in 3 attempts"):
-        make("http", {"url": url, **QUICK}).segment_many([Request("a.png", IMAGE, "lung")])
+    (answer,) = make("http", {"url": url, **QUICK}).segment_many([Request("a.png", IMAGE, "lung")])
+    assert isinstance(answer, ConnectionError)
+
+
+def test_what_a_dying_server_did_answer_is_not_asked_again(tmp_path):
+    requests = [Request("a.png", IMAGE, phrase) for phrase in ("lung", "heart", "spleen")]
+    with scripted(GOOD, (404, b"gone", {})) as (url, seen):
+        segmenter = make("http", {"url": url, "concurrency": 1})
+        with pytest.raises(ConnectionError, match="status 404: gone"):
+            find(segmenter, MaskCache(tmp_path), requests)
+        assert len(seen) == 3
+        assert find(segmenter, MaskCache(tmp_path), requests[:1])[0].mask
+        assert len(seen) == 3
 
 
 @pytest.mark.parametrize(("status", "kind"), [(400, RejectedError), (422, RejectedError), (404, ConnectionError)])
@@ -154,7 +165,7 @@ def test_http_keeps_the_key_to_the_server_and_out_of_messages(monkeypatch):
         ({"mask": encoded(MASK)}, "no list of masks"),
         ({"masks": ["?"]}, "mask 0 that is not base64"),
         ({"masks": [5]}, "number 0 of the segmenter's reply"),
-        ({"masks": ["QUJD"]}, "number 0 of the segmenter's reply"),
+        ({"masks": ["QUJD"]}, "number 0 of the segmenter's reply: it is none of PNG"),
         ({"masks": [encoded(MASK[:-1])]}, "60 x 39, the image 60 x 40"),
         ({"masks": [encoded(MASK)], "scores": []}, "1 masks, but scores"),
         ({"masks": [encoded(MASK)], "scores": [1.5]}, r"outside \[0, 1\]"),

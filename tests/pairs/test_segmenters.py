@@ -184,6 +184,44 @@ def test_file_reads_one_folder_per_target(tmp_path):
     assert make("file", {"folder": str(tmp_path), "pattern": "{target}/{stem}.png"}).settings() != before
 
 
+def test_a_mask_belongs_to_the_image_of_the_longest_name(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    for stem in ("scan", "scan_left"):
+        (tmp_path / "images" / f"{stem}.png").touch()
+    (tmp_path / "masks" / "scan_left_lung.png").write_bytes(png(MASK.astype(np.uint8)))
+    (tmp_path / "masks" / "scan_heart.png").write_bytes(png(MASK.astype(np.uint8)))
+    segmenter = make("file", {"folder": str(tmp_path / "masks")})
+    short, long = (str(tmp_path / "images" / f"{stem}.png") for stem in ("scan", "scan_left"))
+    assert segmenter.segment(long, IMAGE, "lung").mask.any()
+    assert segmenter.segment(short, IMAGE, "left lung").mask is None
+    assert segmenter.segment(short, IMAGE, "heart").mask.any()
+
+
+def test_images_of_one_name_have_the_masks_of_their_own_folder(tmp_path):
+    for patient, mask in (("p1", MASK), ("p2", ~MASK), ("p3", None)):
+        for kind in ("images", "masks"):
+            (tmp_path / kind / patient).mkdir(parents=True)
+        (tmp_path / "images" / patient / "scan.png").touch()
+        if mask is not None:
+            (tmp_path / "masks" / patient / "scan_heart.png").write_bytes(png(mask.astype(np.uint8)))
+    segmenter = make("file", {"folder": str(tmp_path / "masks")})
+    found = [segmenter.segment(str(tmp_path / "images" / p / "scan.png"), IMAGE, "heart").mask for p in ("p1", "p2")]
+    assert np.array_equal(found, [MASK, ~MASK])
+    assert segmenter.segment(str(tmp_path / "images" / "p3" / "scan.png"), IMAGE, "heart").mask is None
+    with pytest.raises(RejectedError, match=r"several folders fit the image's name: .*p1 and p2"):
+        segmenter.segment(str(tmp_path / "other" / "scan.png"), IMAGE, "heart")
+
+
+def test_masks_may_lie_beside_their_images(tmp_path):
+    (tmp_path / "scan.png").touch()
+    for target in ("lung", "lung_left"):
+        (tmp_path / f"scan_{target}.png").write_bytes(png(MASK.astype(np.uint8)))
+    segmenter = make("file", {"folder": str(tmp_path)})
+    assert segmenter.segment(str(tmp_path / "scan.png"), IMAGE, "left lung").mask.any()
+    assert segmenter.segment(str(tmp_path / "scan.png"), IMAGE, "lung").mask.any()
+
+
 @pytest.mark.parametrize(
     ("index", "message"),
     [
@@ -245,6 +283,19 @@ def test_box_names_what_is_wrong_with_a_coco_file(tmp_path):
     file.write_text(json.dumps({"categories": [], "images": [image], "annotations": []}))
     with pytest.raises(ValueError, match="has none of the images"):
         make("box", {"coco": str(file), "folder": str(tmp_path)})
+    (tmp_path / "a.png").touch()
+    whole = {"image_id": 1, "category_id": 3, "bbox": [0, 0, 2, 2]}
+    for change, message in (
+        ({"image_id": 7}, "annotation 1: no image has the id 7"),
+        ({"category_id": 7}, "annotation 1: no category has the id 7"),
+        ({"bbox": ["0", "0", "2", "2"]}, r"annotation 1: bbox must be \[x, y, width, height\], found \['0'"),
+        ({"bbox": [0, 0, 2]}, "annotation 1: bbox must be"),
+        ({"bbox": [0, 0, float("nan"), 2]}, "annotation 1: bbox must be"),
+    ):
+        content = {"categories": [{"id": 3, "name": "x"}], "images": [image], "annotations": [whole, whole | change]}
+        file.write_text(json.dumps(content))
+        with pytest.raises(ValueError, match=message):
+            make("box", {"coco": str(file), "folder": str(tmp_path)})
 
 
 # --- making one, and the cache

@@ -114,6 +114,7 @@ def test_vqa_rad_oddities(tmp_path: Path) -> None:
         ({"answer": None}, "field is missing: answer"),
         ({"answer": "  "}, "field is empty: answer"),
         ({"answer": float("nan")}, "field is empty: answer"),
+        ({"answer": float("inf")}, "field is empty: answer"),
         ({"answer": True}, "field is no text: answer"),
         ({"question": ["a"]}, "field is no text: question"),
         ({"question": "Look at <image> here"}, "text holds <image>: question"),
@@ -124,6 +125,7 @@ def test_vqa_rad_oddities(tmp_path: Path) -> None:
         ({"image_name": "b.jpg"}, "image not found: b.jpg"),
         ({"image_name": "."}, "image not found: ."),
         ({"image_name": "x" * 5000}, "image not found: xxx"),
+        ({"image_name": "half \udc80.jpg"}, "image name holds half a character"),
         ({"image_name": "a\0.jpg"}, "path cannot be followed"),
         ({"image_name": "../secret.jpg"}, "path leaves its folder: '../secret.jpg'"),
         ({"image_name": "/etc/hostname"}, "path leaves its folder: '/etc/hostname'"),
@@ -156,6 +158,17 @@ def test_paths_may_leave_the_folder_where_that_is_allowed(tmp_path: Path) -> Non
 def test_reading_twice_gives_the_same_ids_and_order(tmp_path: Path) -> None:
     folder = vqa_rad(tmp_path, *({"qid": number % 3} for number in range(9)))
     assert read("vqa_rad", folder=folder) == read("vqa_rad", folder=folder)
+
+
+def test_ids_and_reasons_can_be_stored_whatever_they_quote(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{"qid": 1}, {"qid": 3.0, "answer": 4.0}, {"qid": 10**400, "answer": 10**400}]
+    folder = vqa_rad(tmp_path, *rows)
+    file = tmp_path / "VQA_RAD Dataset Public.json"
+    file.write_text(file.read_text().replace('"qid": 1}', '"qid": "half \\ud83d"}'))
+    records, problems = read("vqa_rad", folder=folder)
+    assert not problems
+    assert [record.id for record in records] == ["vqa_rad:half \\ud83d", "vqa_rad:3", f"vqa_rad:{10**400}"]
+    assert [record.truth for record in records[1:]] == ["4", str(10**400)]
 
 
 def test_an_id_that_looks_like_a_repeated_one_stays_unique(tmp_path: Path) -> None:
@@ -489,7 +502,9 @@ JSON_READERS: list[tuple[str, Callable[[Path], dict[str, Any]], str]] = [
 
 @pytest.mark.parametrize(("name", "options", "file"), JSON_READERS, ids=[f"{n}_{f}" for n, _, f in JSON_READERS])
 @pytest.mark.parametrize(
-    "content", [None, b"", b"{broken", b"[1, 2", b'"text"\n', b"\xff\xfe\x00bad", b"[" * 100_000], ids=range(7)
+    "content",
+    [None, b"", b"{broken", b"[1, 2", b'"text"\n', b"\xff\xfe\x00bad", b"[" * 100_000, b"9" * 5000],
+    ids=range(8),
 )
 def test_a_broken_file_is_named(
     tmp_path: Path, name: str, options: Callable[[Path], dict[str, Any]], file: str, content: bytes | None

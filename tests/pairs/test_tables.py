@@ -2,6 +2,7 @@
 
 import csv
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,22 @@ def test_tables_of_every_format_are_read_alike(tmp_path: Path, suffix: str) -> N
     ]
     assert problems[0].id == "table:4"
     assert reason(problems).startswith(("field is missing: question", "field is empty: question"))
+
+
+def test_numbers_of_any_column_type_become_text(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    picture(tmp_path / "a.png")
+    decimal = pyarrow.decimal128(12, 2)
+    for kind, truths in ((pyarrow.float64(), [4, 2.5, None]), (decimal, ["4.00", "2.50", None]), (pyarrow.int8(), [4])):
+        values = pyarrow.array([Decimal(v) if isinstance(v, str) else v for v in truths], kind)
+        columns = {"file": ["a.png"] * len(truths), "ask": ["Q?"] * len(truths), "gold": values}
+        pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "T.PARQUET")
+        records, problems = read(tmp_path / "T.PARQUET", columns={"image": "file", "question": "ask", "truth": "gold"})
+        assert [float(record.truth) for record in records] == [4, 2.5][: len(records)]
+        assert records[0].truth == "4"
+        assert [problem.reason for problem in problems] == ["field is missing: truth"] * (len(truths) - len(records))
 
 
 @pytest.mark.parametrize("suffix", WRITERS)

@@ -1,6 +1,7 @@
 """What every exporter does: checks pairs, names files, writes whole files or none."""
 
 import filecmp
+import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +15,8 @@ from ..pair import Pair
 
 IMAGE = "<image>"
 FOREIGN_PLACEHOLDERS = ("<video>", "<audio>")
+
+REMEDY = "choose another export.name, or set export.options.overwrite: true"
 
 Options = TypeVar("Options")
 
@@ -80,8 +83,10 @@ def prompt(pair: Pair) -> str:
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path that takes the file's place when all is written; on failure the old file stays.
 
-    A file with the same content stays too, and so does its time, by which trainers know their cached datasets.
+    A file with the same content stays too, and so does its time, by which trainers know their cached datasets. A
+    symbolic link stays, and what it leads to is replaced.
     """
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -90,6 +95,39 @@ def replacing(path: Path) -> Iterator[Path]:
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+class Claims:
+    """The dataset files that a build has exported, kept in its folder; no other file is ever replaced.
+
+    Args:
+        root: The build's folder.
+        format_name: The format that claims files now.
+    """
+
+    def __init__(self, root: Path, format_name: str) -> None:
+        self._root = root
+        self._format = format_name
+        self._file = root / "exports.json"
+        self._known: dict[str, str] = json.loads(self._file.read_text(encoding="utf-8")) if self._file.exists() else {}
+
+    def has(self, file: Path) -> bool:
+        """Whether the file is an export of this build in this format."""
+        return self._known.get(self._name(file)) == self._format
+
+    def take(self, file: Path, *, overwrite: bool) -> None:
+        """Claims a file, before it is written: an export that is killed then finds it to be its own.
+
+        Raises:
+            ValueError: The file is there and something else, and `overwrite` is not set.
+        """
+        if file.exists() and not self.has(file) and not overwrite:
+            raise ValueError(f"{file} exists and is not this build's {self._format} export; {REMEDY}")
+        self._known[self._name(file)] = self._format
+        write_text(self._file, json.dumps(self._known, indent=1) + "\n")
+
+    def _name(self, file: Path) -> str:
+        return os.path.relpath(os.path.realpath(file), os.path.realpath(self._root))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -11,7 +11,7 @@ from string import Template
 from typing import Any
 
 from ..pair import Pair
-from .common import ExportResult, namer, prompt, read_options, replacing, write_text
+from .common import REMEDY, Claims, ExportResult, namer, prompt, read_options, replacing, write_text
 
 COLUMNS = ("chosen", "rejected", "images", "rejected_images", "chosen_spans", "rejected_spans", "weight")
 MADE_BY = "firempo build"
@@ -57,9 +57,10 @@ def export(pairs: list[Pair], folder: Path, name: str, root: Path, options: dict
         folder / f"{name}.yaml",
     )
     entries = _read_entries(info_file)
-    _refuse_others(entries, name, data_file, settings)
+    claims = Claims(root, "llamafactory")
+    _refuse_other_entry(entries.get(name), name, data_file, claims, overwrite=settings.overwrite)
+    claims.take(data_file, overwrite=settings.overwrite)
     name_of = namer(folder, root, absolute=settings.absolute_paths)
-    # The entry first: an export that is killed after it finds the data file to be its own.
     # In ASCII: the host opens dataset_info.json in the machine's own encoding.
     write_text(info_file, json.dumps(entries | {name: entry(data_file.name)}, indent=2) + "\n")
     _WRITERS[settings.file_format](data_file, [row(pair, name_of) for pair in pairs])
@@ -129,17 +130,13 @@ def _read_entries(info_file: Path) -> dict[str, Any]:
     return entries
 
 
-def _refuse_others(entries: dict[str, Any], name: str, data_file: Path, settings: Options) -> None:
-    """Raises ValueError where the export would replace what it has not made."""
-    existing = entries.get(name)
-    ours = isinstance(existing, dict) and existing.get("made_by") == MADE_BY
-    if settings.overwrite or ours or existing == {k: v for k, v in entry(data_file.name).items() if k != "made_by"}:
+def _refuse_other_entry(existing: Any, name: str, data_file: Path, claims: Claims, *, overwrite: bool) -> None:
+    """Raises ValueError where dataset_info.json has another dataset of that name."""
+    if existing is None or overwrite:
         return
-    remedy = "choose another export.name, or set export.options.overwrite: true"
-    if existing is not None:
-        raise ValueError(f"dataset_info.json in {data_file.parent} has another dataset {name!r}; {remedy}")
-    if data_file.exists():
-        raise ValueError(f"{data_file} exists and is not an export of this name; {remedy}")
+    file_name = existing.get("file_name") if isinstance(existing, dict) else None
+    if not isinstance(file_name, str) or not claims.has(data_file.parent / file_name):
+        raise ValueError(f"dataset_info.json in {data_file.parent} has another dataset {name!r}; {REMEDY}")
 
 
 def _write_json(file: Path, rows: list[dict[str, Any]]) -> None:

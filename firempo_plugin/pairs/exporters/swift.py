@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..pair import Pair
-from .common import ExportResult, namer, prompt, read_options, write_text
+from .common import Claims, ExportResult, namer, prompt, read_options, write_text
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,12 @@ class Options:
     Attributes:
         noised: Score the rejected response on the noised image.
         absolute_paths: ms-swift reads relative paths from the current folder, or from ROOT_IMAGE_DIR.
+        overwrite: Replace a file of the same name even where it is not this export's.
     """
 
     noised: bool = True
     absolute_paths: bool = True
+    overwrite: bool = False
 
 
 def export(pairs: list[Pair], folder: Path, name: str, root: Path, options: dict[str, Any]) -> ExportResult:
@@ -32,6 +34,7 @@ def export(pairs: list[Pair], folder: Path, name: str, root: Path, options: dict
     settings = read_options(Options, options)
     name_of = namer(folder, root, absolute=settings.absolute_paths)
     file = folder / f"{name}.jsonl"
+    Claims(root, "swift").take(file, overwrite=settings.overwrite)
     rows = [_row(pair, name_of, noised=settings.noised) for pair in pairs]
     write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     notes = ["ms-swift has no columns for phrases and weights: they are not in this file."]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..pair import Pair
-from .common import ExportResult, namer, question, read_options, replacing
+from .common import Claims, ExportResult, namer, question, read_options, replacing
 
 _TEXT = {"dtype": "string", "_type": "Value"}
 _MESSAGES = [{"role": _TEXT, "content": [{"type": _TEXT, "text": _TEXT}]}]
@@ -24,7 +24,13 @@ _FEATURES = {
 
 @dataclass(frozen=True)
 class Options:
-    """This format has no options."""
+    """`export.options` of this format.
+
+    Attributes:
+        overwrite: Replace a file of the same name even where it is not this export's.
+    """
+
+    overwrite: bool = False
 
 
 def export(pairs: list[Pair], folder: Path, name: str, root: Path, options: dict[str, Any]) -> ExportResult:
@@ -32,7 +38,7 @@ def export(pairs: list[Pair], folder: Path, name: str, root: Path, options: dict
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    read_options(Options, options)
+    settings = read_options(Options, options)
     part = pa.struct([("type", pa.string()), ("text", pa.string())])
     messages = pa.list_(pa.struct([("role", pa.string()), ("content", pa.list_(part))]))
     schema = pa.schema(
@@ -46,6 +52,7 @@ def export(pairs: list[Pair], folder: Path, name: str, root: Path, options: dict
     )
     name_of = namer(folder, root, absolute=True)
     file = folder / f"{name}.parquet"
+    Claims(root, "trl").take(file, overwrite=settings.overwrite)
     table = pa.Table.from_pylist([_row(pair, [name_of(image) for image in pair.images]) for pair in pairs], schema)
     with replacing(file) as temporary:
         pq.write_table(table, temporary)

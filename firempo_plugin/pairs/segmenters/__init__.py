@@ -13,8 +13,9 @@ A segmenter is a dataclass whose fields are its options. To add one, write its m
 import difflib
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, ClassVar
 
 from ..images import Pixels, pixel_id
@@ -47,6 +48,10 @@ class Request:
     regions: tuple[Region, ...] = ()
 
 
+Answer = Found | RejectedError | ConnectionError
+"""What was found, why the record is rejected, or that the segmenter was out of reach."""
+
+
 class Segmenter(ABC):
     """What every segmenter offers.
 
@@ -77,14 +82,14 @@ class Segmenter(ABC):
             ConnectionError: The segmenter is out of reach; it is no record's fault.
         """
 
-    def segment_many(self, requests: Sequence[Request]) -> list[Found | RejectedError]:
-        """Answers each request with what was found or why it is rejected, in order."""
+    def segment_many(self, requests: Sequence[Request]) -> list[Answer]:
+        """Answers the requests, in order."""
         return [self._answer(request) for request in requests]
 
-    def _answer(self, request: Request) -> Found | RejectedError:
+    def _answer(self, request: Request) -> Answer:
         try:
             return self.segment(request.image_path, request.image, request.phrase, request.regions)
-        except RejectedError as reason:
+        except (RejectedError, ConnectionError) as reason:
             return reason
 
 
@@ -116,10 +121,12 @@ def find(segmenter: Segmenter, cache: MaskCache, requests: Sequence[Request]) ->
 
     Returns:
         For each request, in order, what was found, or why it is rejected.
+
+    Raises:
+        ConnectionError: The segmenter was out of reach; what it did answer is in the cache.
     """
     if not segmenter.cached:
-        answers = segmenter.segment_many(requests)
-        return [a if isinstance(a, RejectedError) else cache.keep(a, segmenter.name) for a in answers]
+        return _reached([_keep(answer, cache.keep, segmenter) for answer in segmenter.segment_many(requests)])
     settings = segmenter.settings()
     keys = [cache.key(pixel_id(r.image), r.phrase, segmenter.name, settings) for r in requests]
     known: dict[str, Segmentation | RejectedError] = {}
@@ -129,6 +136,22 @@ def find(segmenter: Segmenter, cache: MaskCache, requests: Sequence[Request]) ->
             known[key] = entry
     missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in known}
     answers = segmenter.segment_many(list(missing.values())) if missing else []
-    for key, answer in zip(missing, answers, strict=True):
-        known[key] = answer if isinstance(answer, RejectedError) else cache.put(key, answer, segmenter.name)
+    kept = [_keep(answer, partial(cache.put, key), segmenter) for key, answer in zip(missing, answers, strict=True)]
+    known |= zip(missing, _reached(kept), strict=True)
     return [known[key] for key in keys]
+
+
+def _keep(
+    answer: Answer, keep: Callable[[Found, str], Segmentation], segmenter: Segmenter
+) -> Segmentation | RejectedError | ConnectionError:
+    return keep(answer, segmenter.name) if isinstance(answer, Found) else answer
+
+
+def _reached(
+    answers: Sequence[Segmentation | RejectedError | ConnectionError],
+) -> list[Segmentation | RejectedError]:
+    """The answers, where all are there."""
+    for answer in answers:
+        if isinstance(answer, ConnectionError):
+            raise answer
+    return [answer for answer in answers if not isinstance(answer, ConnectionError)]

@@ -1,6 +1,7 @@
 """Boxes: those that the record brings, and those of a COCO annotation file."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,8 @@ from ..masks import NOTHING, Box, Found, box_mask, corners, joined
 from ..records import Region, RejectedError
 from . import Segmenter
 from .regions import matching
+
+_ANNOTATION = ("image_id", "category_id", "bbox")
 
 
 @dataclass(frozen=True)
@@ -84,11 +87,22 @@ class BoxSegmenter(Segmenter):
             raise ValueError(f"{self.coco}: not in COCO's format: {error}") from error
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _read_coco(content: Mapping[str, Any], folder: Path) -> dict[Path, CocoImage]:
     categories = {category["id"]: category["name"] for category in content["categories"]}
     boxes: dict[int, list[tuple[str, Box]]] = {image["id"]: [] for image in content["images"]}
-    for annotation in content["annotations"]:
-        boxes[annotation["image_id"]].append((categories[annotation["category_id"]], corners(annotation["bbox"])))
+    for number, annotation in enumerate(content["annotations"]):
+        where, image, category, box = f"annotation {number}", *(annotation[key] for key in _ANNOTATION)
+        if image not in boxes:
+            raise ValueError(f"{where}: no image has the id {image!r}; add it to images, or leave the annotation out")
+        if category not in categories:
+            raise ValueError(f"{where}: no category has the id {category!r}; add it to categories")
+        if not isinstance(box, list) or len(box) != 4 or not all(_is_number(edge) for edge in box):
+            raise ValueError(f"{where}: bbox must be [x, y, width, height], found {box!r:.80}")
+        boxes[image].append((categories[category], corners(box)))
     return {
         inside(folder, image["file_name"]): CocoImage(
             (image["height"], image["width"]),

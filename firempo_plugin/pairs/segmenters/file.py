@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from ..images import Pixels, inside
 from ..masks import NOTHING, Found, box_around, joined, read_mask
-from ..records import Region
+from ..records import Region, RejectedError
 from . import Segmenter
 from .regions import matching
 
@@ -27,6 +27,9 @@ class FileSegmenter(Segmenter):
     | `scan_lung_left_000.png`, listed in a JSON file | folder, index, pattern: `{stem}_{target}_{part}.png` |
     | `left lung/scan.png` | folder, pattern: `{target}/{stem}.png` |
     | `scan.jpg`, all masks of the lungs | folder, pattern: `{stem}.jpg`, target: lung |
+
+    A mask whose name fits several images belongs to the one of the longest name: beside `scan_2.png`, the mask
+    `scan_2_lung.png` is none of `scan.png`. Images of one name in several folders need masks in folders named alike.
 
     Attributes:
         folder: Folder of mask files, or "": only the masks of the record.
@@ -78,8 +81,43 @@ class FileSegmenter(Segmenter):
     def _in_folder(self, image: Path) -> list[Region]:
         if self.index:
             return self._listed.get(image.resolve(), [])
-        named = [(self._shown(mask, image.stem), mask) for mask in self._files if image.stem in mask]
-        return [Region(name, mask=str(Path(self.folder, mask))) for name, mask in named if name]
+        fitting = [mask for mask in self._files if image.stem in mask and self._shown(mask, image.stem)]
+        own = [mask for mask in fitting if not self._is_of_another(mask, image)]
+        # Of images of one name in several folders, each has the masks whose folders are named as its own are.
+        alike = {mask: len(set(self._above(mask)) & set(image.parent.parts)) for mask in own}
+        own = [mask for mask in own if alike[mask] == max(alike.values())]
+        folders = {self._above(mask) for mask in own}
+        if len(folders) > 1:
+            names = " and ".join(sorted("/".join(parts) or "." for parts in folders)[:2])
+            raise RejectedError(f"masks of several folders fit the image's name: {image}: {names} in {self.folder}")
+        return [Region(self._shown(mask, image.stem), mask=str(Path(self.folder, mask))) for mask in own]
+
+    def _is_of_another(self, mask: str, image: Path) -> bool:
+        """Whether an image of a longer name, or one in the folder named as the mask's own, has the better claim."""
+        file, above = Path(self.folder, mask).resolve(), self._above(mask)
+        longer = (stem for stem in self._beside(image.parent) if stem != image.stem and stem.startswith(image.stem))
+        if file.parent != image.parent and any(
+            self._shown(mask, stem) for stem in longer
+        ):  # else masks pass for images
+            return True
+        if image.parent.parts[-len(above) :] == above or len(image.parents) <= len(above):
+            return False
+        other = image.parents[len(above)].joinpath(*above, image.name)
+        return other.resolve() not in (file, image) and other.is_file()
+
+    def _beside(self, folder: Path) -> frozenset[str]:
+        """Stems of the files of a folder."""
+        if folder not in self._stems:
+            self._stems[folder] = frozenset(path.stem for path in folder.glob("*"))
+        return self._stems[folder]
+
+    @cached_property
+    def _stems(self) -> dict[Path, frozenset[str]]:
+        return {}
+
+    def _above(self, mask: str) -> tuple[str, ...]:
+        """The folders that lead to a mask, down to where the pattern begins."""
+        return PurePosixPath(mask).parts[: -len(PurePosixPath(self.pattern).parts)]
 
     def _shown(self, mask: str, stem: str) -> str:
         """What a mask shows, as its path tells; "" where it is no mask of that image."""

@@ -45,7 +45,7 @@ from PIL import Image
 from ..images import Pixels
 from ..masks import Box, Found, Mask, box_around, joined, read_mask
 from ..records import Region, RejectedError
-from . import Request, Segmenter
+from . import Answer, Request, Segmenter
 
 MAX_REPLY = 64 * 2**20
 """Bytes; a longer reply is refused."""
@@ -129,7 +129,7 @@ class HttpSegmenter(Segmenter):
         body = json.dumps({"image": base64.b64encode(png.getvalue()).decode(), "target": phrase}).encode()
         return _read(self._ask(body), (image.shape[0], image.shape[1]), self.url)
 
-    def segment_many(self, requests: Sequence[Request]) -> list[Found | RejectedError]:
+    def segment_many(self, requests: Sequence[Request]) -> list[Answer]:
         """Asks for several at a time."""
         with ThreadPoolExecutor(self.concurrency) as pool:
             return list(pool.map(self._answer, requests))

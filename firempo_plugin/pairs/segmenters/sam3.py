@@ -11,7 +11,7 @@ from PIL import Image
 from ..images import Pixels
 from ..masks import Found, joined
 from ..records import Region, RejectedError
-from . import Request, Segmenter
+from . import Answer, Request, Segmenter
 
 MAX_TOKENS = 32
 """Length of the text encoder's window, to which `Sam3Processor` pads every prompt."""
@@ -83,13 +83,13 @@ class Sam3Segmenter(Segmenter):
     def segment(self, image_path: str, image: Pixels, phrase: str, regions: tuple[Region, ...] = ()) -> Found:
         """Finds one target on one image; the regions of the record are left aside."""
         answer = self.segment_many([Request(image_path, image, phrase)])[0]
-        if isinstance(answer, RejectedError):
+        if not isinstance(answer, Found):
             raise answer
         return answer
 
-    def segment_many(self, requests: Sequence[Request]) -> list[Found | RejectedError]:
+    def segment_many(self, requests: Sequence[Request]) -> list[Answer]:
         """Runs the model over the requests, `batch` at a time; those of one image side by side."""
-        answers: dict[int, Found | RejectedError] = {}
+        answers: dict[int, Answer] = {}
         fitting = []
         for index, request in enumerate(requests):
             length = len(self._loaded[1].tokenizer(request.phrase).input_ids)

@@ -62,7 +62,7 @@ class Source(Generic[OptionsT, RowT]):
     def _items(self, options: OptionsT) -> Iterator[Record | Problem]:
         taken: set[str] = set()
         for own, row in self.rows(options):
-            record_id = first = f"{self.name}:{own}"
+            record_id = first = _storable(f"{self.name}:{own}")
             count = 1
             while record_id in taken:
                 count += 1
@@ -72,8 +72,13 @@ class Source(Generic[OptionsT, RowT]):
             try:
                 item = self.record(record_id, row, options)
             except RejectedError as error:
-                item = Problem(record_id, str(error))
+                item = Problem(record_id, _storable(str(error)))
             yield item
+
+
+def _storable(text: str) -> str:
+    """The text with its half characters, which neither file nor database holds, written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def parse(kind: type[OptionsT], given: Mapping[str, Any]) -> OptionsT:

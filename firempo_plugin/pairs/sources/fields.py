@@ -3,6 +3,7 @@
 import math
 import os
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,21 @@ _CLOSED = {"closed": True, "true": True, "open": False, "false": False}
 def own_id(row: Row, key: str, number: int) -> str:
     """The row's own id, or its number where it has none."""
     value = row.get(key)
-    return str(value).strip() if is_written(value) else f"row{number}"
+    return _written(value) if is_written(value) else f"row{number}"
 
 
 def is_written(value: Any) -> bool:
-    """Whether a value is text or a number, and not blank."""
-    number = isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
-    return number or (isinstance(value, str) and bool(value.strip()))
+    """Whether a value is text or a finite number, and not blank."""
+    number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+    if number:
+        return isinstance(value, int) or math.isfinite(value)
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _written(value: Any) -> str:
+    """The value as text; a whole number without the decimal point that tables add to a column with gaps."""
+    whole = isinstance(value, float | Decimal) and value == int(value)
+    return str(int(value) if whole else value).strip()
 
 
 def plain(value: Any, name: str) -> str:
@@ -36,15 +45,19 @@ def plain(value: Any, name: str) -> str:
     if value is None:
         raise RejectedError(f"field is missing: {name}")
     if not is_written(value):
-        blank = isinstance(value, str | float)
+        blank = isinstance(value, str | float | Decimal)
         raise RejectedError(f"field is empty: {name}" if blank else f"field is no text: {name}: {value!r:.80}")
-    text = str(value).strip()
+    text = _written(value)
     for placeholder in _PLACEHOLDERS:
         if placeholder in text:
             raise RejectedError(f"text holds {placeholder}: {name}")
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if _has_half_character(text):
         raise RejectedError(f"text holds half a character: {name}")
     return text
+
+
+def _has_half_character(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def without_image_mark(value: Any) -> Any:
@@ -76,6 +89,8 @@ def image_path(root: Path, name: Any, *, allow_outside: bool) -> Path:
 
     if not isinstance(name, str) or not name.strip():
         raise RejectedError(f"image is not named by a path: {name!r:.80}")
+    if _has_half_character(name):
+        raise RejectedError(f"image name holds half a character: {name!r:.80}")
     return inside(root, name, allow_outside=allow_outside)
 
 

@@ -13,9 +13,10 @@ def read_json(file: Path) -> Any:
     Raises:
         ValueError: The file is missing, unreadable or no JSON.
     """
+    text = read_text(file)
     try:
-        return json.loads(read_text(file))
-    except (json.JSONDecodeError, RecursionError) as error:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is not valid JSON: {error}") from error
 
 
@@ -65,7 +66,7 @@ def read_jsonl(file: Path) -> list[Row]:
             continue
         try:
             row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{file}, line {number}: is not valid JSON: {error}") from error
         if not isinstance(row, dict):
             raise ValueError(f"{file}, line {number}: must be an object, found {row!r:.80}")

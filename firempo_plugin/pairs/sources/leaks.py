@@ -1,6 +1,8 @@
 """Images of the training records that a test split holds too."""
 
+import os
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ..records import Record, RejectedError
@@ -22,22 +24,30 @@ def leaks(records: Iterable[Record], test_images: Path | Iterable[str | Path]) -
     Raises:
         ValueError: A test image is not there, or there is none at all.
     """
+    checked = list(records)
     known: dict[str, str] = {}
-    for file in _files(test_images):
-        for identity in _identities(str(file)):
-            known.setdefault(identity, str(file))
+    for file, identities in _identified(map(str, _files(test_images))):
+        for identity in identities:
+            known.setdefault(identity, file)
     if not known:
         raise ValueError(f"{test_images} holds no test image")
-    seen: dict[str, str | None] = {}
+    shown = {
+        image: next((known[identity] for identity in identities if identity in known), None)
+        for image, identities in _identified(image for record in checked for image in record.images)
+    }
     found: dict[str, str] = {}
-    for record in records:
-        for image in record.images:
-            if image not in seen:
-                seen[image] = next((known[identity] for identity in _identities(image) if identity in known), None)
-            test_image = seen[image]
-            if test_image is not None:
-                found.setdefault(record.id, test_image)
+    for record in checked:
+        test_image = next((shown[image] for image in record.images if shown[image] is not None), None)
+        if test_image is not None:
+            found[record.id] = test_image
     return found
+
+
+def _identified(files: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+    """Each file, once, with its identities; decoding holds no lock, so that threads share the work."""
+    distinct = list(dict.fromkeys(files))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from zip(distinct, pool.map(_identities, distinct), strict=True)
 
 
 def _files(test_images: Path | Iterable[str | Path]) -> list[Path]:
@@ -53,11 +63,13 @@ def _files(test_images: Path | Iterable[str | Path]) -> list[Path]:
     return files
 
 
-def _identities(file: str) -> Iterator[str]:
+def _identities(file: str) -> list[str]:
     from ..images import content_id, decode, pixel_id
 
+    found = []
     try:
-        yield content_id(file)
-        yield pixel_id(decode(file))
+        found.append(content_id(file))
+        found.append(pixel_id(decode(file)))
     except RejectedError:
-        return
+        pass  # what cannot be read has no pixels, and what is gone no bytes either
+    return found

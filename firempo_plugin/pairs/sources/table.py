@@ -45,9 +45,10 @@ class Options:
 
 def _rows(options: Options) -> Iterator[tuple[str, Row]]:
     file = Path(options.file)
-    if file.suffix not in _READERS:
+    read = _READERS.get(file.suffix.lower())
+    if read is None:
         raise ValueError(f"{file} is none of the tables that are read here: {', '.join(_READERS)}")
-    names, rows = _READERS[file.suffix](file, list(options.columns.values()))
+    names, rows = read(file, list(options.columns.values()))
     for name, column in options.columns.items():
         if column not in names:
             raise ValueError(f"{file} has no column {column!r} for {name}; it has: {', '.join(names)}")

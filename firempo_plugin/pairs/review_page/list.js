@@ -1,0 +1,65 @@
+// The filters, and the list of the pairs that pass them, of which only the rows in sight are drawn.
+
+function factOf(record, name) {
+  if (name === "mark") return marks.get(record.id)?.mark ?? "undecided";
+  return String(record.facts[name] ?? "none");
+}
+
+function buildFilters() {
+  for (const [name, label] of FILTERS) {
+    const counts = new Map();
+    for (const record of records) counts.set(factOf(record, name), (counts.get(factOf(record, name)) ?? 0) + 1);
+    const select = make("select");
+    select.dataset.name = name;
+    const values = name === "mark" ? ["undecided", "accept", "reject"] : [...counts.keys()].sort();
+    select.append(new Option("all", ""));
+    for (const value of values) select.append(new Option(name === "mark" ? value : `${value} (${counts.get(value)})`, value));
+    select.addEventListener("change", applyFilters);
+    const box = make("label", label);
+    box.append(select);
+    element("filters").append(box);
+  }
+}
+
+/** The list stays as it is while marks are set, so that Previous leads back to what was just marked. */
+function applyFilters() {
+  const wanted = [...document.querySelectorAll("#filters select")].filter((select) => select.value);
+  const words = element("search").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const before = shown[current];
+  shown = records.filter(
+    (record) =>
+      wanted.every((select) => factOf(record, select.dataset.name) === select.value) &&
+      words.every((word) => record.searchable.includes(word)),
+  );
+  element("found").textContent = `${shown.length} of ${records.length} pairs`;
+  element("rows").style.height = `${shown.length * ROW_HEIGHT}px`;
+  go(Math.max(0, shown.indexOf(before)));
+}
+
+function drawRows() {
+  const list = element("list");
+  const first = Math.max(0, Math.floor(list.scrollTop / ROW_HEIGHT) - SPARE_ROWS);
+  const last = Math.min(shown.length, Math.ceil((list.scrollTop + list.clientHeight) / ROW_HEIGHT) + SPARE_ROWS);
+  const rows = [];
+  for (let index = first; index < last; index += 1) {
+    const record = shown[index];
+    const mark = marks.get(record.id)?.mark;
+    const row = make("div", "", index === current ? "row current" : "row");
+    row.style.top = `${index * ROW_HEIGHT}px`;
+    row.append(make("span", MARK_SIGNS[mark] ?? "", `state ${mark ?? ""}`));
+    row.append(make("div", record.question), make("div", `${factOf(record, "noise_path")} · ${record.id}`, "small"));
+    row.addEventListener("click", () => go(index));
+    rows.push(row);
+  }
+  element("rows").replaceChildren(...rows);
+}
+
+function go(index) {
+  current = Math.min(Math.max(0, index), Math.max(0, shown.length - 1));
+  const list = element("list");
+  const top = current * ROW_HEIGHT;
+  if (top < list.scrollTop) list.scrollTop = top;
+  if (top + ROW_HEIGHT > list.scrollTop + list.clientHeight) list.scrollTop = top + ROW_HEIGHT - list.clientHeight;
+  drawRows();
+  drawDetail();
+}

@@ -1,0 +1,71 @@
+// One pair: its responses, pictures and facts.
+
+/** `pieces` alternates between text outside and inside the phrases. */
+function drawResponse(id, pieces) {
+  const nodes = pieces.map((piece, place) => (place % 2 ? make("mark", piece) : document.createTextNode(visible(piece))));
+  if (pieces.length < 2) nodes.push(make("span", "  (no phrase on this side)", "none"));
+  element(id).replaceChildren(...nodes);
+}
+
+function drawFrame(picture, image, caption) {
+  const figure = make("figure");
+  const frame = make("div", "", "frame");
+  if (picture.index === null) {
+    frame.append(make("p", picture.problem));
+  } else {
+    const img = make("img");
+    img.src = pictures[picture.index];
+    img.alt = caption;
+    frame.append(img);
+  }
+  if (image.outline && picture.index !== null) {
+    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+    svg.setAttribute("viewBox", image.view);
+    svg.setAttribute("preserveAspectRatio", "none");
+    path.setAttribute("d", image.outline);
+    svg.append(path);
+    frame.append(svg);
+  }
+  figure.append(frame, make("figcaption", caption));
+  return figure;
+}
+
+function drawPictures(record) {
+  const { noise_path: path, sigma } = record.facts;
+  const caption = ["noised", path, sigma ? `sigma ${sigma}` : null].filter(Boolean).join(", ");
+  const rows = record.images.map((image) => {
+    const row = make("div", "", "pair");
+    row.append(drawFrame(image.clean, image, "clean"));
+    if (image.noised) row.append(drawFrame(image.noised, image, caption));
+    return row;
+  });
+  element("pictures").replaceChildren(...rows);
+}
+
+function drawDetail() {
+  const record = shown[current];
+  element("detail").hidden = !record;
+  element("nothing").hidden = Boolean(record);
+  if (!record) return;
+  const mark = marks.get(record.id);
+  for (const name of Object.keys(MARK_SIGNS)) element(name).classList.toggle("on", mark?.mark === name);
+  element("reason").value = mark?.reason ?? "";
+  element("reason").disabled = mark?.mark !== "reject";
+  if (element("detail").dataset.id === record.id) return;
+  element("detail").dataset.id = record.id;
+  element("detail").scrollTop = 0;
+  element("question").textContent = visible(record.question);
+  element("truth").textContent = visible(record.truth);
+  drawResponse("chosen", record.chosen);
+  drawResponse("rejected", record.rejected);
+  drawPictures(record);
+  const facts = [["id", record.id], ...Object.entries(record.facts)].filter(([, value]) => value !== null && value !== "");
+  element("facts").replaceChildren(
+    ...facts.map(([name, value]) => {
+      const row = make("tr");
+      row.append(make("td", name.replaceAll("_", " ")), make("td", String(value)));
+      return row;
+    }),
+  );
+}
