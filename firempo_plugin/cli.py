@@ -1,6 +1,7 @@
 """The `firempo` command. Each subcommand imports what it needs, so that `--help` is quick."""
 
 import argparse
+import io
 import sqlite3
 import sys
 from pathlib import Path
@@ -114,12 +115,25 @@ def _parser(command: str) -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Runs a subcommand and returns its exit code."""
     words = sys.argv[1:] if argv is None else argv
-    args = _parser(words[0] if words else "").parse_args(words)
+    parser = _parser(words[0] if words else "")
+    args, rest = parser.parse_known_args(words)
+    if "overrides" in args:  # those behind an option are not matched to their place
+        args.overrides += [word for word in rest if not word.startswith("-") and "=" in word]
+        rest = [word for word in rest if word not in args.overrides]
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a text that the terminal cannot show ends no run
     try:
         return int(args.run(args))
     except KeyboardInterrupt:
+        print("firempo: interrupted", file=sys.stderr)
         return 130
-    except (ValueError, OSError, sqlite3.Error) as error:
+    except sqlite3.Error as error:
+        print(f"firempo: the store cannot be written or read: {error}", file=sys.stderr)
+        return 1
+    except (ValueError, OSError) as error:
         print(f"firempo: {error}", file=sys.stderr)
         return 1
 

@@ -36,6 +36,9 @@ class LinesStore:
     def get(self, key: str) -> StoredReply | None:
         return self._ended.get(key)
 
+    def answers(self, model: str) -> bool:
+        return any(ended.reply is not None and self.begun[key]["model"] == model for key, ended in self._ended.items())
+
     def begin(self, key: str, payload: Mapping[str, Any]) -> None:
         self._append({"event": "begin", "key": key, "payload": payload})
 

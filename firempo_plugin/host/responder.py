@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from ..pairs.records import RejectedError
+
 
 class ChatEngine:
     """A model loaded by LLaMA-Factory's own inference arguments.
@@ -16,7 +18,11 @@ class ChatEngine:
         self._model = ChatModel({"infer_backend": "huggingface", **arguments})
 
     def respond(self, question: str, images: tuple[str, ...], system: str, temperature: float, max_tokens: int) -> str:
-        """The model's answer; greedy at temperature 0."""
+        """The model's answer; greedy at temperature 0.
+
+        Raises:
+            RejectedError: The answer ended at `max_tokens`.
+        """
         sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
         (response,) = self._model.chat(
             [{"role": "user", "content": question}],
@@ -25,4 +31,6 @@ class ChatEngine:
             max_new_tokens=max_tokens,
             **sampling,
         )
+        if response.finish_reason == "length":
+            raise RejectedError(f"the reply was cut off: raise respond.endpoint.max_tokens ({max_tokens})")
         return str(response.response_text)

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
 
-from .config import BuildConfig, ModelConfig
+from .config import BuildConfig, EditConfig, ModelConfig
 from .endpoint.batch import collect, open_cost, open_keys, submit
+from .endpoint.batch_parts import BatchLimits
 from .endpoint.client import Endpoint, stored_reply
 from .endpoint.costs import Budget, Estimate, estimate
 from .endpoint.requests import ChatRequest
@@ -21,15 +22,15 @@ class Asks:
     Attributes:
         respond: Asks the model that answers; None where it is not an endpoint.
         judge: Asks the judge; None where the rules are alone.
-        collected: What was collected of earlier batches.
+        collected: What was collected of earlier batches, or is still in them.
     """
 
     def __init__(self, config: BuildConfig, workspace: Workspace, *, collect_batches: bool = True) -> None:
         self.store = WorkspaceRequests(workspace)
         self.collected: list[str] = []
-        *_, spent = self.store.totals()
         batches = workspace.folder / "batches"
-        self._budget = Budget(config.max_cost, (spent or 0.0) + open_cost(batches))
+        self._open = open_keys(batches)
+        self._budget = Budget(config.max_cost, self.store.totals().cost + open_cost(batches))
         self._endpoints: list[Endpoint] = []
         self._batch: BatchAsk | None = None
         self.respond: Ask | None = None
@@ -37,25 +38,36 @@ class Asks:
         if config.respond.backend == "endpoint":
             self.respond = self._endpoint(config.respond.endpoint)
         if config.edit.judge == "batch":
-            self._batch = BatchAsk(config.edit.endpoint, self.store, self._budget, batches)
+            self._batch = BatchAsk(config.edit, self.store, self._budget, batches)
             self.judge = self._batch
-            self.collected = self._batch.collect() if collect_batches else []
         elif config.edit.judge == "endpoint" or config.target.by == "judge":
             self.judge = self._endpoint(config.edit.endpoint)
+        if self._batch is not None and collect_batches:
+            self.collected = self._batch.collect()
+        elif self._open:
+            hint = "" if self._batch else "; set edit.judge to batch to collect them"
+            self.collected = [f"batches: {len(self._open)} requests are in open batches{hint}"]
 
     def _endpoint(self, config: ModelConfig) -> Ask:
-        endpoint = Endpoint(endpoint_settings(config), self.store, self._budget)
+        settings = endpoint_settings(config)
+        endpoint = Endpoint(settings, self.store, self._budget)
         self._endpoints.append(endpoint)
-        return lambda request: endpoint.complete(request).text
+
+        def ask(request: ChatRequest) -> str:
+            if self._open and request.key(settings) in self._open:
+                raise PendingError  # a batch answers it; asking again would be paid for twice
+            return endpoint.complete(request).text
+
+        return ask
 
     def hand_in(self) -> list[str]:
         """Submits what waits for a batch; says what was submitted."""
         return self._batch.hand_in() if self._batch else []
 
-    def interrupt(self) -> None:
+    def stop(self, reason: str) -> None:
         """Ends the threads that wait for a server; calls under way are stored."""
         for endpoint in self._endpoints:
-            endpoint.stop("interrupted; run the same command again to go on")
+            endpoint.stop(reason)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -64,7 +76,7 @@ class Asks:
 
     def estimate(self, config: ModelConfig, requests: Iterable[ChatRequest], *, batch: bool) -> Estimate:
         """What requests would take; makes no call."""
-        return estimate(requests, endpoint_settings(config), self.store, batch=batch)
+        return estimate(requests, endpoint_settings(config), self.store, batch=batch, handed_in=self._open)
 
 
 class BatchAsk:
@@ -73,8 +85,9 @@ class BatchAsk:
     Batches that ended are collected when it is made.
     """
 
-    def __init__(self, config: ModelConfig, store: WorkspaceRequests, budget: Budget, folder: Path) -> None:
-        self._settings = endpoint_settings(config)
+    def __init__(self, config: EditConfig, store: WorkspaceRequests, budget: Budget, folder: Path) -> None:
+        self._settings = endpoint_settings(config.endpoint)
+        self._limits = BatchLimits(tokens=config.batch_tokens)
         self._store = store
         self._budget = budget
         self._folder = folder
@@ -108,7 +121,14 @@ class BatchAsk:
         """Submits what waits and is not handed in already; says so."""
         if not self._waiting:
             return []
-        taken = submit(self._waiting.values(), self._settings, self._store, self._folder, budget=self._budget)
+        taken = submit(
+            self._waiting.values(),
+            self._settings,
+            self._store,
+            self._folder,
+            budget=self._budget,
+            limits=self._limits,
+        )
         lines = [
             f"batches: {taken.requests} requests submitted in {len(taken.batch_ids)} batches, {taken.open} were open; "
             "run the same command again to collect"

@@ -10,9 +10,10 @@ from ..phrases import PhraseError, phrase_pair
 from .asks import Asks
 from .config import BuildConfig
 from .edit import EditStep, TargetStep
-from .engine import Advance, Item, Step, advance
+from .engine import Advance, Halt, Item, Step, advance, kinds
 from .pair import Pair
 from .records import Record, RejectedError
+from .request_store import Totals
 from .steps import ChatEngine, NoiseStep, ReadStep, RespondStep, SegmentStep
 from .workspace import Workspace
 
@@ -57,8 +58,8 @@ class Progress:
         return sum(step.pending + len(step.failed) for step in self.advances.values())
 
 
-def read_source(config: BuildConfig, workspace: Workspace, progress: Progress) -> list[Record]:
-    """Reads the source into the store.
+def read_source(config: BuildConfig, workspace: Workspace | None, progress: Progress) -> list[Record]:
+    """Reads the source into the store; without a workspace, only reads.
 
     Raises:
         ValueError: A file or option of the source is wrong.
@@ -78,7 +79,8 @@ def read_source(config: BuildConfig, workspace: Workspace, progress: Progress) -
         if config.source.leaks == "refuse":
             progress.problems |= {name: f"leak: shows test image {image}" for name, image in progress.leaks.items()}
             records = [record for record in records if record.id not in progress.leaks]
-    workspace.put_records(((record.id, asdict(record)) for record in records), progress.problems.items())
+    if workspace is not None:
+        workspace.put_records(((record.id, asdict(record)) for record in records), progress.problems.items())
     progress.records = len(records)
     return records
 
@@ -113,6 +115,7 @@ def run(
     only: str | None = None,
     make: bool = True,
     engine: Callable[[dict[str, Any]], ChatEngine] | None = None,
+    halt: Halt | None = None,
 ) -> Progress:
     """Takes all records through the steps.
 
@@ -122,21 +125,22 @@ def run(
         only: Make this step only, of what is there; None: make all.
         make: Whether to make anything; else only look.
         engine: Loads a model into this process, for `respond.backend: engine`.
+        halt: May end the run early.
     """
     progress = Progress()
-    records = read_source(config, workspace, progress)
+    records = read_source(config, workspace if make else None, progress)
     items = [Item(record, sample) for record in records for sample in range(config.respond.samples)]
     asks = Asks(config, workspace, collect_batches=make)
     progress.handed_in = asks.collected
+    halt = halt or Halt()
+    halt.wake = asks.stop
     try:
         for step in make_steps(config, workspace, asks, engine):
-            wanted = make and only in (None, step.name)
-            done = advance(workspace, step, items, make=wanted, interrupt=asks.interrupt)
+            wanted = make and only in (None, step.name) and not progress.stopped
+            done = advance(workspace, step, items, make=wanted, halt=halt)
             progress.advances[step.name] = done
-            if done.stopped:
-                return progress
             items = done.items
-        if make:
+        if make and not progress.stopped:
             progress.handed_in = [*progress.handed_in, *asks.hand_in()]
     finally:
         asks.close()
@@ -185,14 +189,14 @@ def pair_of(item: Item) -> Pair:
     )
 
 
-def summary(progress: Progress, asks_totals: tuple[int, int, int, float | None]) -> str:
+def summary(progress: Progress, totals: Totals) -> str:
     """The table at the end of a run."""
     pairs = progress.pairs
     paths = Counter(pair.noise_path or "no image" for pair in pairs)
     lines = [f"{'records':32}{progress.records:8}"]
     if progress.problems:
         lines.append(f"{'rows of the source left aside':32}{len(progress.problems):8}")
-        lines += _reasons(Counter(reason.split(":")[0] for reason in progress.problems.values()))
+        lines += _reasons(progress.problems)
     if progress.leaks:
         lines.append(f"{'records that show a test image':32}{len(progress.leaks):8}")
     for name, step in progress.advances.items():
@@ -201,21 +205,28 @@ def summary(progress: Progress, asks_totals: tuple[int, int, int, float | None])
         parts += [f"{step.pending} waiting"] if step.pending else []
         parts += [f"{len(step.failed)} unanswered"] if step.failed else []
         lines.append(f"{name:32}{', '.join(parts)}")
-        lines += _reasons(step.reasons())
+        lines += _reasons(step.rejected)
+        lines += _reasons(step.failed)
     lines.append(f"{'pairs':32}{len(pairs):8}")
-    lines += _reasons(Counter(reason.split(":")[0] for reason in progress.unpaired.values()))
+    lines += _reasons(progress.unpaired)
     if pairs:
         correct = sum(pair.was_correct for pair in pairs)
         lines.append(f"{'  response was already correct':32}{correct:8}  {correct / len(pairs):6.1%}")
         lines += [f"{'  noise: ' + path:32}{count:8}  {count / len(pairs):6.1%}" for path, count in paths.most_common()]
         judges = Counter(pair.judge for pair in pairs)
         lines += [f"{'  judged by ' + judge:32}{count:8}" for judge, count in judges.most_common()]
-    replies, prompt, completion, cost = asks_totals
-    if replies:
-        price = "unknown price" if cost is None else f"cost {cost:.4f}"
-        lines.append(f"{'replies in the store':32}{replies:8}  {prompt} + {completion} tokens, {price}")
+    if totals.replies:
+        tokens = f"{totals.prompt_tokens} + {totals.completion_tokens} tokens, {_price(totals)}"
+        lines.append(f"{'replies in the store':32}{totals.replies:8}  {tokens}")
     return "\n".join(lines)
 
 
-def _reasons(reasons: Counter[str]) -> list[str]:
-    return [f"    {count:6}  {reason}" for reason, count in reasons.most_common(12)]
+def _price(totals: Totals) -> str:
+    if totals.unpriced == totals.replies:
+        return "unknown price"
+    rest = f", and {totals.unpriced} replies of unknown price" if totals.unpriced else ""
+    return f"cost {totals.cost:.4f}{rest}"
+
+
+def _reasons(reasons: dict[str, str]) -> list[str]:
+    return [f"    {line}" for line in kinds(reasons.values())[:12]]

@@ -1,14 +1,18 @@
 """What the `firempo` subcommands of the pair builder do. Each returns an exit code."""
 
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from . import config as configuration
 from .build import Progress, run, summary
 from .config import BuildConfig
 from .endpoint.failures import CallFailedError, StopRunError
+from .engine import Halt
 from .request_store import WorkspaceRequests
 from .steps import ChatEngine
 from .workspace import Workspace
@@ -22,26 +26,32 @@ def build(path: Path, overrides: list[str], *, only: str | None = None, engine: 
     """Runs all steps and exports, or one of them over what is there.
 
     Returns:
-        0; 3 where the run stopped early or something waits, so that the same command goes on later.
+        0; 1 where all is done and no pair came of it; 3 where the run stopped early or something waits, so that the
+        same command goes on later.
     """
     config = configuration.load(path, overrides)
     workspace = Workspace(Path(config.workspace))
     try:
-        progress = run(config, workspace, only=only, engine=engine, make=only != "export")
+        with _halted_by_signals() as halt:
+            progress = run(config, workspace, only=only, engine=engine, make=only != "export", halt=halt)
         print(summary(progress, WorkspaceRequests(workspace).totals()))
         for line in progress.handed_in:
             print(line)
         if progress.stopped:
             print(f"\nStopped: {progress.stopped}", file=sys.stderr)
+            if progress.pairs:
+                print(f"{len(progress.pairs)} pairs are there; firempo export writes them", file=sys.stderr)
             return STOPPED
         if only in (None, "export"):
             _export(config, workspace, progress)
-        if progress.made == 0 and not progress.open:
+        steps = [progress.advances[only]] if only in progress.advances else list(progress.advances.values())
+        still_open = sum(step.pending + len(step.failed) for step in steps)
+        if progress.made == 0 and not still_open:
             print("\nNothing was left to do.")
-        if progress.open and only is None:
-            print(f"\n{progress.open} items are not done; run the same command again to go on.")
+        if still_open and only != "export":
+            print(f"\n{still_open} items are not done; run the same command again to go on.")
             return STOPPED
-        return DONE
+        return DONE if progress.pairs or only not in (None, "export") else FAILED
     except (StopRunError, CallFailedError) as stop:
         print(f"Stopped: {stop}", file=sys.stderr)
         return STOPPED
@@ -49,12 +59,29 @@ def build(path: Path, overrides: list[str], *, only: str | None = None, engine: 
         workspace.close()
 
 
+@contextmanager
+def _halted_by_signals() -> Iterator[Halt]:
+    """A halt that the first SIGINT or SIGTERM sets; the second SIGINT interrupts at once."""
+    halt = Halt()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        halt.set(f"{signal.Signals(number).name}; run the same command again to go on")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield halt
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _export(config: BuildConfig, workspace: Workspace, progress: Progress) -> None:
     from . import decisions
     from .exporters import export
 
     if not progress.pairs:
-        print("\nThere is no pair to export.")
+        print("\nThere is no pair to export; the table above says why.", file=sys.stderr)
         return
     folder = Path(config.export.folder) if config.export.folder else workspace.folder / "export"
     result = export(
@@ -76,10 +103,12 @@ def _export(config: BuildConfig, workspace: Workspace, progress: Progress) -> No
 def status(path: Path, overrides: list[str]) -> int:
     """Says how far a build is, and makes nothing."""
     config = configuration.load(path, overrides)
-    workspace = Workspace(Path(config.workspace))
+    workspace = Workspace(Path(config.workspace), look=True)
     try:
         progress = run(config, workspace, make=False)
         print(summary(progress, WorkspaceRequests(workspace).totals()))
+        for line in progress.handed_in:
+            print(line)
         for name, step in progress.advances.items():
             for item, reason in list(step.rejected.items())[:10]:
                 print(f"  {name}: {item}: {reason}")
@@ -106,7 +135,7 @@ def review(path: Path, overrides: list[str], page: Path | None) -> int:
     from .review import write_page
 
     config = configuration.load(path, overrides)
-    workspace = Workspace(Path(config.workspace))
+    workspace = Workspace(Path(config.workspace), look=True)
     try:
         pairs = run(config, workspace, make=False).pairs
         if not pairs:

@@ -5,6 +5,7 @@ only one source, segmenter or model understands sit in `options` and are checked
 """
 
 import difflib
+import math
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ class EditConfig:
     max_words: int = _key(8, "most words that an edit may change")
     max_share: float = _key(0.6, "largest share of a sentence's words that an edit may change")
     max_words_per_sentence: int = _key(3, "most words changed in a sentence of a report")
+    batch_tokens: int | None = _key(None, "with judge: batch, most prompt tokens in open batches; the account's limit")
     prompts: str | None = _key(None, "folder with prompts of your own")
     vocabulary: str | None = _key(None, "YAML file that adds opposites and synonyms")
     endpoint: ModelConfig = field(default_factory=ModelConfig, metadata={"help": "with judge: endpoint or batch"})
@@ -97,6 +99,7 @@ class NoiseConfig:
     whole_image: bool = _key(False, "ablation: corrupt the whole image whatever the target")
     sigma: float = _key(45.0, "standard deviation of the noise, 0-255 scale")
     fallback_sigma: float = _key(12.0, "of the whole-image noise where a target was not found")
+    shared: bool = _key(False, "one noise an image: records with the same image and mask get the same noised image")
     workers: int = _key(2, "images at a time")
 
 
@@ -140,6 +143,18 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "edit.endpoint.structured": ("auto", "json_schema", "json_object", "none"),
 }
 
+LEAST: dict[str, float] = {
+    "source.limit": 1,
+    "respond.samples": 1,
+    "edit.max_words": 1,
+    "edit.max_words_per_sentence": 1,
+    "edit.batch_tokens": 1,
+    "noise.workers": 1,
+    "noise.sigma": 0,
+    "noise.fallback_sigma": 0,
+    "max_cost": 0,
+}
+
 
 def load(path: Path, overrides: list[str]) -> BuildConfig:
     """Reads a configuration file with `section.key=value` overrides.
@@ -154,14 +169,11 @@ def load(path: Path, overrides: list[str]) -> BuildConfig:
 
     if not path.is_file():
         raise ValueError(f"{path} does not exist; write `firempo build CONFIG.yaml`")
-    for override in overrides:
-        if "=" not in override:
-            raise ValueError(f"{override!r} is no override; write section.key=value")
     try:
         loaded = OmegaConf.load(path)
         if not OmegaConf.is_dict(loaded):
             raise ValueError(f"{path} must hold keys and values")
-        given = OmegaConf.merge(loaded, OmegaConf.from_dotlist(overrides))
+        given = OmegaConf.merge(loaded, _from_overrides(overrides))
         plain: Any = OmegaConf.to_container(given, resolve=True)
         _refuse_unknown(plain, BuildConfig, "", path)
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(BuildConfig), given))
@@ -172,6 +184,21 @@ def load(path: Path, overrides: list[str]) -> BuildConfig:
     assert isinstance(config, BuildConfig)
     _check(config, path)
     return config
+
+
+def _from_overrides(overrides: list[str]) -> Any:
+    from omegaconf import OmegaConf
+    from yaml import YAMLError
+
+    for override in overrides:
+        if "=" not in override:
+            raise ValueError(f"{override!r} is no override; write section.key=value")
+        try:
+            OmegaConf.from_dotlist([override])
+        except YAMLError as error:
+            hint = "quote a text that YAML reads otherwise: key='\"text\"'"
+            raise ValueError(f"the value of {override.partition('=')[0]} is no YAML; {hint}") from error
+    return OmegaConf.from_dotlist(overrides)
 
 
 def _refuse_unknown(given: dict[Any, Any], kind: type, place: str, path: Path) -> None:
@@ -195,21 +222,19 @@ def _check(config: BuildConfig, path: Path) -> None:
     for key, choices in CHOICES.items():
         if value_of(config, key) not in choices:
             raise ValueError(f"{path}: {key} is {value_of(config, key)!r}; write one of: {', '.join(choices)}")
-    bounds: dict[str, float] = {
-        "respond.samples": 1,
-        "edit.max_words": 1,
-        "edit.max_words_per_sentence": 1,
-        "noise.workers": 1,
-        "noise.sigma": 0,
-        "noise.fallback_sigma": 0,
-    }
-    for key, least in bounds.items():
-        if value_of(config, key) < least:
-            raise ValueError(f"{path}: {key} must be at least {least}, found {value_of(config, key)}")
+    for key, least in LEAST.items():
+        value = value_of(config, key)
+        if value is not None and not least <= value < math.inf:
+            raise ValueError(f"{path}: {key} must be at least {least}, found {value}")
     if not 0 < config.edit.max_share <= 1:
         raise ValueError(f"{path}: edit.max_share must lie in (0, 1], found {config.edit.max_share}")
+    window = config.source.window
+    if window is not None and not (len(window) == 2 and window[0] < window[1]):
+        raise ValueError(f"{path}: source.window must be two grey values, the lower first, found {window}")
     if config.respond.samples > 1 and config.respond.backend == "recorded":
         raise ValueError(f"{path}: respond.samples needs respond.backend: endpoint or engine")
+    if config.respond.samples > 1 and config.respond.endpoint.temperature == 0:
+        raise ValueError(f"{path}: respond.samples needs respond.endpoint.temperature above 0: greedy ones are equal")
     needs_model = {
         "respond.endpoint": config.respond.backend == "endpoint",
         "edit.endpoint": config.edit.judge != "rules" or config.target.by == "judge",

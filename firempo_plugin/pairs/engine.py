@@ -4,16 +4,18 @@ import hashlib
 import json
 import sys
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from .endpoint.failures import CallFailedError, StopRunError
+from .endpoint.failures import CallFailedError, DoubtfulRefusalError, StopRunError
 from .records import Edit, Noised, Record, RejectedError, Segmentation, Target
 from .workspace import Outcome, Workspace
+
+LONGEST_REASON = 160
 
 
 class PendingError(Exception):
@@ -121,18 +123,43 @@ class Advance:
     failed: dict[str, str] = field(default_factory=dict)
     stopped: str | None = None
 
-    def reasons(self) -> Counter[str]:
-        """How many rejections there are of each kind: the reason up to its first colon."""
-        return Counter(reason.split(":")[0] for reason in self.rejected.values())
+
+def kinds(reasons: Iterable[str]) -> list[str]:
+    """A line for each kind of reason, the most frequent first: how often, and the reason or an example of it.
+
+    A kind is the reason up to its first colon.
+    """
+    examples: dict[str, list[str]] = {}
+    for reason in reasons:
+        examples.setdefault(reason.split(":")[0], []).append(reason)
+    lines = []
+    for kind, found in sorted(examples.items(), key=lambda kind: -len(kind[1])):
+        same = len(set(found)) == 1
+        shown = found[0] if same else f"{kind}, such as{found[0][len(kind) :]}"
+        lines.append(f"{len(found):6}  {shown[:LONGEST_REASON]}")
+    return lines
+
+
+class Halt:
+    """The wish to end a run early: nothing new begins, and what is under way is awaited and stored.
+
+    Attributes:
+        reason: None: go on.
+        wake: Ends the pauses of the threads that wait for a server.
+    """
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+        self.wake: Callable[[str], object] = lambda reason: None
+
+    def set(self, reason: str) -> None:
+        """Ends the run."""
+        self.reason = reason
+        self.wake(reason)
 
 
 def advance(
-    workspace: Workspace,
-    step: Step,
-    items: list[Item],
-    *,
-    make: bool = True,
-    interrupt: Callable[[], None] = lambda: None,
+    workspace: Workspace, step: Step, items: list[Item], *, make: bool = True, halt: Halt | None = None
 ) -> Advance:
     """Takes items through a step, in order; each finished outcome is stored before the next is awaited.
 
@@ -141,8 +168,9 @@ def advance(
         step: The step.
         items: What the step before let through.
         make: Whether to make what is due; else it counts as pending.
-        interrupt: Called where a person interrupts the run, so that threads in a pause end.
+        halt: May end the run early.
     """
+    halt = halt or Halt()
     known = workspace.outcomes(step.name)
     result = Advance()
     keyed = [(item, step.key(item)) for item in items]
@@ -155,10 +183,11 @@ def advance(
     if not make:
         result.pending += len(due)
         due = []
-    for item, key, outcome in _make(step, due, result, interrupt):
-        workspace.put_outcome(step.name, item.record.id, item.sample, key, outcome)
-        outcomes[item.name, key] = outcome
-        result.made += 1
+    with closing(_make(step, due, result, halt)) as made:
+        for item, key, outcome in made:
+            workspace.put_outcome(step.name, item.record.id, item.sample, key, outcome)
+            outcomes[item.name, key] = outcome
+            result.made += 1
     for item, key in keyed:
         found = outcomes.get((item.name, key))
         if found is None:
@@ -171,18 +200,18 @@ def advance(
 
 
 def _make(
-    step: Step, due: list[tuple[Item, str]], result: Advance, interrupt: Callable[[], None]
-) -> Iterator[tuple[Item, str, Outcome]]:
+    step: Step, due: list[tuple[Item, str]], result: Advance, halt: Halt
+) -> Generator[tuple[Item, str, Outcome], None, None]:
     """Runs the step on what is due and yields outcomes as they come; after a stop, those in flight still count."""
-    chunks = iter([due[start : start + step.at_once] for start in range(0, len(due), step.at_once)])
+    chunks = deque(due[start : start + step.at_once] for start in range(0, len(due), step.at_once))
     flying: dict[Future[list[Made]], list[tuple[Item, str]]] = {}
+    doubtful: list[tuple[Item, str]] = []
+    asked_again = False
     with ThreadPoolExecutor(step.workers) as pool, progress(step.name, len(due)) as tick:
 
         def launch() -> None:
-            while result.stopped is None and len(flying) < 2 * step.workers:
-                chunk = next(chunks, None)
-                if chunk is None:
-                    return
+            while chunks and len(flying) < 2 * step.workers and not (result.stopped or halt.reason):
+                chunk = chunks.popleft()
                 flying[pool.submit(step.run_many, [item for item, _ in chunk])] = chunk
 
         try:
@@ -193,19 +222,27 @@ def _make(
                     chunk = flying.pop(future)
                     tick(len(chunk))
                     for (item, key), made in zip(chunk, future.result(), strict=True):
+                        if isinstance(made, DoubtfulRefusalError):
+                            doubtful.append((item, key))
                         outcome = _outcome(item, made, result)
                         if outcome is not None:
                             yield item, key, outcome
+                if not chunks and not flying and result.made and not asked_again:
+                    # The server has answered others since, so that its refusals can be believed now.
+                    chunks.extend([pair] for pair in doubtful)
+                    asked_again = True
                 launch()
-        except KeyboardInterrupt:
-            interrupt()
+        except BaseException:
+            halt.wake("the run has ended")
             raise
         finally:
+            result.stopped = result.stopped or (halt.reason if due else None)
             pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _outcome(item: Item, made: Made, result: Advance) -> Outcome | None:
     """What is stored of what was made; None where the item stays due."""
+    result.failed.pop(item.name, None)
     if isinstance(made, RejectedError):
         return Outcome(None, str(made))
     if isinstance(made, PendingError):

@@ -8,7 +8,7 @@ from .config import BuildConfig
 from .edit import EditStep, TargetStep
 from .endpoint.costs import Estimate
 from .endpoint.requests import ChatRequest
-from .engine import Item, advance
+from .engine import Advance, Item, advance
 from .judges.rules import Abstain, RuleJudge
 from .judges.vocabulary import load_vocabulary
 from .steps import ReadStep, RespondStep
@@ -37,24 +37,31 @@ def plan(config: BuildConfig, workspace: Workspace) -> str:
             f"{len(ready.rejected)} with an image that cannot be read"
         ]
         answered = advance(workspace, respond, ready.items, make=config.respond.backend == "recorded")
-        known = {item.name for item in answered.items}
-        waiting = [item for item in ready.items if item.name not in known and item.name not in answered.rejected]
+        waiting = _undecided(ready.items, answered)
         if config.respond.backend == "endpoint":
             requests = [respond.request(item) for item in waiting]
             lines += _section("respond", requests, asks.estimate(config.respond.endpoint, requests, batch=False))
         stand_ins = [replace(item, response=item.record.truth) for item in waiting]
+        batch = config.edit.judge == "batch"
+        edited = advance(workspace, edit, answered.items, make=config.edit.judge == "rules")
+        undecided = [*_undecided(answered.items, edited), *stand_ins]
         if config.edit.judge != "rules":
-            requests = _judged(config, edit, [*answered.items, *stand_ins])
-            batch = config.edit.judge == "batch"
+            requests = _judged(config, edit, undecided)
             lines += _section("edit", requests, asks.estimate(config.edit.endpoint, requests, batch=batch))
             if stand_ins:
                 lines.append(f"  {len(stand_ins)} responses are not there yet: the ground truth stands in for them")
         if config.target.by == "judge":
-            requests = [target.request(item) for item in [*answered.items, *stand_ins] if item.record.kind == "vqa"]
-            lines += _section("target", requests, asks.estimate(config.edit.endpoint, requests, batch=False))
+            requests = [target.request(item) for item in [*edited.items, *undecided] if item.record.kind == "vqa"]
+            lines += _section("target", requests, asks.estimate(config.edit.endpoint, requests, batch=batch))
         return "\n".join(lines)
     finally:
         asks.close()
+
+
+def _undecided(items: list[Item], done: Advance) -> list[Item]:
+    """The items that the step has neither let through nor rejected."""
+    known = {item.name for item in done.items} | set(done.rejected)
+    return [item for item in items if item.name not in known]
 
 
 def _judged(config: BuildConfig, edit: EditStep, items: list[Item]) -> list[ChatRequest]:

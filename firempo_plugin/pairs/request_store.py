@@ -3,11 +3,29 @@
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from .endpoint.replies import Reply, StoredReply
 from .workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What replies have taken.
+
+    Attributes:
+        replies: How many.
+        prompt_tokens, completion_tokens: Of all of them.
+        cost: Of those with a known price.
+        unpriced: How many have none.
+    """
+
+    replies: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float
+    unpriced: int
 
 
 class WorkspaceRequests:
@@ -25,6 +43,14 @@ class WorkspaceRequests:
         if reply is not None:
             return StoredReply(reply=Reply(**json.loads(reply)))
         return StoredReply(error=error) if permanent else None
+
+    def answers(self, model: str) -> bool:
+        """Whether any request to the model has a reply."""
+        return bool(
+            self._workspace.query(
+                "SELECT 1 FROM requests WHERE reply IS NOT NULL AND json_extract(payload, '$.model') = ? LIMIT 1", model
+            )
+        )
 
     def begin(self, key: str, payload: Mapping[str, Any]) -> None:
         """Notes a request that is about to be sent."""
@@ -52,15 +78,15 @@ class WorkspaceRequests:
                 (error, permanent, time.time(), key),
             )
 
-    def totals(self) -> tuple[int, int, int, float | None]:
-        """Replies, prompt tokens, completion tokens, and cost (None where a reply's price is unknown)."""
+    def totals(self) -> Totals:
+        """What all replies in the store have taken."""
         rows = self._workspace.query("SELECT reply FROM requests WHERE reply IS NOT NULL")
         replies = [Reply(**json.loads(row[0])) for row in rows]
-        costs = [reply.cost for reply in replies]
-        known = None if any(cost is None for cost in costs) else sum(cost for cost in costs if cost is not None)
-        return (
-            len(replies),
-            sum(reply.prompt_tokens for reply in replies),
-            sum(reply.completion_tokens for reply in replies),
-            known,
+        costs = [reply.cost for reply in replies if reply.cost is not None]
+        return Totals(
+            replies=len(replies),
+            prompt_tokens=sum(reply.prompt_tokens for reply in replies),
+            completion_tokens=sum(reply.completion_tokens for reply in replies),
+            cost=sum(costs),
+            unpriced=len(replies) - len(costs),
         )

@@ -1,9 +1,12 @@
 """The steps between a record and a pair, except the edit: reading, responding, target, segmentation, noise."""
 
 import hashlib
+import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +19,7 @@ from .records import Noised, RejectedError, Segmentation
 from .workspace import Workspace
 
 PLACEHOLDERS = ("<image>", "<video>", "<audio>", "<mask>", "</mask>")
+THOUGHT_START, THOUGHT_END = "<think>", "</think>"
 
 Ask = Callable[[ChatRequest], str]
 """Sends a request and returns the reply's text; raises PendingError where the reply comes later."""
@@ -58,7 +62,9 @@ class ReadStep(Step):
 
     def depends_on(self, item: Item) -> dict[str, Any]:
         """The files' content."""
-        ids = [_file_id(path) if Path(path).is_file() else None for path in item.record.images]
+        ids = [
+            _file_id(path) if os.access(path, os.R_OK) and Path(path).is_file() else None for path in item.record.images
+        ]
         return {"images": list(item.record.images), "content": ids, "window": self._window}
 
     def run(self, item: Item) -> dict[str, Any]:
@@ -126,15 +132,19 @@ class RespondStep(Step):
         self._ask = ask
         self._engine = engine
         self._loaded: ChatEngine | None = None
+        if config.backend == "engine" and engine is not None and find_spec("llamafactory") is None:
+            raise ValueError("respond.backend: engine needs LLaMA-Factory, which is not installed; use endpoint")
         self.workers = config.endpoint.concurrency if config.backend == "endpoint" else 1
 
     def depends_on(self, item: Item) -> dict[str, Any]:
         """Question, images and model; or the source's own response."""
         if self._config.backend == "recorded":
             return {"response": item.record.response}
-        model = identity(self._config.endpoint) if self._config.backend == "endpoint" else self._config.engine
+        endpoint = self._config.endpoint
+        engine = {**self._config.engine, "temperature": endpoint.temperature, "max_tokens": endpoint.max_tokens}
         return {
-            "model": model,
+            # An answer has no schema, so that `structured` does not matter.
+            "model": identity(replace(endpoint, structured="")) if self._config.backend == "endpoint" else engine,
             "system": self._config.system,
             "question": item.record.question,
             "images": list(item.image_ids),
@@ -142,11 +152,11 @@ class RespondStep(Step):
         }
 
     def run(self, item: Item) -> dict[str, Any]:
-        """Raises RejectedError for an empty response or one that holds a placeholder."""
-        response = self._respond(item).strip()
+        """Raises RejectedError for an empty response or one that holds a placeholder; leaves out what it thought."""
+        response = self._respond(item).rpartition(THOUGHT_END)[2].strip()
         if not response:
             raise RejectedError("empty response")
-        held = [mark for mark in PLACEHOLDERS if mark in response]
+        held = [mark for mark in (*PLACEHOLDERS, THOUGHT_START) if mark in response]
         if held:
             raise RejectedError(f"placeholder in the response: {held[0]}")
         return {"response": response}
@@ -309,12 +319,20 @@ class NoiseStep(Step):
                 noised = pixels  # the evidence is on another image of the record
             else:
                 mask = read_mask(mask_file, pixels.shape[:2]) if plan.use_mask and mask_file else None
-                noised = corrupt(pixels, mask, plan.how, seed_of(item.record.id, place, plan.how))
-            name = hashlib.sha256(f"{self.key(item)}/{place}".encode()).hexdigest()[:32]
+                owner = (item.image_ids[place], 0) if self._config.shared else (item.record.id, place)
+                noised = corrupt(pixels, mask, plan.how, seed_of(*owner, plan.how))
+            name = self._name(item, place, plan, mask_file)
             file = self._workspace.path("images", "noised", f"{name}.png")
             write_png(noised, file)
             made.append({"file": relative(file, self._workspace), "clean": item.images[place]})
         return {"path": plan.path, "sigma": plan.how.sigma, "corruption": plan.how.name, "images": made}
+
+    def _name(self, item: Item, place: int, plan: Any, mask_file: str | None) -> str:
+        """Names an image by what makes it, so that records whose noise is shared name the same one."""
+        if not self._config.shared:
+            return hashlib.sha256(f"{self.key(item)}/{place}".encode()).hexdigest()[:32]
+        mask = _file_id(mask_file) if plan.use_mask and mask_file else None
+        return hashlib.sha256(json.dumps([item.image_ids[place], plan.path, asdict(plan.how), mask]).encode()).hexdigest()[:32]
 
     def apply(self, item: Item, data: dict[str, Any]) -> Item:
         """Fills in `noised`."""

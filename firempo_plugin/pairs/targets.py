@@ -141,13 +141,16 @@ def _open(asked: tuple[Unit, ...], told: tuple[Unit, ...], answered: tuple[Unit,
         if unit is not None and unit.term is not None:
             phrase = _phrase(unit, units) if _side(unit, units) else _sided(_name(unit.term), told)
             return Target(phrase, reason)
-    return _part(asked)
+    return _part((*told, *asked))
 
 
 def _part(asked: tuple[Unit, ...]) -> Target:
     part = _first(asked, ("part",))
     if part is not None and part.term is not None:
         return Target(part.term.en[0].lower(), "the part of the body that the question names")
+    name = next((unit for unit in asked if unit.term is None and unit.role == "word" and len(unit.words) > 1), None)
+    if name is not None and name.key.isascii():
+        return Target(_sided(name.key, asked), "the fixed name that the question or the ground truth has")
     return Target(None, "neither question nor answer names a part of the image")
 
 

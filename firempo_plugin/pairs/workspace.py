@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
@@ -42,37 +42,45 @@ class Outcome:
 
 
 class Workspace:
-    """The store of one build. One process works in it at a time; its threads share it.
+    """The store of one build. One process works in it at a time, while others may look; its threads share it.
 
     Args:
         folder: Made if need be.
+        look: Only look: nothing can be written.
 
     Raises:
-        ValueError: Another process works in the folder, or its store is not one of ours.
+        ValueError: Another process works in the folder, or its store is not one of ours, cannot be written, or is not
+            there to look at.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, look: bool = False) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        self._lock_file = open(folder / "lock", "a+", encoding="utf-8")  # noqa: SIM115 - held as long as the object
-        try:
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ValueError(f"another firempo run works in {folder}; wait for it, or use another folder") from error
         self._mutex = threading.RLock()
+        self._lock_file: IO[str] | None = None
+        store = folder / "store.sqlite"
+        if look and not store.is_file():
+            raise ValueError(f"{folder} holds no build yet; run `firempo build` first")
+        if not look:
+            self._lock_file = _locked(folder)
         try:
-            self._db = sqlite3.connect(folder / "store.sqlite", check_same_thread=False, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.executescript(_SCHEMA)
+            self._db = sqlite3.connect(_address(store, look), uri=True, check_same_thread=False, isolation_level=None)
+            if look:
+                self._db.execute("SELECT count(*) FROM notes")
+            else:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=FULL")
+                self._db.executescript(_SCHEMA)
+        except sqlite3.OperationalError as error:
+            raise ValueError(f"the store {store} cannot be opened: {error}") from error
         except sqlite3.DatabaseError as error:
-            raise ValueError(f"{folder / 'store.sqlite'} is not a store of firempo: {error}") from error
+            raise ValueError(f"{store} is not a store of firempo: {error}") from error
 
     def close(self) -> None:
         """Closes the store and lets other processes in."""
         with self._mutex:
             self._db.close()
-            self._lock_file.close()
+            if self._lock_file is not None:
+                self._lock_file.close()
 
     def path(self, *parts: str) -> Path:
         """A path in the workspace, whose folder is made."""
@@ -87,10 +95,11 @@ class Workspace:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # a full disk may have ended it already
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     def query(self, query: str, *values: Any) -> list[Any]:
         """The rows that a query finds."""
@@ -102,7 +111,7 @@ class Workspace:
     def put_records(self, records: Iterable[tuple[str, dict[str, Any]]], problems: Iterable[tuple[str, str]]) -> None:
         """Takes a new reading of the source: what it holds now counts, what it no longer holds is left aside."""
         with self.transaction() as db:
-            reading = (db.execute("SELECT coalesce(max(reading), 0) FROM records").fetchone()[0]) + 1
+            reading = self._reading() + 1
             db.executemany(
                 "INSERT INTO records VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
                 "position = excluded.position, data = excluded.data, reading = excluded.reading",
@@ -158,6 +167,26 @@ class Workspace:
         """Remembers a value."""
         with self.transaction() as db:
             db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, value))
+
+
+def _locked(folder: Path) -> IO[str]:
+    """The folder's lock, held as long as the file is open."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = open(folder / "lock", "a+", encoding="utf-8")  # noqa: SIM115
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise ValueError(f"another firempo run works in {folder}; wait for it, or use another folder") from error
+    return file
+
+
+def _address(store: Path, look: bool) -> str:
+    """SQLite's URI; one who looks into a folder that he may not write cannot share the log of one who works there."""
+    address = store.absolute().as_uri()
+    if not look:
+        return address
+    return f"{address}?mode=ro" if os.access(store.parent, os.W_OK) else f"{address}?immutable=1"
 
 
 def _dump(data: Any) -> str:

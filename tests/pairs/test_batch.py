@@ -164,7 +164,7 @@ def test_a_batch_that_came_to_nothing_is_due_and_handed_in_anew(work: Work, endi
     failed["status"] = ending
     failed["errors"] = {"object": "list", "data": [{"code": "token_limit_exceeded", "message": "Enqueued limit"}]}
     status = work.collect()
-    assert (status.due, status.problems["Enqueued limit"]) == (2, 1)
+    assert (status.due, status.problems["Enqueued limit: set edit.batch_tokens below it"]) == (2, 1)
     assert work.submit(asks(1, 2)).requests == 2
     assert work.creations == 2
 

@@ -2,19 +2,23 @@
 
 import json
 import os
+import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
-from pairs_server import PairsServer, well
+from pairs_server import PairsServer, error, well
 from PIL import Image
 
+from firempo_plugin.host.responder import ChatEngine
 from firempo_plugin.pairs import commands
 from firempo_plugin.pairs.build import run
 from firempo_plugin.pairs.config import load
@@ -111,6 +115,22 @@ def test_a_detected_target_is_noised_and_nothing_else(write, tmp_path):
     clean, noised = (np.asarray(Image.open(path)) for path in (lesion.images[0], lesion.rejected_images[0]))
     assert (clean[lung == 0] == noised[lung == 0]).all()
     assert (clean[lung > 0] != noised[lung > 0]).mean() > 0.9
+
+
+def test_shared_noise_gives_records_of_one_image_and_mask_one_noised_image(write, tmp_path):
+    path = write(QUESTIONS[:3])
+    shutil.copy(tmp_path / "images" / "0.png", tmp_path / "images" / "1.png")
+    own = outcome(path)
+    assert len({pair.rejected_images for pair in own.pairs}) == 3
+    first, second, other = sorted(outcome(path, "noise.shared=true").pairs, key=lambda pair: pair.id)
+    assert first.rejected_images == second.rejected_images != other.rejected_images
+    clean, noised = (np.asarray(Image.open(path)) for path in (second.images[0], second.rejected_images[0]))
+    assert (clean != noised).mean() > 0.9
+
+
+def test_a_build_that_makes_no_pair_says_so_and_fails(write, capsys):
+    assert commands.build(write(QUESTIONS[5:6]), []) == 1
+    assert "There is no pair to export" in capsys.readouterr().err
 
 
 def test_running_again_makes_nothing_and_says_so(write, capsys):
@@ -268,41 +288,224 @@ def test_a_batch_is_submitted_then_collected(write):
         assert len(server.texts()) == 1
 
 
-KILLED = "import sys; from firempo_plugin.cli import main; sys.exit(main(['build', sys.argv[1]]))"
+RUN = "import sys; from firempo_plugin.cli import main; sys.exit(main(['build', *sys.argv[1:]]))"
+
+
+def started(path: Path, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", RUN, str(path), *more]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_calls(server, count: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 30
+    while process.poll() is None and len(server.calls) < count and time.monotonic() < deadline:
+        time.sleep(0.002)
+
+
+def fractures(count):
+    """The same question about as many images."""
+    return [("Is there a fracture?", "Yes", "")] * count
+
+
+def slowly(call):
+    return well("Yes, there is a fracture.", delay=0.02)
 
 
 def test_killed_again_and_again_no_paid_call_is_repeated(write, tmp_path):
-    """Each kill may cost the calls in flight (8) and no other; every record ends in its state."""
-    questions = [(f"Is there a fracture in view {n}?", "Yes", "") for n in range(60)]
-
-    def slowly(call):
-        time.sleep(0.02)
-        return well("Yes, there is a fracture.")
-
+    """Each kill may cost the calls in flight (4) and no other; the dataset is that of a run without kills."""
+    chance = random.Random(0)
     with PairsServer(slowly) as server:
         respond = {"backend": "endpoint", "endpoint": {"base_url": server.url, "model": "tiny", "concurrency": 4}}
-        path = write(questions, respond=respond)
+        path = write(fractures(60), respond=respond)
         kills = 0
         while kills < 20:
-            before = len(server.texts())
-            process = subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.DEVNULL)
-            deadline = time.monotonic() + 20
-            while process.poll() is None and len(server.texts()) <= before and time.monotonic() < deadline:
-                time.sleep(0.005)
-            if process.poll() is not None:
-                break
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
+            process = started(path)
+            wait_for_calls(server, len(server.calls) + chance.randint(1, 6), process)
+            process.kill()
+            process.communicate()
             kills += 1
         assert commands.build(path, []) == 0
-        calls = len(server.texts())
-    progress = outcome(path, make=False)
+        calls = len(server.calls)
+        killed = (tmp_path / "work" / "export" / "fire_mpo_pairs.json").read_bytes()
+        progress = outcome(path, make=False)
+        workspace = Workspace(tmp_path / "work")
+        assert WorkspaceRequests(workspace).totals().replies == 60
+        workspace.close()
+        shutil.rmtree(tmp_path / "work")
+        assert commands.build(path, []) == 0
     assert len(progress.pairs) == 60
-    assert calls <= 60 + 4 * kills
-    workspace = Workspace(tmp_path / "work")
-    assert WorkspaceRequests(workspace).totals()[0] == 60
-    workspace.close()
-    assert not [file for file in (tmp_path / "work").rglob("*") if file.name.startswith(".") and file.suffix == ".png"]
+    assert 60 <= calls <= 60 + 4 * kills
+    assert killed == (tmp_path / "work" / "export" / "fire_mpo_pairs.json").read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stores_the_calls_under_way_and_sums_up(write, number):
+    with PairsServer(slowly) as server:
+        server.script = lambda call: well("Yes, there is a fracture.", delay=0.3)
+        respond = {"backend": "endpoint", "endpoint": {"base_url": server.url, "model": "tiny", "concurrency": 4}}
+        path = write(fractures(20), respond=respond)
+        process = started(path)
+        wait_for_calls(server, 4, process)
+        assert commands.status(path, []) == 0, "one may look while it runs"
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+        assert process.returncode == 3
+        assert number.name in err
+        assert "replies in the store" in out
+        assert len(server.calls) < 20
+        server.script = lambda call: well("Yes, there is a fracture.")
+        assert commands.build(path, []) == 0
+        assert len(server.calls) == 20
+
+
+def test_a_stopped_run_still_counts_the_pairs_that_are_there(write, capsys):
+    with PairsServer(answers) as server:
+        endpoint = {"base_url": server.url, "model": "tiny", "price_in": 1, "price_out": 1}
+        path = write(respond={"backend": "endpoint", "endpoint": endpoint})
+        assert commands.build(path, ["source.limit=2"]) == 0
+        capsys.readouterr()
+        assert commands.build(path, ["max_cost=0"]) == 3
+        assert len(server.calls) == 2
+    shown = capsys.readouterr()
+    assert re.search(r"^pairs +2$", shown.out, re.MULTILINE)
+    assert "2 pairs are there; firempo export writes them" in shown.err
+
+
+def test_replies_of_unknown_price_do_not_hide_the_cost_of_the_others(write, capsys):
+    with PairsServer(answers) as server:
+        path = write(respond={"backend": "endpoint", "endpoint": {"base_url": server.url, "model": "tiny"}})
+        prices = ["respond.endpoint.price_in=1000", "respond.endpoint.price_out=1000"]
+        assert commands.build(path, ["source.limit=1"]) == 0
+        assert commands.build(path, ["source.limit=3", *prices]) == 0
+        assert "cost 0.0500, and 1 replies of unknown price" in capsys.readouterr().out
+        assert commands.build(path, [*prices, "max_cost=0.05"]) == 3, "it is spent already"
+        assert len(server.calls) == 3
+
+
+def test_why_calls_went_unanswered_is_said(write, capsys):
+    with PairsServer(lambda call: error(500, "the model crashed")) as server:
+        endpoint = {"base_url": server.url, "model": "tiny", "retries": 0}
+        assert commands.build(write(respond={"backend": "endpoint", "endpoint": endpoint}), []) == 3
+    assert f"{len(QUESTIONS)}  HTTP 500: the model crashed" in capsys.readouterr().out
+
+
+def test_a_first_refusal_is_believed_once_others_are_answered(write):
+    """The very first request is refused; by the end of the run it is known that the server is well."""
+
+    def answer(call):
+        return error(400, "strange image") if "effusion" in call.text else answers(call)
+
+    with PairsServer(answer) as server:
+        endpoint = {"base_url": server.url, "model": "tiny", "concurrency": 1}
+        path = write(respond={"backend": "endpoint", "endpoint": endpoint})
+        progress = outcome(path)
+        assert "strange image" in progress.advances["respond"].rejected["table:0"]
+        assert not progress.open
+        assert len(server.calls) == len(QUESTIONS) + 1
+        assert outcome(path).made == 0
+
+
+def test_thoughts_are_no_part_of_the_response(write):
+    def answer(call):
+        text = answers(call).body["choices"][0]["message"]["content"]
+        return well("<think>for ever" if "heart" in call.text else f"<think>\nHm.\n</think>\n\n{text}")
+
+    with PairsServer(answer) as server:
+        path = write(respond={"backend": "endpoint", "endpoint": {"base_url": server.url, "model": "tiny"}})
+        progress = outcome(path)
+    by_id = {pair.id: pair for pair in progress.pairs}
+    assert by_id["table:0"].chosen == "No, there is no pleural effusion."
+    assert progress.advances["respond"].rejected == {"table:1": "placeholder in the response: <think>"}
+
+
+class Fake:
+    """Stands for the host's chat model: keeps what it is told."""
+
+    def __init__(self, arguments):
+        self.arguments = arguments
+        self.chats = []
+        Fake.last = self
+
+    def chat(self, messages, **more):
+        self.chats.append((messages, more))
+        question = messages[0]["content"]
+        text = next((response for q, _, response in QUESTIONS if q == question), "")
+        cut = "length" if "modality" in question else "stop"
+        return [SimpleNamespace(response_text="" if "heart" in question else text, finish_reason=cut)]
+
+
+def test_the_engine_gets_images_system_and_sampling(write, monkeypatch):
+    monkeypatch.setattr("llamafactory.chat.ChatModel", Fake)
+    engine = {"model_name_or_path": "somewhere", "template": "qwen3_vl_nothink"}
+    path = write(respond={"backend": "engine", "system": "Be brief.", "engine": engine, "endpoint": {"max_tokens": 99}})
+
+    def go(*overrides):
+        config = load(path, list(overrides))
+        workspace = Workspace(Path(config.workspace))
+        try:
+            return run(config, workspace, engine=ChatEngine)
+        finally:
+            workspace.close()
+
+    progress = go()
+    assert Fake.last.arguments == {"infer_backend": "huggingface", **engine}
+    messages, more = Fake.last.chats[0]
+    assert messages == [{"role": "user", "content": QUESTIONS[0][0]}]
+    assert more == {
+        "system": "Be brief.",
+        "images": [str(path.parent / "images" / "0.png")],
+        "max_new_tokens": 99,
+        "do_sample": False,
+    }
+    assert progress.advances["respond"].rejected == {
+        "table:1": "empty response",
+        "table:3": "the reply was cut off: raise respond.endpoint.max_tokens (99)",
+    }
+    sampled = go("respond.samples=2", "respond.endpoint.temperature=0.7")
+    assert sampled.advances["respond"].made == 2 * len(QUESTIONS), "the temperature is another"
+    assert Fake.last.chats[0][1]["temperature"] == 0.7
+    assert Fake.last.chats[0][1]["do_sample"]
+
+
+def test_without_llamafactory_the_engine_is_refused_before_anything_is_done(write, monkeypatch):
+    monkeypatch.setattr("firempo_plugin.pairs.steps.find_spec", lambda name: None)
+    path = write(respond={"backend": "engine", "engine": {"model_name_or_path": "somewhere"}})
+    with pytest.raises(ValueError, match="needs LLaMA-Factory, which is not installed"):
+        commands.build(path, [], engine=ChatEngine)
+
+
+def test_requests_in_an_open_batch_are_not_asked_a_second_time(write, capsys):
+    with PairsServer(judge(GOOD)) as server:
+        edit = {"judge": "batch", "max_words": 6, "endpoint": {"base_url": server.url, "model": "judge"}}
+        path = write(QUESTIONS[5:], edit=edit)
+        assert commands.build(path, []) == 3
+        assert commands.build(path, ["edit.judge=endpoint"]) == 3
+        assert commands.status(path, []) == 0
+        assert commands.dry_run(path, []) == 0
+        assert server.calls == []
+    shown = capsys.readouterr().out
+    assert "1 requests are in open batches; set edit.judge to batch to collect them" in shown
+    assert "edit: 0 calls (1 answered already)" in shown
+
+
+def test_enqueued_tokens_are_limited_by_choice(write):
+    with PairsServer(judge(GOOD)) as server:
+        edit = {"judge": "batch", "batch_tokens": 1, "endpoint": {"base_url": server.url, "model": "judge"}}
+        progress = outcome(write(QUESTIONS[5:], edit=edit))
+        assert server.batches == {}
+    assert any("1 requests wait: the open batches hold" in line for line in progress.handed_in)
+
+
+def test_overrides_may_stand_behind_options_and_no_terminal_ends_a_run(write):
+    """A terminal that knows ASCII only shows what it cannot by its code."""
+    path = write([("Is there a pleural effusion — here?", "No", "No, there is no pleural effusion.")])
+    command = [sys.executable, "-c", RUN, str(path), "--dry-run", "edit.judge=endpoint", "edit.rules_first=false"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [*command, "edit.endpoint.model=m"], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "\\u2014 here?" in done.stdout
 
 
 @needs_samples
@@ -371,7 +574,7 @@ def test_several_samples_of_a_record_are_several_pairs(write):
 
 
 def test_the_answer_sentence_alone_by_choice(write):
-    response = "The image is a chest radiograph. No, there is no pleural effusion. The heart is normal."
+    response = "The image is a chest radiograph. No, there is no pleural effusion."
     question = [("Is there a pleural effusion?", "No", response)]
     (whole,) = outcome(write(question)).pairs
     assert whole.chosen == response

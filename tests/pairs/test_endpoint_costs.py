@@ -65,6 +65,13 @@ def test_a_server_that_counts_more_than_the_bound_passes_it_once_at_most(
     assert budget.spent <= 0.35
 
 
+def test_a_bound_that_proved_too_low_counts_for_the_calls_under_way_too() -> None:
+    budget = Budget(max_cost=1.0)
+    first, _ = budget.reserve(0.1), budget.reserve(0.1)
+    budget.settle(first, 0.4)
+    assert budget.room == pytest.approx(1.0 - 0.4 - 0.4)
+
+
 def test_a_call_that_may_be_billed_without_an_answer_counts(server: PairsServer, store: LinesStore) -> None:
     server.script = in_turn(DROP, well())
     budget = Budget(max_cost=1.0)

@@ -13,13 +13,14 @@ from pairs_server import Answer, Call, PairsServer, error, well
 from pairs_store import LinesStore
 
 from firempo_plugin.pairs.endpoint.failures import (
+    DoubtfulRefusalError,
     ReplyTruncatedError,
     RequestRefusedError,
     StopRunError,
     classify,
 )
 from firempo_plugin.pairs.endpoint.limits import ReplyFormat
-from firempo_plugin.pairs.endpoint.replies import Reply, read_completion
+from firempo_plugin.pairs.endpoint.replies import Completion, Reply, read_completion
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_what_no_request_survives_ends_the_run_at_once(
     results = all_at_once(endpoint, [ask(str(n)) for n in range(50)])
     assert all(isinstance(result, StopRunError) for result in results)
     assert advice in str(results[0])
-    assert len(server.calls) <= 8
+    assert len(server.calls) == 1
     assert len(store) == 0
 
 
@@ -86,12 +87,13 @@ def test_threads_that_wait_are_woken_by_a_stop(server: PairsServer, store: Lines
 def test_a_refused_request_is_stored_and_never_asked_again(
     server: PairsServer, store: LinesStore, tmp_path: Path, answer: Answer
 ) -> None:
-    server.script = lambda call: answer
+    server.script = lambda call: well() if call.text == "first" else answer
+    endpoint_for(server, store).complete(ask("first"))
     for attempt in range(2):
         kept = store if attempt == 0 else LinesStore(tmp_path / "requests.jsonl")
         with pytest.raises(RequestRefusedError, match=answer.body["error"]["message"]):
             endpoint_for(server, kept).complete(ask())
-    assert len(server.calls) == 1
+    assert len(server.calls) == 2
 
 
 @pytest.mark.parametrize(
@@ -146,11 +148,31 @@ def test_a_way_that_was_chosen_is_not_changed(server: PairsServer, store: LinesS
 
 
 def test_a_complaint_about_formats_that_were_not_asked_for_is_a_refusal(server: PairsServer, store: LinesStore) -> None:
-    server.script = lambda call: error(400, "bad json_schema")
+    refuse = error(400, "bad json_schema")
+    server.script = lambda call: well() if call.text == "first" else refuse
+    endpoint_for(server, store).complete(ask("first"))
     for request in (ask(), ask("b", schema=SCHEMA)):
         with pytest.raises(RequestRefusedError):
             endpoint_for(server, store).complete(request)
-    assert len(server.calls) == 4
+    assert len(server.calls) == 5
+
+
+def test_a_server_that_has_answered_nobody_is_not_believed_when_it_refuses(
+    server: PairsServer, store: LinesStore
+) -> None:
+    """One without an eye for images refuses every request: none of them may be lost for good."""
+    server.script = lambda call: error(400, "At most 0 images may be provided.")
+    with pytest.raises(DoubtfulRefusalError, match="At most 0 images"):
+        endpoint_for(server, store).complete(ask())
+    assert len(store) == 0
+    found = all_at_once(endpoint_for(server, store), [ask(str(n)) for n in range(40)], threads=2)
+    assert isinstance(found[-1], StopRunError), "twenty are enough"
+    assert len(server.calls) <= 22
+    server.script = lambda call: well()
+    assert endpoint_for(server, store).complete(ask()).text == "fine"
+    server.script = lambda call: error(400, "At most 0 images may be provided.")
+    with pytest.raises(RequestRefusedError):
+        endpoint_for(server, store).complete(ask("this one only"))
 
 
 # Reading answers.
@@ -170,6 +192,15 @@ def test_a_complaint_about_formats_that_were_not_asked_for_is_a_refusal(server: 
 )
 def test_the_sentence_of_an_error_is_found_in_every_form(body: str, message: str) -> None:
     assert classify(418, body).message == f"HTTP 418: {message}"
+
+
+def test_a_message_in_parts_is_its_texts_without_its_thoughts() -> None:
+    parts = [{"type": "thinking", "thinking": []}, {"type": "text", "text": "a "}, {"type": "text", "text": "b"}]
+    body = well("x").body
+    body["choices"][0]["message"]["content"] = parts
+    found = read_completion(json.dumps(body))
+    assert isinstance(found, Completion)
+    assert found.text == "a b"
 
 
 def test_thinking_that_is_counted_in_the_total_only_is_paid_for() -> None:

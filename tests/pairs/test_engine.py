@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from firempo_plugin.pairs.endpoint.failures import StopRunError
-from firempo_plugin.pairs.engine import Item, PendingError, Step, advance
+from firempo_plugin.pairs.engine import Halt, Item, PendingError, Step, advance, kinds
 from firempo_plugin.pairs.records import Record, RejectedError
 from firempo_plugin.pairs.workspace import Outcome, Workspace, write_text
 
@@ -76,7 +77,8 @@ def test_rejections_are_kept_with_their_reason_and_not_tried_again(workspace):
     result = advance(workspace, Answer(behave=behave), items(3))
     assert [item.record.id for item in result.items] == ["r0", "r2"]
     assert result.rejected == {"r1": "image is broken: truncated"}
-    assert result.reasons() == {"image is broken": 1}
+    assert kinds(result.rejected.values()) == ["     1  image is broken: truncated"]
+    assert kinds(["a: x", "a: y", "b"]) == ["     2  a, such as: x", "     1  b"]
     again = Answer(behave=behave)
     assert advance(workspace, again, items(3)).rejected == result.rejected
     assert again.calls == []
@@ -198,3 +200,44 @@ def test_killed_twenty_times_nothing_is_lost_and_finished_work_is_not_repeated(t
     space.close()
     assert kills == 20
     assert len(calls.read_text().split()) <= 120 + kills * 8
+
+
+def test_a_halt_stores_what_is_under_way_and_begins_nothing_new(workspace):
+    halt = Halt()
+    result = advance(workspace, Answer(behave=lambda item: halt.set("enough")), items(30), halt=halt)
+    assert result.stopped == "enough"
+    assert 1 <= result.made <= 8
+    assert result.made == len(result.items)
+    assert advance(workspace, Answer(), items(30)).made == 30 - result.made
+
+
+def test_a_store_that_takes_no_more_ends_the_threads_first(workspace, monkeypatch):
+    """As with a full disk: nobody goes on to pay for replies that nobody can keep."""
+    halt, woken, asked = Halt(), [], []
+    halt.wake = woken.append
+
+    def full(*args):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(workspace, "put_outcome", full)
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        advance(workspace, Answer(behave=asked.append), items(50), halt=halt)
+    assert woken
+    assert len(asked) <= 16
+
+
+def test_others_may_look_while_one_works(workspace):
+    advance(workspace, Answer(), items(3))
+    looking = Workspace(workspace.folder, look=True)
+    assert len(looking.outcomes("respond")) == 3
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        looking.put_outcome("respond", "r9", 0, "key", Outcome({}, None))
+    looking.close()
+    with pytest.raises(ValueError, match="another firempo run works in"):
+        Workspace(workspace.folder)
+
+
+def test_looking_makes_no_folder(tmp_path):
+    with pytest.raises(ValueError, match="holds no build yet"):
+        Workspace(tmp_path / "nothing", look=True)
+    assert not (tmp_path / "nothing").exists()

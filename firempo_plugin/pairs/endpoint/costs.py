@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from threading import Condition
 
@@ -137,10 +137,9 @@ _IMAGE_RULES: dict[str, Callable[[int, int], int]] = {
 
 @dataclass(frozen=True)
 class Reservation:
-    """What a call can cost by its bound, and what is set aside for it."""
+    """What a call can cost by its bound."""
 
     most: float
-    amount: float
 
 
 class Budget:
@@ -170,7 +169,7 @@ class Budget:
     def room(self) -> float:
         """What is neither spent nor reserved."""
         with self._changed:
-            return math.inf if self.max_cost is None else self.max_cost - self._spent - self._reserved
+            return math.inf if self.max_cost is None else self.max_cost - self._spent - self._reserved * self._excess
 
     def reserve(self, most: float) -> Reservation:
         """Sets aside what a call can cost, waiting for calls under way where those may leave enough.
@@ -182,11 +181,11 @@ class Budget:
             while True:
                 # A server that once counted more than the bound may do so again.
                 amount = most * self._excess
-                fits = self.max_cost is None or self._spent + self._reserved + amount <= self.max_cost
+                fits = self.max_cost is None or self._spent + self._reserved * self._excess + amount <= self.max_cost
                 if fits:
                     self._open += 1
-                    self._reserved += amount
-                    return Reservation(most, amount)
+                    self._reserved += most
+                    return Reservation(most)
                 if not self._open:
                     raise StopRunError(
                         f"max_cost {self.max_cost} would be passed: {self._spent:.4f} is spent and the next call can "
@@ -198,7 +197,7 @@ class Budget:
         """Replaces a reserved amount by what the call has cost."""
         with self._changed:
             self._open -= 1
-            self._reserved = self._reserved - reservation.amount if self._open else 0.0
+            self._reserved = self._reserved - reservation.most if self._open else 0.0
             self._spent += cost
             if reservation.most > 0:
                 self._excess = max(self._excess, cost / reservation.most)
@@ -232,7 +231,7 @@ class Estimate:
 
     Attributes:
         calls: To be made.
-        cached: Requests that are answered already, or refused for good, or asked for twice.
+        cached: Requests that are answered already, refused for good, in an open batch, or asked for twice.
         rejected: Requests with an image that cannot be sent.
         prompt_tokens, completion_tokens: Of the calls, about.
         cost: About; None where the model's price is unknown.
@@ -249,7 +248,12 @@ class Estimate:
 
 
 def estimate(
-    requests: Iterable[ChatRequest], settings: EndpointSettings, store: RequestStore, *, batch: bool = False
+    requests: Iterable[ChatRequest],
+    settings: EndpointSettings,
+    store: RequestStore,
+    *,
+    batch: bool = False,
+    handed_in: Collection[str] = (),
 ) -> Estimate:
     """Counts calls, tokens and price; makes no call.
 
@@ -258,13 +262,14 @@ def estimate(
         settings: Where.
         store: Knows what is answered.
         batch: Whether they would go through the Batch API.
+        handed_in: Keys of requests that an open batch answers.
     """
     cached = rejected = 0
     due: dict[str, Tokens] = {}
     for request in requests:
         try:
             key = request.key(settings)
-            if key in due or store.get(key) is not None:
+            if key in due or key in handed_in or store.get(key) is not None:
                 cached += 1
             else:
                 due[key] = count_tokens(request, settings)

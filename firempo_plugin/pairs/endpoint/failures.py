@@ -26,6 +26,10 @@ class RequestRefusedError(RejectedError):
     """The server will never answer this request (too long, filtered, malformed); stored and not asked again."""
 
 
+class DoubtfulRefusalError(CallFailedError):
+    """The server refused this request, but has never answered any: its settings may be what is wrong."""
+
+
 class ReplyTruncatedError(RejectedError):
     """The reply ended at `max_tokens`; stored, and asked again once `max_tokens` is another."""
 
@@ -40,6 +44,7 @@ class Failure:
         pause: Seconds that the server asked for.
         billed: Whether the server may have done the work nonetheless, and charge for it.
         unreachable: Whether no server was there.
+        doubtful: Whether a refusal may be owed to the settings or the server as well as to this request.
     """
 
     kind: Kind
@@ -47,6 +52,7 @@ class Failure:
     pause: float | None = None
     billed: bool = False
     unreachable: bool = False
+    doubtful: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ class _Rule:
     statuses: range | tuple[int, ...]
     words: re.Pattern[str] | None = None
     advice: str = ""
+    doubtful: bool = False
 
 
 def _words(*alternatives: str) -> re.Pattern[str]:
@@ -86,7 +93,8 @@ _RULES = (
           "Correct the endpoint's settings or its extra_body"),
     _Rule("paused", (429, 529)),
     _Rule("failed", (408, 409, 425)),
-    _Rule("refused", _ANY_4XX),
+    _Rule("refused", (413,)),
+    _Rule("refused", _ANY_4XX, doubtful=True),
     _Rule("failed", range(1000)),
 )  # fmt: skip
 
@@ -108,7 +116,7 @@ def classify(status: int, body: str, retry_after: float | None = None) -> Failur
         text = f"{text.rstrip('. ')}. {rule.advice}"
     # A server in maintenance says when it will be back, as one that limits does.
     asks_to_wait = rule.kind == "failed" and retry_after is not None
-    return Failure("paused" if asks_to_wait else rule.kind, text, pause=retry_after)
+    return Failure("paused" if asks_to_wait else rule.kind, text, pause=retry_after, doubtful=rule.doubtful)
 
 
 def _read(body: str) -> tuple[str, str]:

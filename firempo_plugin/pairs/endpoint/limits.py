@@ -58,8 +58,8 @@ class Pace:
 class Gate:
     """The door that every call goes through: shut while the server wants no calls, or for good; and kept at a pace.
 
-    After a pause one caller goes first; only when it was served do the others follow, so that a server which still
-    wants no calls gets one and not one per thread.
+    At the start and after a pause one caller goes first; only when it was served do the others follow, so that a server
+    which wants no calls, or no such key, gets one and not one per thread.
     """
 
     def __init__(self, settings: EndpointSettings) -> None:
@@ -71,9 +71,16 @@ class Gate:
         self._tokens = Pace(settings.tokens_per_minute)
         self._changed = Condition()
         self._shut_until = 0.0
-        self._wary = self._scouting = False
+        # Nor is it known yet whether the server takes the key: the very first caller goes alone too.
+        self._wary, self._scouting = True, False
         self._pauses = 0
         self._stopped: str | None = None
+
+    @property
+    def pauses(self) -> int:
+        """How many pauses there were since a call last went through."""
+        with self._changed:
+            return self._pauses
 
     def enter(self, tokens: int) -> bool:
         """Waits until a call of about so many tokens may start; every `enter` needs its `leave`.

@@ -44,6 +44,9 @@ class RequestStore(Protocol):
     def get(self, key: str) -> StoredReply | None:
         """How the request ended, or None where it is due: never asked, interrupted, or failed in passing."""
 
+    def answers(self, model: str) -> bool:
+        """Whether any request to the model has a reply."""
+
     def begin(self, key: str, payload: Mapping[str, Any]) -> None:
         """Notes a request that is about to be sent; called again for one that was interrupted."""
 
@@ -79,7 +82,7 @@ def read_completion(body: str) -> Completion | Failure:
     try:
         choice = found["choices"][0]
         message = choice["message"]
-        text, refusal = message.get("content") or "", message.get("refusal")
+        text, refusal = _text(message.get("content")), message.get("refusal")
         finish = str(choice.get("finish_reason") or "stop")
         model, usage = str(found.get("model") or ""), found.get("usage") or {}
         prompt, completion = _tokens(usage.get("prompt_tokens")), _tokens(usage.get("completion_tokens"))
@@ -94,6 +97,13 @@ def read_completion(body: str) -> Completion | Failure:
     if refusal and not text:
         text, finish = str(refusal), "refusal"
     return Completion(text, model, finish, prompt, completion)
+
+
+def _text(content: Any) -> Any:
+    """A message's content; of a list of parts, those that are text and no thought."""
+    if not isinstance(content, list):
+        return content or ""
+    return "".join(part["text"] for part in content if part["type"] in ("text", "output_text"))
 
 
 def _tokens(value: Any) -> int | None:

@@ -91,6 +91,8 @@ def written(term: Term, like: Unit, text: str, language: str) -> str | None:
     if term.uncountable and _ARTICLE_BEFORE.search(text[: like.start]):
         return None
     old = like.term or term
+    if old.uncountable and not term.uncountable and term.group == "finding" and not _is_all(text, place):
+        return None
     adjective = _place_among(like.words, old.adj) is not None
     forms, models = (term.adj, old.adj) if adjective else (term.en, old.en)
     if not forms:
@@ -98,9 +100,13 @@ def written(term: Term, like: Unit, text: str, language: str) -> str | None:
     index = _place_among(like.words, models) or 0
     same = len(forms) == len(models) and len(tokens(forms[index])) == len(tokens(models[index]))
     form = forms[index] if same else forms[0]
-    if not like.plural or adjective or text.strip(" .。") == place:
+    if not like.plural or adjective or _is_all(text, place):
         return form
     return plural(form) if term.paired or (term.group == "finding" and not term.uncountable) else None
+
+
+def _is_all(text: str, place: str) -> bool:
+    return text.strip(" .。") == place
 
 
 def _place_among(words: tuple[str, ...], forms: tuple[str, ...]) -> int | None:

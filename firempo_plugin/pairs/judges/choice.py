@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from .answers import Change, Picker, Reading, named, put, written
 from .grammar import GRAMMARS
+from .plausible import clashes, disagrees, explains
 from .text import word_set
 from .units import Clause, Unit, content, read_clauses, read_units
 from .vocabulary import Vocabulary
@@ -12,9 +13,10 @@ from .vocabulary import Vocabulary
 _PLURAL_VERB = re.compile(r"\s+(?:are|were|appear|show|look|seem|have)\b")
 _OR = frozenset({"or", "还是", "或", "或者", "还 是", "或 者"})
 _COMMAS = frozenset({",", "、"})
+_POSITIONS = frozenset({"side", "laterality", "vertical", "depth"})
 _HARMLESS = word_set(
     "modality projection part plane side laterality vertical depth organ lobe portion place weighting density signal"
-    " colour size severity amount extent finding number"
+    " colour size severity amount extent number"
 )
 
 
@@ -24,11 +26,13 @@ class Option:
 
     Attributes:
         marks: The units that tell it from the other options.
-        text: As the question writes them.
+        text: As the question writes it.
+        units: All units of it: "right lung", of which "lung" may be the mark.
     """
 
     marks: tuple[Unit, ...]
     text: str
+    units: tuple[Unit, ...]
 
     def among(self, units: tuple[Unit, ...]) -> tuple[Unit, ...]:
         """Its marks among other units; empty where one is missing."""
@@ -104,21 +108,43 @@ class ChoiceQuestion:
         taken = next(index for index, option in enumerate(self._options) if option.text == reading.says)
         others = [index for index in range(len(self._options)) if index != taken]
         given = pick(others) if taken == self._truth else self._truth
+        if explains(text):
+            return "the response gives reasons for its answer"
         changes: list[Change] = []
         for clause in read_clauses(text, self._language, self._vocabulary):
+            end = self._end_of_claim(text, clause)
             for old, new in ((taken, given), (given, taken)):
                 for places in self._places(text, clause, self._options[old]):
+                    if places[0].start >= end:
+                        continue
+                    if self._clash(clause, places, self._options[new]) or _positioned(clause, places):
+                        return "the rest of the response does not fit the other option"
                     change = self._exchange(text, places, self._options[new])
                     if change is None:
                         return f"the rules cannot write {self._options[new].text!r} for {self._options[old].text!r}"
                     changes.append(change)
         return changes
 
+    def _end_of_claim(self, text: str, clause: Clause) -> int:
+        """Where a clause begins to list all options ("the largest of lung, liver and heart"); else its end."""
+        cut = GRAMMARS[self._language].comparison.search(text, clause.start, clause.end)
+        if cut is None:
+            return clause.end
+        after = content(tuple(unit for unit in clause.units if unit.start >= cut.start()))
+        return cut.start() if all(option.among(after) for option in self._options) else clause.end
+
+    def _clash(self, clause: Clause, places: tuple[Unit, ...], new: Option) -> bool:
+        options = [unit for option in self._options for unit in option.units]
+        beside = [u for u in content(clause.units) if not any(u.means(other) for other in options)]
+        terms = [(old.term, mark.term) for old in places for mark in new.marks if old.group == mark.group]
+        return any(old and fresh and clashes(old, fresh, beside) for old, fresh in terms)
+
     def _places(self, text: str, clause: Clause, option: Option) -> list[tuple[Unit, ...]]:
-        """Where a clause names an option."""
+        """Where a clause names an option, with the words that the question has beside its mark."""
         said = content(clause.units)
         if len(option.marks) == 1:
-            return [(unit,) for unit in named(text, said, option.marks[0])]
+            found_marks = named(text, said, option.marks[0])
+            return [(*_before(said, unit, option), unit) for unit in found_marks]
         found = option.among(said)
         return [found] if found else []
 
@@ -139,10 +165,15 @@ class ChoiceQuestion:
 
     def _exchange(self, text: str, places: tuple[Unit, ...], new: Option) -> Change | None:
         first, last = min(unit.start for unit in places), max(unit.end for unit in places)
-        if len(places) == 1 and len(new.marks) == 1 and places[0].term and new.marks[0].term:
+        alike = len(text[first:last].split()) == len(new.text.split())
+        if not alike and not {unit.group for unit in places} & {unit.group for unit in new.units} - {""}:
+            return None
+        if disagrees(text, last, places[-1].plural, new.units[-1].plural) and not new.marks[0].group:
+            return None
+        if len(places) == len(new.units) == 1 and new.marks[0].term and places[0].group == new.marks[0].group:
             words = written(new.marks[0].term, places[0], text, self._language)
             singular = None if _PLURAL_VERB.match(text, last) else new.text
-            exchanged = words or singular
+            exchanged = new.text if self._language == "zh" else words or singular
             return put(text, first, last, exchanged) if exchanged else None
         together = sum(unit.end - unit.start for unit in places) >= last - first - len(places) + 1
         return put(text, first, last, new.text) if together else None
@@ -181,10 +212,34 @@ def _distinct(runs: list[list[Unit]], question: str) -> tuple[Option, ...]:
         marks.append(tuple(shared or own))
     if len(marks) < 2 or not all(marks):
         return ()
-    return tuple(Option(own, _text(own, question)) for own in marks)
+    return tuple(_option(own, run, question) for own, run in zip(marks, runs, strict=True))
 
 
-def _text(marks: tuple[Unit, ...], question: str) -> str:
-    written_out = question[marks[0].start : marks[-1].end]
-    first = marks[0].term
+def _option(marks: tuple[Unit, ...], run: list[Unit], question: str) -> Option:
+    """An option with its marks and the positions right before them: "right lung"."""
+    first = next(index for index, unit in enumerate(run) if unit.start == marks[0].start)
+    while first > 0 and run[first - 1].group in _POSITIONS and marks[0].group not in _POSITIONS:
+        first -= 1
+    last = next(index for index, unit in enumerate(run) if unit.end == marks[-1].end)
+    units = tuple(run[first : last + 1])
+    return Option(marks, _text(units, question), units)
+
+
+def _before(said: tuple[Unit, ...], mark: Unit, option: Option) -> tuple[Unit, ...]:
+    """The units right before a mark that the question's option has there too."""
+    own = option.units[: next(i for i, unit in enumerate(option.units) if mark.means(unit))]
+    position = next(i for i, unit in enumerate(said) if unit.start == mark.start)
+    before = said[position - len(own) : position] if own and position >= len(own) else ()
+    return before if all(a.means(b) for a, b in zip(before, own, strict=False)) else ()
+
+
+def _positioned(clause: Clause, places: tuple[Unit, ...]) -> bool:
+    """Whether a position stands before an organ and would stay there: "left liver" from "left kidney"."""
+    before = [unit for unit in clause.units if unit.end <= places[0].start]
+    return places[0].group == "organ" and bool(before) and before[-1].group in _POSITIONS
+
+
+def _text(run: tuple[Unit, ...], question: str) -> str:
+    written_out = question[run[0].start : run[-1].end]
+    first = run[0].term
     return first.en[0] if first and written_out.lower() == "with" else written_out

@@ -250,6 +250,8 @@ def _check_answer(question: Question, response: str, whole: str, place: Piece, e
     if is_correct:
         if after.correct or (question.states(edited) and not question.read(edited).disputed):
             raise ReplyError("edited_sentence still states the ground truth; it must state a wrong answer")
+        if after.disputed and said.correct:
+            raise ReplyError(f"after the edit, {after.reason}; change all of the answer")
         return
     if said.correct is None and question.states(sentence) and not question.read(sentence).disputed:
         raise ReplyError("answer_sentence states the ground truth already, so the response is not wrong there")
@@ -297,7 +299,9 @@ def _check_introduced(record: Record, before: str, after: str, number: int, voca
             u for u in read_units(after, record.language, vocabulary) if not any(o.means(u) for o in (*old, *truth))
         ]
         opposites = {other.name for unit in old if unit.term for other in vocabulary.alternatives(unit.term)}
-        strange = [u.key for u in units if u.role not in ("filler", "mark", "negator") and u.key not in opposites]
+        same = {word for unit in truth if unit.term for form in unit.term.en for word in form.lower().split()}
+        plain = [u for u in units if u.role not in ("filler", "mark", "negator")]
+        strange = [u.key for u in plain if u.key not in opposites and not same.issuperset(u.words)]
     if strange:
         raise ReplyError(f"sentence {number} brings {strange[0]!r}, which the ground truth does not say")
 

@@ -54,14 +54,17 @@ _SWAPS = {
 _SWAP = re.compile(rf"\b({'|'.join(_SWAPS)})\b", re.IGNORECASE)
 _PHRASE_END = re.compile(
     r"\s(?:in|on|of|at|within|along|around|near|is|are|was|were|seen|present|visible|noted|identified|to|with|from|that"
-    r"|or|and|can|evident|observed|detected|involving|suggesting|compatible|consistent)\b|[,.;:()]",
+    r"|or|and|can|evident|observed|detected|involving|suggesting|compatible|consistent|related|belonging|associated|showing|which)\b|[,.;:()]",
     re.IGNORECASE,
 )
 _MASS_NOUN = re.compile(
     r"(?:ing|tion|ment|ness|ia|itis|osis|ema|sis|ity|ism|evidence|fluid|air|contrast|blood|fat|disease|damage|tissue"
     r"|effect|pathology|gas|bowel|widespread)$"
 )
+_INDEFINITE = re.compile(r"\b(an?)\s+$", re.IGNORECASE)
 _VOWEL_SOUND = re.compile(r"(?!uni|ute|ure|uri|eu|one\b|us\b)[aeiou]|h(?=our|onest)", re.IGNORECASE)
+_SPOKEN = re.compile(r"(?:FLAIR|STIR|SPECT|HIDA|LASIX|NASH|RECIST)\b")
+"""Acronyms that are said as words."""
 _VOWEL_LETTER = re.compile(r"[AEFHILMNORSX](?:[A-Z0-9]|-|\b)")
 
 
@@ -131,6 +134,8 @@ def article_for(rest: str, question: str, vocabulary: Vocabulary) -> str:
     end = _PHRASE_END.search(rest)
     phrase = rest[: end.start()] if end else rest
     words = tokens(phrase)
+    if re.match(r"presence\b", phrase, re.IGNORECASE):
+        return "the"
     if not words or words[-1].plural or re.match(r"(?:evidence|signs?|other)\b", phrase, re.IGNORECASE):
         return ""
     head = phrase.split()[-1]
@@ -138,6 +143,8 @@ def article_for(rest: str, question: str, vocabulary: Vocabulary) -> str:
     if asked and re.search(rf"\ban?\s+(?:[\w-]+\s+){{0,3}}{re.escape(head)}\b", question, re.IGNORECASE):
         return indefinite(phrase)
     known = [unit.term for unit in read_units(phrase, "en", vocabulary) if unit.term]
+    if re.search(rf"\bthe\s+{re.escape(head)}\b", question, re.IGNORECASE):
+        return "the"
     if asked or (known and known[-1].uncountable) or (not known and _MASS_NOUN.search(head.lower())):
         return ""
     return indefinite(phrase)
@@ -147,9 +154,23 @@ def indefinite(phrase: str) -> str:
     """ "a" or "an", by the sound that a phrase begins with."""
     acronym = phrase[:2].isupper() or phrase[1:2] in ("-", "")
     vowel = _VOWEL_LETTER.match(phrase[:2]) if acronym else _VOWEL_SOUND.match(phrase)
-    if acronym and phrase[:2].lower() == "x-":
-        vowel = _VOWEL_LETTER.match("X-")
-    return "an" if vowel else "a"
+    if _SPOKEN.match(phrase):
+        return "a"
+    return "an" if vowel or re.match(r"x-?ray", phrase, re.IGNORECASE) else "a"
+
+
+def without(clause: str, start: int, end: int) -> str:
+    """A clause without an adjective, with the article before it in step with the word that follows."""
+    before, rest = clause[:start], clause[end:].lstrip()
+    article = _INDEFINITE.search(before)
+    if article:
+        before = before[: article.start()] + fit(indefinite(rest), article[1]) + " "
+    return before + (rest[:1].upper() + rest[1:] if not before and clause[:1].isupper() else rest)
+
+
+def fit(word: str, like: str) -> str:
+    """A word with the first letter's case of another."""
+    return word.capitalize() if like[:1].isupper() else word
 
 
 def _negate_phrase(clause: str) -> str:

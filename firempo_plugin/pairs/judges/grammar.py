@@ -19,6 +19,7 @@ class Grammar:
         breaks: Ends a clause inside a sentence.
         existential: Finds questions that ask whether something is there.
         counting: Finds questions that ask how many.
+        reasoning: Finds questions for reasons, effects or descriptions.
         comparison: Finds where the second half of a comparison or a contrast begins.
     """
 
@@ -33,6 +34,7 @@ class Grammar:
     breaks: re.Pattern[str]
     existential: re.Pattern[str]
     counting: re.Pattern[str]
+    reasoning: re.Pattern[str]
     comparison: re.Pattern[str]
 
 
@@ -76,7 +78,8 @@ ENGLISH = Grammar(
         "is|are|was|were|be|been|being|has|have|had|having|do|does|did|can|will|there|it|this|these|those|they|its"
         "|their|the|a|an|any|some|in|on|at|of|to|from|by|with|within|for|as|into|along|via|through|using|use|used"
         "|show that|located|locate|location|lie|lying|position|positioned|situated|found|seen|see|visible|visualized"
-        "|visualised|visualize|present|presence|presence of|presented|noted|note|observed|observe|observable"
+        "|visualised|visualize|appreciate|appreciated|present|presence|presence of|presented|noted|note|observed"
+        "|observe|observable"
         "|identified|identify|detected|detect|discernible|apparent|evident|evidence|sign|indication|demonstrated"
         "|appear|appearing|appearance|look|looking|seem|show|showing|shown|depict|depicted|depicting|display"
         "|displayed|reveal|revealed|contain|containing|include|including|included|demonstrate|represent|represented"
@@ -117,6 +120,11 @@ ENGLISH = Grammar(
         re.IGNORECASE,
     ),
     counting=re.compile(r"\bhow many\b|\bnumber of\b", re.IGNORECASE),
+    reasoning=re.compile(
+        r"\bwhy\b|\bhow (?:can|could|do|does|to|did|should)\b|\b(?:cause|reason|symptom|prevent|treat|describe|explain"
+        r"|function|effect|difference|differentiate|deficit|suggest|need|rule out|ruled out|exclude|typical)",
+        re.IGNORECASE,
+    ),
     comparison=re.compile(
         r",\s*not\b|\b(?:than|rather than|instead of|as opposed to|compared (?:to|with)|relative to|and not"
         r"|distinct from|different from|unlike|separate from|among|out of|between)\b",
@@ -124,7 +132,7 @@ ENGLISH = Grammar(
     ),
 )
 
-_CHINESE_YES = "是的|是|有的|有|对的|对|正确|存在|包含|可以|能够|能|会|属于"
+_CHINESE_YES = "会的|能的|可以的|是的|是|有的|有|对的|对|正确|存在|包含|可以|能够|能|会|属于"
 _CHINESE_NO = "不是的|不是|没有|没|不对|不存在|不包含|不可以|不能|不会|不属于|否|无|不"
 
 CHINESE = Grammar(
@@ -147,7 +155,8 @@ CHINESE = Grammar(
     lead=re.compile(rf"[\W_]*(?:(?:答案|回答)(?:是|为)?[\W_]*)?({_CHINESE_YES}|{_CHINESE_NO})(?=[\W_]|$)"),
     breaks=re.compile("[,;\uff0c\uff1b]\\s*|(?=但是?|然而|不过|因为|由于|所以|而且)"),
     existential=re.compile("有|包含|存在|看到|可见"),
-    counting=re.compile("多少|几个|几处|数量"),
+    counting=re.compile("多少|几个|几处|几种|数量"),
+    reasoning=re.compile("为什么|如何|怎么|怎样|原因|症状|预防|治疗|功能|作用|描述|区别|导致"),
     comparison=re.compile("比|而不是|不是|相比|而非"),
 )
 

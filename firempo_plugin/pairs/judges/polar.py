@@ -1,96 +1,34 @@
-"""Yes/no questions: what a text answers, and how to turn its answer around."""
+"""How the answer to a yes/no question is turned around."""
 
 import re
-from itertools import pairwise
 from typing import Literal
 
 from . import chinese, english
-from .answers import Change, Picker, Reading, apply, put, written
-from .grammar import GRAMMARS
-from .text import Piece, word_set
-from .units import Clause, Unit, content, read_clauses, read_units
-from .vocabulary import Vocabulary, akin
+from .answers import Change, Picker, apply, named, put, written
+from .leftover import embedded, left_over
+from .plausible import clashes, disagrees
+from .polar_reader import MODIFIERS, TECHNICAL, PolarReader
+from .text import Piece, tokens
+from .units import Clause, content, read_clauses
+from .vocabulary import Term
 
-Verdict = Literal["yes", "no", "unclear"] | None
-"""What a clause answers; None: it is about something else."""
-
-_IMAGE_TAIL = re.compile(
-    r"\s+(?:in|on|from)\s+(?:the|this|these|that)\s+(?:(?:above|given|provided|chest|brain|head|abdominal|thoracic|ct"
-    r"|mri|mr|x-?ray|plain|axial|coronal|sagittal|medical)\s+)*(?:ct|mri|x-?rays?|radiograph|scan|image|picture|film"
-    r"|study|slice|section|photo)s?\W*$",
-    re.IGNORECASE,
-)
 _WHICH = re.compile(
-    r",?\s+(which)\s+(?:(?:\w+ly|also|does|do|not)\s+)*(?:include|contain|show|feature|display|depict|reveal|involve)",
+    r",?\s+(which|that)\s+(?:(?:\w+ly|also|does|do|not)\s+)*(?:include|contain|show|feature|display|depict|reveal|involve)",
     re.IGNORECASE,
 )
 _VERBAL = re.compile(
     r"which\s+(?:mean|indicate|suggest)|and\s+(?!there|it|this|that|these|they|the\b|no\b)", re.IGNORECASE
 )
-_BOTH = re.compile(r"\byes\s*(?:/|or|and)\s*no\b|\bno\s*(?:/|or)\s*yes\b", re.IGNORECASE)
-_TECHNICAL = frozenset({"modality", "projection", "part", "plane"})
-_ACQUISITION = frozenset({"modality", "projection", "plane", "weighting", "contrast"})
-_PLACES = frozenset({"side", "laterality", "vertical", "depth", "organ", "lobe", "place", "matter", "portion"})
-_QUALITIES = word_set(
-    "weighting density signal echo lucency colour size severity amount extent course outline margin texture"
-    " symmetry content finding number"
-)
-_CHINESE_CHOICE = re.compile("有没有|是不是|能不能|会不会|是否")
-_CONTRASTS = frozenset({"but", "however", "although", "though", "while", "whereas", "yet"})
-_MODIFIERS = frozenset({"side", "vertical", "depth", "size", "severity", "amount", "extent", "course"})
+_STRIPPED = frozenset({"amount", "size", "severity"})
+_AGREEING = frozenset({"amount", "laterality"})
+"""Exchanged, they would take the number of their noun along."""
+_NAMES = frozenset({"abnormality", "anomaly"})
+"""Nouns among adjectives: "shows abnormality" is no "shows normal"."""
 _OPPOSITE: dict[str, Literal["yes", "no"]] = {"yes": "no", "no": "yes"}
 
 
-class PolarQuestion:
-    """A question that is answered by yes or no.
-
-    Args:
-        question: The question.
-        truth: Its right answer.
-        language: "en" or "zh".
-        vocabulary: The terms.
-    """
-
-    def __init__(self, question: str, truth: Literal["yes", "no"], language: str, vocabulary: Vocabulary) -> None:
-        self._question = question
-        self._truth = truth
-        self._language = language
-        self._vocabulary = vocabulary
-        units = read_units(_IMAGE_TAIL.sub("", question), language, vocabulary)
-        self._content = content(units)
-        self._excused = {unit.key for unit in units if unit.role in ("blur", "veto", "guess")}
-        self._there = bool(GRAMMARS[language].existential.search(question))
-        asked_negatively = any(unit.role == "negator" for unit in units)
-        self._reversible = not asked_negatively or (language == "zh" and bool(_CHINESE_CHOICE.search(question)))
-
-    def read(self, text: str) -> Reading:
-        """What a text answers: by its explicit yes or no, else by a clause that restates the question."""
-        if not self._reversible:
-            return Reading(None, "", "the question is asked in the negative")
-        if _BOTH.search(text):
-            return Reading(None, "", "the response says both yes and no", disputed=True)
-        clauses = read_clauses(text, self._language, self._vocabulary)
-        verdicts = [(clause, clause.lead or self._verdict(clause, len(clauses) == 1)) for clause in clauses]
-        leads = {clause.lead for clause in clauses if clause.lead}
-        stated = {verdict for _, verdict in verdicts if verdict in ("yes", "no")}
-        if len(stated) > 1:
-            return Reading(None, "", "the response says both yes and no", disputed=True)
-        if not stated:
-            return Reading(None, "", "the response states neither yes nor no that the rules can read")
-        unclear = [clause for clause, verdict in verdicts if verdict == "unclear"]
-        if leads and self._vetoed(clauses):
-            return Reading(None, "", "the response takes its yes or no back")
-        if "yes" in leads and any(self._denies_asked(clause) for clause in clauses):
-            return Reading(None, "", "the response says yes and denies it", disputed=True)
-        if not leads and unclear:
-            return Reading(None, "", "a clause of the response leaves the answer open")
-        says = stated.pop()
-        assert says is not None
-        return Reading(says == self._truth, self._word(says), f"the response says {says}")
-
-    def states(self, text: str) -> bool:
-        """Whether a text states the ground truth."""
-        return self.read(text).correct is True
+class PolarQuestion(PolarReader):
+    """A question that is answered by yes or no, and how to turn a text around that answers it."""
 
     def turn(self, text: str, pick: Picker) -> list[Change] | str:
         """Turns around every clause that states the answer, and the one that an explicit answer introduces."""
@@ -104,132 +42,29 @@ class PolarQuestion:
                 changes.append(self._turn_lead(text, clause))
             elif verdict in ("yes", "no") or introduced:
                 said = clauses[position - 1].lead if introduced else verdict
+                if verdict is None and not self._repeats(clause, said == "no"):
+                    return f"the rules cannot tell what {text[clause.start : clause.end]!r} has to do with the answer"
                 change = self._turn_clause(text, clause, said == "no")
                 if isinstance(change, str):
                     return change
                 changes.append(change)
             elif verdict == "unclear" or (clause.sentence in leading and _VERBAL.match(text, clause.start)):
                 return f"the rules cannot turn around {text[clause.start : clause.end]!r}"
-        return changes
+        to_yes = self.read(text).says in ("no", "否")
+        left = left_over(text, clauses, changes, self._content, to_yes)
+        return f"the rules cannot tell whether {left!r} fits the other answer" if left else changes
 
-    def _denies_asked(self, clause: Clause) -> bool:
-        """Whether a negator stands right before something that the question asks about."""
-        told = [unit for unit in clause.units if unit.role not in ("filler", "mark")]
-        denied = any(first.role == "negator" and self._asks(second) for first, second in pairwise(told))
-        return denied and not (clause.lead or self._complemented(clause))
-
-    def _carries(self, clauses: tuple[Clause, ...], position: int) -> bool:
-        """Whether the clause after an explicit answer belongs to it; not where a later clause restates the question."""
-        clause, lead = clauses[position], clauses[position - 1]
-        if clause.sentence != lead.sentence or clause.units[0].key in _CONTRASTS:
-            return False
-        rest = [other for other in clauses[position + 1 :] if other.sentence == lead.sentence]
-        later = any(self._verdict(other, False) in ("yes", "no") for other in rest)
-        return not later or any(unit.group in ("finding", "normality", "health") for unit in clause.units)
-
-    def _word(self, says: str) -> str:
-        return {"yes": "是", "no": "否"}[says] if self._language == "zh" else says
-
-    def _vetoed(self, clauses: tuple[Clause, ...]) -> bool:
-        leading = {clause.sentence for clause in clauses if clause.lead}
-        return any(
-            unit.role == "veto" and unit.key not in self._excused
-            for clause in clauses
-            for unit in clause.units
-            if clause.sentence in leading or any(unit.means(asked) for unit in clause.units for asked in self._content)
-        )
-
-    def _verdict(self, clause: Clause, alone: bool) -> Verdict:
-        units = clause.units
-        if not self._content or (units[0].key == "without" and not alone):
-            return None
-        said = content(units)
-        negators = self._negators(clause)
-        rest = [unit for unit in said if not self._asks(unit)]
-        covered = self._covers(said)
-        blurred = any(unit.role in ("blur", "veto", "guess") and unit.key not in self._excused for unit in units)
-        if not negators:
-            return self._affirmed(said, rest, covered, blurred, alone)
-        if len(negators) > 1 or blurred:
-            return "unclear" if covered else None
-        if self._denied(units, said, rest, covered, alone):
-            return "no"
-        return "unclear" if covered else None
-
-    def _affirmed(self, said: tuple[Unit, ...], rest: list[Unit], covered: bool, blurred: bool, alone: bool) -> Verdict:
-        if covered:
-            return "yes" if not blurred and all(self._harmless(unit) for unit in rest) else "unclear"
-        if blurred:
-            return None
-        if self._replaced(said, rest) is not None:
-            return "no"
-        return "yes" if alone and not rest and not self._there and self._ends(said) else None
-
-    def _denied(
-        self, units: tuple[Unit, ...], said: tuple[Unit, ...], rest: list[Unit], covered: bool, alone: bool
-    ) -> bool:
-        if not self._there:
-            whole = covered or (alone and self._ends(tuple(unit for unit in said if self._asks(unit))))
-            return whole and all(
-                (unit.group in _TECHNICAL and not self._asks_group(unit)) or self._complements(unit) for unit in rest
-            )
-        listed = any(unit.key in ("or", "nor", "或", "及", "和", "、") for unit in units) and not any(
-            unit.key == "and" for unit in units
-        )
-        head = next((unit for unit in self._content if unit.group not in _MODIFIERS), self._content[0])
-        named = any(unit.means(head) for unit in said)
-        return named and all(
-            (listed and unit.group == "finding") or unit.group in _TECHNICAL or self._complements(unit) for unit in rest
-        )
-
-    def _covers(self, said: tuple[Unit, ...]) -> bool:
-        """Whether units state all that the question asks; in its order, unless it asks whether something is there."""
-        if self._there:
-            return all(any(unit.means(asked) for unit in said) for asked in self._content)
-        stream = iter(said)
-        return all(any(unit.means(asked) for unit in stream) for asked in self._content)
-
-    def _ends(self, said: tuple[Unit, ...]) -> bool:
-        """Whether units are the end of what the question asks, as in "Not enlarged."."""
-        asked = self._content[len(self._content) - len(said) :]
-        return 0 < len(said) <= len(self._content) and all(a.means(b) for a, b in zip(said, asked, strict=True))
-
-    def _replaced(self, said: tuple[Unit, ...], rest: list[Unit]) -> Unit | None:
-        """The term that stands where the question has its complement: "It is a CT" for "Is it an MRI?"."""
-        last = self._content[-1]
-        if not last.term or not last.term.complement or (self._there and len(self._content) > 1):
-            return None
-        others = [unit for unit in rest if unit.group == last.group]
-        if len({unit.key for unit in others}) != 1 or (others[0].term and akin(others[0].term, last.term)):
-            return None
-        allowed = _TECHNICAL | {"organ"} if last.group in _ACQUISITION else _TECHNICAL
-        if not all(unit.group in allowed for unit in rest if unit.key != others[0].key):
-            return None
-        stream = iter(said)
-        return others[0] if all(any(unit.means(asked) for unit in stream) for asked in self._content[:-1]) else None
-
-    def _harmless(self, unit: Unit) -> bool:
-        """Whether a unit that the question lacks leaves the answer what it is."""
-        if not self._there:
-            return unit.group in _TECHNICAL | {"severity adverb"} and not self._asks_group(unit)
-        known = unit.group in _TECHNICAL | _PLACES | _QUALITIES
-        return known and (unit.group == "finding" or len(self._content) == 1 or not self._asks_group(unit))
-
-    def _complemented(self, clause: Clause) -> bool:
-        return any(self._complements(unit) and not self._asks(unit) for unit in clause.units)
-
-    def _complements(self, unit: Unit) -> bool:
-        """Whether a unit is the complement of what the question asks: "normal" where it asks for abnormalities."""
-        return unit.term is not None and unit.term.complement and self._asks_group(unit)
-
-    def _negators(self, clause: Clause) -> list[Unit]:
-        return [u for u in clause.units if u.role == "negator" or (_negates(u) and not self._asks(u))]
-
-    def _asks(self, unit: Unit) -> bool:
-        return any(unit.means(asked) for asked in self._content)
-
-    def _asks_group(self, unit: Unit) -> bool:
-        return any(asked.group == unit.group for asked in self._content)
+    def _repeats(self, clause: Clause, to_yes: bool) -> bool:
+        """Whether a clause that an explicit answer introduces says it again, so that it can be turned with it."""
+        said = content(clause.units)
+        asked = [unit for unit in self._content if unit.group not in MODIFIERS | TECHNICAL] or self._content
+        repeated = sum(any(unit.means(other) for unit in said) for other in asked)
+        if not said or repeated == len(asked):
+            return True
+        if self._negators(clause):
+            return 2 * repeated >= len(asked)
+        rivals = [u for u in said if u.term and u.term.exclusive and self._asks_group(u) and not self._asks(u)]
+        return to_yes and len({unit.key for unit in rivals}) == 1
 
     def _turn_lead(self, text: str, clause: Clause) -> Change:
         word = text[clause.start : clause.end]
@@ -249,7 +84,7 @@ class PolarQuestion:
         negators = self._negators(clause)
         listed = any(unit.key in ("or", "nor") for unit in clause.units)
         claims = any(u.group in ("normality", "health") and not self._asks_group(u) for u in clause.units)
-        if len(negators) > 1 or (negators and (listed or claims)):
+        if len(negators) > 1 or (negators and (listed or claims)) or (to_yes and not negators):
             return unable
         words = self._without_complements(text, clause) if negators else words
         if self._language == "zh":
@@ -257,8 +92,20 @@ class PolarQuestion:
         elif negators:
             turned = english.affirm(words, self._question, self._vocabulary)
         else:
-            turned = english.negate(words)
+            asked = [unit.start for unit in clause.units if self._asks(unit)]
+            inside = asked and embedded(words, asked[0] - clause.start)
+            turned = None if inside else english.negate(self._plain(text, clause))
         return unable if turned is None else Change(clause.start, clause.end, turned)
+
+    def _plain(self, text: str, clause: Clause) -> str:
+        """A clause that tells of something there, without size or number, which a denial would leave open."""
+        words = text[clause.start : clause.end]
+        if not self._there:
+            return words
+        for unit in reversed(clause.units):
+            if unit.group in _STRIPPED and not self._asks(unit) and text[unit.end : unit.end + 1] == " ":
+                words = english.without(words, unit.start - clause.start, unit.end - clause.start)
+        return words
 
     def _without_complements(self, text: str, clause: Clause) -> str:
         """A clause with what the question asks in the place of its complement: "abnormal" for "normal"."""
@@ -284,13 +131,28 @@ class PolarQuestion:
         for asked in self._content:
             if not asked.term or not asked.term.exclusive or any(unit.means(asked) for unit in clause.units):
                 continue
+            if asked.group in _AGREEING or any(unit.words[-1] in _NAMES for unit in clause.units):
+                continue
             others = [unit for unit in clause.units if unit.group == asked.group and unit.term != asked.term]
-            if len(others) == 1:
-                new = written(asked.term, others[0], text, self._language)
-                if new is not None:
-                    return put(text, others[0].start, others[0].end, new)
+            places = named(text, others, others[0]) if len({unit.key for unit in others}) == 1 else []
+            beside = [unit for unit in clause.units if unit not in others]
+            if len(places) == 1 and places[0].term and not clashes(places[0].term, asked.term, beside):
+                own = _as_known(self._question[asked.start : asked.end], asked.term)
+                alike = (
+                    len(asked.words) == 1
+                    and asked.words in _noun_forms(asked.term)
+                    and places[0].words in _noun_forms(places[0].term)
+                )
+                new = own if alike and not asked.plural else written(asked.term, places[0], text, self._language)
+                if new is not None and not disagrees(text, places[0].end, places[0].plural, asked.plural):
+                    return put(text, places[0].start, places[0].end, new)
         return None
 
 
-def _negates(unit: Unit) -> bool:
-    return unit.term is not None and any(word in ("no", "not", "non", "without") for word in unit.words)
+def _as_known(words: str, term: Term) -> str:
+    """Words as the vocabulary writes them: "MRI" for "mri"."""
+    return next((form for form in term.en if form.lower() == words.lower()), words)
+
+
+def _noun_forms(term: Term) -> set[tuple[str, ...]]:
+    return {tuple(token.word for token in tokens(form) if token.word[0].isalnum()) for form in term.en}

@@ -14,6 +14,7 @@ from .units import content, read_units
 from .vocabulary import Vocabulary
 
 _POLAR_TRUTH = re.compile(r"\W*(yes|no)\b(?=\W*$|[ \t]*(?:\n|[^\w\s-]))", re.IGNORECASE)
+_EITHER = re.compile(r"(?<![^\W_])(?:yes|no)(?![^\W_])", re.IGNORECASE)
 _CHINESE_POLAR = re.compile(r"[吗么嘛]|是否|有没有|是不是|能不能|会不会")
 _EDGES = re.compile(r"^\W+|\W+$")
 _CHINESE_NO = re.compile(r"[\W_]*(?:不|没|无|否|非|未)")
@@ -51,6 +52,6 @@ def polar_truth(question: str, truth: str, language: str) -> Literal["yes", "no"
             return "no"
         return "yes" if bare in GRAMMARS["zh"].yes or bare in question else None
     match = _POLAR_TRUTH.match(truth)
-    if not match:
+    if not match or {word.lower() for word in _EITHER.findall(truth)} == {"yes", "no"}:
         return None
     return "yes" if match[1].lower() == "yes" else "no"

@@ -26,7 +26,11 @@ _ABBREVIATION = re.compile(r"(?:\b(?:vs|e\.g|i\.e|dr|approx|fig|figs|cf|no(?=\.\
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 """English number words by value."""
-CHINESE_NUMBERS = {"零": "0", "一": "1", "二": "2", "两": "2", "三": "3", "四": "4", "五": "5", "六": "6", "七": "7"}
+CHINESE_NUMBERS = {
+    "零": "0", "一": "1", "两": "2", "二": "2", "三": "3", "四": "4", "五": "5", "六": "6", "七": "7",
+    "八": "8", "九": "9",
+}  # fmt: skip
+"""Of two words for a number, the first stands before a measure word."""
 _NUMBER_OF = {word: str(value) for value, word in enumerate(NUMBERS)}
 _SINGULAR = {
     "vertebrae": "vertebra", "metastases": "metastasis", "diagnoses": "diagnosis", "calculi": "calculus",

@@ -50,6 +50,8 @@ class Unit:
             return True
         if len(other.words) > 1 or other.role == "number":
             return False
+        if self.term is None and len(self.words) > 1:
+            return other.term is None and other.words[0] == self.words[-1]
         if self.term and any(word in _NEGATING_WORDS for word in self.words):
             return False
         return other.words[0] in self.words or bool(self.term and other.key in self.term.implies)
@@ -146,10 +148,9 @@ def _split(text: str, start: int, end: int, grammar: Grammar) -> list[Piece]:
 
 
 def _joins(token: Token, text: str) -> bool:
-    """Whether it is a hyphen inside a word."""
-    return token.word in _HYPHENS and not (
-        text[token.start - 1 : token.start].isspace() or text[token.end : token.end + 1].isspace()
-    )
+    """Whether it is a hyphen inside a word, or at its end ("T1- or T2-weighted")."""
+    before, after = text[token.start - 1 : token.start], text[token.end : token.end + 1]
+    return token.word in _HYPHENS and (before.isalnum() or not (before.isspace() or after.isspace()))
 
 
 def _measure(words: list[Token], position: int) -> Unit | None:
@@ -195,6 +196,8 @@ def _forms(language: str, vocabulary: Vocabulary) -> dict[str, list[tuple[tuple[
             found.setdefault(words[0], []).append((words, role, None))
     for first, forms in vocabulary.forms.items():
         found.setdefault(first, []).extend((words, "term", vocabulary.terms[name]) for words, name in forms)
+    for first, names in vocabulary.fixed.items():
+        found.setdefault(first, []).extend((words, "word", None) for words in names)
     for entries in found.values():
         entries.sort(key=lambda entry: -len(entry[0]))
     return found

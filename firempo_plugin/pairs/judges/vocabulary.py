@@ -10,12 +10,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from .text import tokens
+from .text import is_word, tokens
 
 _LISTS = frozenset({"en", "adj", "zh", "opposites", "implies"})
 _TEXTS = frozenset({"region", "organ", "kin"})
 _FLAGS = frozenset({"uncountable", "paired"})
 _GROUP_FLAGS = frozenset({"exclusive", "complement"})
+_GROUP_KEYS = _GROUP_FLAGS | {"ties"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Term:
         implies: Words that it states too.
         exclusive: Whether another term of the group answers a question differently.
         complement: Whether what is another term of the group is not this one.
+        ties: Groups of which no term is exchanged beside this one.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Term:
     implies: tuple[str, ...] = ()
     exclusive: bool = False
     complement: bool = False
+    ties: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +64,12 @@ class Vocabulary:
     Attributes:
         terms: By name.
         forms: By first word, the forms that begin with it, longest first: all words, and the term's name.
+        fixed: By first word, names of several words of which no part is exchanged.
     """
 
     terms: Mapping[str, Term]
     forms: Mapping[str, tuple[tuple[tuple[str, ...], str], ...]]
+    fixed: Mapping[str, tuple[tuple[str, ...], ...]]
 
     def alternatives(self, term: Term) -> tuple[Term, ...]:
         """Terms that may take a term's place: another answer of the same sort, plausible at the same place."""
@@ -91,32 +96,52 @@ def load_vocabulary(path: Path | None = None) -> Vocabulary:
             that does not exist.
     """
     builtin = files("firempo_plugin.pairs.judges") / "vocabulary.yaml"
-    terms = _parse(builtin.read_text(encoding="utf-8"), "vocabulary.yaml", {})
+    data = _read(builtin.read_text(encoding="utf-8"), "vocabulary.yaml")
+    terms, fixed = _parse(data, "vocabulary.yaml", {}), _fixed(data, "vocabulary.yaml")
     if path is not None:
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"the vocabulary {path} cannot be read: {error}") from error
-        terms = _parse(text, str(path), terms)
-    return Vocabulary(terms, _index(terms))
+        data = _read(text, str(path))
+        terms, fixed = _parse(data, str(path), terms), fixed | _fixed(data, str(path))
+    return Vocabulary(terms, _index(terms), _by_first(fixed))
 
 
-def _parse(text: str, name: str, base: Mapping[str, Term]) -> dict[str, Term]:
+def _read(text: str, name: str) -> dict[str, Any]:
     import yaml
 
     try:
         data = yaml.load(text, yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise ValueError(f"the vocabulary {name} is not readable YAML: {error}") from error
-    if not isinstance(data, dict) or set(data) != {"groups"} or not isinstance(data["groups"], dict):
-        raise ValueError(f"the vocabulary {name} must hold one key, groups, with groups by name")
+    if not isinstance(data, dict) or not data or set(data) - {"groups", "fixed"}:
+        raise ValueError(f"the vocabulary {name} must hold groups by name, or fixed, or both, and nothing else")
+    return data
+
+
+def _fixed(data: Mapping[str, Any], name: str) -> frozenset[tuple[str, ...]]:
+    """The words of every fixed name."""
+    lists = data.get("fixed", {})
+    if not isinstance(lists, dict) or set(lists) - {"en", "zh"}:
+        raise ValueError(f"{name}: fixed must hold lists of names under en and zh, found {lists!r}")
+    phrases = [phrase for key, values in lists.items() for phrase in _texts(values, f"{name}: fixed.{key}")]
+    return frozenset(_words(phrase) for phrase in phrases)
+
+
+def _parse(data: Mapping[str, Any], name: str, base: Mapping[str, Term]) -> dict[str, Term]:
     terms = dict(base)
-    for group, body in data["groups"].items():
+    groups = data.get("groups", {})
+    if not isinstance(groups, dict):
+        raise ValueError(f"{name}: groups must be a mapping, found {groups!r}")
+    for group, body in groups.items():
         place = f"{name}: groups.{group}"
-        known = isinstance(body, dict) and not set(body) - _GROUP_FLAGS - {"terms"}
+        known = isinstance(body, dict) and not set(body) - _GROUP_KEYS - {"terms"}
         if not known or not isinstance(body.get("terms"), dict):
-            raise ValueError(f"{place} must hold terms, and may hold {' and '.join(sorted(_GROUP_FLAGS))}")
-        flags: dict[str, Any] = {k: _flag(value, f"{place}.{k}") for k, value in body.items() if k != "terms"}
+            raise ValueError(f"{place} must hold terms, and may hold {', '.join(sorted(_GROUP_KEYS))}")
+        flags: dict[str, Any] = {k: _flag(body[k], f"{place}.{k}") for k in body if k in _GROUP_FLAGS}
+        if "ties" in body:
+            flags["ties"] = _texts(body["ties"], f"{place}.ties")
         for title, values in body["terms"].items():
             term = _term(str(title), str(group), values, f"{place}.terms.{title}", terms.get(str(title)))
             terms[term.name] = replace(term, **flags) if flags else _as_group(term, terms)
@@ -136,9 +161,7 @@ def _term(title: str, group: str, values: Any, place: str, known: Term | None) -
     read: dict[str, Any] = {}
     for key, value in values.items():
         if key in _LISTS:
-            if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value):
-                raise ValueError(f"{place}.{key} must be a list of texts, found {value!r}; quote yes, no and on")
-            read[key] = tuple(value)
+            read[key] = _texts(value, f"{place}.{key}")
         elif key in _FLAGS:
             read[key] = _flag(value, f"{place}.{key}")
         elif isinstance(value, str):
@@ -157,7 +180,7 @@ def _as_group(term: Term, terms: Mapping[str, Term]) -> Term:
     """A term with the flags of its group, where the file that adds it does not repeat them."""
     for other in terms.values():
         if other.group == term.group:
-            return replace(term, exclusive=other.exclusive, complement=other.complement)
+            return replace(term, exclusive=other.exclusive, complement=other.complement, ties=other.ties)
     return term
 
 
@@ -167,10 +190,27 @@ def _flag(value: object, place: str) -> bool:
     return value
 
 
+def _texts(value: object, place: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) and _words(item) for item in value):
+        raise ValueError(f"{place} must be a list of texts, found {value!r}; quote yes, no and on")
+    return tuple(value)
+
+
+def _words(phrase: str) -> tuple[str, ...]:
+    return tuple(token.word for token in tokens(phrase) if is_word(token))
+
+
+def _by_first(phrases: frozenset[tuple[str, ...]]) -> dict[str, tuple[tuple[str, ...], ...]]:
+    found: dict[str, list[tuple[str, ...]]] = {}
+    for words in sorted(phrases):
+        found.setdefault(words[0], []).append(words)
+    return {first: tuple(names) for first, names in found.items()}
+
+
 def _index(terms: Mapping[str, Term]) -> dict[str, tuple[tuple[tuple[str, ...], str], ...]]:
     found: dict[str, dict[tuple[str, ...], str]] = {}
     for term in terms.values():
         for form in (*term.en, *term.adj, *term.zh):
-            words = tuple(token.word for token in tokens(form) if token.word[0].isalnum())
+            words = _words(form)
             found.setdefault(words[0], {}).setdefault(words, term.name)
     return {first: tuple(sorted(forms.items(), key=lambda item: -len(item[0]))) for first, forms in found.items()}

@@ -1,0 +1,115 @@
+"""What of a response stays when its answer is turned around, and whether it can still stand beside the new answer."""
+
+import re
+from collections.abc import Sequence
+
+from .answers import Change
+from .plausible import explains
+from .text import word_set
+from .units import Clause, Unit, content
+from .vocabulary import akin
+
+_INTRODUCING = frozenset({"modality", "projection", "part", "plane", "weighting", "contrast"})
+_GENERAL = frozenset({"normality", "health"})
+_GENERAL_WORDS = word_set("disease pathology lesion mass abnormality issue problem disorder illness 病")
+_FILLED_BY = {"lung": "chest", "brain": "head"}
+_POINTING = word_set("it its this that these those they their such which he she 它 这 该 其")
+_GOES_ON = re.compile(
+    r"(?:,\s*|\s)which\b(?!\s+(?:is|are)\s+(?:an?|one|the)\s+(?:\w+\s+){0,2}(?:type|kind|form|organ)s?\b)"
+    r"|,\s*(?:\w+ly\s+)?(?:\w+ing\b|(?:consistent|compatible|in keeping) with\b|suggestive of\b)"
+    r"|\b(?:that|who)\s+(?:is|are|was|were|has|have|can|may)\b|,\s*(?:as|with|where|causing|making)\b",
+    re.IGNORECASE,
+)
+_EMBEDS = re.compile(
+    r"\b(?<!show )(?<!shows )(?<!appears )(?<!indicates )(?<!confirms )(?<!suggests )"
+    r"(?:that|which|showing|depicting|displaying|demonstrating|revealing|containing|including|indicating)\b",
+    re.IGNORECASE,
+)
+
+
+def left_over(
+    text: str, clauses: Sequence[Clause], changes: Sequence[Change], asked: Sequence[Unit], to_yes: bool
+) -> str:
+    """The first stretch of a response that the turned answer would contradict, or that rules cannot read; "" for none.
+
+    Args:
+        text: The response.
+        clauses: Its clauses.
+        changes: What turns its answer around.
+        asked: The units of the question that say something.
+        to_yes: Whether the new answer is yes.
+    """
+    for clause in clauses:
+        touching = [change for change in changes if change.start < clause.end and clause.start < change.end]
+        if not touching:
+            if not _stands(text, clause, asked, to_yes):
+                return text[clause.start : clause.end]
+            continue
+        first = min(change.start for change in touching)
+        if not clause.lead and (_GOES_ON.search(text, first, clause.end) or explains(text[first : clause.end])):
+            return text[clause.start : clause.end]
+        if _elsewhere(clause, asked) if to_yes else _nowhere_else(clause, asked):
+            return text[clause.start : clause.end]
+    return ""
+
+
+def embedded(words: str, place: int) -> bool:
+    """Whether what stands at a place of a clause is told by a clause or a participle inside it.
+
+    A denial of the outer verb would deny too much: "is not a CT scan that shows the liver".
+    """
+    return bool(_EMBEDS.search(words, 1, max(place, 1)))
+
+
+def _stands(text: str, clause: Clause, asked: Sequence[Unit], to_yes: bool) -> bool:
+    """Whether an unchanged clause says only what has nothing to do with the answer."""
+    said = content(clause.units)
+    if any(unit.role in ("blur", "veto", "guess") for unit in clause.units) or explains(
+        text[clause.start : clause.end]
+    ):
+        return False
+    if any(unit.term is None for unit in said):
+        return False
+    general = any(unit.group in _GENERAL or unit.words[-1] in _GENERAL_WORDS for unit in asked)
+    if any(unit.group in _GENERAL for unit in said) and (general or not _of_another_organ(said, asked)):
+        return False
+    groups = {unit.group for unit in asked if unit.term and unit.term.exclusive}
+    if any(unit.group in groups or any(unit.means(other) for other in asked) for unit in said):
+        return False
+    if all(unit.group in _INTRODUCING for unit in said):
+        return not (to_yes and _elsewhere(clause, asked))
+    if clause.units[0].words[0] in _POINTING or not said:
+        return False
+    return not any(unit.group == "finding" and (general or _near(unit, asked)) for unit in said)
+
+
+def _of_another_organ(said: Sequence[Unit], asked: Sequence[Unit]) -> bool:
+    """Whether a clause speaks of organs, and none is asked about or is where an asked finding would be."""
+    organs = {unit.key for unit in said if unit.group == "organ"}
+    findings = [unit.term for unit in asked if unit.term and unit.group == "finding"]
+    concerned = {unit.key for unit in asked if unit.group == "organ"} | {term.organ for term in findings}
+    kin = any(term.organ == "" and not term.kin for term in findings)
+    return bool(organs) and bool(findings) and not kin and not organs & concerned
+
+
+def _near(finding: Unit, asked: Sequence[Unit]) -> bool:
+    """Whether a finding is of a kind, or of an organ, with what the question asks about."""
+    terms = [unit.term for unit in asked if unit.term and unit.group in ("finding", "organ")]
+    assert finding.term is not None
+    return any(akin(finding.term, term) or finding.term.organ == term.name for term in terms)
+
+
+def _nowhere_else(clause: Clause, asked: Sequence[Unit]) -> bool:
+    """Whether a clause is about a part of the body that always shows the organ that the question asks for."""
+    parts = {unit.key for unit in clause.units if unit.group == "part"}
+    return any(unit.group == "organ" and _FILLED_BY.get(unit.key) in parts for unit in asked)
+
+
+def _elsewhere(clause: Clause, asked: Sequence[Unit]) -> bool:
+    """Whether a clause is about a part of the body that has no such organ as the question asks for."""
+    regions = {unit.term.region for unit in asked if unit.term and unit.group == "organ" and unit.term.region}
+    parts = {unit.key for unit in clause.units if unit.group == "part"} - {unit.key for unit in asked}
+    kindred = {"abdomen", "pelvis", "spine"}
+    return bool(regions and parts) and not any(
+        part == region or {part, region} <= kindred for part in parts for region in regions
+    )
