@@ -11,10 +11,11 @@ from .asks import Asks
 from .config import BuildConfig
 from .edit import EditStep, TargetStep
 from .engine import Advance, Halt, Item, Step, advance, kinds
+from .image_steps import NoiseStep, SegmentStep
 from .pair import Pair
 from .records import Record, RejectedError
 from .request_store import Totals
-from .steps import ChatEngine, NoiseStep, ReadStep, RespondStep, SegmentStep
+from .steps import ChatEngine, ReadStep, RespondStep
 from .workspace import Workspace
 
 STEPS = ("read", "respond", "edit", "target", "segment", "noise")

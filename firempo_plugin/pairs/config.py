@@ -54,6 +54,7 @@ class RespondConfig:
     """The model's own answers."""
 
     backend: str = _key("recorded", "recorded (the source's own), endpoint, or engine (LLaMA-Factory, in process)")
+    file: str | None = _key(None, "with backend: recorded, JSON lines of {id, response} for a source that brings none")
     samples: int = _key(1, "responses per record; one pair each")
     system: str = _key("", "system prompt")
     endpoint: ModelConfig = field(default_factory=ModelConfig, metadata={"help": "with backend: endpoint"})
@@ -231,6 +232,8 @@ def _check(config: BuildConfig, path: Path) -> None:
     window = config.source.window
     if window is not None and not (len(window) == 2 and window[0] < window[1]):
         raise ValueError(f"{path}: source.window must be two grey values, the lower first, found {window}")
+    if config.respond.file is not None and config.respond.backend != "recorded":
+        raise ValueError(f"{path}: respond.file needs respond.backend: recorded; the model answers otherwise")
     if config.respond.samples > 1 and config.respond.backend == "recorded":
         raise ValueError(f"{path}: respond.samples needs respond.backend: endpoint or engine")
     if config.respond.samples > 1 and config.respond.endpoint.temperature == 0:

@@ -136,6 +136,8 @@ def test_contestants_give_the_published_loss_and_gradient(name, results):
 def test_every_saving_computes_less(results):
     found = [results(name) for name in ("head", "vision", "trees", DEFAULT)]
     assert all(less.flops <= more.flops for more, less in pairwise(found))
+    cached = [results(name).flops for name in (DEFAULT, "cached", "all_cached")]
+    assert cached[0] > cached[1] > cached[2]
     assert results("one_image").tokens < results(DEFAULT).tokens
 
 

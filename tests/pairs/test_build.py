@@ -117,6 +117,36 @@ def test_a_detected_target_is_noised_and_nothing_else(write, tmp_path):
     assert (clean[lung > 0] != noised[lung > 0]).mean() > 0.9
 
 
+def test_responses_may_come_from_a_file_by_record(write, tmp_path):
+    file = tmp_path / "responses.jsonl"
+    file.write_text(json.dumps({"id": "table:1", "response": "Yes, the heart is enlarged."}) + "\n")
+    progress = outcome(write(), f"respond.file={file}")
+    (pair,) = progress.pairs
+    assert (pair.id, pair.chosen, pair.was_correct) == ("table:1", "Yes, the heart is enlarged.", True)
+    assert "responses.jsonl has none for this record" in progress.advances["respond"].rejected["table:0"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ('{"id": "a"}\n', "row 1: expected the texts id and response, found {'id': 'a'}"),
+        ('{"id": 1, "response": "x"}\n', "row 1: expected the texts id and response"),
+        ('{"id": "a", "response": "x"}\n' * 2, "row 2: the id 'a' is there twice"),
+    ],
+)
+def test_a_broken_file_of_responses_is_named_with_its_row(write, tmp_path, lines, message):
+    file = tmp_path / "responses.jsonl"
+    file.write_text(lines)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        outcome(write(), f"respond.file={file}")
+
+
+def test_a_file_of_responses_and_a_model_are_one_too_many(write, tmp_path):
+    overrides = ["respond.file=r.jsonl", "respond.backend=endpoint", "respond.endpoint.model=m"]
+    with pytest.raises(ValueError, match=r"respond\.file needs respond\.backend: recorded"):
+        outcome(write(), *overrides)
+
+
 def test_shared_noise_gives_records_of_one_image_and_mask_one_noised_image(write, tmp_path):
     path = write(QUESTIONS[:3])
     shutil.copy(tmp_path / "images" / "0.png", tmp_path / "images" / "1.png")
