@@ -15,7 +15,7 @@ import report
 import rows as benchmark_rows
 from contestants import CONTESTANTS, DEFAULT, PUBLISHED
 from flops import Text, Work, flops, sequences
-from measure import Measurement, Task, measure
+from measure import Measurement, Task, measure, run_first_epoch
 from model import load
 from presets import PRESETS, Checkpoint, write_checkpoint
 from report import Line, Workload
@@ -75,7 +75,10 @@ def results(small):
     def get(name):
         if name not in known:
             mine = rows[CONTESTANTS[name].one_image]
-            known[name] = measure(Task(name, checkpoint, mine, mine))
+            task = Task(name, checkpoint, mine, mine)
+            if CONTESTANTS[name].second_epoch:
+                run_first_epoch(task)
+            known[name] = measure(task)
         return known[name]
 
     return get

@@ -4,20 +4,19 @@ Nothing that a record's text says changes what is accepted: these checks decide,
 """
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-from ...phrases import WORD, diff_spans
 from ..records import Edit, Record, RejectedError
 from .answers import Question, Reading
 from .findings import contradictions
 from .grammar import GRAMMARS
 from .questions import understand
 from .reply import REPORT_SCHEMA, VQA_SCHEMA, ReplyError, ReportReply, VqaReply, parse_reply
-from .text import Piece, count_words, scripts, sentences
+from .text import Piece, count_words, sentences
 from .units import Unit, read_units
 from .vocabulary import Vocabulary, load_vocabulary
+from .wording import changed_words, check_text, counted_apart, words_of
 
 __all__ = [
     "REPORT_SCHEMA",
@@ -41,7 +40,6 @@ _GRAMMAR_WORDS = 2
 """So many words beside those of the ground truth may come with a correction: an article, "and"."""
 _LONGEST_ANSWER = 20
 _PLACEHOLDER = re.compile(r"</?\s*(?:mask|image|video|audio)\s*/?>", re.IGNORECASE)
-_MARKUP = re.compile(r"<[^<>]{1,40}>|```|https?://|[*_#`{}\[\]|\\<>\n\r\t\x00-\x08\x0b-\x1f]")
 _ENDS = r".,;:!?。\uff0c\uff1b\uff1a\uff01\uff1f\n"
 _STANDS_ALONE = (re.compile(rf"(?:^|[{_ENDS})])[\s\"'“*]*$"), re.compile(rf"^[\s\"'”*]*(?:$|[{_ENDS}(])"))
 
@@ -97,7 +95,7 @@ def accept_vqa(
         raise ReplyError("answer_sentence is not in the response; copy it verbatim, with its case and punctuation")
     if count_words(reply.final_answer) > _LONGEST_ANSWER:
         raise ReplyError(f"final_answer must have few words, at most {_LONGEST_ANSWER}")
-    _check_text(record, sentence, edited)
+    check_text(record, sentence, edited)
     least = 0 if reply.is_correct else count_words(record.truth) + _GRAMMAR_WORDS
     _check_size(sentence, edited, bounds, least)
     if meaning(sentence, record.language, vocabulary) == meaning(edited, record.language, vocabulary):
@@ -145,7 +143,7 @@ def accept_report(
     changed = 0
     for number, (was, now) in enumerate(zip(old, new, strict=True), start=1):
         before, after = response[was.start : was.end], reply.rewritten_report[now.start : now.end]
-        kept = _words(before) == _words(after)
+        kept = words_of(before) == words_of(after)
         if not kept:
             changed += 1
             _check_sentence(record, before, after, number, bounds, vocabulary)
@@ -174,62 +172,16 @@ def check_response(response: str) -> None:
         raise RejectedError(f"the response holds the placeholder {placeholder.group()}")
 
 
-def changed_words(before: str, after: str) -> int:
-    """Words that differ between two texts, counted on the side where they are more."""
-    spans = diff_spans(before, after)
-    return max(
-        sum(count_words(text[start:end]) for start, end in side)
-        for text, side in zip((before, after), spans, strict=True)
-    )
-
-
 def meaning(text: str, language: str, vocabulary: Vocabulary) -> tuple[str, ...]:
     """What a text says, synonyms and small words evened out; the words themselves where there is no grammar."""
     if language not in GRAMMARS:
-        return tuple(_words(text))
+        return tuple(words_of(text))
     units = read_units(text, language, vocabulary)
     return tuple(unit.key for unit in units if unit.role not in ("filler", "mark"))
 
 
-def _counted_apart(before: str, after: str) -> int:
-    """Words that one text has and the other lacks, wherever they stand: never more than differ, and quick to count."""
-    old, new = Counter(_words(before)), Counter(_words(after))
-    return max((old - new).total(), (new - old).total())
-
-
-def _words(text: str) -> list[str]:
-    return [match.group().lower() for match in WORD.finditer(text) if match.group()[0].isalnum()]
-
-
-def _check_text(record: Record, before: str, after: str) -> None:
-    """Refuses an edit that is empty, brings markup, or leaves the language."""
-    if not any(c.isalnum() for c in after):
-        raise ReplyError("edited_sentence is empty")
-    old, new = Counter(_MARKUP.findall(before)), Counter(_MARKUP.findall(after))
-    if new - old:
-        raise ReplyError(f"the edit brings markup ({next(iter(new - old))!r}); change words only")
-    if _leaves_language(record, before, after):
-        raise ReplyError("the edit leaves the language of the response; keep it")
-
-
-def _leaves_language(record: Record, before: str, after: str) -> bool:
-    """Whether an edit brings a script that the sentence does not have, or takes its own away.
-
-    A Chinese sentence may take a Latin word that question or truth have, or an acronym ("CT").
-    """
-    had = set(_words(before))
-    brought = [word for word in WORD.findall(after) if word[0].isalnum() and word.lower() not in had]
-    foreign = scripts(" ".join(brought)) - scripts(before)
-    known = set(_words(f"{record.truth} {record.question}"))
-    named = all(word.isupper() or word.lower() in known for word in brought if word.isascii())
-    if foreign == {"LATIN"} and "CJK" in scripts(before) and named:
-        foreign = frozenset()
-    lost = "CJK" in scripts(before) and "CJK" not in scripts(after) and "CJK" in scripts(record.truth)
-    return bool(foreign) or lost
-
-
 def _check_size(before: str, after: str, bounds: EditBounds, least: int) -> None:
-    surely = _counted_apart(before, after)
+    surely = counted_apart(before, after)
     changed = changed_words(before, after) if surely <= bounds.max_words else surely
     if changed == 0:
         raise ReplyError("edited_sentence changes no word of answer_sentence")
@@ -276,7 +228,7 @@ def _check_sentence(
 ) -> None:
     """Holds one changed sentence of a report against the bounds."""
     try:
-        _check_text(record, before, after)
+        check_text(record, before, after)
     except ReplyError as error:
         raise ReplyError(f"sentence {number}: {error}") from error
     changed = changed_words(before, after)
@@ -290,9 +242,9 @@ def _check_sentence(
 def _check_introduced(record: Record, before: str, after: str, number: int, vocabulary: Vocabulary) -> None:
     """Refuses words that a correction brings from elsewhere than the ground truth."""
     if record.language not in GRAMMARS:
-        known_words = set(_words(f"{before} {record.truth}"))
+        known_words = set(words_of(f"{before} {record.truth}"))
         units: list[Unit] = []
-        strange = [word for word in _words(after) if word not in known_words]
+        strange = [word for word in words_of(after) if word not in known_words]
     else:
         old, truth = (read_units(text, record.language, vocabulary) for text in (before, record.truth))
         units = [

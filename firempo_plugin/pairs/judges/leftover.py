@@ -48,6 +48,8 @@ def left_over(
         first = min(change.start for change in touching)
         if not clause.lead and (_GOES_ON.search(text, first, clause.end) or explains(text[first : clause.end])):
             return text[clause.start : clause.end]
+        if _general_question(asked) and _finds_more(clause, touching, asked):
+            return text[clause.start : clause.end]
         if _elsewhere(clause, asked) if to_yes else _nowhere_else(clause, asked):
             return text[clause.start : clause.end]
     return ""
@@ -70,7 +72,7 @@ def _stands(text: str, clause: Clause, asked: Sequence[Unit], to_yes: bool) -> b
         return False
     if any(unit.term is None for unit in said):
         return False
-    general = any(unit.group in _GENERAL or unit.words[-1] in _GENERAL_WORDS for unit in asked)
+    general = _general_question(asked)
     if any(unit.group in _GENERAL for unit in said) and (general or not _of_another_organ(said, asked)):
         return False
     groups = {unit.group for unit in asked if unit.term and unit.term.exclusive}
@@ -81,6 +83,20 @@ def _stands(text: str, clause: Clause, asked: Sequence[Unit], to_yes: bool) -> b
     if clause.units[0].words[0] in _POINTING or not said:
         return False
     return not any(unit.group == "finding" and (general or _near(unit, asked)) for unit in said)
+
+
+def _general_question(asked: Sequence[Unit]) -> bool:
+    """Whether a question is about health or disease as such, on which every finding bears."""
+    return any(unit.group in _GENERAL or unit.words[-1] in _GENERAL_WORDS for unit in asked)
+
+
+def _finds_more(clause: Clause, changes: Sequence[Change], asked: Sequence[Unit]) -> bool:
+    """Whether a turned clause still tells of findings that were not asked about: "normal with signs of pathology"."""
+    kept = [unit for unit in clause.units if not any(c.start < unit.end and unit.start < c.end for c in changes)]
+    return any(
+        (unit.group == "finding" or unit.words[-1] in _GENERAL_WORDS) and not any(unit.means(other) for other in asked)
+        for unit in kept
+    )
 
 
 def _of_another_organ(said: Sequence[Unit], asked: Sequence[Unit]) -> bool:
