@@ -510,6 +510,7 @@ def test_a_response_that_repeats_itself_takes_no_time():
         (HEART, "no", "Yes, the heart is enlarged. The heart is normal.", None),
         ("Is there a fracture?", "yes", "Yes, there is a fracture. The heart is normal.", "No, there is no fracture. "),
         ("Is there a consolidation?", "yes", "Yes, there is a consolidation. The lungs are clear.", None),
+        (EFFUSION, "yes", "No, the chest X-ray shows clear lungs without any signs of effusion.", None),
         ("Is the lung normal?", "yes", "No, the lung appears abnormal with clear signs of pathology.", None),
         ("Are these normal looking kidneys?", "yes", "No, the CT scan shows abnormal kidneys with lesions.", None),
     ],

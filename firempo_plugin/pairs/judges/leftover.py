@@ -12,6 +12,7 @@ from .vocabulary import akin
 _INTRODUCING = frozenset({"modality", "projection", "part", "plane", "weighting", "contrast"})
 _GENERAL = frozenset({"normality", "health"})
 _GENERAL_WORDS = word_set("disease pathology lesion mass abnormality issue problem disorder illness 病")
+_HEALTHY = frozenset({"normal", "healthy", "clear"})
 _FILLED_BY = {"lung": "chest", "brain": "head"}
 _POINTING = word_set("it its this that these those they their such which he she 它 这 该 其")
 _GOES_ON = re.compile(
@@ -48,7 +49,8 @@ def left_over(
         first = min(change.start for change in touching)
         if not clause.lead and (_GOES_ON.search(text, first, clause.end) or explains(text[first : clause.end])):
             return text[clause.start : clause.end]
-        if _general_question(asked) and _finds_more(clause, touching, asked):
+        kept = [unit for unit in clause.units if _stays(text[unit.start : unit.end], unit, touching)]
+        if _finds_more(kept, asked) if _general_question(asked) else to_yes and _praises(kept):
             return text[clause.start : clause.end]
         if _elsewhere(clause, asked) if to_yes else _nowhere_else(clause, asked):
             return text[clause.start : clause.end]
@@ -90,13 +92,23 @@ def _general_question(asked: Sequence[Unit]) -> bool:
     return any(unit.group in _GENERAL or unit.words[-1] in _GENERAL_WORDS for unit in asked)
 
 
-def _finds_more(clause: Clause, changes: Sequence[Change], asked: Sequence[Unit]) -> bool:
+def _stays(words: str, unit: Unit, changes: Sequence[Change]) -> bool:
+    """Whether no change touches a unit, or the changed text still says its words."""
+    touching = [change for change in changes if change.start < unit.end and unit.start < change.end]
+    return all(re.search(rf"\b{re.escape(words)}\b", change.text, re.IGNORECASE) for change in touching)
+
+
+def _finds_more(kept: Sequence[Unit], asked: Sequence[Unit]) -> bool:
     """Whether a turned clause still tells of findings that were not asked about: "normal with signs of pathology"."""
-    kept = [unit for unit in clause.units if not any(c.start < unit.end and unit.start < c.end for c in changes)]
     return any(
         (unit.group == "finding" or unit.words[-1] in _GENERAL_WORDS) and not any(unit.means(other) for other in asked)
         for unit in kept
     )
+
+
+def _praises(kept: Sequence[Unit]) -> bool:
+    """Whether a turned clause still calls something healthy: "clear lungs with signs of effusion"."""
+    return any(unit.key in _HEALTHY for unit in kept)
 
 
 def _of_another_organ(said: Sequence[Unit], asked: Sequence[Unit]) -> bool:
