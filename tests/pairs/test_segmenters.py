@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 from io import BytesIO
 from pathlib import Path
 
@@ -135,6 +136,26 @@ def test_file_reads_the_sam_med2d_index_either_way_round(index):
     found = segmenter.segment(str(path), image, phrase)
     assert np.array_equal(found.mask, union([read_mask(mask, image.shape[:2]) for mask in masks]))
     assert len(found.boxes) == len(masks)
+
+
+def test_file_finds_masks_through_a_linked_folder(tmp_path):
+    """A data folder is often a link to a larger disk; the image then has two paths."""
+    disk = tmp_path / "disk"
+    (disk / "images").mkdir(parents=True)
+    (disk / "masks").mkdir()
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(disk / "images" / "a.png")
+    Image.fromarray(np.full((8, 8), 255, np.uint8)).save(disk / "masks" / "a_lung.png")
+    link = tmp_path / "data"
+    link.symlink_to(disk)
+    image = link / "images" / "a.png"
+    for folder in (link / "masks", disk / "masks"):
+        found = make("file", {"folder": str(folder)}).segment(str(image), decode(image), "lung")
+        assert found.mask.all()
+    (link / "both").mkdir()
+    for source in ("images/a.png", "masks/a_lung.png"):
+        shutil.copy(link / source, link / "both")
+    found = make("file", {"folder": str(link / "both")}).segment(str(link / "both" / "a.png"), decode(image), "lung")
+    assert found.mask.all()
 
 
 @needs_data

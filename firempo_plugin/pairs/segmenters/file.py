@@ -94,16 +94,16 @@ class FileSegmenter(Segmenter):
 
     def _is_of_another(self, mask: str, image: Path) -> bool:
         """Whether an image of a longer name, or one in the folder named as the mask's own, has the better claim."""
-        file, above = Path(self.folder, mask).resolve(), self._above(mask)
+        file, itself, above = Path(self.folder, mask).resolve(), image.resolve(), self._above(mask)
         longer = (stem for stem in self._beside(image.parent) if stem != image.stem and stem.startswith(image.stem))
-        if file.parent != image.parent and any(
+        if file.parent != itself.parent and any(
             self._shown(mask, stem) for stem in longer
         ):  # else masks pass for images
             return True
         if image.parent.parts[-len(above) :] == above or len(image.parents) <= len(above):
             return False
         other = image.parents[len(above)].joinpath(*above, image.name)
-        return other.resolve() not in (file, image) and other.is_file()
+        return other.resolve() not in (file, itself) and other.is_file()
 
     def _beside(self, folder: Path) -> frozenset[str]:
         """Stems of the files of a folder."""
