@@ -62,6 +62,8 @@ class Preset:
         batch: Pairs of a micro-batch.
         accumulation: Micro-batches of a step.
         checkpointing: Whether gradient checkpointing is on, one run each.
+        plain_tokens: Most image tokens of a micro-batch that the machine's memory holds for the contestants with
+            full logits; they run a larger one in parts, to the same loss. None for no limit.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Preset:
     batch: int = 4
     accumulation: int = 1
     checkpointing: tuple[bool, ...] = (False,)
+    plain_tokens: int | None = None
 
     @property
     def pixels_per_token(self) -> int:
@@ -129,6 +132,7 @@ PRESETS = {
             tied=True,
             lora_rank=16,
             adapter_std=0.1,
+            plain_tokens=2048,
         ),
         Preset(
             name="qwen3_vl_4b",
@@ -204,6 +208,15 @@ class Checkpoint:
     folder: Path
     checkpointing: bool = False
     threads: int = 2
+
+    def parts(self, rows: list[Any], image_tokens: int) -> list[list[Any]]:
+        """A micro-batch as the contestants with full logits run it: whole, or in equal parts that fit."""
+        most = self.preset.plain_tokens
+        count = 1
+        while most is not None and len(rows) * image_tokens > most * count and len(rows) % (2 * count) == 0:
+            count *= 2
+        size = len(rows) // count
+        return [rows[at : at + size] for at in range(0, len(rows), size)]
 
 
 def write_checkpoint(preset: Preset, folder: Path) -> None:

@@ -68,11 +68,13 @@ class Rows:
         fire: As encoded for `stage: fire_mpo`.
         dpo: As encoded for `stage: dpo`.
         text: As written in the data set.
+        image_tokens: Of every image.
     """
 
     fire: list[list[dict[str, Any]]]
     dpo: list[list[dict[str, Any]]]
     text: list[list[dict[str, Any]]]
+    image_tokens: int
 
 
 def make_rows(checkpoint: Checkpoint, shape: Shape, one_image: bool, folder: Path) -> Rows:
@@ -98,7 +100,7 @@ def make_rows(checkpoint: Checkpoint, shape: Shape, one_image: bool, folder: Pat
     info = {"file_name": "rows.json", "formatting": "sharegpt", "ranking": True, "columns": columns}
     (folder / "dataset_info.json").write_text(json.dumps({"rows": info}))
     parts = (encode(checkpoint, folder, "fire_mpo"), encode(checkpoint, folder, "rm"), text)
-    return Rows(*(list(_cut(part, shape.batch)) for part in parts))
+    return Rows(*(list(_cut(part, shape.batch)) for part in parts), shape.image_tokens)
 
 
 def source_words(tokenizer: Any) -> list[str]:

@@ -55,9 +55,10 @@ class Published:
 
     def collate(self, rows: Rows) -> list[Any]:
         processor, tokenizer = self._loaded.tokens["processor"], self._loaded.tokens["tokenizer"]
-        self._rows = len(rows.fire[0])
         image_token = self._loaded.model.config.image_token_id
-        return [published.collate(batch, processor, image_token, tokenizer.pad_token_id) for batch in rows.fire]
+        parts = [part for batch in rows.fire for part in self._loaded.checkpoint.parts(batch, rows.image_tokens)]
+        self._rows = len(parts[0])
+        return [published.collate(part, processor, image_token, tokenizer.pad_token_id) for part in parts]
 
     def run(self, batches: list[Any], backward: Callable[[Backward], Backward]) -> float:
         propagate = backward(torch.Tensor.backward)
@@ -77,8 +78,6 @@ class Published:
 class _ByTrainer:
     """A trainer of the transformers library and its collator: `training_step` on every micro-batch."""
 
-    form = "fire"
-
     def __init__(self, loaded: Loaded) -> None:
         self._loaded = loaded
         self.trainer, self.collator = self.build(loaded)
@@ -87,7 +86,7 @@ class _ByTrainer:
         raise NotImplementedError
 
     def collate(self, rows: Rows) -> list[Any]:
-        return [self.collator(batch) for batch in getattr(rows, self.form)]
+        return [self.collator(batch) for batch in rows.fire]
 
     def run(self, batches: list[Any], backward: Callable[[Backward], Backward]) -> float:
         self.trainer.current_gradient_accumulation_steps = len(batches)
@@ -178,7 +177,9 @@ def _pass_text(each: dict[str, Any]) -> Text:
 class HostDPO(_ByTrainer):
     """LLaMA-Factory's own `stage: dpo`."""
 
-    form = "dpo"
+    def collate(self, rows: Rows) -> list[Any]:
+        parts = [part for batch in rows.dpo for part in self._loaded.checkpoint.parts(batch, rows.image_tokens)]
+        return [self.collator(part) for part in parts]
 
     def build(self, loaded: Loaded) -> tuple[Any, Any]:
         arguments = host_arguments(loaded.checkpoint, stage="dpo")

@@ -135,6 +135,13 @@ def as_text(preset: Preset, machine: dict[str, Any], workloads: list[report.Work
         "above the loaded model. TFLOP counts what a step needs at least, without recomputation.",
         report.figures_table(preset.name, workloads),
     ]
+    if preset.plain_tokens is not None:
+        parts.insert(
+            3,
+            f"The published algorithm and stock DPO run micro-batches of more than {preset.plain_tokens} image tokens "
+            "in equal parts, since this machine's memory does not hold their logits otherwise; their memory is then "
+            "that of a part.",
+        )
     for workload in workloads:
         rows = f"{workload.shape.batch} x {workload.shape.accumulation} pairs"
         parts += [f"## {workload.name}, {rows}", report.workload_table(workload, throughput)]

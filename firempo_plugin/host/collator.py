@@ -1,5 +1,6 @@
 """Rows -> the passes of a step in the host's layout, with the tokens to score."""
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -100,6 +101,7 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
         vision_cache: Where the features of images are looked up, or None.
     """
 
+    tokenizer: Any
     template: Any = None
     settings: Settings | None = None
     layout: Layout = field(default_factory=Layout)
@@ -151,6 +153,9 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.tokenizer.padding_side != "right":  # places in a tree are counted from its start
+            self.tokenizer = copy.copy(self.tokenizer)
+            self.tokenizer.padding_side = "right"
         if self.share_images:
             self.template = replace(self.template, mm_plugin=DistinctImages(self.template.mm_plugin, self.vision_cache))
 

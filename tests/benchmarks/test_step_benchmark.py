@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -231,3 +232,11 @@ def test_tables_and_disagreements():
         f"256 image tokens, 13 words: loss of {DEFAULT} and {PUBLISHED} differ by 2.5e-04"
     ]
     assert len({len(row.split("|")) for row in table.splitlines()}) == 1
+
+
+def test_micro_batches_are_run_in_equal_parts_that_fit():
+    checkpoint = Checkpoint(replace(SMALL, plain_tokens=2048), Path())
+    assert checkpoint.parts([1, 2, 3, 4], 256) == [[1, 2, 3, 4]]
+    assert checkpoint.parts([1, 2, 3, 4], 1024) == [[1, 2], [3, 4]]
+    assert checkpoint.parts([1, 2, 3], 1024) == [[1, 2, 3]], "no unequal parts: their rows would weigh differently"
+    assert Checkpoint(replace(SMALL, plain_tokens=None), Path()).parts([1, 2], 4096) == [[1, 2]]

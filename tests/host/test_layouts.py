@@ -1,5 +1,8 @@
 """Every way of laying out a batch gives the loss and the gradients of eight plain forwards (tests/plain.py)."""
 
+import copy
+from dataclasses import replace
+
 import pytest
 import torch
 from PIL import Image
@@ -146,6 +149,27 @@ def test_a_tower_in_training_gets_the_gradients_of_the_plain_path(
     plain_path = step()
     assert any("visual" in name and gradient.abs().max() > 0 for name, gradient in plain_path[1].items())
     check(packed, plain_path)
+
+
+def test_a_tokenizer_that_pads_on_the_left_changes_nothing(odd_pairs, trainer_and_batch, write_dataset):
+    from firempo_plugin.host.collator import FireCollator
+
+    trainer, batch = trainer_and_batch("qwen3_vl", "pairs", dataset_dir=write_dataset(as_rows(odd_pairs)))
+    collator = trainer.data_collator
+    tokens = {"tokenizer": copy.copy(collator.tokenizer), "processor": collator.processor}
+    tokens["tokenizer"].padding_side = "left"
+    left = FireCollator.of(
+        trainer.model,
+        replace(collator.template, mm_plugin=collator.template.mm_plugin.plugin),
+        trainer.settings,
+        tokens,
+        None,
+    )
+    rows = list(trainer.train_dataset)
+    for ours, theirs in zip(left(rows)["passes"], batch["passes"], strict=True):
+        assert_close(ours["inputs"], theirs["inputs"])
+        assert_close(ours["scoring"], theirs["scoring"])
+    assert tokens["tokenizer"].padding_side == "left", "the tokenizer itself is left alone"
 
 
 def test_trees_are_refused_where_attention_takes_no_mask_of_them():

@@ -220,11 +220,15 @@ def test_killed_in_mid_run_and_started_again(config, tmp_path):
 
 
 def test_two_processes_give_what_one_gives_on_the_same_global_batch(config, tmp_path, train):
-    """Ten rows: the last evaluation batch of two processes is filled up with rows that must not count."""
+    """Ten rows: the last evaluation batch of two processes is filled up with rows that must not count.
+
+    Two processes run many passes a step, whose gradients they reduce once; one process runs one pass.
+    """
     config |= {"optim": "sgd", "learning_rate": 0.1}  # Adam would blow up the order of summation
     config |= {"max_steps": 2, "do_eval": True, "eval_dataset": DATA, "per_device_eval_batch_size": 3}
-    run_command(config | {"per_device_train_batch_size": 2}, tmp_path, FORCE_TORCHRUN="1", NPROC_PER_NODE="2")
-    train(**config | {"output_dir": str(tmp_path / "one")})
+    two = config | {"per_device_train_batch_size": 2, "fire_pass_tokens": 1}
+    run_command(two, tmp_path, FORCE_TORCHRUN="1", NPROC_PER_NODE="2")
+    train(**config | {"output_dir": str(tmp_path / "one"), "fire_pass_tokens": 100_000})
     names = ("loss", "terms/rank", "terms/visual", "terms/kl_forward", "rewards/margins", "noised_share")
     two, one = (history(tmp_path / name) for name in ("out", "one"))
     assert [entry["step"] for entry in two] == [1, 2]
