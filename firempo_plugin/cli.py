@@ -57,6 +57,12 @@ def audit(args: argparse.Namespace) -> int:
     return commands.audit(args.files, args.plot)
 
 
+def validate(args: argparse.Namespace) -> int:
+    from .host.validate import validate as run
+
+    return run(args.target, args.overrides, args.rejected)
+
+
 def _chat_engine(arguments: dict[str, Any]) -> Any:
     from .host.responder import ChatEngine
 
@@ -83,6 +89,12 @@ def _parser(command: str) -> argparse.ArgumentParser:
     add.add_argument("folder", nargs="?", type=Path, default=Path("firempo-demo"), help="where to put everything")
     add.add_argument("--steps", type=int, default=24, help="optimiser steps (default 24)")
     add.set_defaults(run=demo)
+
+    add = commands.add_parser("validate", help="check the rows of a training YAML or a data set; loads no model")
+    add.add_argument("target", metavar="TRAIN.yaml|DATASET", help="the file, or a name in dataset_info.json")
+    add.add_argument("overrides", nargs="*", metavar="key=value", help="as llamafactory-cli train takes them")
+    add.add_argument("--rejected", type=Path, metavar="FILE", help="list the rows that cannot be used, as JSON lines")
+    add.set_defaults(run=validate)
 
     def on_config(name: str, text: str, run: Any) -> argparse.ArgumentParser:
         one = commands.add_parser(

@@ -38,6 +38,46 @@ class RowCount:
         )
 
 
+@dataclass
+class Examination:
+    """What was found in the splits of a dataset module.
+
+    Attributes:
+        splits: The usable rows by split.
+        counts: What each split then holds.
+        problems: Of every other row its split, its place in the data ("row") and why it cannot be used ("problem").
+        total: Rows of all splits.
+    """
+
+    splits: dict[str, Any]
+    counts: dict[str, RowCount]
+    problems: list[dict[str, str]]
+    total: int
+
+
+def examine(dataset_module: dict[str, Any], settings: Settings, encoding: str) -> Examination:
+    """Sorts the rows of all splits into usable ones and others.
+
+    Args:
+        dataset_module: `train_dataset` and `eval_dataset` (one, or a dict of them) of encoded rows.
+        settings: The objective; one that compares clean with noised images needs noised images.
+        encoding: `dataset.encoding_fingerprint` of this run.
+
+    Raises:
+        DatasetError: The rows were encoded by another run that this one cannot use.
+    """
+    found = Examination(_splits(dataset_module), {}, [], 0)
+    for name, dataset in found.splits.items():
+        _require_current(dataset, encoding)
+        unusable = _problems(dataset, settings)
+        found.total += len(dataset)
+        found.problems += [{"split": name, **entry} for _, entry in sorted(unusable.items())]
+        if unusable:
+            found.splits[name] = dataset.select([i for i in range(len(dataset)) if i not in unusable])
+        found.counts[name] = _count(found.splits[name], len(unusable))
+    return found
+
+
 def admit(
     dataset_module: dict[str, Any],
     settings: Settings,
@@ -46,14 +86,12 @@ def admit(
     encoding: str,
     tokenized_path: str | None = None,
 ) -> tuple[dict[str, Any], dict[str, RowCount]]:
-    """Checks all splits of the host's dataset module.
+    """Checks all splits of the host's dataset module before training.
 
     Args:
-        dataset_module: `train_dataset` and `eval_dataset` (one, or a dict of them) of encoded rows.
-        settings: The objective; one that compares clean with noised images needs noised images.
+        dataset_module, settings, encoding: See `examine`.
         skip_invalid: Skip and count instead of stopping.
         output_dir: Where the skipped rows are listed; None on all but the main process.
-        encoding: `dataset.encoding_fingerprint` of this run.
         tokenized_path: Where encoded rows are kept between runs, or None.
 
     Returns:
@@ -62,25 +100,16 @@ def admit(
     Raises:
         DatasetError: A row cannot be used and is not to be skipped, or no row is left.
     """
-    problems: list[dict[str, str]] = []
-    counts: dict[str, RowCount] = {}
-    splits = _splits(dataset_module)
-    total = sum(len(dataset) for dataset in splits.values())
-    for name, dataset in splits.items():
-        _require_current(dataset, encoding)
-        found = _problems(dataset, settings)
-        problems += [{"split": name, **entry} for _, entry in sorted(found.items())]
-        splits[name] = dataset.select([i for i in range(len(dataset)) if i not in found]) if found else dataset
-        counts[name] = _count(splits[name], len(found))
-    if problems and not skip_invalid:
-        raise DatasetError(_report(problems, total, tokenized_path))
+    found = examine(dataset_module, settings, encoding)
+    if found.problems and not skip_invalid:
+        raise DatasetError(_report(found.problems, found.total, tokenized_path))
     if output_dir is not None:
-        _list_skipped(Path(output_dir) / SKIPPED_FILE, problems)
-    for name, count in counts.items():
+        list_problems(Path(output_dir) / SKIPPED_FILE, found.problems)
+    for name, count in found.counts.items():
         if count.rows == 0:
-            reasons = _report(problems, total, tokenized_path)
+            reasons = _report(found.problems, found.total, tokenized_path)
             raise DatasetError(f"no usable row is left in the {name} split. {reasons}")
-    return _put_back(dataset_module, splits), counts
+    return _put_back(dataset_module, found.splits), found.counts
 
 
 def _splits(dataset_module: dict[str, Any]) -> dict[str, Any]:
@@ -105,7 +134,8 @@ def _put_back(dataset_module: dict[str, Any], splits: dict[str, Any]) -> dict[st
     return module
 
 
-def _list_skipped(file: Path, problems: list[dict[str, str]]) -> None:
+def list_problems(file: Path, problems: list[dict[str, str]]) -> None:
+    """Writes the rows that cannot be used as JSON lines; where there are none, removes what an earlier run listed."""
     if not problems:
         file.unlink(missing_ok=True)
         return

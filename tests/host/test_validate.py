@@ -1,0 +1,99 @@
+"""The row checks from the command line: the same reasons as in training, and no model."""
+
+import json
+
+import pytest
+import yaml
+from places import TEMPLATES_DIR
+
+from firempo_plugin import cli
+from firempo_plugin.host.validate import kind_of
+
+GOOD = {
+    "conversations": [{"from": "human", "value": "Which side?"}],
+    "chosen": {"from": "gpt", "value": "Left."},
+    "rejected": {"from": "gpt", "value": "Right."},
+    "images": [],
+    "rejected_images": [],
+}
+EQUAL = {**GOOD, "rejected": {"from": "gpt", "value": "Left."}}
+
+
+@pytest.fixture(autouse=True)
+def no_model(monkeypatch):
+    """Whoever loads a model here fails."""
+    monkeypatch.setattr("llamafactory.model.load_model", None)
+
+
+@pytest.fixture
+def training_yaml(tmp_path, checkpoint):
+    """Returns a function that writes a training YAML as one for a GPU machine would be."""
+
+    def write(folder, dataset="pairs", **keys):
+        config = {
+            "model_name_or_path": str(checkpoint("qwen3_vl")),
+            "template": "qwen3_vl_nothink",
+            "stage": "fire_mpo",
+            "do_train": True,
+            "finetuning_type": "lora",
+            "dataset": dataset,
+            "dataset_dir": str(folder),
+            "cutoff_len": 512,
+            "output_dir": str(tmp_path / "out"),
+            "bf16": True,
+            "deepspeed": "ds_z3.json",
+            "overwrite_cache": True,
+            **keys,
+        }
+        path = tmp_path / "train.yaml"
+        path.write_text(yaml.safe_dump(config))
+        return str(path)
+
+    return write
+
+
+def test_sound_rows_are_counted(training_yaml, capsys, tmp_path):
+    assert cli.main(["validate", training_yaml(TEMPLATES_DIR, "fire_mpo_mixed")]) == 0
+    assert "train: " in capsys.readouterr().out
+    assert not (tmp_path / "out").exists(), "nothing is written where training would write"
+
+
+def test_unsound_rows_are_counted_by_reason_and_listed(training_yaml, write_dataset, capsys, tmp_path):
+    folder = write_dataset([GOOD, EQUAL, EQUAL, {**GOOD, "images": ["gone.png"]}])
+    listed = tmp_path / "rejected.jsonl"
+    assert cli.main(["validate", training_yaml(folder), "--rejected", str(listed)]) == 1
+    text = capsys.readouterr().out
+    assert "3 of 4 rows cannot be used" in text
+    assert text.index("      2  ") < text.index("      1  "), "the most frequent reason first"
+    rows = [json.loads(line) for line in listed.read_text().splitlines()]
+    assert [row["row"] for row in rows] == ["pairs, row 1", "pairs, row 2", "pairs, row 3"]
+
+
+def test_overrides_count(training_yaml, write_dataset, capsys):
+    path = training_yaml(write_dataset([GOOD]))
+    assert cli.main(["validate", path]) == 0
+    assert cli.main(["validate", path, "fire_objective=copo"]) == 1
+    assert "compares the clean with the noised image only" in capsys.readouterr().out
+
+
+def test_a_data_set_by_name_needs_no_model(write_dataset, capsys):
+    folder = write_dataset([GOOD, EQUAL])
+    assert cli.main(["validate", "pairs", f"dataset_dir={folder}", "overwrite_cache=true"]) == 1
+    text = capsys.readouterr().out
+    assert "cutoff_len is not checked" in text
+    assert "1 of 2 rows cannot be used" in text
+
+
+def test_what_is_neither_is_named(write_dataset, capsys, tmp_path):
+    other = tmp_path / "sft.yaml"
+    other.write_text("stage: sft\n")
+    assert cli.main(["validate", str(other)]) == 1
+    assert "expected a training YAML with `stage: fire_mpo`" in capsys.readouterr().err
+    folder = write_dataset([GOOD])
+    assert cli.main(["validate", "nothing", f"dataset_dir={folder}"]) == 1
+    assert "nothing" in capsys.readouterr().err
+
+
+def test_reasons_are_alike_without_their_names_and_numbers():
+    one, two = (f"images[0] = '/data/{n}.png' does not exist (looked in '{n}')" for n in (3, 44))
+    assert kind_of(one) == kind_of(two) == "images[N] = ... does not exist (looked in ...)"
