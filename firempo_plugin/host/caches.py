@@ -20,7 +20,7 @@ from ..forward.score import Runner
 from ..forward.vision_cache import VisionCache
 from ..objectives import Settings
 
-logger = logging.get_logger(__name__)
+logger = logging.get_logger(f"llamafactory.{__name__}")
 
 FOLDERS = ("fire_reference_cache", "fire_vision_cache")
 GIGABYTE = 10**9

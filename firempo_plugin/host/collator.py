@@ -19,7 +19,7 @@ from ..forward.vision_cache import VisionCache
 from ..objectives import Settings
 from .rows import row_of
 
-logger = logging.get_logger(__name__)
+logger = logging.get_logger(f"llamafactory.{__name__}")
 
 WIDTH_MULTIPLE = 8
 PER_TOKEN = ("input_ids", "attention_mask", "position_ids", "token_type_ids", "mm_token_type_ids")

@@ -17,7 +17,7 @@ from .. import __version__
 from ..objectives import Settings
 from .admission import RowCount
 
-logger = logging.get_logger(__name__)
+logger = logging.get_logger(f"llamafactory.{__name__}")
 
 SETTINGS_FILE = "fire_mpo.json"
 CURVES_FILE = "training_fire_mpo.png"

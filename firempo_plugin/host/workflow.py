@@ -98,7 +98,7 @@ def run_fire_mpo(
     from .dataset import encoding_fingerprint
     from .trainer import FireMPOTrainer
 
-    logger = logging.get_logger(__name__)
+    logger = logging.get_logger(f"llamafactory.{__name__}")
     refuse_unsupported(model_args, data_args, training_args, finetuning_args)
     settings = settings_of(finetuning_args)
     check_caches(training_args, finetuning_args, settings)
@@ -203,7 +203,7 @@ def skip_broken_checkpoint(training_args: Any) -> None:
     newest = next((path for path in reversed(own) if is_complete(path, whole_state)), None)
     training_args.resume_from_checkpoint = str(newest) if newest else None
     instead = f"resuming from {newest}" if newest else "starting anew"
-    logging.get_logger(__name__).warning_rank0(f"{wanted} was cut off while being written: {instead}")
+    logging.get_logger(f"llamafactory.{__name__}").warning_rank0(f"{wanted} was cut off while being written: {instead}")
 
 
 def _own_checkpoints(folder: Path) -> list[Path]:

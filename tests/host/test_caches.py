@@ -148,12 +148,15 @@ def test_later_runs_need_neither_pixels_nor_the_vision_tower(family, train, adap
         assert_close(losses(log), losses(without), rtol=1e-5, atol=0)
 
 
-def test_both_caches_together(train, adapter, tmp_path, count):
+def test_both_caches_together(train, adapter, tmp_path, count, caplog):
     keys = {**KEYS, "fire_vision_cache": str(tmp_path / "a"), "fire_reference_cache": str(tmp_path / "b")}
     without = train(**KEYS)
     train(**keys)
     assert_close(losses(train(**keys)), losses(without), rtol=1e-5, atol=0)
     assert count["images"]["run"] == count["passes"]["run"] == 0
+    said = "\n".join(caplog.messages)
+    assert "fire_reference_cache: 4 of 4 passes skipped the reference" in said
+    assert "images skipped the vision tower; it holds 0.00 GB" in said
 
 
 def test_a_full_cache_stops_growing(train, tmp_path, count):
