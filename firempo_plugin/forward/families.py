@@ -88,12 +88,10 @@ class SharedImageFeatures:
         index = image_index.tolist()
 
         def get_image_features(*args: object, **kwargs: object) -> SimpleNamespace:
-            features = self._of_core.get(id(core))
-            if features is None:
-                features = self._known
-                if not features.keys() >= set(index):
-                    with torch.set_grad_enabled(torch.is_grad_enabled() and not self._frozen):
-                        features = self._merge(compute(*args, **kwargs))
+            features = self._of_core.get(id(core), self._known)
+            if not features.keys() >= set(index):
+                with torch.set_grad_enabled(torch.is_grad_enabled() and not self._frozen):
+                    features = self._merge(compute(*args, **kwargs))
                 if self._frozen:
                     self._of_core[id(core)] = features
             return self._places([features[number] for number in index])

@@ -104,7 +104,7 @@ def admit(
     if found.problems and not skip_invalid:
         raise DatasetError(_report(found.problems, found.total, tokenized_path))
     if output_dir is not None:
-        list_problems(Path(output_dir) / SKIPPED_FILE, found.problems)
+        _list_skipped(Path(output_dir) / SKIPPED_FILE, found.problems)
     for name, count in found.counts.items():
         if count.rows == 0:
             reasons = _report(found.problems, found.total, tokenized_path)
@@ -134,13 +134,17 @@ def _put_back(dataset_module: dict[str, Any], splits: dict[str, Any]) -> dict[st
     return module
 
 
-def list_problems(file: Path, problems: list[dict[str, str]]) -> None:
-    """Writes the rows that cannot be used as JSON lines; where there are none, removes what an earlier run listed."""
+def as_lines(problems: list[dict[str, str]]) -> str:
+    """The rows that cannot be used as JSON lines."""
+    return "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in problems)
+
+
+def _list_skipped(file: Path, problems: list[dict[str, str]]) -> None:
     if not problems:
         file.unlink(missing_ok=True)
         return
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in problems), encoding="utf-8")
+    file.write_text(as_lines(problems), encoding="utf-8")
 
 
 def _require_current(dataset: Any, encoding: str) -> None:

@@ -175,10 +175,8 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
         if vision["known"]:
             images.setdefault("pixel_values", torch.empty(0))  # so that the model asks for image features
         if self.layout.pass_tokens is not None and not any(tree.images for tree in trees):
-            images, vision = (
-                {},
-                {"keys": [], "known": {}},
-            )  # the host adds an image to a batch without any, for sharded models only
+            # The host adds an image to a batch without any, for the sake of sharded models only.
+            images, vision = {}, {"keys": [], "known": {}}
         return {
             "passes": list(self._passes(plan, inputs, index, bool(images), len(features))),
             "rows": self._rows(features),

@@ -51,10 +51,10 @@ def validate(target: str, overrides: list[str], rejected: Path | None) -> int:
         found = _examine({**config, **WITHOUT_A_MACHINE, "output_dir": scratch})
     print("\n".join(_summary(found)))
     if rejected is not None:
-        from .admission import list_problems
+        from .admission import as_lines
 
-        list_problems(rejected, found.problems)
-        print(f"{len(found.problems)} rows are listed in {rejected}" if found.problems else "there is nothing to list")
+        rejected.write_text(as_lines(found.problems), encoding="utf-8")
+        print(f"{len(found.problems)} rows are listed in {rejected}")
     return UNSOUND if found.problems or not all(count.rows for count in found.counts.values()) else SOUND
 
 

@@ -127,3 +127,17 @@ def test_the_tower_rests_where_all_is_known():
     with shared.on(core, torch.tensor([0])):
         assert core.get_image_features().pooler_output[0].item() == 1.0
     assert shared.computed(core) == {}
+
+
+def test_a_pass_whose_images_are_all_known_leaves_the_others_to_the_next():
+    known = {0: ImageFeatures(torch.full((1, 1), 7.0), [torch.full((1, 1), 70.0)])}
+    calls = []
+    core = SimpleNamespace(get_image_features=lambda: calls.append(1) or features_of((2, 1)))
+    compute = core.get_image_features
+    shared = SharedImageFeatures(FAMILIES["qwen3_vl"], frozen=True, known=known)
+    for index, expected in (([0], [7.0]), ([1], [1.0]), ([1, 0], [1.0, 7.0])):
+        core.get_image_features = compute
+        with shared.on(core, torch.tensor(index)):
+            places = core.get_image_features()
+        assert [image[0].item() for image in places.pooler_output] == expected
+    assert calls == [1], "the tower runs once, and not before it is needed"

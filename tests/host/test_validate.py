@@ -53,8 +53,10 @@ def training_yaml(tmp_path, checkpoint):
 
 
 def test_sound_rows_are_counted(training_yaml, capsys, tmp_path):
-    assert cli.main(["validate", training_yaml(TEMPLATES_DIR, "fire_mpo_mixed")]) == 0
+    listed = tmp_path / "rejected.jsonl"
+    assert cli.main(["validate", training_yaml(TEMPLATES_DIR, "fire_mpo_mixed"), "--rejected", str(listed)]) == 0
     assert "train: " in capsys.readouterr().out
+    assert listed.read_text() == "", "an empty list is a list"
     assert not (tmp_path / "out").exists(), "nothing is written where training would write"
 
 
