@@ -63,6 +63,19 @@ def validate(args: argparse.Namespace) -> int:
     return run(args.target, args.overrides, args.rejected)
 
 
+def preview(args: argparse.Namespace) -> int:
+    from .host.preview.command import preview as run
+
+    return run(args.target, args.overrides, args.page, args.rows)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
 def _chat_engine(arguments: dict[str, Any]) -> Any:
     from .host.responder import ChatEngine
 
@@ -90,11 +103,18 @@ def _parser(command: str) -> argparse.ArgumentParser:
     add.add_argument("--steps", type=int, default=24, help="optimiser steps (default 24)")
     add.set_defaults(run=demo)
 
-    add = commands.add_parser("validate", help="check the rows of a training YAML or a data set; loads no model")
-    add.add_argument("target", metavar="TRAIN.yaml|DATASET", help="the file, or a name in dataset_info.json")
-    add.add_argument("overrides", nargs="*", metavar="key=value", help="as llamafactory-cli train takes them")
+    def on_rows(name: str, text: str, run: Any) -> argparse.ArgumentParser:
+        one = commands.add_parser(name, help=text, description=text)
+        one.add_argument("target", metavar="TRAIN.yaml|DATASET", help="the file, or a name in dataset_info.json")
+        one.add_argument("overrides", nargs="*", metavar="key=value", help="as llamafactory-cli train takes them")
+        one.set_defaults(run=run)
+        return one
+
+    add = on_rows("validate", "check the rows of a training YAML or a data set; loads no model", validate)
     add.add_argument("--rejected", type=Path, metavar="FILE", help="list the rows that cannot be used, as JSON lines")
-    add.set_defaults(run=validate)
+    add = on_rows("preview", "write a page that shows the rows as the trainer sees them; loads no model", preview)
+    add.add_argument("--page", type=Path, default=Path("preview.html"), help="where (default: preview.html)")
+    add.add_argument("--rows", type=_positive, metavar="N", help="only the first N rows")
 
     def on_config(name: str, text: str, run: Any) -> argparse.ArgumentParser:
         one = commands.add_parser(

@@ -47,6 +47,13 @@ def test_text_work_imports_no_torch(name):
     assert not roots(imports(PACKAGE / name)) & {"torch", "transformers", "llamafactory"}
 
 
+def test_the_reader_of_the_preview_is_all_standard_library():
+    heavy = ("numpy", "PIL", "gradio")
+    code = f"import sys, firempo_plugin.host.preview.look; print([m for m in {heavy} if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("path", [p for p in FILES if PACKAGE / "host" not in p.parents], ids=str)
 def test_nothing_below_knows_the_host_subpackage(path):
     lazily = path == PACKAGE / "cli.py"
@@ -92,6 +99,7 @@ def test_there_are_no_import_cycles():
         "firempo_plugin.cli",
         "firempo_plugin.phrases",
         "firempo_plugin.host.doctor",
+        "firempo_plugin.host.preview.look",
         "firempo_plugin.demo.pairs",
         "firempo_plugin.pairs.commands",
     ],

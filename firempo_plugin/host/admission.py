@@ -159,17 +159,21 @@ def _require_current(dataset: Any, encoding: str) -> None:
         )
 
 
+def problem_of(encoded: dict[str, Any], settings: Settings) -> str:
+    """Why a row cannot be used, by itself or under the objective; "" where it can."""
+    if not encoded["problem"] and not settings.objective.applies(bool(encoded["noised_prompt_ids"])):
+        return (
+            f"it has no rejected_images, and fire_objective: {settings.objective.name} compares the clean with "
+            "the noised image only"
+        )
+    return str(encoded["problem"])
+
+
 def _problems(dataset: Any, settings: Settings) -> dict[int, dict[str, str]]:
     found = {}
     columns = ("source", "problem", "noised_prompt_ids")
     for number, row in enumerate(dataset.select_columns(list(columns))):
-        problem = row["problem"]
-        if not problem and not settings.objective.applies(bool(row["noised_prompt_ids"])):
-            problem = (
-                f"it has no rejected_images, and fire_objective: {settings.objective.name} compares the clean with "
-                "the noised image only"
-            )
-        if problem:
+        if problem := problem_of(row, settings):
             found[number] = {"row": row["source"], "problem": problem}
     return found
 

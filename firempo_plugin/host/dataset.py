@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__, phrases
-from . import rows
+from . import row_images, rows
 from .arguments import STAGE
 from .dataset_info import DatasetError, check_entries
 from .rows import RowEncoder, encoded_features
@@ -30,7 +30,7 @@ COLUMNS = ("rejected_images", "chosen_spans", "rejected_spans", "weight")
 def code_fingerprint() -> str:
     """Version and source of all that decides how a row is encoded: cached rows are keyed by it."""
     digest = hashlib.sha256(__version__.encode())
-    for module in (phrases, rows):
+    for module in (phrases, rows, row_images):
         digest.update(Path(str(module.__file__)).read_bytes())
     digest.update(Path(__file__).read_bytes())
     return digest.hexdigest()
@@ -89,13 +89,7 @@ def extend_loader(module: Any) -> None:
     ) -> Any:
         if stage != STAGE or dataset_names is None:
             return merge(dataset_names, model_args, data_args, training_args, stage, return_dict)
-        check_entries(dataset_names, data_args.dataset_dir)
-        loaded = {
-            name: load_single(module, name, attr, model_args, data_args, training_args)
-            for name, attr in zip(
-                dataset_names, module.get_dataset_list(dataset_names, data_args.dataset_dir), strict=True
-            )
-        }
+        loaded = load_all(module, dataset_names, model_args, data_args, training_args)
         return loaded if return_dict else module.merge_dataset(list(loaded.values()), data_args, training_args.seed)
 
     def preprocessed(
@@ -114,6 +108,20 @@ def extend_loader(module: Any) -> None:
 
     module._get_merged_dataset = merged
     module._get_preprocessed_dataset = preprocessed
+
+
+def load_all(module: Any, names: list[str], model_args: Any, data_args: Any, training_args: Any) -> dict[str, Any]:
+    """Loads datasets of dataset_info.json with the host's `data.loader`: aligned rows by name, in the order of names.
+
+    Raises:
+        DatasetError: See `check_entries` and `load_single`.
+    """
+    check_entries(names, data_args.dataset_dir)
+    attrs = module.get_dataset_list(names, data_args.dataset_dir)
+    return {
+        name: load_single(module, name, attr, model_args, data_args, training_args)
+        for name, attr in zip(names, attrs, strict=True)
+    }
 
 
 def load_single(module: Any, name: str, attr: Any, model_args: Any, data_args: Any, training_args: Any) -> Any:
@@ -325,20 +333,7 @@ def encode_rows(
     dataset: Any, data_args: Any, training_args: Any, template: Any, tokenizer: Any, processor: Any, is_eval: bool
 ) -> Any:
     """Tokenises aligned rows with `RowEncoder`; cached by code, template, tokeniser and the media files."""
-    if not tokenizer.is_fast:
-        raise DatasetError(
-            "stage: fire_mpo places phrases by a fast tokeniser's offsets, and this one is slow. "
-            "Remove `use_fast_tokenizer: false`, or use a checkpoint with a tokenizer.json."
-        )
-    encoder = RowEncoder(
-        template=template,
-        tokenizer=tokenizer,
-        processor=processor,
-        cutoff_len=data_args.cutoff_len,
-        media_dir=str(data_args.media_dir),
-        code=encoding_fingerprint(data_args, tokenizer, processor),
-        media=media_digest(dataset, ("_images", "_rejected_images")),
-    )
+    encoder = row_encoder(dataset, data_args, template, tokenizer, processor)
     encoded = dataset.map(
         encoder,
         remove_columns=dataset.column_names,
@@ -353,6 +348,28 @@ def encode_rows(
             print("eval example:" if is_eval else "training example:")
             print(encoder.describe(first))
     return encoded
+
+
+def row_encoder(dataset: Any, data_args: Any, template: Any, tokenizer: Any, processor: Any) -> RowEncoder:
+    """The encoder of a run for aligned rows.
+
+    Raises:
+        DatasetError: The tokeniser is a slow one.
+    """
+    if not tokenizer.is_fast:
+        raise DatasetError(
+            "stage: fire_mpo places phrases by a fast tokeniser's offsets, and this one is slow. "
+            "Remove `use_fast_tokenizer: false`, or use a checkpoint with a tokenizer.json."
+        )
+    return RowEncoder(
+        template=template,
+        tokenizer=tokenizer,
+        processor=processor,
+        cutoff_len=data_args.cutoff_len,
+        media_dir=str(data_args.media_dir),
+        code=encoding_fingerprint(data_args, tokenizer, processor),
+        media=media_digest(dataset, ("_images", "_rejected_images")),
+    )
 
 
 def encoding_fingerprint(data_args: Any, tokenizer: Any, processor: Any) -> str:

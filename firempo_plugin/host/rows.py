@@ -1,15 +1,17 @@
 """One aligned row -> token ids, phrase positions and images under the run's template, or its problem."""
 
 import json
-import os
+import re
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any
 
 from ..forward.plan import Row
 from ..phrases import PhrasedText, PhraseError, phrase_pair, token_positions
+from .reasons import RowError
+from .row_images import images_that_decode, open_images
 
 Message = dict[str, str]
+Offsets = list[tuple[int, int]]
 
 ID_COLUMNS = (
     "prompt_ids",
@@ -20,11 +22,6 @@ ID_COLUMNS = (
     "rejected_phrase",
 )
 LEAST_WEIGHT = 1e-6
-DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
-
-
-class RowError(ValueError):
-    """Why a row cannot be used."""
 
 
 def encoded_features(images: Any, rejected_images: Any) -> Any:
@@ -59,6 +56,30 @@ def row_of(encoded: dict[str, Any]) -> Row:
     )
 
 
+@dataclass(frozen=True)
+class Side:
+    """A response as the template encodes it, before `cutoff_len` shortens it.
+
+    Attributes:
+        text: The plain response.
+        prompt: Token ids of the prompt.
+        ids: Token ids of the response.
+        phrase: Positions in `ids` of the phrase tokens.
+        offsets: Of every id, the characters of `text` that it stands for: [start, end), which lies outside the text
+            or is empty where the template adds the token.
+    """
+
+    text: str
+    prompt: list[int]
+    ids: list[int]
+    phrase: list[int]
+    offsets: Offsets
+
+
+Sides = tuple[Side, Side]
+"""Chosen and rejected."""
+
+
 @dataclass
 class RowEncoder:
     """Encodes aligned rows; an instance pickles into dataset workers and is hashed for the cache.
@@ -80,57 +101,62 @@ class RowEncoder:
     media: str
 
     def __call__(self, aligned: dict[str, Any]) -> dict[str, Any]:
+        return self.encode(aligned)[0]
+
+    def encode(self, aligned: dict[str, Any]) -> tuple[dict[str, Any], Sides | None]:
+        """The encoded row, and its responses before they were shortened; None where the row cannot be used."""
         fire = json.loads(aligned["_fire"])
         common = {"source": f"{fire['dataset']}, row {fire['row']}", "code": self.code, "media": self.media}
         try:
             if fire["problem"]:
                 raise RowError(fire["problem"])
-            return {**self._encode(aligned, fire), **common, "problem": ""}
+            encoded, sides = self._encode(aligned, fire)
+            return {**encoded, **common, "problem": ""}, sides
         except (RowError, PhraseError) as problem:
             reason = str(problem)
         except Exception as error:  # templates and processors fail on odd rows in their own ways
             reason = f"it cannot be encoded: {type(error).__name__}: {error}"
         empty: dict[str, Any] = {name: [] for name in ID_COLUMNS}
-        images = {name: aligned[f"_{name}"] for name in ("images", "rejected_images")}
-        return {**empty, **images, "weight": 0.0, "truncated": False, **common, "problem": reason}
+        images = {name: images_that_decode(aligned, name) for name in ("images", "rejected_images")}
+        return {**empty, **images, "weight": 0.0, "truncated": False, **common, "problem": reason}, None
 
-    def _encode(self, aligned: dict[str, Any], fire: dict[str, Any]) -> dict[str, Any]:
+    def _encode(self, aligned: dict[str, Any], fire: dict[str, Any]) -> tuple[dict[str, Any], Sides]:
         chosen_text, rejected_text = (message["content"] for message in aligned["_response"])
         pair = phrase_pair(chosen_text, rejected_text, fire["chosen_spans"], fire["rejected_spans"])
         weight = _check_weight(fire["weight"])
-        clean, noised = self._open_images(aligned)
+        clean, noised = open_images(aligned, self.media_dir)
         _check_placeholders(aligned["_prompt"], pair, len(clean))
         self._check_special_tokens(aligned, pair)
         messages = self._with_image_tokens(aligned["_prompt"], clean)
-        (prompt, chosen, chosen_phrase), (same_prompt, rejected, rejected_phrase) = (
-            self._encode_side(aligned, messages, side, clean, text.text, text.spans)
-            for side, text in zip(aligned["_response"], pair, strict=True)
+        chosen, rejected = (
+            self._encode_side(aligned, messages, response, clean, text)
+            for response, text in zip(aligned["_response"], pair, strict=True)
         )
-        if prompt != same_prompt:
+        if chosen.prompt != rejected.prompt:
             raise RowError("the template encodes the prompt differently for chosen and rejected")
-        noised_prompt = prompt if noised else []
+        noised_prompt = chosen.prompt if noised else []
         if noised and [image.size for image in noised] != [image.size for image in clean]:
             messages = self._with_image_tokens(aligned["_prompt"], noised)
-            noised_prompt, _, _ = self._encode_side(
-                aligned, messages, aligned["_response"][0], noised, pair[0].text, pair[0].spans
-            )
-        room = self._room(max(len(prompt), len(noised_prompt)), (chosen_phrase, rejected_phrase))
-        if chosen[:room] == rejected[:room]:
+            noised_prompt = self._encode_side(aligned, messages, aligned["_response"][0], noised, pair[0]).prompt
+        room = self._room(max(len(chosen.prompt), len(noised_prompt)), (chosen.phrase, rejected.phrase))
+        if chosen.ids[:room] == rejected.ids[:room]:
             raise RowError(
-                "chosen and rejected have the same tokens" + (" within cutoff_len" if chosen != rejected else "")
+                "chosen and rejected have the same tokens"
+                + (" within cutoff_len" if chosen.ids != rejected.ids else "")
             )
-        return {
-            "prompt_ids": prompt,
+        encoded = {
+            "prompt_ids": chosen.prompt,
             "noised_prompt_ids": noised_prompt,
-            "chosen_ids": chosen[:room],
-            "rejected_ids": rejected[:room],
-            "chosen_phrase": [place for place in chosen_phrase if place < room],
-            "rejected_phrase": [place for place in rejected_phrase if place < room],
+            "chosen_ids": chosen.ids[:room],
+            "rejected_ids": rejected.ids[:room],
+            "chosen_phrase": [place for place in chosen.phrase if place < room],
+            "rejected_phrase": [place for place in rejected.phrase if place < room],
             "images": aligned["_images"],
             "rejected_images": aligned["_rejected_images"],
             "weight": weight,
-            "truncated": max(len(chosen), len(rejected)) > room,
+            "truncated": max(len(chosen.ids), len(rejected.ids)) > room,
         }
+        return encoded, (chosen, rejected)
 
     def _check_special_tokens(self, aligned: dict[str, Any], pair: tuple[PhrasedText, PhrasedText]) -> None:
         """Text of a row must not steer the template: special tokens in it would end turns or stand for images."""
@@ -177,10 +203,10 @@ class RowEncoder:
         messages: list[Message],
         response: Message,
         images: list[Any],
-        text: str,
-        spans: tuple[tuple[int, int], ...],
-    ) -> tuple[list[int], list[int], list[int]]:
-        """Prompt ids and response ids as the host makes them of the plain text, and phrase positions."""
+        phrased: PhrasedText,
+    ) -> Side:
+        """The ids as the host makes them of the plain text."""
+        text = phrased.text
         answer = {"role": response["role"], "content": text}
         prompt, ids = self.template.encode_oneturn(
             self.tokenizer, [*messages, answer], aligned["_system"], aligned["_tools"]
@@ -189,22 +215,24 @@ class RowEncoder:
         lead = len(ids) - len(own_ids)
         if lead < 0 or ids[lead:] != own_ids:
             raise RowError("the template rewrites this response, so that its phrases cannot be placed")
-        for start, end in spans:
+        for start, end in phrased.spans:
             if not token_positions([(start, end)], offsets):
                 raise RowError(f"no token of the {response['role']}'s text covers the phrase {text[start:end]!r}")
-        phrase = [lead + place for place in token_positions(spans, offsets)]
+        phrase = [lead + place for place in token_positions(phrased.spans, offsets)]
+        offsets = [(0, 0)] * lead + offsets
         if self.template.efficient_eos:
             ids = [*ids, self.tokenizer.eos_token_id]
+            offsets.append((0, 0))
         prompt, _ = self.template.mm_plugin.process_token_ids(
             prompt, None, images, [], [], self.tokenizer, self.processor
         )
-        return list(prompt), list(ids), phrase
+        return Side(text, list(prompt), list(ids), phrase, offsets)
 
-    def _response_tokens(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+    def _response_tokens(self, text: str) -> tuple[list[int], Offsets]:
         """The assistant turn's token ids, and the characters of `text` that each stands for."""
         formatter = self.template.format_assistant
         ids: list[int] = []
-        offsets: list[tuple[int, int]] = []
+        offsets: Offsets = []
         for slot, element in zip(formatter.slots, formatter.apply(content=text), strict=True):
             if isinstance(slot, str) and "{{content}}" in slot:
                 start = slot.index("{{content}}")
@@ -217,64 +245,25 @@ class RowEncoder:
                 offsets += [(0, 0)] * len(extra)
         return ids, offsets
 
-    def _open_images(self, aligned: dict[str, Any]) -> tuple[list[Any], list[Any]]:
-        clean, noised = (
-            [self._open(image, f"{name}[{number}]") for number, image in enumerate(aligned[f"_{name}"])]
-            for name in ("images", "rejected_images")
-        )
-        if noised and len(noised) != len(clean):
-            raise RowError(
-                f"rejected_images has {len(noised)} images and images has {len(clean)}; each noised image stands for "
-                "the clean one at its place"
-            )
-        if noised and all(_same_pixels(*twins) for twins in zip(clean, noised, strict=True)):
-            raise RowError("its rejected_images are pixel for pixel its images: nothing is noised")
-        return clean, noised
-
-    def _open(self, image: Any, name: str) -> Any:
-        """Decodes an image fully.
-
-        Raises:
-            RowError: Missing, unreadable, or deeper than 8 bits, which the host would clip to white.
-        """
-        from PIL import Image
-
-        where = f"{name} = {image!r}" if isinstance(image, str) else name
-        if isinstance(image, str) and not os.path.isfile(image):
-            raise RowError(f"{where} does not exist (looked there and in media_dir {self.media_dir!r})")
-        try:
-            if isinstance(image, dict):
-                image = BytesIO(image["bytes"]) if image["bytes"] is not None else image["path"]
-            opened = image if isinstance(image, Image.Image) else Image.open(image)
-            opened.load()
-        except Exception as error:  # decoders raise whatever a broken file makes them raise
-            raise RowError(f"{where} cannot be read as an image: {type(error).__name__}: {error}") from error
-        if opened.mode in DEEP_MODES:
-            raise RowError(
-                f"{where} has more than 8 bits a channel (mode {opened.mode}), which the host would clip to white; "
-                "save it as an 8-bit image with the window that you want"
-            )
-        return opened
-
     def describe(self, encoded: dict[str, Any]) -> str:
         """What the model sees of a row, phrases marked: for people."""
-        lines = [f"source: {encoded['source']}", f"prompt: {self._decode(encoded['prompt_ids'])}"]
+        lines = [f"source: {encoded['source']}", f"prompt: {self.decode(encoded['prompt_ids'])}"]
         for side in ("chosen", "rejected"):
             ids, phrase = encoded[f"{side}_ids"], set(encoded[f"{side}_phrase"])
-            pieces = [f"[[{self._decode([t])}]]" if i in phrase else self._decode([t]) for i, t in enumerate(ids)]
+            pieces = [f"[[{self.decode([t])}]]" if i in phrase else self.decode([t]) for i, t in enumerate(ids)]
             lines.append(f"{side}, [[phrases]] marked: {''.join(pieces)}")
         return "\n".join(lines)
 
-    def _decode(self, ids: list[int]) -> str:
-        text = self.tokenizer.decode(ids, skip_special_tokens=False)
-        image_token = self.template.mm_plugin.image_token
-        if image_token and (count := text.count(image_token)):
-            text = text.replace(image_token * count, f"{image_token} x {count}")
-        return text
+    def decode(self, ids: list[int]) -> str:
+        """Text of token ids; a run of image tokens is written as one and its length."""
+        text = str(self.tokenizer.decode(ids, skip_special_tokens=False))
+        token = self.template.mm_plugin.image_token
+        return _collapse(text, token) if token else text
 
 
-def _same_pixels(clean: Any, noised: Any) -> bool:
-    return clean.size == noised.size and clean.convert("RGB").tobytes() == noised.convert("RGB").tobytes()
+def _collapse(text: str, token: str) -> str:
+    runs = re.compile(f"(?:{re.escape(token)})+")
+    return runs.sub(lambda run: f"{token} x {len(run.group()) // len(token)}", text)
 
 
 def _check_weight(weight: Any) -> float:

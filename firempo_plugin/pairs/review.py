@@ -1,13 +1,6 @@
-"""The review page: one HTML file, without server or network, in which a person accepts and rejects pairs.
+"""The review page: one HTML file, without server or network, in which a person accepts and rejects pairs."""
 
-Everything from records goes into JSON data blocks, never into markup; a content security policy lets the page run its
-own script only.
-"""
-
-import base64
 import hashlib
-import html
-import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +9,6 @@ from functools import partial
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from ..phrases import Span
@@ -24,6 +16,7 @@ from .decisions import FORMAT, digest
 from .exporters.common import replacing
 from .pair import Pair
 from .records import RejectedError
+from .static_page import data_json, data_lines, fill
 
 Progress = Callable[[int, int], None]
 SCRIPTS = ("page.js", "marks.js", "list.js", "pair.js", "keys.js")
@@ -82,14 +75,14 @@ def write_page(
     part = files(__package__).joinpath("review_page")
     style = part.joinpath("page.css").read_text(encoding="utf-8")
     script = "\n".join(part.joinpath(name).read_text(encoding="utf-8") for name in SCRIPTS)
-    text = Template(part.joinpath("page.html").read_text(encoding="utf-8")).substitute(
-        title=html.escape(title),
-        policy=html.escape(_policy(style, script)),
+    text = fill(
+        part.joinpath("page.html").read_text(encoding="utf-8"),
+        title=title,
         style=style,
         script=script,
-        page=_safe(page),
-        records=_lines(_record(pair, index, outlines, problems) for pair in shown),
-        pictures=_lines(pictures.values()),
+        page=data_json(page),
+        records=data_lines(_record(pair, index, outlines, problems) for pair in shown),
+        pictures=data_lines(pictures.values()),
     )
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -161,19 +154,3 @@ def _pieces(text: str, spans: Sequence[Span]) -> list[str]:
     """The text cut at the edges of its phrases: pieces outside and inside take turns, outside first."""
     edges = [0, *(edge for span in spans for edge in span), len(text)]
     return [text[start:end] for start, end in pairwise(edges)]
-
-
-def _policy(style: str, script: str) -> str:
-    hashes = (base64.b64encode(hashlib.sha256(part.encode()).digest()).decode() for part in (style, script))
-    style_hash, script_hash = hashes
-    return f"default-src 'none'; img-src data:; style-src 'sha256-{style_hash}'; script-src 'sha256-{script_hash}'"
-
-
-def _lines(values: Iterable[Any]) -> str:
-    return "[\n" + ",\n".join(_safe(value) for value in values) + "\n]"
-
-
-def _safe(value: Any) -> str:
-    """JSON in which nothing can end the script element that holds it."""
-    text = json.dumps(value, allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

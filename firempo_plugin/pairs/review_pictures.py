@@ -1,4 +1,4 @@
-"""Small pictures and mask outlines for the review page."""
+"""Small pictures and mask outlines for the pages on which people look at pairs."""
 
 import base64
 from typing import Any
@@ -20,12 +20,22 @@ def thumbnail(file: str, side: int) -> str:
     Raises:
         RejectedError: The image cannot be read.
     """
-    pixels: NDArray[Any] = images.decode(file)
+    return data_uri(shrink(images.decode(file), side))
+
+
+def shrink(pixels: NDArray[Any], side: int) -> NDArray[Any]:
+    """The image with `side` pixels at most on its longer side, [height, width] or [height, width, 3] as given."""
     height, width = pixels.shape[:2]
     scale = side / max(height, width)
-    if scale < 1:
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    if scale >= 1:
+        return pixels
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    smaller: NDArray[Any] = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return smaller
+
+
+def data_uri(pixels: NDArray[Any]) -> str:
+    """A WebP data URI of an 8-bit image, [height, width] in grey or [height, width, 3] in red-green-blue."""
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(".webp", pixels, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])

@@ -1,0 +1,148 @@
+"use strict";
+
+// Rows are markup that was escaped when the page was written; their pictures lie in blocks of their own, each read when
+// a row first needs it. All other text reaches the page through textContent.
+
+const PAGE = 20;
+const ALL = "";
+const PROBLEMS = "*";
+
+const element = (id) => document.getElementById(id);
+const read = (id) => JSON.parse(element(id).textContent);
+
+const page = read("page-data");
+const rows = read("row-data");
+const blocks = new Map();
+let shown = rows;
+let first = 0;
+let current = null;
+
+for (const row of rows) {
+  row.number = Number(row.place.match(/\d+$/)?.[0] ?? -1);
+  row.text = row.text.toLowerCase();
+}
+
+function pictureOf(index) {
+  const block = Math.floor(index / page.block);
+  if (!blocks.has(block)) blocks.set(block, read(`pictures-${block}`));
+  return blocks.get(block)[index % page.block];
+}
+
+function fits(row, kind) {
+  return kind === ALL || (kind === PROBLEMS ? row.kind !== "" : row.kind === kind);
+}
+
+function filter() {
+  const kind = element("filter").value;
+  const text = element("search").value.toLowerCase().trim();
+  shown = rows.filter((row) => fits(row, kind) && (!text || row.text.includes(text)));
+  current = null;
+  go(0);
+}
+
+function go(place) {
+  const last = Math.max(0, Math.floor((shown.length - 1) / PAGE) * PAGE);
+  first = Math.min(Math.max(0, Math.floor(place / PAGE) * PAGE), last);
+  draw();
+}
+
+function turn(pages) {
+  const before = first;
+  go(first + pages * PAGE);
+  if (first !== before) window.scrollTo({ top: Math.min(window.scrollY, element("rows").offsetTop - 60) });
+}
+
+function draw() {
+  const nodes = shown.slice(first, first + PAGE).map((row) => {
+    const box = document.createElement("template");
+    box.innerHTML = row.html;
+    for (const image of box.content.querySelectorAll("img[data-picture]")) {
+      image.src = pictureOf(Number(image.dataset.picture));
+    }
+    box.content.firstElementChild.classList.toggle("current", row === current);
+    return box.content;
+  });
+  element("rows").replaceChildren(...nodes);
+  const pages = Math.ceil(shown.length / PAGE);
+  element("place").textContent = pages ? `page ${first / PAGE + 1} of ${pages}` : "";
+  element("found").textContent = `${shown.length.toLocaleString("en")} rows`;
+  element("previous").disabled = first === 0;
+  element("next").disabled = first + PAGE >= shown.length;
+  element("nothing").hidden = shown.length > 0;
+}
+
+/** The next row of this number, for several data sets may have one; all rows are shown if the filter hides it. */
+function jump(number) {
+  const wanted = (row) => row.number === number;
+  if (!shown.some(wanted)) {
+    if (!rows.some(wanted)) return;
+    element("filter").value = ALL;
+    element("search").value = "";
+    filter();
+  }
+  const after = shown.indexOf(current) + 1;
+  const place = shown.findIndex((row, index) => index >= after && wanted(row));
+  const found = place < 0 ? shown.findIndex(wanted) : place;
+  current = shown[found];
+  go(found);
+  element("rows").children[found - first].scrollIntoView();
+}
+
+function choose(kind) {
+  element("filter").value = kind;
+  filter();
+}
+
+function build() {
+  const problems = rows.filter((row) => row.kind !== "").length;
+  const count = (number) => number.toLocaleString("en");
+  element("summary").textContent = problems
+    ? `${count(rows.length)} rows; ${count(problems)} cannot be used:`
+    : `${count(rows.length)} rows; all of them can be used.`;
+  element("note").textContent = page.note;
+  element("note").hidden = !page.note;
+  const options = [[ALL, "all rows", rows.length], [PROBLEMS, "all problems", problems]];
+  for (const [kind, number] of page.kinds) {
+    options.push([kind, kind, number]);
+    const button = document.createElement("button");
+    const label = document.createElement("span");
+    const amount = document.createElement("span");
+    amount.className = "number";
+    amount.textContent = count(number);
+    label.textContent = kind;
+    button.append(amount, label);
+    button.addEventListener("click", () => choose(kind));
+    const entry = document.createElement("li");
+    entry.append(button);
+    element("reasons").append(entry);
+  }
+  for (const [kind, label, number] of options) element("filter").append(new Option(`${label} (${count(number)})`, kind));
+}
+
+let waiting = 0;
+element("filter").addEventListener("change", filter);
+element("search").addEventListener("input", () => {
+  clearTimeout(waiting);
+  waiting = setTimeout(filter, 150);
+});
+element("jump").addEventListener("change", (event) => {
+  if (event.target.value !== "") jump(Number(event.target.value));
+});
+element("previous").addEventListener("click", () => turn(-1));
+element("next").addEventListener("click", () => turn(1));
+
+const KEYS = {
+  ArrowLeft: () => turn(-1),
+  ArrowRight: () => turn(1),
+  "/": () => element("search").focus(),
+};
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.matches("input, select");
+  if (typing && event.key === "Escape") event.target.blur();
+  if (typing || event.ctrlKey || event.metaKey || event.altKey || !(event.key in KEYS)) return;
+  event.preventDefault();
+  KEYS[event.key]();
+});
+
+build();
+filter();

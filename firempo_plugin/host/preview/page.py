@@ -1,0 +1,199 @@
+"""Rows as HTML, the same for LLaMA-Board and for the static page."""
+
+import html
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from itertools import zip_longest
+from pathlib import PurePath
+
+from .pictures import difference, thumbnail
+from .seen import Kind, Piece, SeenRow
+
+ENGLISH = {
+    "clean": "clean image",
+    "noised": "noised image",
+    "difference": "difference",
+    "changed": "of the pixels",
+    "no_noised": "no noised image",
+    "question": "question",
+    "chosen": "chosen",
+    "rejected": "rejected",
+    "problem": "cannot be used",
+    "weight": "weight",
+    "truncated": "shortened by cutoff_len",
+    "prompt": "prompt as the model reads it",
+    "tokens": "tokens",
+    "legend_phrase": "scored token of a phrase",
+    "legend_text": "other token; a thin line is a token's border",
+    "legend_template": "added by the template",
+    "legend_cut": "cut off by cutoff_len",
+}
+"""The words of `row_html` and `rows_html` by name; pass a mapping with the same names for another language."""
+
+_CLASSES: dict[Kind, str] = {
+    "text": "",
+    "phrase": ' class="firempo-phrase"',
+    "template": ' class="firempo-template"',
+    "cut": ' class="firempo-cut"',
+}
+_DIRECTION_MARKS = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How an image appears in a row.
+
+    Attributes:
+        attribute: Of its `img` element, which names the picture; "" where it cannot be shown.
+        problem: Why not.
+        changed: Of a difference, the share of pixels that are not equal.
+    """
+
+    attribute: str
+    problem: str = ""
+    changed: float | None = None
+
+
+PictureOf = Callable[[str, str | None], Shown]
+"""Of an image file and None, or of a clean image file and its noised twin: their difference."""
+
+
+def inline(clean: str, noised: str | None) -> Shown:
+    """A picture within the markup."""
+    picture = thumbnail(clean) if noised is None else difference(clean, noised)
+    return Shown(f'src="{picture.uri}"' if picture.uri else "", picture.problem, picture.changed)
+
+
+def rows_html(rows: Iterable[SeenRow], words: Mapping[str, str] = ENGLISH) -> str:
+    """Rows with style, legend and pictures: markup that needs nothing else."""
+    shown = "".join(row_html(row, inline, words) for row in rows)
+    return f'<style>{style()}</style>{legend_html(words)}<div class="firempo-rows">{shown}</div>'
+
+
+@cache
+def style() -> str:
+    """The style sheet of `row_html` and `legend_html`."""
+    return files(__package__).joinpath("row.css").read_text(encoding="utf-8")
+
+
+def legend_html(words: Mapping[str, str] = ENGLISH) -> str:
+    """One line that explains the marks."""
+    marks = [
+        _mark("chosen", Piece("left", "phrase")) + " " + _mark("rejected", Piece("right", "phrase")),
+        _mark("chosen", Piece("nod", "text"), Piece("ule", "text")),
+        _mark("chosen", Piece("<|im_end|>", "template")),
+        _mark("chosen", Piece("clear", "cut")),
+    ]
+    names = ("legend_phrase", "legend_text", "legend_template", "legend_cut")
+    entries = (f"<span>{mark} {_text(words[name])}</span>" for mark, name in zip(marks, names, strict=True))
+    return f'<div class="firempo-legend">{"".join(entries)}</div>'
+
+
+def row_html(row: SeenRow, picture_of: PictureOf, words: Mapping[str, str] = ENGLISH) -> str:
+    """One row as an `article` element; all text in it is escaped.
+
+    Args:
+        row: The row.
+        picture_of: How its images appear.
+        words: Words for people, by the names of ENGLISH.
+    """
+    return "".join(
+        (
+            '<article class="firempo-row">',
+            _head(row, words),
+            _problem(row, words),
+            _pictures(row, picture_of, words),
+            f'<p class="firempo-earlier">{_text(row.earlier)}</p>' if row.earlier else "",
+            f'<p class="firempo-question" title="{_text(words["question"])}">{_text(row.question)}</p>',
+            _side("chosen", row.chosen, words),
+            _side("rejected", row.rejected, words),
+            _prompt(row, words),
+            "</article>",
+        )
+    )
+
+
+def _head(row: SeenRow, words: Mapping[str, str]) -> str:
+    facts = [
+        f"{words['weight']} {row.weight:g}" if not row.problem and row.weight != 1 else "",
+        words["truncated"] if row.truncated else "",
+    ]
+    chips = "".join(f'<span class="firempo-fact">{_text(fact)}</span>' for fact in facts if fact)
+    return f'<div class="firempo-head"><span class="firempo-place">{_text(row.place)}</span>{chips}</div>'
+
+
+def _problem(row: SeenRow, words: Mapping[str, str]) -> str:
+    if not row.problem:
+        return ""
+    return f'<p class="firempo-problem"><b>{_text(words["problem"])}:</b> {_text(row.problem)}</p>'
+
+
+def _pictures(row: SeenRow, picture_of: PictureOf, words: Mapping[str, str]) -> str:
+    return "".join(
+        f'<div class="firempo-pictures">{"".join(_figures(clean, noised, row, picture_of, words))}</div>'
+        for clean, noised in zip_longest(row.images, row.rejected_images)
+    )
+
+
+def _figures(
+    clean: str | None, noised: str | None, row: SeenRow, picture_of: PictureOf, words: Mapping[str, str]
+) -> Iterator[str]:
+    shown = [(name, file, picture_of(file, None)) for name, file in (("clean", clean), ("noised", noised)) if file]
+    for name, file, picture in shown:
+        yield _figure(picture, words[name], file)
+    if clean and noised and all(picture.attribute for _, _, picture in shown):
+        change = picture_of(clean, noised)
+        share = "" if change.changed is None else f": {_percent(change.changed)} {words['changed']}"
+        yield _figure(change, words["difference"] + share, "")
+    elif not noised and not row.problem:
+        yield _figure(Shown("", words["no_noised"]), "", "")
+
+
+def _figure(shown: Shown, caption: str, file: str) -> str:
+    if shown.attribute:
+        content = f'<img {shown.attribute} alt="{_text(caption)}">'
+    else:
+        content = f"<span>{_text(shown.problem)}</span>"
+    name = f'<span class="firempo-file" title="{_text(file)}">{_text(PurePath(file).name)}</span>' if file else ""
+    return f'<figure><div class="firempo-frame">{content}</div><figcaption>{_text(caption)}{name}</figcaption></figure>'
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if share == 0 or share >= 0.001 else "< 0.1%"
+
+
+def _side(side: str, pieces: tuple[Piece, ...], words: Mapping[str, str]) -> str:
+    if not pieces:
+        return ""
+    label = f'<span class="firempo-label">{_text(words[side])}</span>'
+    tokens = f'<p class="firempo-tokens">{_tokens(pieces)}</p>'
+    return f'<div class="firempo-response firempo-{side}">{label}{tokens}</div>'
+
+
+def _mark(side: str, *pieces: Piece) -> str:
+    return f'<span class="firempo-{side}"><span class="firempo-tokens">{_tokens(pieces)}</span></span>'
+
+
+def _tokens(pieces: tuple[Piece, ...]) -> str:
+    """One element a token; an ordinary one has no class, for there are many of them."""
+    return "".join(f"<span{_CLASSES[piece.kind]}>{_text(_visible(piece))}</span>" for piece in pieces)
+
+
+def _visible(piece: Piece) -> str:
+    """The template's line ends are shown as marks, those of the response as they are."""
+    return piece.text.replace("\n", "\u21b5") if piece.kind == "template" else piece.text
+
+
+def _prompt(row: SeenRow, words: Mapping[str, str]) -> str:
+    if not row.prompt:
+        return ""
+    title = f"{_text(words['prompt'])} ({row.prompt_tokens} {_text(words['tokens'])})"
+    return f'<details class="firempo-prompt"><summary>{title}</summary><pre>{_text(row.prompt)}</pre></details>'
+
+
+def _text(text: str) -> str:
+    """Escaped; characters that turn the direction of what follows are written out."""
+    return html.escape(_DIRECTION_MARKS.sub(lambda mark: f"[U+{ord(mark.group()):04X}]", text))

@@ -1,0 +1,135 @@
+"""All rows as one HTML file that needs neither server nor network."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path, PurePath
+
+from ...pairs.exporters.common import replacing
+from ...pairs.static_page import data_json, data_lines, fill
+from ..reasons import kind_of
+from .page import Shown, legend_html, row_html, style
+from .pictures import Picture, difference, thumbnail
+from .seen import SeenRow
+
+SIDE = 256
+"""Pixels of the longer side of a picture: three of them stand beside each other."""
+BLOCK = 120
+"""Pictures that are read together, when the first of them is needed."""
+
+Progress = Callable[[int, int], None]
+Key = tuple[str, str | None]
+"""A clean image file and its noised twin, whose difference is shown, or one file and None."""
+
+
+@dataclass(frozen=True)
+class PageResult:
+    """What was written.
+
+    Attributes:
+        path: The page.
+        size: In bytes.
+        rows: On it.
+        kinds: Rows that cannot be used by kind of problem, the most frequent first.
+    """
+
+    path: Path
+    size: int
+    rows: int
+    kinds: dict[str, int]
+
+
+def write_page(
+    rows: Iterable[SeenRow],
+    path: Path,
+    *,
+    title: str = "FiRe-MPO rows",
+    note: str = "",
+    progress: Progress | None = None,
+) -> PageResult:
+    """Writes the page. A picture is embedded once, however many rows show it.
+
+    Args:
+        rows: In the order of the page.
+        path: The HTML file; written whole or not at all.
+        title: Shown on the page.
+        note: A sentence for people about all rows; "" for none.
+        progress: Called with the number of pictures made and of all.
+    """
+    seen = list(rows)
+    pictures = _make_pictures(seen, progress)
+    index = {key: number for number, key in enumerate(key for key, picture in pictures.items() if picture.uri)}
+
+    def picture_of(clean: str, noised: str | None) -> Shown:
+        picture = pictures[clean, noised]
+        attribute = f'data-picture="{index[clean, noised]}"' if picture.uri else ""
+        return Shown(attribute, picture.problem, picture.changed)
+
+    entries = [
+        {"place": row.place, "kind": kind_of(row.problem), "text": _searched(row), "html": row_html(row, picture_of)}
+        for row in seen
+    ]
+    kinds = Counter(str(entry["kind"]) for entry in entries if entry["kind"]).most_common()
+    text = fill(
+        _file("page.html"),
+        title=title,
+        style=style() + _file("page.css"),
+        script=_file("page.js"),
+        legend=legend_html(),
+        page=data_json({"note": note, "kinds": kinds, "block": BLOCK}),
+        rows=data_lines(entries),
+        pictures=_blocks([pictures[key].uri for key in index]),
+    )
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return PageResult(path, path.stat().st_size, len(seen), dict(kinds))
+
+
+def _searched(row: SeenRow) -> str:
+    """What a search in the text of rows looks at."""
+    responses = ("".join(piece.text for piece in side) for side in (row.chosen, row.rejected))
+    files = (PurePath(file).name for file in (*row.images, *row.rejected_images))
+    return "\n".join((row.place, row.problem, row.earlier, row.question, *responses, *files))
+
+
+def _make_pictures(rows: Sequence[SeenRow], progress: Progress | None) -> dict[Key, Picture]:
+    """Every picture once. Those of a row are made together, so that its images are decoded once."""
+    jobs: list[list[Key]] = []
+    wanted: set[Key] = set()
+    for row in rows:
+        files = ((file, None) for file in (*row.images, *row.rejected_images))
+        jobs.append([key for key in dict.fromkeys([*files, *_twins(row)]) if key not in wanted])
+        wanted.update(jobs[-1])
+    made: dict[Key, Picture] = {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for pictures in pool.map(_row_pictures, jobs):
+            made |= pictures
+            if progress is not None and pictures:
+                progress(len(made), len(wanted))
+    return made
+
+
+def _twins(row: SeenRow) -> Iterable[Key]:
+    return zip(row.images, row.rejected_images, strict=False)
+
+
+def _row_pictures(keys: list[Key]) -> dict[Key, Picture]:
+    return {
+        (clean, noised): thumbnail(clean, SIDE) if noised is None else difference(clean, noised, SIDE)
+        for clean, noised in keys
+    }
+
+
+def _blocks(uris: list[str]) -> str:
+    starts = range(0, len(uris), BLOCK)
+    return "\n".join(
+        f'<script type="application/json" id="pictures-{number}">{data_lines(uris[start : start + BLOCK])}</script>'
+        for number, start in enumerate(starts)
+    )
+
+
+def _file(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,209 @@
+"""The preview as HTML: everything escaped, pictures once, problems counted, a file whole or none."""
+
+import json
+import re
+from dataclasses import replace
+from html import unescape
+
+import numpy as np
+import pytest
+from PIL import Image
+from places import TEMPLATES_DIR
+
+from firempo_plugin import cli
+from firempo_plugin.host.preview.page import ENGLISH, inline, legend_html, row_html, rows_html
+from firempo_plugin.host.preview.pictures import difference, thumbnail
+from firempo_plugin.host.preview.seen import Piece, SeenRow
+from firempo_plugin.host.preview.static import BLOCK, write_page
+
+CLEAN, NOISED = (str(TEMPLATES_DIR / "images" / name) for name in ("frontal.png", "frontal_noised.png"))
+ROW = SeenRow(
+    place="pairs, row 7",
+    problem="",
+    question="Which <b>side</b>?",
+    earlier="",
+    prompt="<|im_start|>user",
+    chosen=(Piece("The", "text"), Piece(" left", "phrase"), Piece("<|im_end|>", "template"), Piece("\n", "template")),
+    rejected=(Piece("The", "text"), Piece(" right", "phrase"), Piece(" & more", "cut")),
+    images=(CLEAN,),
+    rejected_images=(NOISED,),
+    weight=2.0,
+    truncated=True,
+    prompt_tokens=12,
+)
+
+
+def data(text, name):
+    """A data block of a page."""
+    return json.loads(re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', text, re.S)[1])
+
+
+def test_tokens_carry_their_kind_and_everything_is_escaped():
+    text = row_html(ROW, inline)
+    assert (
+        '<span>The</span><span class="firempo-phrase"> left</span><span class="firempo-template">&lt;|im_end|&gt;'
+        in text
+    )
+    assert '<span class="firempo-cut"> &amp; more</span>' in text
+    assert "Which &lt;b&gt;side&lt;/b&gt;?" in text
+    assert text.count('src="data:image/webp;base64,') == 3
+    assert {"weight 2", "shortened by cutoff_len"} <= set(re.findall(r">([^<>]+)</span>", text))
+    assert "3.7% of the pixels" in text
+
+
+@pytest.mark.parametrize("name", ["place", "problem", "question", "earlier", "prompt"])
+def test_no_text_of_a_row_becomes_markup(name):
+    text = row_html(replace(ROW, **{name: '<script>"&\u202eevil'}), inline)
+    assert "<script" not in text
+    assert "&lt;script&gt;&quot;&amp;[U+202E]evil" in text
+
+
+def test_neither_do_file_names_nor_words():
+    row = replace(ROW, images=('a"><img src=x>.png',), rejected_images=())
+    text = row_html(row, inline, {name: f'<i "{name}">' for name in ENGLISH})
+    assert "<img" not in text
+    assert "<i " not in text
+    assert "<i " not in legend_html({name: f"<i {name}>" for name in ENGLISH})
+
+
+def test_a_problem_is_told_and_its_images_shown_as_far_as_they_are_there(tmp_path):
+    gone = str(tmp_path / "gone.png")
+    row = replace(ROW, problem="it is odd", chosen=(Piece("raw", "text"),), rejected=(), rejected_images=(gone,))
+    text = row_html(row, inline)
+    assert "<b>cannot be used:</b> it is odd" in text
+    assert "firempo-rejected" not in text, "there is no such text"
+    assert text.count("<img") == 1
+    assert text.count("image not found") == 1, "no second word about the difference"
+    assert "weight" not in text
+
+
+def test_other_words_and_rows_without_noised_or_any_image():
+    text = rows_html([replace(ROW, rejected_images=())], {**ENGLISH, "clean": "原始图像", "no_noised": "没有噪声图像"})
+    assert "原始图像" in text
+    assert "没有噪声图像" in text
+    assert text.startswith("<style>")
+    assert "firempo-legend" in text
+    assert "<figure>" not in rows_html([replace(ROW, images=(), rejected_images=())])
+
+
+def test_pictures_say_what_is_wrong(tmp_path):
+    small, text = tmp_path / "small.png", tmp_path / "text.png"
+    Image.new("L", (8, 6)).save(small)
+    text.write_text("no image")
+    assert difference(CLEAN, str(small)).problem == "the sizes differ: 160 x 128 and 8 x 6"
+    assert "image format is not known" in thumbnail(str(text)).problem
+    assert "image not found" in difference(str(tmp_path / "gone.png"), CLEAN).problem
+
+
+def test_the_difference_is_that_of_the_full_images(tmp_path):
+    """One pixel of a thousand changed a little: it is counted, and stands out as white."""
+    one, other = tmp_path / "one.png", tmp_path / "other.png"
+    pixels = np.full((20, 50), 100, np.uint8)
+    Image.fromarray(pixels).save(one)
+    pixels[3, 4] = 110
+    Image.fromarray(pixels).convert("RGB").save(other)
+    assert difference(str(one), str(other)).changed == 0.001
+    assert difference(str(one), str(one)).changed == 0
+    shown = decode(difference(str(one), str(other)).uri)
+    assert shown.max() > 150
+    assert np.median(shown) == 0
+
+
+def decode(uri):
+    import base64
+    from io import BytesIO
+
+    return np.asarray(Image.open(BytesIO(base64.b64decode(uri.split(",")[1]))))
+
+
+def test_a_picture_is_made_anew_when_its_file_has_changed(tmp_path):
+    import os
+
+    file = tmp_path / "a.png"
+    Image.new("L", (8, 8), 0).save(file)
+    before = thumbnail(str(file))
+    Image.new("L", (8, 8), 255).save(file)
+    os.utime(file, (1, 1))
+    assert decode(thumbnail(str(file)).uri).min() > 200 > decode(before.uri).max()
+
+
+def test_a_page_holds_all_rows_and_each_picture_once(tmp_path):
+    rows = [replace(ROW, place=f"pairs, row {n}", problem="" if n % 10 else f"gone {n}") for n in range(300)]
+    path = tmp_path / "page.html"
+    result = write_page(rows, path, title="A <title> & </script>", note="No model.")
+    text = path.read_text()
+    assert (result.rows, result.kinds, result.size) == (300, {"gone N": 30}, path.stat().st_size)
+    assert text.count("data:image") == 3, "a clean image, a noised one, their difference"
+    entries = data(text, "row-data")
+    assert len(entries) == 300
+    assert (entries[10]["kind"], entries[11]["kind"]) == ("gone N", "")
+    assert 'data-picture="2"' in entries[11]["html"]
+    assert "the left" in entries[11]["text"].lower()
+    assert data(text, "page-data") == {"note": "No model.", "kinds": [["gone N", 30]], "block": BLOCK}
+    assert "A &lt;title&gt; &amp; &lt;/script&gt;" in text
+
+
+def test_a_page_runs_its_own_script_only_and_loads_nothing(tmp_path):
+    write_page([ROW], tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    policy = unescape(re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1])
+    assert policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-")
+    assert not re.search(r"https?://|//cdn|\bon\w+=|style=", text.split("</style>")[1])
+
+
+def test_many_pictures_lie_in_blocks(tmp_path):
+    files = []
+    for number in range(BLOCK + 1):
+        files.append(str(tmp_path / f"{number}.png"))
+        Image.new("L", (4, 4), number).save(files[-1])
+    write_page([replace(ROW, images=(file,), rejected_images=()) for file in files], tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    assert [len(data(text, f"pictures-{block}")) for block in (0, 1)] == [BLOCK, 1]
+
+
+def test_an_interrupted_page_leaves_the_old_one(tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text("old")
+
+    def interrupt(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_page([ROW], path, progress=interrupt)
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
+
+
+@pytest.fixture
+def two_rows(write_dataset):
+    """A folder with a sound row and one that is not."""
+    sound = {
+        "conversations": [{"from": "human", "value": "Which side?"}],
+        "chosen": {"from": "gpt", "value": "Left."},
+        "rejected": {"from": "gpt", "value": "Right."},
+        "images": [],
+        "rejected_images": [],
+    }
+    return write_dataset([sound, {**sound, "rejected": sound["chosen"]}])
+
+
+def test_the_command_writes_a_page_and_counts(two_rows, tmp_path, capsys):
+    page = tmp_path / "look.html"
+    command = ["preview", "pairs", f"dataset_dir={two_rows}", "overwrite_cache=true", "--page", str(page)]
+    assert cli.main(command) == 1
+    said = capsys.readouterr().out
+    assert "1 of 2 rows cannot be used:\n      1  chosen and rejected are equal\n         pairs, row 1" in said
+    assert f"The page is {page}" in said
+    assert "No model is named" in said
+    assert "No model is named" in data(page.read_text(), "page-data")["note"]
+    assert cli.main([*command, "--rows", "1"]) == 0
+    assert len(data(page.read_text(), "row-data")) == 1
+
+
+def test_the_command_refuses_what_it_cannot_read(two_rows, tmp_path, capsys):
+    page = tmp_path / "look.html"
+    assert cli.main(["preview", "nothing", f"dataset_dir={two_rows}", "--page", str(page)]) == 1
+    assert "Undefined dataset nothing" in capsys.readouterr().err
+    assert not page.exists()
+    with pytest.raises(SystemExit):
+        cli.main(["preview", "pairs", "--rows", "0"])
