@@ -1,28 +1,25 @@
-"""What a run shows: its effective settings, its metrics in the host's log, its curves, its warnings."""
+"""What a run shows: its effective settings, its metrics in the host's log, its warnings."""
 
 import json
 import math
 from collections import deque
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from llamafactory.extras import logging
-from llamafactory.extras.ploting import smooth
 from llamafactory.train.callbacks import LogCallback
 from transformers import TrainerCallback
 
 from .. import __version__
 from ..objectives import Settings
 from .admission import RowCount
+from .shortcut import ShortcutWatch
 
 logger = logging.get_logger(f"llamafactory.{__name__}")
 
 SETTINGS_FILE = "fire_mpo.json"
-CURVES_FILE = "training_fire_mpo.png"
-SATURATED_MARGIN = 10.0
-EARLY_EPOCH = 0.1
 
 
 def effective_settings(settings: Settings, counts: dict[str, RowCount], model: Any) -> dict[str, Any]:
@@ -89,67 +86,18 @@ class MetricsLogCallback(LogCallback):
         super()._write_log(output_dir, {**logs, **self._metrics.popleft()})
 
 
-@dataclass
 class ShortcutWarning(TrainerCallback):
-    """Warns once when a run looks as if it had found a shortcut (arXiv 2606.12590, training dynamics)."""
+    """Warns once when a run looks as if it had found a shortcut."""
 
-    saturated_at: float | None = None
-    warned: bool = False
+    def __init__(self) -> None:
+        self._watch = ShortcutWatch()
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Early saturation of the reward accuracy, followed by a runaway margin."""
-        entry = state.log_history[-1]
-        accuracy, margin = entry.get("rewards/accuracies"), entry.get("rewards/margins")
-        if accuracy is None or self.warned:
-            return
-        if accuracy >= 1.0 and self.saturated_at is None and state.epoch <= EARLY_EPOCH:
-            self.saturated_at = state.epoch
-        if self.saturated_at is not None and accuracy >= 1.0 and margin > SATURATED_MARGIN:
-            self.warned = True
+        """Looks at the newest entry."""
+        if self._watch.see(state.log_history[-1]) and self._watch.found:
             logger.warning_rank0(
-                f"Reward accuracy reached 1.0 at epoch {self.saturated_at:.2f} and the margin is now {margin:.1f}: "
-                "the model probably tells chosen from rejected by a shortcut (length, style), not by the finding. "
-                "Look at the pairs: are the responses the model's own, and do they differ in the phrases only? Then "
-                "lower learning_rate, or raise fire_alpha."
+                f"Reward accuracy reached 1.0 at epoch {self._watch.found.epoch:.2f} and the margin is now "
+                f"{self._watch.found.margin:.1f}: the model probably tells chosen from rejected by a shortcut (length, "
+                "style), not by the finding. Look at the pairs: are the responses the model's own, and do they differ "
+                "in the phrases only? Then lower learning_rate, or raise fire_alpha."
             )
-
-
-def plot_metrics(output_dir: str) -> Path | None:
-    """Draws every logged metric, loss included, training and evaluation, into one picture.
-
-    Returns:
-        The picture's path; None where nothing was logged.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    history = json.loads((Path(output_dir) / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
-    names = [n for entry in history for n in entry if n == "loss" or "/" in n or n == "noised_share"]
-    names = [n for n in dict.fromkeys(names) if not n.startswith("eval_")]
-    if not names:
-        return None
-    columns = 3
-    height = math.ceil(len(names) / columns)
-    figure = Figure(figsize=(4.6 * columns, 2.9 * height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(height, columns, squeeze=False).flatten()
-    for axis, name in zip(axes, names, strict=False):
-        steps, values = _curve(history, name)
-        axis.plot(steps, values, color="#1f77b4", alpha=0.35, label="train")
-        axis.plot(steps, smooth(values), color="#1f77b4", label="train, smoothed")
-        if any(f"eval_{name}" in entry for entry in history):
-            axis.plot(*_curve(history, f"eval_{name}"), color="#d62728", marker=".", label="eval")
-        axis.set_title(name, fontsize=10)
-        axis.set_xlabel("step", fontsize=8)
-        axis.grid(alpha=0.25)
-    axes[0].legend(fontsize=8)
-    for axis in axes[len(names) :]:
-        axis.set_visible(False)
-    path = Path(output_dir) / CURVES_FILE
-    figure.savefig(path, dpi=110)
-    return path
-
-
-def _curve(history: list[dict[str, Any]], name: str) -> tuple[list[int], list[float]]:
-    points = [(e["step"], e[name]) for e in history if name in e and math.isfinite(e[name])]
-    return [step for step, _ in points], [value for _, value in points]

@@ -243,7 +243,7 @@ def is_complete(checkpoint: Path, whole_state: bool) -> bool:
 def _train(trainer: Any, finetuning_args: Any) -> None:
     from llamafactory.extras.ploting import plot_loss
 
-    from .report import plot_metrics
+    from .curves import plot_metrics
 
     result = trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
     trainer.save_model()
