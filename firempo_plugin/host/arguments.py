@@ -54,8 +54,10 @@ IGNORED_HOST_KEYS = ("pref_loss", "pref_bco_weight", "dpo_label_smoothing", "sim
 
 
 def extend_constants(module: Any) -> None:
-    """Adds the stage to the host's shared tables, in place."""
-    module.TRAINING_STAGES[STAGE_TITLE] = STAGE
+    """Adds the stage to the host's shared tables, in place, its title behind those of the other preference stages."""
+    stages = module.TRAINING_STAGES
+    last = {title: stages.pop(title) for title, stage in list(stages.items()) if stage == "pt"}
+    stages |= {STAGE_TITLE: STAGE, **last}
     module.STAGES_USE_PAIR_DATA.add(STAGE)
 
 
@@ -157,7 +159,7 @@ def resolve(args: Any) -> None:
     _refuse_ignored_host_keys(args)
     objective = OBJECTIVES[args.fire_objective]
     for option in OPTIONS:
-        if _has_part(objective, option.part):
+        if has_part(objective, option.part):
             if vars(args)[option.key] is None:
                 setattr(args, option.key, option.default)
         elif vars(args)[option.key] is not None:
@@ -165,7 +167,8 @@ def resolve(args: Any) -> None:
     _check_ranges(args)
 
 
-def _has_part(objective: Objective, part: str) -> bool:
+def has_part(objective: Objective, part: str) -> bool:
+    """Whether an objective has the part that an `Option` belongs to."""
     has = {
         "gamma": objective.has_gamma,
         "kl": objective.kl is not None,
@@ -175,7 +178,7 @@ def _has_part(objective: Objective, part: str) -> bool:
 
 
 def _refuse_ignored(objective: Objective, option: Option) -> None:
-    users = [name for name, other in OBJECTIVES.items() if _has_part(other, option.part)]
+    users = [name for name, other in OBJECTIVES.items() if has_part(other, option.part)]
     raise ValueError(
         f"{option.key} has no effect under fire_objective: {objective.name}. "
         f"Remove {option.key}, or write a fire_objective that uses it: {', '.join(users)}."

@@ -15,6 +15,7 @@ HOOKED = frozenset(
     f"llamafactory.{name}"
     for name in (
         "extras.constants",
+        "extras.ploting",
         "hparams.model_args",
         "hparams.finetuning_args",
         "data.parser",
@@ -22,6 +23,11 @@ HOOKED = frozenset(
         "data.loader",
         "model.loader",
         "train.tuner",
+        "webui.common",
+        "webui.locales",
+        "webui.control",
+        "webui.runner",
+        "webui.components.train",
     )
 )
 

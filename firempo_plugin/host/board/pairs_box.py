@@ -1,0 +1,204 @@
+"""The look at the pairs before training: a window over the board that pages through every row of the data sets.
+
+The rows are read in a process of their own, the way training reads them; the window follows it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..arguments import STAGE
+from ..preview.look import ANY_PROBLEM, Look, Progress
+from ..preview.page import rows_html
+from .runner import section_arguments
+from .texts import say, words
+
+AT_ONCE: dict[str, Any] = {"queue": False, "api_name": False}
+"""A reaction that does not wait for a run, and is none of the board's programming interface."""
+PAGE_SIZE = 5
+ALL = "all"
+FRAME = """<style>
+.firempo-box { max-width: 1400px !important; width: 94vw; max-height: 94vh !important; }
+.firempo-box > * { flex-shrink: 0; }
+#fire_rows { min-height: 60vh; }
+</style>"""
+
+
+@dataclass
+class Window:
+    """A look that is open in one browser tab.
+
+    Attributes:
+        look: At the rows.
+        drawn: What stands on the page: which rows, page and how many of its rows.
+    """
+
+    look: Look
+    drawn: tuple[str, int, int] | None = None
+
+    def close(self) -> None:
+        self.look.close()
+
+    def draw(self, language: str, shown: str, page: int, *, anew: bool) -> Any:
+        """The page's rows as HTML; left as it is where it has not changed, unless `anew`."""
+        import gradio as gr
+
+        rows = self.look.rows(None if shown == ALL else shown, page * PAGE_SIZE, PAGE_SIZE)
+        drawn = (shown, page, len(rows))
+        if drawn == self.drawn and not anew:
+            return gr.skip()
+        self.drawn = drawn
+        return FRAME + rows_html(rows, words(language))
+
+    def pages(self, shown: str) -> int:
+        """At least one."""
+        return max(1, -(-self.look.count(None if shown == ALL else shown) // PAGE_SIZE))
+
+
+def create_pairs_box(engine: Any, elems: dict[str, Any], inputs: set[Any]) -> dict[str, Any]:
+    """Builds the window and its button, both hidden.
+
+    Args:
+        engine: The board's.
+        elems: Of the host's training tab, by name.
+        inputs: All that a training command is made of.
+
+    Returns:
+        Our elements that have words, by name.
+    """
+    import gradio as gr
+    from llamafactory.webui.components.data import can_preview
+
+    button = gr.Button(interactive=False, visible=False, scale=1, elem_id="fire_preview_btn")
+    with gr.Column(visible=False, elem_id="fire_pairs", elem_classes=["modal-box", "firempo-box"]) as box:
+        state = gr.State(None, delete_callback=lambda window: window and window.close())
+        timer = gr.Timer(1.0, active=False)
+        status = gr.Markdown(elem_id="fire_status")
+        with gr.Row():
+            shown = gr.Dropdown(choices=[ALL], value=ALL, interactive=True, scale=4)
+            page = gr.Number(value=0, precision=0, minimum=0, interactive=True, scale=1)
+            previous, following, close = gr.Button(), gr.Button(), gr.Button()
+        rows = gr.HTML(FRAME, elem_id="fire_rows")
+
+    lang = engine.manager.get_elem_by_id("top.lang")
+    look_at = [state, lang, shown, page]
+    elems["dataset"].change(can_preview, [elems["dataset_dir"], elems["dataset"]], [button], **AT_ONCE)
+    button.click(
+        lambda data: open_window(engine, data, data[state]),
+        {*inputs, state},
+        [state, box, timer, status, shown, page, rows],
+        **AT_ONCE,
+    )
+    timer.tick(follow, look_at, [timer, status, shown, rows], **AT_ONCE)
+    for turned, turn in ((shown.input, 0), (previous.click, -1), (following.click, 1)):
+        turned(lambda *where, turn=turn: turn_page(*where, turn=turn), look_at, [page, rows], **AT_ONCE)
+    page.submit(lambda *where: turn_page(*where, turn=None), look_at, [page, rows], **AT_ONCE)
+    close.click(close_window, [state], [state, box, timer, rows], **AT_ONCE)
+    return {
+        "fire_preview_btn": button,
+        "fire_shown": shown,
+        "fire_page": page,
+        "fire_prev_btn": previous,
+        "fire_next_btn": following,
+        "fire_close_btn": close,
+    }
+
+
+def open_window(engine: Any, data: dict[Any, Any], before: Window | None) -> list[Any]:
+    """Starts to read the chosen data sets with the settings of the board as they are."""
+    import gradio as gr
+
+    if before is not None:
+        before.close()
+    language = data[engine.manager.get_elem_by_id("top.lang")]
+    try:
+        window = Window(Look.start(rows_config(engine, data)))
+    except ValueError as error:  # a number field of the board does not hold a number
+        gr.Warning(say("failed", language, error=error))
+        return [None, *[gr.skip()] * 6]
+    return [
+        window,
+        gr.Column(visible=True),
+        gr.Timer(active=True),
+        say("loading", language),
+        gr.Dropdown(choices=[(say("all_rows", language, number="…"), ALL)], value=ALL),
+        0,
+        FRAME,
+    ]
+
+
+def rows_config(engine: Any, data: dict[Any, Any]) -> dict[str, Any]:
+    """The training configuration that the rows are read with; without a model where none is chosen."""
+    get = {name: data[engine.manager.get_elem_by_id(f"top.{name}")] for name in ("model_name", "model_path")}
+    if all(get.values()):
+        return dict(engine.runner._parse_train_args(data))
+    field = {name: data[engine.manager.get_elem_by_id(f"train.{name}")] for name in ("dataset", "dataset_dir")}
+    return {
+        "stage": STAGE,
+        "do_train": True,
+        "finetuning_type": "lora",
+        "dataset": ",".join(field["dataset"]),
+        "dataset_dir": field["dataset_dir"],
+        **section_arguments(engine.manager, data),
+    }
+
+
+def follow(window: Window | None, language: str, shown: str, page: int) -> list[Any]:
+    """What has been read since: the status, the reasons to choose from, rows that were still missing on the page."""
+    import gradio as gr
+
+    if window is None:
+        return [gr.Timer(active=False), *[gr.skip()] * 3]
+    progress = window.look.poll()
+    return [
+        gr.Timer(active=progress.state in ("loading", "checking")),
+        status_line(progress, language),
+        gr.Dropdown(choices=choices(progress, language)),
+        window.draw(language, shown, page, anew=False),
+    ]
+
+
+def status_line(progress: Progress, language: str) -> str:
+    """How far the reading is, or why it ended."""
+    line = say(
+        progress.state,
+        language,
+        checked=progress.checked,
+        total=progress.total,
+        bad=sum(progress.kinds.values()),
+        error=progress.error,
+    )
+    return f"{line} {say('builtin_tokenizer', language)}" if progress.builtin_tokenizer else line
+
+
+def choices(progress: Progress, language: str) -> list[tuple[str, str]]:
+    """Which rows can be shown: all, those with any problem, those of each reason."""
+    bad = sum(progress.kinds.values())
+    found = [(say("all_rows", language, number=progress.checked), ALL)]
+    if bad:
+        found.append((say("bad_rows", language, number=bad), ANY_PROBLEM))
+    return found + [(f"{number} × {kind}", kind) for kind, number in progress.kinds.items()]
+
+
+def turn_page(window: Window | None, language: str, shown: str, page: int, *, turn: int | None) -> list[Any]:
+    """Goes to a page, as far as there is one.
+
+    Args:
+        window, language, shown, page: As they stand in the browser.
+        turn: Pages to go on; 0: to the first page, since other rows are shown; None: to the page that was put in.
+    """
+    import gradio as gr
+
+    if window is None:
+        return [gr.skip(), gr.skip()]
+    goal = 0 if turn == 0 else page + (turn or 0)
+    goal = min(max(goal, 0), window.pages(shown) - 1)
+    return [goal, window.draw(language, shown, goal, anew=True)]
+
+
+def close_window(window: Window | None) -> list[Any]:
+    """Ends the reading."""
+    import gradio as gr
+
+    if window is not None:
+        window.close()
+    return [None, gr.Column(visible=False), gr.Timer(active=False), FRAME]

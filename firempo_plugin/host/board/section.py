@@ -1,0 +1,85 @@
+"""The section of the training tab: built with it, shown where the stage is chosen."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ..arguments import STAGE_TITLE
+from .fields import FIELDS, ROWS, Field, has_effect
+from .pairs_box import AT_ONCE, create_pairs_box
+
+
+def extend_train_tab(module: Any) -> None:
+    """Adds the section and the look at pairs to the host's training tab."""
+    create = module.create_train_tab
+
+    def create_train_tab(engine: Any) -> dict[str, Any]:
+        tab, fields, note = create_section()
+        inputs = engine.manager.get_base_elems() | set(fields.values())
+        engine.manager.get_base_elems = lambda: inputs  # the tab adds its own inputs to this very set
+        try:
+            elems: dict[str, Any] = create(engine)
+        finally:
+            del engine.manager.get_base_elems
+        pairs_box = create_pairs_box(engine, elems, inputs)
+        put_before(tab, elems["extra_tab"])
+        put_before(pairs_box["fire_preview_btn"], elems["data_preview_btn"])
+        elems["training_stage"].change(
+            show_stage,
+            [elems["training_stage"]],
+            [tab, elems["rlhf_tab"], elems["data_preview_btn"], pairs_box["fire_preview_btn"]],
+            **AT_ONCE,
+        )
+        return {**elems, "fire_tab": tab, "fire_note": note, **fields, **pairs_box}
+
+    module.create_train_tab = create_train_tab
+
+
+def create_section() -> tuple[Any, dict[str, Any], Any]:
+    """Builds the section, hidden: the accordion, its fields by name, and its note."""
+    import gradio as gr
+
+    def text(field: Field) -> Any:
+        return gr.Textbox(value=field.default, interactive=True)
+
+    make: dict[str, Callable[[Field], Any]] = {
+        "number": text,
+        "count": text,
+        "text": text,
+        "choice": lambda field: gr.Dropdown(choices=list(field.choices), value=field.default, interactive=True),
+        "switch": lambda field: gr.Checkbox(value=field.default, interactive=True),
+    }
+    fields = {}
+    with gr.Accordion(visible=False, open=True, elem_id="fire_tab") as tab:
+        note = gr.Markdown()
+        for row in ROWS:
+            with gr.Row():
+                for field in row:
+                    fields[field.name] = make[field.kind](field)
+    owned = [field for field in FIELDS if field.part is not None]
+    fields["fire_objective"].change(
+        lambda objective: [type(fields[f.name])(interactive=has_effect(f, objective)) for f in owned],
+        [fields["fire_objective"]],
+        [fields[field.name] for field in owned],
+        **AT_ONCE,
+    )
+    return tab, fields, note
+
+
+def show_stage(training_stage: str) -> list[Any]:
+    """Shows the section and the look at pairs for our stage; else the host's own two in their place."""
+    import gradio as gr
+
+    ours = training_stage == STAGE_TITLE
+    return [
+        gr.Accordion(visible=ours),
+        gr.Accordion(visible=not ours),
+        gr.Button(visible=not ours),
+        gr.Button(visible=ours),
+    ]
+
+
+def put_before(block: Any, other: Any) -> None:
+    """Moves a block of the page to the place before another."""
+    block.parent.children.remove(block)
+    block.parent = other.parent
+    other.parent.children.insert(other.parent.children.index(other), block)

@@ -1,0 +1,102 @@
+"""A real LLaMA-Board in a real browser. Without Chromium these tests are skipped; FIREMPO_CHROMIUM may name one."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from board_page import BoardPage
+from places import TEMPLATES_DIR
+
+CHROMIUM = os.environ.get("FIREMPO_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+START = 120
+
+
+@pytest.fixture(scope="session")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed; on Debian: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def board_folder(tmp_path_factory) -> Path:
+    """Where the board runs: its data, its saved arguments and its runs."""
+    folder = tmp_path_factory.mktemp("board")
+    shutil.copytree(TEMPLATES_DIR, folder / "data")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def board_url(browser, board_folder):
+    """The address of a board, started as a user starts it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    scripts = Path(sys.executable).parent
+    environment = os.environ | {
+        "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
+        "GRADIO_SERVER_NAME": "127.0.0.1",
+        "GRADIO_SERVER_PORT": str(port),
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "BROWSER": "true",
+    }
+    with open(board_folder / "board.log", "w") as log:
+        server = subprocess.Popen(
+            [scripts / "llamafactory-cli", "webui"], cwd=board_folder, env=environment, stdout=log, stderr=log
+        )
+    try:
+        _wait_for(f"http://127.0.0.1:{port}", server, board_folder / "board.log")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def _wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
+    for _ in range(START * 2):
+        if server.poll() is not None:
+            break
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+        except OSError:
+            time.sleep(0.5)
+        else:
+            return
+    pytest.fail(f"the board did not start:\n{log.read_text()[-3000:]}")
+
+
+@pytest.fixture
+def open_board(browser, board_url):
+    """Returns a function that opens the board in a new tab. At the end, no tab may have logged an error."""
+    tabs = []
+
+    def open_tab() -> BoardPage:
+        context = browser.new_context(viewport={"width": 1400, "height": 1600}, device_scale_factor=1)
+        tabs.append(BoardPage(context.new_page(), board_url))
+        return tabs[-1]
+
+    yield open_tab
+    for tab in tabs:
+        errors = tab.errors
+        tab.page.context.close()
+        assert errors == []

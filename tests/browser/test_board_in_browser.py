@@ -1,0 +1,233 @@
+"""The stage in LLaMA-Board, in a browser."""
+
+import json
+
+import pytest
+import yaml
+from playwright.sync_api import expect
+
+TEMPLATE = "qwen3_vl_nothink"
+
+
+@pytest.fixture
+def board(open_board, checkpoint):
+    """A board with a model, the stage and pairs chosen."""
+    tab = open_board()
+    tab.choose_model(checkpoint("qwen3_vl"), TEMPLATE)
+    tab.choose_pairs("fire_mpo_mixed")
+    return tab
+
+
+def test_the_stage_stands_in_the_list_and_opens_its_section(open_board):
+    tab = open_board()
+    stages = tab.options("Stage")
+    assert stages.index("FiRe-MPO") == stages.index("KTO") + 1
+    section = tab.page.locator("#fire_tab")
+    expect(section).to_be_hidden()
+    expect(tab.button("RLHF configurations")).to_be_visible()
+    tab.choose("Stage", "FiRe-MPO")
+    expect(section).to_be_visible()
+    expect(tab.button("RLHF configurations")).to_have_count(0)
+    expect(tab.page.get_by_role("button", name="Preview dataset").locator("visible=true")).to_have_count(1)
+    expect(section).to_contain_text("YAML: fire_alpha")
+    tab.choose("Stage", "DPO")
+    expect(section).to_be_hidden()
+    expect(tab.button("RLHF configurations")).to_be_visible()
+
+
+def test_only_what_the_objective_uses_can_be_filled_in(board):
+    used = ("Visual weight (γ)", "KL weight (α)", "Forward KL share (λ)")
+    for label in used:
+        expect(board.field(label)).to_be_enabled()
+    board.choose("Objective", "rrpo")
+    expect(board.field("KL weight (α)")).to_be_enabled()
+    expect(board.field("Visual weight (γ)")).to_be_disabled()
+    expect(board.field("Forward KL share (λ)")).to_be_disabled()
+    board.choose("Objective", "dpo")
+    for label in used:
+        expect(board.field(label)).to_be_disabled()
+    command = board.command()
+    assert command["fire_objective"] == "dpo"
+    assert not {"fire_alpha", "fire_gamma", "fire_lambda", "fire_kl_scope"} & set(command)
+    assert {"pref_beta", "pref_ftx", "fire_skip_invalid"} <= set(command)
+
+
+def test_the_command_holds_the_papers_defaults(board):
+    command = board.command()
+    assert command["stage"] == "fire_mpo"
+    expected = {
+        "fire_objective": "fire_mpo",
+        "pref_beta": "0.1",
+        "fire_gamma": "0.1",
+        "fire_alpha": "0.01",
+        "fire_lambda": "0.5",
+        "fire_kl_scope": "phrase",
+        "pref_ftx": "0.0",
+        "fire_skip_invalid": "False",
+        "fire_vision_cache_gb": "20.0",
+    }
+    assert {key: command[key] for key in expected} == expected
+    assert not {"fire_pass_tokens", "fire_group_by_image", "fire_reference_cache", "pref_loss"} & set(command)
+
+
+def test_what_is_saved_and_loaded_again_gives_the_same_command(board, open_board, board_folder, tmp_path):
+    odd = {
+        "Beta (β)": "1e-3",
+        "Visual weight (γ)": "0",
+        "KL weight (α)": "0.0",
+        "Forward KL share (λ)": "1",
+        "NLL weight": "2.5",
+        "Tokens per pass": "1",
+        "Rows per image": "2",
+        "Reference cache": str(tmp_path / "the cache"),
+        "Vision cache": "Изображения",
+        "Vision cache limit": "0.25",
+        "Learning rate": "1e-6",
+    }
+    for label, text in odd.items():
+        board.fill(label, text)
+    board.choose("KL scope", "response")
+    board.field("Skip invalid rows").check()
+    board.choose("DeepSpeed stage", "3")
+    before = board.command()
+    found = {key: before[key] for key in ("fire_gamma", "fire_alpha", "fire_lambda", "fire_skip_invalid")}
+    assert found == {"fire_gamma": "0.0", "fire_alpha": "0.0", "fire_lambda": "1.0", "fire_skip_invalid": "True"}
+    assert before["deepspeed"].endswith("ds_z3_config.json")
+    board.fill("Config path", "odd.yaml")
+    board.press("Save arguments")
+    saved = yaml.safe_load((board_folder / "llamaboard_config" / "odd.yaml").read_text())
+    assert (saved["train.fire_alpha"], saved["train.fire_skip_invalid"]) == ("0.0", True)
+
+    fresh = open_board()
+    fresh.fill("Config path", "odd.yaml")
+    fresh.press("Load arguments")
+    fresh.settle()
+    assert fresh.command() == before
+
+    fresh.field("Skip invalid rows").uncheck()
+    without = fresh.command()
+    assert without == {**before, "fire_skip_invalid": "False"}
+
+
+def test_a_wrong_value_is_refused_before_anything_starts(board, board_folder):
+    wrong = (
+        ("KL weight (α)", "-1", "fire_alpha must be a number >= 0"),
+        ("Beta (β)", "0,1", "pref_beta must be a number, found '0,1'"),
+        ("Tokens per pass", "10.5", "fire_pass_tokens must be a whole number"),
+        ("Rows per image", "1", "fire_group_by_image must be a whole number of at least 2"),
+    )
+    runs = set(board_folder.glob("saves/**/training_args.yaml"))
+    for label, text, reason in wrong:
+        before = board.field(label).input_value()
+        board.fill(label, text)
+        board.press("Start")
+        expect(board.page.locator("p", has_text=reason).last).to_be_visible()
+        board.fill(label, before)
+    assert set(board_folder.glob("saves/**/training_args.yaml")) == runs
+
+
+def test_the_section_speaks_the_hosts_languages(board):
+    section = board.page.locator("#fire_tab")
+    found = {}
+    for language in ("zh", "ru", "ko", "ja", "en"):
+        board.speak(language)
+        found[language] = section.inner_text()
+    for language, label in (("zh", "优化目标"), ("ru", "Целевая функция"), ("ko", "목적 함수"), ("ja", "目的関数")):
+        assert label in found[language]
+        assert "YAML: fire_objective" in found[language]
+    assert found["en"].startswith("FiRe-MPO configurations")
+
+
+@pytest.fixture
+def broken(write_dataset, scans):
+    """5,000 pairs over real scans; every hundredth has equal responses, and row 4,321 names a missing image."""
+    images = [str(path) for path in sorted(scans.rglob("*.png"))]
+    assert images
+    rows = [
+        {
+            "conversations": [{"from": "human", "value": f"<image>Which side is it on, {number}?"}],
+            "chosen": {"from": "gpt", "value": "The nodule is on the left."},
+            "rejected": {"from": "gpt", "value": f"The nodule is on the {'right' if number % 100 else 'left'}."},
+            "images": [images[number % len(images)] if number != 4321 else "nowhere.png"],
+            "rejected_images": [],
+        }
+        for number in range(5000)
+    ]
+    return write_dataset(rows)
+
+
+def test_broken_rows_are_found_among_five_thousand(open_board, checkpoint, broken):
+    tab = open_board()
+    tab.choose_model(checkpoint("qwen3_vl"), TEMPLATE)
+    tab.choose_pairs("pairs", broken)
+    tab.button("Preview dataset").click()
+    status, rows = tab.page.locator("#fire_status"), tab.page.locator("#fire_rows")
+    expect(rows).to_contain_text("pairs, row 0", timeout=60_000)
+    expect(rows.locator(".firempo-row")).to_have_count(5)
+    expect(status).to_contain_text("All 5000 rows are checked, 51 cannot be used.", timeout=300_000)
+    tab.settle()
+    tab.choose("Rows shown", "Rows that cannot be used (51)")
+    expect(rows).to_contain_text("chosen and rejected are equal")
+    for text in ("pairs, row 0", "pairs, row 100"):
+        expect(rows).to_contain_text(text)
+    tab.picture("broken")
+    missing = next(text for text in tab.options("Rows shown") if text.startswith("1 ×"))
+    tab.choose("Rows shown", missing)
+    expect(rows).to_contain_text("pairs, row 4321")
+    expect(rows.locator(".firempo-row")).to_have_count(1)
+    tab.choose("Rows shown", "All rows (5000)")
+    tab.field("Page").fill("999")
+    tab.field("Page").press("Enter")
+    expect(rows).to_contain_text("pairs, row 4999")
+    tab.press("Next")
+    expect(tab.field("Page")).to_have_value("999")
+    tab.press("Prev")
+    expect(rows).to_contain_text("pairs, row 4990")
+    tab.press("Close")
+    expect(rows).to_be_hidden()
+
+
+def test_phrases_are_shown_as_they_are_scored(board):
+    board.button("Preview dataset").click()
+    row = board.page.locator(".firempo-row").first
+    expect(row).to_be_visible(timeout=60_000)
+    expect(row.locator("img")).to_have_count(3)
+    marked = row.locator(".firempo-phrase").all_inner_texts()
+    assert "".join(marked) == " left upper right lower"
+    loaded = "images => images.every(image => image.complete && image.naturalWidth > 0)"
+    assert row.locator("img").evaluate_all(loaded)
+    board.picture("pairs")
+    board.press("Close")
+
+
+def start_training(board, steps: int) -> None:
+    extra = {"optim": "adamw_torch", "max_steps": steps, "use_cpu": True, "save_strategy": "no"}
+    board.choose("Compute type", "fp32")
+    board.button("Extra configurations").click()
+    board.fill("Extra arguments", json.dumps(extra | {"logging_steps": 1, "preprocessing_num_workers": None}))
+    board.button("Start").click()
+
+
+def test_a_run_is_trained_to_its_end_and_draws_its_terms(board, board_folder):
+    board.fill("Output dir", "to_the_end")
+    start_training(board, steps=6)
+    picture = board.page.locator("#component-none, .matplotlib img, [data-testid='matplotlib'] img").first
+    expect(picture).to_be_visible(timeout=120_000)
+    expect(board.page.get_by_text("Finished.").last).to_be_visible(timeout=120_000)
+    board.picture("run")
+    run = board_folder / "saves" / "Custom" / "lora" / "to_the_end"
+    assert (run / "adapter_model.safetensors").is_file()
+    logged = [json.loads(line) for line in (run / "trainer_log.jsonl").read_text().splitlines()]
+    assert {"terms/rank", "terms/visual", "rewards/margins"} <= set(logged[0])
+
+
+def test_a_run_is_aborted(board, board_folder):
+    board.fill("Output dir", "aborted")
+    start_training(board, steps=5000)
+    log = board_folder / "saves" / "Custom" / "lora" / "aborted" / "trainer_log.jsonl"
+    expect(board.page.get_by_text("Running").first).to_be_visible(timeout=120_000)
+    board.press("Abort")
+    expect(board.page.get_by_text("Finished.").last).to_be_visible(timeout=60_000)
+    assert (log.parent / "adapter_model.safetensors").is_file(), "what was trained so far is kept"
+    steps = json.loads(log.read_text().splitlines()[-1])["current_steps"]
+    assert 0 < steps < 5000
