@@ -94,10 +94,14 @@ class BoardPage:
         self.page.get_by_role("option", name=language, exact=True).first.click()
         self.settle()
 
-    def picture(self, name: str) -> None:
+    def picture(self, name: str, top: Locator | None = None) -> None:
         """Keeps what is seen, where FIREMPO_SCREENSHOTS names a folder: so the README's pictures are made."""
         if folder := os.environ.get("FIREMPO_SCREENSHOTS"):
-            self.page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+            if top is not None:
+                top.evaluate("element => element.scrollIntoView()")
+            self.page.mouse.move(0, 0)
+            self.page.wait_for_timeout(500)
+            self.page.screenshot(path=Path(folder) / f"{name}.png")
 
     def choose_model(self, checkpoint: Path, template: str) -> None:
         self.choose("Model name", "Custom")

@@ -173,6 +173,16 @@ class FireMPOTrainer(Trainer):
         tokens = sum(each["inputs"]["input_ids"].numel() for each in inputs["passes"])
         return int(6 * tokens * self.model.num_parameters(exclude_embeddings=True))
 
+    def _track_num_input_tokens(self, inputs: dict[str, Any]) -> None:
+        """Counts the tokens that the policy runs, shared ones once: `include_num_input_tokens_seen`."""
+        counted = self.args.include_num_input_tokens_seen
+        if counted == "no":
+            return
+        masks = [each["inputs"]["attention_mask"] for each in inputs["passes"]]
+        counts = [int(mask.sum()) if counted == "non_padding" else mask.numel() for mask in masks]
+        tokens = torch.tensor(sum(counts), device=self.args.device)
+        self.state.num_input_tokens_seen += int(self.accelerator.gather(tokens).sum())
+
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Propagates every pass back before the next is run; gradients are reduced over ranks with the last."""
         model.train()

@@ -91,7 +91,7 @@ def open_board(browser, board_url):
     tabs = []
 
     def open_tab() -> BoardPage:
-        context = browser.new_context(viewport={"width": 1400, "height": 1600}, device_scale_factor=1)
+        context = browser.new_context(viewport={"width": 1400, "height": 1000}, device_scale_factor=1)
         tabs.append(BoardPage(context.new_page(), board_url))
         return tabs[-1]
 

@@ -18,6 +18,15 @@ def board(open_board, checkpoint):
     return tab
 
 
+@pytest.fixture
+def demo_board(open_board, checkpoint, scans):
+    """A board with a model and the demo's pairs on real scans."""
+    tab = open_board()
+    tab.choose_model(checkpoint("qwen3_vl"), TEMPLATE)
+    tab.choose_pairs("firempo_demo", scans)
+    return tab
+
+
 def test_the_stage_stands_in_the_list_and_opens_its_section(open_board):
     tab = open_board()
     stages = tab.options("Stage")
@@ -170,7 +179,6 @@ def test_broken_rows_are_found_among_five_thousand(open_board, checkpoint, broke
     expect(rows).to_contain_text("chosen and rejected are equal")
     for text in ("pairs, row 0", "pairs, row 100"):
         expect(rows).to_contain_text(text)
-    tab.picture("broken")
     missing = next(text for text in tab.options("Rows shown") if text.startswith("1 ×"))
     tab.choose("Rows shown", missing)
     expect(rows).to_contain_text("pairs, row 4321")
@@ -187,17 +195,22 @@ def test_broken_rows_are_found_among_five_thousand(open_board, checkpoint, broke
     expect(rows).to_be_hidden()
 
 
-def test_phrases_are_shown_as_they_are_scored(board):
-    board.button("Preview dataset").click()
-    row = board.page.locator(".firempo-row").first
-    expect(row).to_be_visible(timeout=60_000)
-    expect(row.locator("img")).to_have_count(3)
-    marked = row.locator(".firempo-phrase").all_inner_texts()
-    assert "".join(marked) == " left upper right lower"
-    loaded = "images => images.every(image => image.complete && image.naturalWidth > 0)"
-    assert row.locator("img").evaluate_all(loaded)
-    board.picture("pairs")
-    board.press("Close")
+def test_phrases_are_shown_as_they_are_scored(demo_board, scans):
+    demo_board.button("Preview dataset").click()
+    shown = demo_board.page.locator(".firempo-row")
+    expect(shown.first).to_be_visible(timeout=60_000)
+    expect(shown.first.locator("img")).to_have_count(3)
+    first = json.loads((scans / "pairs.json").read_text())[0]
+    for side in ("chosen", "rejected"):
+        response = shown.first.locator(f".firempo-{side} .firempo-tokens")
+        pieces = response.locator("span:not(.firempo-template)").all_inner_texts()
+        assert "".join(pieces) == first[side]["value"]
+        assert 0 < response.locator(".firempo-phrase").count() < len(pieces)
+    drawn = "images => images.every(image => image.complete && image.naturalWidth > 0)"
+    assert shown.first.locator("img").evaluate_all(drawn)
+    expect(demo_board.page.locator("#fire_status")).to_contain_text("rows are checked", timeout=60_000)
+    demo_board.picture("pairs")
+    demo_board.press("Close")
 
 
 def start_training(board, steps: int) -> None:
@@ -208,13 +221,17 @@ def start_training(board, steps: int) -> None:
     board.button("Start").click()
 
 
-def test_a_run_is_trained_to_its_end_and_draws_its_terms(board, board_folder):
-    board.fill("Output dir", "to_the_end")
-    start_training(board, steps=6)
-    picture = board.page.locator("#component-none, .matplotlib img, [data-testid='matplotlib'] img").first
-    expect(picture).to_be_visible(timeout=120_000)
-    expect(board.page.get_by_text("Finished.").last).to_be_visible(timeout=120_000)
-    board.picture("run")
+def test_a_run_is_trained_to_its_end_and_draws_its_terms(demo_board, board_folder):
+    demo_board.picture("section", demo_board.page.locator("#fire_tab"))
+    demo_board.fill("Output dir", "to_the_end")
+    demo_board.fill("Learning rate", "1e-3")
+    start_training(demo_board, steps=20)
+    curves = demo_board.page.locator("[data-testid='matplotlib'] img")
+    expect(curves).to_be_visible(timeout=120_000)
+    tall = "image => image.naturalHeight > 2 * image.naturalWidth"
+    assert curves.evaluate(tall), "one picture below the other, not the loss alone"
+    expect(demo_board.page.get_by_text("Finished.").last).to_be_visible(timeout=120_000)
+    demo_board.picture("run", demo_board.button("Preview command"))
     run = board_folder / "saves" / "Custom" / "lora" / "to_the_end"
     assert (run / "adapter_model.safetensors").is_file()
     logged = [json.loads(line) for line in (run / "trainer_log.jsonl").read_text().splitlines()]

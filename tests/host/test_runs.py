@@ -93,6 +93,16 @@ def test_a_run_shows_and_saves_everything(train, tmp_path):
     assert (out / "checkpoint-3" / "processor_config.json").is_file()
 
 
+@pytest.mark.parametrize("counted", ["all", "non_padding"])
+def test_the_tokens_that_are_run_are_counted(train, tmp_path, counted):
+    train(include_num_input_tokens_seen=counted, max_steps=2, seed=1)
+    logged = [json.loads(line) for line in (tmp_path / "out" / "trainer_log.jsonl").read_text().splitlines()]
+    seen = [entry["total_tokens"] for entry in logged if "total_tokens" in entry]
+    assert 0 < seen[0] < seen[1]
+    # Two rows of about 45 prompt and 10 response tokens, on at most two images each, in two steps.
+    assert 200 < seen[1] < 2000
+
+
 def test_tensorboard_carries_the_metrics(train, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
