@@ -99,6 +99,8 @@ class BoardPage:
         if folder := os.environ.get("FIREMPO_SCREENSHOTS"):
             if top is not None:
                 top.evaluate("element => element.scrollIntoView()")
+            for note in self.page.locator(".toast-close").all():
+                note.click()
             self.page.mouse.move(0, 0)
             self.page.wait_for_timeout(500)
             self.page.screenshot(path=Path(folder) / f"{name}.png")

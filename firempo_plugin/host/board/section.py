@@ -8,6 +8,11 @@ from .fields import FIELDS, ROWS, Field, has_effect
 from .pairs_box import AT_ONCE, create_pairs_box
 
 
+DISABLED_LOOK = """<style>
+#fire_tab :is(input, textarea):disabled { opacity: 0.35; cursor: not-allowed; }
+</style>"""
+
+
 def extend_train_tab(module: Any) -> None:
     """Adds the section and the look at pairs to the host's training tab."""
     create = module.create_train_tab
@@ -55,6 +60,7 @@ def create_section() -> tuple[Any, dict[str, Any], Any]:
             with gr.Row():
                 for field in row:
                     fields[field.name] = make[field.kind](field)
+        gr.HTML(DISABLED_LOOK, padding=False)
     owned = [field for field in FIELDS if field.part is not None]
     fields["fire_objective"].change(
         lambda objective: [type(fields[f.name])(interactive=has_effect(f, objective)) for f in owned],
