@@ -59,7 +59,8 @@ def host_arguments(
     preset = checkpoint.preset
     model = ModelArguments(
         model_name_or_path=str(checkpoint.folder),
-        train_from_scratch=True,
+        train_from_scratch=preset.quantization_bit is None,
+        quantization_bit=preset.quantization_bit,
         flash_attn="sdpa",
         disable_gradient_checkpointing=not checkpoint.checkpointing,
         image_max_pixels=LARGEST_IMAGE_TOKENS * preset.pixels_per_token**2,
@@ -118,5 +119,5 @@ def _randomise(model: Any, adapter_std: float, std: float | None) -> None:
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=adapter_std)
-        elif std is not None and not weight.requires_grad and weight.ndim == 2:
+        elif std is not None and not weight.requires_grad and weight.ndim == 2 and weight.is_floating_point():
             torch.nn.init.normal_(weight, std=std)

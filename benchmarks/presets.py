@@ -5,11 +5,13 @@ the tokeniser is the small one of the package's demo, so that nothing is downloa
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import (
+    AutoModelForImageTextToText,
     AutoTokenizer,
     Qwen2_5_VLConfig,
     Qwen2_5_VLProcessor,
@@ -64,6 +66,7 @@ class Preset:
         checkpointing: Whether gradient checkpointing is on, one run each.
         plain_tokens: Most image tokens of a micro-batch that the machine's memory holds for the contestants with
             full logits; they run a larger one in parts, to the same loss. None for no limit.
+        quantization_bit: Of the frozen weights, by bitsandbytes; None where they are not quantised.
     """
 
     name: str
@@ -79,6 +82,7 @@ class Preset:
     accumulation: int = 1
     checkpointing: tuple[bool, ...] = (False,)
     plain_tokens: int | None = None
+    quantization_bit: int | None = None
 
     @property
     def pixels_per_token(self) -> int:
@@ -192,6 +196,10 @@ PRESETS = {
         ),
     )
 }
+QLORA = replace(
+    PRESETS["qwen2_5_vl_7b"], name="qwen2_5_vl_7b_qlora", quantization_bit=4, checkpointing=(True,), accumulation=1
+)
+PRESETS[QLORA.name] = QLORA
 
 
 @dataclass(frozen=True)
@@ -221,11 +229,15 @@ class Checkpoint:
 
 
 def write_checkpoint(preset: Preset, folder: Path) -> None:
-    """Writes all files of a checkpoint but its weights, which are drawn whenever it is loaded."""
+    """Writes all files of a checkpoint; its weights only if they are quantised, else they are drawn at loading."""
     tiny_model.build(folder / "tokenizer")
     tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
     family = FAMILIES[preset.family]
-    _config(preset, family, tokenizer).save_pretrained(folder)
+    config = _config(preset, family, tokenizer)
+    config.save_pretrained(folder)
+    if preset.quantization_bit is not None:
+        with torch.device(preset.device):
+            AutoModelForImageTextToText.from_config(config, dtype=getattr(torch, preset.dtype)).save_pretrained(folder)
     patches = {"patch_size": preset.vision["patch_size"], "merge_size": preset.vision["spatial_merge_size"]}
     token = preset.pixels_per_token**2
     size = {"shortest_edge": token, "longest_edge": LARGEST_IMAGE_TOKENS * token}

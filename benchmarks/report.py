@@ -91,6 +91,9 @@ FIGURES: dict[str, tuple[Figure, ...]] = {
         Figure("peak memory, bytes", "peak", DEFAULT, {1024: 40e9}),
         Figure("peak memory with checkpointing, bytes", "peak", DEFAULT, {1024: 24e9}, checkpointing=True),
     ),
+    "qwen2_5_vl_7b_qlora": (
+        Figure("peak memory with checkpointing, bytes", "peak", DEFAULT, {1024: 24e9}, checkpointing=True),
+    ),
 }
 
 

@@ -85,6 +85,18 @@ def results(small):
     return get
 
 
+def test_a_quantised_model_is_measured_and_gives_the_published_loss(tmp_path):
+    preset = replace(SMALL, quantization_bit=4)
+    write_checkpoint(preset, tmp_path / "model")
+    checkpoint = Checkpoint(preset, tmp_path / "model", checkpointing=True, threads=1)
+    rows = make_rows(checkpoint, SHAPE, False, tmp_path / "rows")
+    ours, plain = (measure(Task(name, checkpoint, rows, rows)) for name in (DEFAULT, PUBLISHED))
+    kinds = {type(weight).__name__ for weight in load(checkpoint).model.parameters()}
+    assert "Params4bit" in kinds
+    assert ours.loss == pytest.approx(plain.loss, rel=1e-5)
+    assert ours.gradient_norm == pytest.approx(plain.gradient_norm, rel=1e-4)
+
+
 def test_published_is_the_plain_computation(trainer_and_batch, write_dataset, checkpoint, adapter, scans):
     from plain import Pair, Plain
 
