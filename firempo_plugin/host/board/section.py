@@ -7,7 +7,6 @@ from ..arguments import STAGE_TITLE
 from .fields import FIELDS, ROWS, Field, has_effect
 from .pairs_box import AT_ONCE, create_pairs_box
 
-
 DISABLED_LOOK = """<style>
 #fire_tab :is(input, textarea):disabled { opacity: 0.35; cursor: not-allowed; }
 </style>"""
