@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from places import TEMPLATES_DIR
 
+from firempo_plugin.host.preview import look
 from firempo_plugin.host.preview.look import ANY_PROBLEM, ROWS, STATE, Look
 from firempo_plugin.host.preview.seen import Piece, SeenRow
 from firempo_plugin.host.preview.worker import write
@@ -159,9 +160,9 @@ def test_two_looks_go_on_beside_each_other_and_one_may_be_closed_while_loading(w
     assert progress.builtin_tokenizer
     (kind,) = progress.kinds
     assert look_places(one, kind)[:3] == ["pairs, row 1", "pairs, row 3", "pairs, row 5"]
-    for look in (one, other):
-        look.close()
-        assert not look._folder.exists()
+    for each in (one, other):
+        each.close()
+        assert not each._folder.exists()
 
 
 def look_places(look, kind):
@@ -218,3 +219,15 @@ def test_what_cannot_be_read_is_said_as_training_says_it(changes, text, message,
     assert state["state"] == "failed"
     assert message in state["error"]
     assert "Traceback" not in state["error"]
+
+
+def test_what_an_ended_process_left_behind_is_removed(monkeypatch, tmp_path):
+    monkeypatch.setattr(look, "gettempdir", lambda: str(tmp_path))
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    names = [f"firempo-preview-{ended.pid}-abc", f"firempo-preview-{os.getpid()}-abc", "firempo-preview-other-abc"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "rows.jsonl").write_text("{}")
+    look._sweep()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import weakref
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from threading import Lock
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from .seen import SeenRow
 
 ROWS, STATE = "rows.jsonl", "state.json"
 CONFIG, OUTPUT = "config.json", "output.txt"
+PREFIX = "firempo-preview-"
 ANY_PROBLEM = "*"
 TAIL = 2000
 """Characters that are shown of what a worker said before it died."""
@@ -66,7 +68,8 @@ class Look:
     @classmethod
     def start(cls, config: dict[str, Any]) -> "Look":
         """Starts a worker on a training YAML's content; see `rows.see`."""
-        folder = TemporaryDirectory(prefix="firempo-preview-", ignore_cleanup_errors=True)
+        _sweep()
+        folder = TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-", ignore_cleanup_errors=True)
         place = Path(folder.name)
         (place / CONFIG).write_text(json.dumps(config), encoding="utf-8")
         command = [sys.executable, "-m", f"{__package__}.worker", str(place / CONFIG), str(place)]
@@ -157,3 +160,15 @@ def _finish(process: subprocess.Popen[bytes], folder: "TemporaryDirectory[str]")
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     folder.cleanup()
+
+
+def _sweep() -> None:
+    """Removes what processes left behind that were ended before they could."""
+    for folder in Path(gettempdir()).glob(f"{PREFIX}*-*"):
+        owner = folder.name.removeprefix(PREFIX).split("-")[0]
+        try:
+            os.kill(int(owner), 0)
+        except ProcessLookupError:
+            shutil.rmtree(folder, ignore_errors=True)
+        except (ValueError, PermissionError):  # not one of ours, or of another user
+            continue
