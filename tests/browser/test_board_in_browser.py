@@ -213,6 +213,20 @@ def test_phrases_are_shown_as_they_are_scored(demo_board, scans):
     demo_board.press("Close")
 
 
+def test_the_look_at_pairs_says_why_it_cannot_be_had(board, tmp_path):
+    status = board.page.locator("#fire_status")
+    board.fill("KL weight (α)", "abc")
+    board.press("Preview dataset")
+    expect(status).to_contain_text("fire_alpha must be a number, found 'abc'")
+    board.press("Close")
+    board.fill("KL weight (α)", "0")
+    board.fill("Model path", str(tmp_path / "nowhere"))
+    board.press("Preview dataset")
+    expect(status).to_contain_text("Failed to load tokenizer", timeout=60_000)
+    board.press("Close")
+    expect(status).to_be_hidden()
+
+
 def start_training(board, steps: int) -> None:
     extra = {"optim": "adamw_torch", "max_steps": steps, "use_cpu": True, "save_strategy": "no"}
     board.choose("Compute type", "fp32")

@@ -111,16 +111,16 @@ def open_window(engine: Any, data: dict[Any, Any], before: Window | None) -> lis
         before.close()
     language = data[engine.manager.get_elem_by_id("top.lang")]
     try:
-        window = Window(Look.start(rows_config(engine, data)))
-    except ValueError as error:  # a number field of the board does not hold a number
-        gr.Warning(say("failed", language, error=error))
-        return [None, *[gr.skip()] * 6]
+        window, status = Window(Look.start(rows_config(engine, data))), say("loading", language)
+    except ValueError as error:  # a field of the board that takes a number does not hold one
+        window, status = None, say("failed", language, error=error)
+    every = (say("all_rows", language, number="…"), ALL)
     return [
         window,
         gr.Column(visible=True),
-        gr.Timer(active=True),
-        say("loading", language),
-        gr.Dropdown(choices=[(say("all_rows", language, number="…"), ALL)], value=ALL),
+        gr.Timer(active=window is not None),
+        status,
+        gr.Dropdown(choices=[every], value=ALL),
         0,
         FRAME,
     ]
