@@ -2,7 +2,8 @@
 
 The host's board sets all fields at once; in reaction to the changes it then empties the data sets (another stage), puts
 the model's own template in and takes the checkpoints out (another model). For a short while after arguments of our
-stage were loaded, these reactions answer with what was loaded.
+stage were loaded, and while a run of it goes on (whose arguments a reloaded page takes up), these reactions answer with
+what was loaded.
 """
 
 import time
@@ -20,10 +21,10 @@ class Loaded:
         self._values: dict[str, Any] = {}
         self._until = 0.0
 
-    def remember(self, values: dict[str, Any]) -> None:
+    def remember(self, values: dict[str, Any], seconds: float = SECONDS) -> None:
         """Takes values of our stage; those of another are forgotten."""
         self._values = values if values.get("train.training_stage") == STAGE_TITLE else {}
-        self._until = time.monotonic() + SECONDS
+        self._until = time.monotonic() + seconds
 
     def recall(self, element: str, **now: Any) -> Any:
         """The value of an element; None if nothing was loaded just now, or not together with what is set `now`."""
@@ -34,9 +35,9 @@ class Loaded:
 LOADED = Loaded()
 
 
-def remember(manager: Any, update: dict[Any, Any]) -> dict[Any, Any]:
+def remember(manager: Any, update: dict[Any, Any], seconds: float = SECONDS) -> dict[Any, Any]:
     """Notes what an update of the board loads, and returns it."""
-    LOADED.remember({manager.get_id_by_elem(element): value for element, value in update.items()})
+    LOADED.remember({manager.get_id_by_elem(element): value for element, value in update.items()}, seconds)
     return update
 
 

@@ -1,7 +1,9 @@
 """The host's runner with the stage's fields in its command, its saved arguments and its checks."""
 
 import json
+import math
 import shutil
+from collections.abc import Iterator
 from typing import Any
 
 from ..arguments import STAGE, STAGE_TITLE
@@ -46,6 +48,11 @@ def extend_runner(module: Any) -> None:
                 return config
             ours = {f"train.{field.name}" for field in FIELDS}
             return {name: value for name, value in config.items() if name not in ours}
+
+        def _launch(self, data: dict[Any, Any], do_train: bool) -> Iterator[dict[Any, Any]]:
+            restore.remember(self.manager, data, math.inf)
+            yield from super()._launch(data, do_train)
+            restore.remember(self.manager, data)
 
         def load_args(self, lang: str, config_path: str) -> dict[Any, Any]:
             return restore.remember(self.manager, super().load_args(lang, config_path))
