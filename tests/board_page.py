@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from playwright.sync_api import ConsoleMessage, Locator, Page, Request, expect
+from playwright.sync_api import ConsoleMessage, Locator, Page, Request, TimeoutError, expect
 
 SETTLE = 30_000
 
@@ -30,10 +30,21 @@ class BoardPage:
         page.on("requestfailed", lambda request: self._asked.discard(request))
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.route(lambda address: not address.startswith((url, "data:", "blob:")), lambda route: route.abort())
-        page.goto(url)
-        expect(self.button("Preview command")).to_be_visible(timeout=60_000)
+        self._open(url)
         expect(self.field("Language")).to_have_value("en")
         self.settle()
+
+    def _open(self, url: str) -> None:
+        """On a busy machine Gradio's page now and then stays at its loading sign for good; it is then opened anew."""
+        for patience in (30_000, 30_000, 60_000):
+            self.errors.clear()
+            self.page.goto(url)
+            try:
+                self.button("Preview command").wait_for(timeout=patience)
+            except TimeoutError:
+                continue
+            return
+        raise TimeoutError(f"the board at {url} does not get beyond its loading sign")
 
     def _note(self, message: ConsoleMessage) -> None:
         outside = "ERR_FAILED" in message.text or "fonts.googleapis.com" in message.text
