@@ -7,6 +7,8 @@ from pathlib import Path
 from playwright.sync_api import ConsoleMessage, Locator, Page, Request, TimeoutError, expect
 
 SETTLE = 30_000
+QUIET, STREAM_QUIET = 4, 30
+"""Tenths of a second; a stream of answers may stay open after its last one."""
 
 expect.set_options(timeout=20_000)
 
@@ -56,8 +58,9 @@ class BoardPage:
         quiet = 0
         for _ in range(SETTLE // 100):
             self.page.wait_for_timeout(100)
-            quiet = 0 if self._asked else quiet + 1
-            if quiet == 4:
+            only_streams = all("queue/data" in request.url for request in self._asked)
+            quiet = quiet + 1 if only_streams else 0
+            if quiet == (STREAM_QUIET if self._asked else QUIET):
                 return
         raise TimeoutError(f"still waiting for {[request.url for request in self._asked]}")
 

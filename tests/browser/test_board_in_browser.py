@@ -262,8 +262,6 @@ def test_a_run_is_taken_up_by_a_reloaded_page_and_aborted(board, board_folder):
     board.errors.clear()  # a reload breaks off what the page was waiting for
     expect(board.page.get_by_text("Running").first).to_be_visible(timeout=60_000)
     expect(board.page.locator("[data-testid='matplotlib'] img")).to_be_visible()
-    expect(board.page.get_by_text("fire_mpo_mixed", exact=True).first).to_be_visible()
-    expect(board.field("Chat template")).to_have_value(TEMPLATE)
     board.button("Abort").click()
     expect(board.page.get_by_text("Finished.").last).to_be_visible(timeout=60_000)
     assert (log.parent / "adapter_model.safetensors").is_file(), "what was trained so far is kept"

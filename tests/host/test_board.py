@@ -184,14 +184,16 @@ def test_a_shortcut_is_shown_above_the_log_and_on_the_curves(tmp_path):
     assert "margin 12.5" in live_figure(RUNAWAY)._suptitle.get_text()
 
 
-def test_what_was_loaded_is_recalled_for_a_while_and_for_the_same_model(monkeypatch):
-    now = [0.0]
+def test_what_was_loaded_is_recalled_for_a_while_in_the_same_tab_and_for_the_same_model(monkeypatch):
+    now = [100.0]
     monkeypatch.setattr(restore.time, "monotonic", lambda: now[0])
     loaded = restore.Loaded()
-    loaded.remember({"train.training_stage": "FiRe-MPO", "top.model_name": "Custom", "top.template": "llava"})
-    assert loaded.recall("top.template", model_name="Custom") == "llava"
-    assert loaded.recall("top.template", model_name="Other") is None
-    now[0] = restore.SECONDS + 1
-    assert loaded.recall("top.template", model_name="Custom") is None
-    loaded.remember({"train.training_stage": "DPO", "top.model_name": "Custom", "top.template": "llava"})
-    assert loaded.recall("top.template", model_name="Custom") is None, "other stages keep the host's reactions"
+    loaded.remember("tab", {"train.training_stage": "FiRe-MPO", "top.model_name": "Custom", "top.template": "llava"})
+    assert loaded.recall("tab", "top.template", model_name="Custom") == "llava"
+    assert loaded.recall("tab", "top.template", model_name="Other") is None
+    assert loaded.recall("another tab", "top.template", model_name="Custom") is None
+    loaded.remember("another tab", {"train.training_stage": "DPO", "top.model_name": "Custom", "top.template": "x"})
+    assert loaded.recall("another tab", "top.template") is None, "other stages keep the host's reactions"
+    assert loaded.recall("tab", "top.template") == "llava"
+    now[0] += restore.SECONDS + 1
+    assert loaded.recall("tab", "top.template", model_name="Custom") is None

@@ -1,9 +1,7 @@
 """The host's runner with the stage's fields in its command, its saved arguments and its checks."""
 
 import json
-import math
 import shutil
-from collections.abc import Iterator
 from typing import Any
 
 from ..arguments import STAGE, STAGE_TITLE
@@ -24,6 +22,8 @@ def extend_common(module: Any) -> None:
 
 def extend_runner(module: Any) -> None:
     """Puts a runner in the host's place that knows the section; for other stages it does what the host's does."""
+    import gradio as gr
+
     base: Any = module.Runner
 
     class Runner(base):
@@ -49,18 +49,14 @@ def extend_runner(module: Any) -> None:
             ours = {f"train.{field.name}" for field in FIELDS}
             return {name: value for name, value in config.items() if name not in ours}
 
-        def _launch(self, data: dict[Any, Any], do_train: bool) -> Iterator[dict[Any, Any]]:
-            restore.remember(self.manager, data, math.inf)
-            yield from super()._launch(data, do_train)
-            restore.remember(self.manager, data)
+        def load_args(self, lang: str, config_path: str, request: gr.Request | None = None) -> dict[Any, Any]:
+            return restore.remember(self.manager, restore.tab_of(request), super().load_args(lang, config_path))
 
-        def load_args(self, lang: str, config_path: str) -> dict[Any, Any]:
-            return restore.remember(self.manager, super().load_args(lang, config_path))
-
-        def check_output_dir(self, lang: str, model_name: str, finetuning_type: str, output_dir: str) -> dict[Any, Any]:
-            return restore.remember(
-                self.manager, super().check_output_dir(lang, model_name, finetuning_type, output_dir)
-            )
+        def check_output_dir(
+            self, lang: str, model_name: str, finetuning_type: str, output_dir: str, request: gr.Request | None = None
+        ) -> dict[Any, Any]:
+            update = super().check_output_dir(lang, model_name, finetuning_type, output_dir)
+            return restore.remember(self.manager, restore.tab_of(request), update)
 
     Runner.__module__, Runner.__qualname__ = base.__module__, base.__qualname__
     module.Runner = Runner
