@@ -1,0 +1,1 @@
+"""What training did: answers, reports, grounding and evidence of several models, compared with intervals."""

@@ -1,0 +1,181 @@
+"""Where a model looks, against where it should: the measures of the VGMED protocol as pure functions.
+
+Symbols: q, g attention of the last prompt position to the image tokens, mean over heads, under the question and
+under the generic prompt, [layers, tokens]; A their ratio; M the image tokens of the annotated region, [tokens], 0 or 1;
+eps a small number. Logarithms are natural.
+
+    (1)  A   = q / (g + eps), element by element
+    (2)  AR  = sum(A * M) / (mean(A) * |M|)
+    (3)  KL  = sum P * log((P + eps) / (Q + eps)),  P = M / sum(M),  Q = A / sum(A)
+    (4)  JS  = KL(P || (P + Q) / 2) / 2 + KL(Q || (P + Q) / 2) / 2
+
+AR is 1 where the region gets no more than its share. KL and JS are smaller the closer the map is to the region; JS
+is at most log 2. Imports torch only.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .items import Item
+
+Window = tuple[float, float, float, float]
+"""x0, y0, x1, y1 of the part of an image that its tokens show, as shares of its width and height."""
+WHOLE: Window = (0.0, 0.0, 1.0, 1.0)
+
+METRICS = {"attention_ratio": 1, "attention_kl": -1, "attention_js": -1}
+"""Every measure, and whether more of it is better (1) or less (-1)."""
+FORMS = ("xyxy", "xywh")
+"""How a box is written: as two corners, or as its first corner, width and height."""
+
+TOUCH = 1e-9
+"""Share of a token's area that counts as rounding, not as overlap."""
+
+GENERIC_PROMPT = "Write a general description of the image."
+
+
+@dataclass(frozen=True)
+class Options:
+    """How attention is compared with annotated regions.
+
+    Attributes:
+        records: A JSON or JSON-lines file, or the list itself. A record has `image`, `question`, and `boxes` (in
+            pixels) or `mask` (an image file, black outside); it may have `id`, `kind` and `box_form`.
+        folder: What paths in records are relative to; "": the folder of the records' file.
+        box_form: "xyxy" or "xywh", for records that do not say it themselves.
+        generic_prompt: The prompt whose attention the question's is divided by.
+        prompt_suffix: Put behind both prompts, after a space.
+        epsilon: eps.
+        coverage: See `token_mask`.
+        layers: Decoder layers, from 0, that the values are means over; None: all.
+    """
+
+    records: str | list[dict[str, Any]]
+    folder: str = ""
+    box_form: str | None = None
+    generic_prompt: str = GENERIC_PROMPT
+    prompt_suffix: str = ""
+    epsilon: float = 1e-8
+    coverage: float = 0.0
+    layers: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.box_form not in (None, *FORMS):
+            raise ValueError(f"box_form must be one of {', '.join(FORMS)}, found {self.box_form!r}")
+        if not is_number(self.epsilon) or not 0 < self.epsilon < math.inf:
+            raise ValueError(f"epsilon must be a number above 0, found {self.epsilon!r}; write for example 1.0e-8")
+        if not is_number(self.coverage) or not 0 <= self.coverage < 1:
+            raise ValueError(f"coverage must be a share of at least 0 and less than 1, found {self.coverage!r}")
+        if not self.generic_prompt.strip():
+            raise ValueError(f"generic_prompt is empty; write for example {GENERIC_PROMPT!r}")
+        if self.layers is not None and (not self.layers or any(layer < 0 for layer in self.layers)):
+            raise ValueError(f"layers must be a list of decoder layers, from 0, found {list(self.layers)!r}")
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a number, as a configuration or a record may hold it."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def corners(box: Sequence[float], form: str) -> tuple[float, float, float, float]:
+    """x0, y0, x1, y1 of a box.
+
+    Args:
+        box: Four numbers in pixels.
+        form: One of `FORMS`.
+
+    Raises:
+        ValueError: Not four numbers.
+    """
+    if len(box) != 4 or not all(is_number(edge) for edge in box):
+        raise ValueError(f"a box is four numbers, found {box!r}")
+    x, y, third, fourth = box
+    return (x, y, x + third, y + fourth) if form == "xywh" else (x, y, third, fourth)
+
+
+def token_mask(region: Tensor, grid: tuple[int, int], window: Window = WHOLE, coverage: float = 0.0) -> Tensor:
+    """M: the image tokens that show a region.
+
+    Args:
+        region: [H, W] bool, in the pixels of the image as it is on disk.
+        grid: Rows and columns of the image tokens.
+        window: The part of the image that the grid covers.
+        coverage: A token belongs to M where more than this share of its area lies in the region; 0: any of it.
+
+    Returns:
+        [rows * columns] bool, row by row.
+    """
+    height, width = region.shape
+    rows = _overlaps(grid[0], (window[1] * height, window[3] * height), height)
+    columns = _overlaps(grid[1], (window[0] * width, window[2] * width), width)
+    share = rows @ region.double() @ columns.T
+    return (share > coverage + TOUCH).flatten()
+
+
+def _overlaps(cells: int, span: tuple[float, float], pixels: int) -> Tensor:
+    """Which share of each of equal cells of a span lies on each pixel: [cells, pixels]."""
+    edges = torch.linspace(span[0], span[1], cells + 1, dtype=torch.float64)
+    places = torch.arange(pixels + 1, dtype=torch.float64)
+    ends = torch.minimum(edges[1:, None], places[None, 1:])
+    starts = torch.maximum(edges[:-1, None], places[None, :-1])
+    return (ends - starts).clamp(min=0) * cells / (span[1] - span[0])
+
+
+def ratio_map(question: Tensor, generic: Tensor, epsilon: float) -> Tensor:
+    """(1) of attention [..., tokens] under the two prompts."""
+    return question / (generic + epsilon)
+
+
+def attention_ratio(ratio: Tensor, mask: Tensor) -> Tensor:
+    """(2) of each layer: A [..., tokens], M [tokens] -> [...]."""
+    return (ratio * mask).sum(-1) / (ratio.mean(-1) * mask.sum())
+
+
+def attention_kl(ratio: Tensor, mask: Tensor, epsilon: float) -> Tensor:
+    """(3) of each layer, in nats: A [..., tokens], M [tokens] -> [...]."""
+    return _kl(mask / mask.sum(), ratio / ratio.sum(-1, keepdim=True), epsilon)
+
+
+def attention_js(ratio: Tensor, mask: Tensor, epsilon: float) -> Tensor:
+    """(4) of each layer, in nats: A [..., tokens], M [tokens] -> [...]."""
+    wanted, found = mask / mask.sum(), ratio / ratio.sum(-1, keepdim=True)
+    middle = (wanted + found) / 2
+    return (_kl(wanted, middle, epsilon) + _kl(found, middle, epsilon)) / 2
+
+
+def _kl(p: Tensor, q: Tensor, epsilon: float) -> Tensor:
+    return (p * ((p + epsilon) / (q + epsilon)).log()).sum(-1)
+
+
+def all_measures(ratio: Tensor, mask: Tensor, epsilon: float) -> dict[str, Tensor]:
+    """Every measure of each layer by its metric's name: A [layers, tokens], M [tokens] bool -> [layers]."""
+    wide, numbers = ratio.double(), mask.double()
+    return {
+        "attention_ratio": attention_ratio(wide, numbers),
+        "attention_kl": attention_kl(wide, numbers, epsilon),
+        "attention_js": attention_js(wide, numbers, epsilon),
+    }
+
+
+def by_layer(items: Iterable[Item]) -> dict[str, dict[int, float]]:
+    """The mean of every measure over items, layer by layer, from the items' `detail`; skipped items do not count."""
+    found: dict[str, dict[int, list[float]]] = {metric: {} for metric in METRICS}
+    for item in items:
+        detail = {} if item.skipped else json.loads(item.detail)
+        for metric in METRICS if detail else ():
+            for layer, value in zip(detail["layers"], detail[metric], strict=True):
+                found[metric].setdefault(layer, []).append(value)
+    return {
+        metric: {layer: sum(values) / len(values) for layer, values in sorted(layers.items())}
+        for metric, layers in found.items()
+    }
+
+
+def best_layer(means: dict[int, float], metric: str) -> int:
+    """The layer with the best mean over items: the highest attention ratio, the lowest divergence."""
+    return max(means, key=lambda layer: METRICS[metric] * means[layer])

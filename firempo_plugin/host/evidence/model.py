@@ -1,0 +1,49 @@
+"""A model as it is measured: the host's, in evaluation mode, with its adapter beside its weights, as in training."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..arguments import STAGE
+
+
+@dataclass(frozen=True)
+class Start:
+    """What model arguments make of themselves, short of the model.
+
+    Attributes:
+        model_args, finetuning_args, template: The host's.
+        tokens: The host's `tokenizer` and `processor` by these names.
+    """
+
+    model_args: Any
+    finetuning_args: Any
+    template: Any
+    tokens: dict[str, Any]
+
+
+def start(arguments: dict[str, Any]) -> Start:
+    """Reads inference arguments and loads their tokeniser and processor."""
+    from llamafactory.data import get_template_and_fix_tokenizer
+    from llamafactory.hparams import get_infer_args
+    from llamafactory.model import load_tokenizer
+
+    model_args, data_args, finetuning_args, _ = get_infer_args(arguments)
+    tokens = load_tokenizer(model_args)
+    template = get_template_and_fix_tokenizer(tokens["tokenizer"], data_args)
+    return Start(model_args, finetuning_args, template, tokens)
+
+
+def load(started: Start, adapter: str | None) -> Any:
+    """The model, frozen; adapters among the arguments are merged into it, `adapter` stays one that can be switched."""
+    from llamafactory.model import load_model
+    from peft import PeftModel
+
+    model = load_model(started.tokens["tokenizer"], started.model_args, started.finetuning_args)
+    return model if adapter is None else PeftModel.from_pretrained(model, adapter).eval()
+
+
+def training_arguments(arguments: dict[str, Any], dataset: str, dataset_dir: str) -> dict[str, Any]:
+    """The arguments with which training would read a data set for this model."""
+    defaults = {"finetuning_type": "lora"}
+    data = {"stage": STAGE, "do_train": True, "dataset": dataset, "dataset_dir": dataset_dir}
+    return {**defaults, **arguments, **data}

@@ -1,0 +1,245 @@
+"""Reward localisation and sensitivity to evidence: the rows of a training set, scored token by token."""
+
+import json
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ...evaluate import localisation, sensitivity
+from ...evaluate.items import Item
+from ...forward.families import FAMILIES, SharedImageFeatures
+from ...forward.score import Images, Runner, Scoring, scored_logits, tree_mask
+from ...losses import token_logps
+from ...objectives import Cell, Objective, PreferenceTerm, Settings
+from ...pairs.images import Pixels
+from ...pairs.records import RejectedError
+from .. import validate
+from ..collator import FireCollator
+from ..dataset import load_all, row_encoder
+from ..row_images import open_images
+from .model import Start, load, start, training_arguments
+
+RESPONSES = PreferenceTerm("responses", Cell.CLEAN_CHOSEN, (Cell.CLEAN_REJECTED,), "response")
+IMAGES = PreferenceTerm("images", Cell.CLEAN_CHOSEN, (Cell.NOISED_CHOSEN,), "phrase")
+NO_REFERENCE = (
+    "there is no reward: the model is its own reference. Name an adapter, or under `reference` the model that this "
+    "one was trained from"
+)
+
+
+def localise(
+    arguments: dict[str, Any], adapter: str | None, options: localisation.Options, known: Collection[str] = ()
+) -> Iterator[Item]:
+    """Where the phrase tokens of every row's chosen response rank among its tokens by log pi - log ref."""
+    merged = bool(arguments.get("adapter_name_or_path"))
+    by_switch = options.reference is None or (options.reference == arguments["model_name_or_path"] and not merged)
+    with rows_of(arguments, options.dataset, options.dataset_dir, known) as rows:
+        if adapter is None and by_switch:
+            yield from (Item(row.id, "", {}, skipped=row.problem or NO_REFERENCE) for row in rows)
+            return
+        started = start(arguments)
+        model = load(started, adapter)
+        scorer = Scorer(model, started, RESPONSES)
+        if by_switch:
+            reference = Runner.of(model, model, around=model.disable_adapter)
+        else:
+            without = {key: value for key, value in arguments.items() if key != "adapter_name_or_path"}
+            other = load(start({**without, "model_name_or_path": options.reference}), None)
+            reference = Runner.of(other, other)
+        for row in rows:
+            try:
+                yield _localised(row, scorer, reference)
+            except RejectedError as reason:
+                yield Item(row.id, "", {}, skipped=str(reason))
+
+
+def _localised(row: "Row", scorer: "Scorer", reference: Runner) -> Item:
+    if row.problem:
+        raise RejectedError(row.problem)
+    if not row.encoded["chosen_phrase"]:
+        raise RejectedError("the chosen response has no phrase")
+    tokens = scorer.tokens([row.encoded])
+    rewards = scorer.logps(tokens, scorer.policy) - scorer.logps(tokens, reference)
+    detail: dict[str, Any] = {"truncated": row.encoded["truncated"]}
+    for side, cell in (("chosen", Cell.CLEAN_CHOSEN), ("rejected", Cell.CLEAN_REJECTED)):
+        mine = tokens.cell == cell
+        reward, in_phrase = rewards[mine], tokens.in_phrase[mine]
+        detail[side] = {
+            "phrase_rank": localisation.phrase_rank(reward, in_phrase),
+            "tokens": len(reward),
+            "phrase_tokens": int(in_phrase.sum()),
+            "mean_reward": localisation.mean_rewards(reward, in_phrase),
+        }
+    rank = detail["chosen"]["phrase_rank"]
+    if rank is None:
+        raise RejectedError("every token of the chosen response lies in a phrase: there is nothing to rank")
+    return Item(row.id, "", {"phrase_rank": rank}, detail=json.dumps(detail))
+
+
+def sense(
+    arguments: dict[str, Any], adapter: str | None, options: sensitivity.Options, known: Collection[str] = ()
+) -> Iterator[Item]:
+    """How much the phrases of every row's chosen response lose by noise in the region, and by noise elsewhere."""
+    with rows_of(arguments, options.dataset, options.dataset_dir, known) as rows:
+        started = start(arguments)
+        scorer = Scorer(load(started, adapter), started, IMAGES)
+        for row in rows:
+            try:
+                yield _sensed(row, scorer, options)
+            except RejectedError as reason:
+                yield Item(row.id, "", {}, skipped=str(reason))
+
+
+def _sensed(row: "Row", scorer: "Scorer", options: sensitivity.Options) -> Item:
+    if row.problem:
+        raise RejectedError(row.problem)
+    if not row.encoded["rejected_images"]:
+        raise RejectedError("the row has no noised image")
+    if not row.encoded["chosen_phrase"]:
+        raise RejectedError("the chosen response has no phrase")
+    images, detail = _moved(row, options)
+    control = {"rejected_images": images, "noised_prompt_ids": row.encoded["prompt_ids"]}
+    tokens = scorer.tokens([row.encoded, {**row.encoded, **control}])
+    logps = scorer.logps(tokens, scorer.policy)
+
+    def phrase(number: int, cell: Cell) -> float:
+        return float(logps[(tokens.row == number) & (tokens.cell == cell)].double().sum())
+
+    found = {
+        "clean": phrase(0, Cell.CLEAN_CHOSEN),
+        "noised": phrase(0, Cell.NOISED_CHOSEN),
+        "elsewhere": phrase(1, Cell.NOISED_CHOSEN),
+    }
+    detail |= {
+        "log_probability": found,
+        "phrase_tokens": len(row.encoded["chosen_phrase"]),
+        "truncated": row.encoded["truncated"],
+    }
+    return Item(row.id, "", sensitivity.drops(**found), detail=json.dumps(detail))
+
+
+def _moved(row: "Row", options: sensitivity.Options) -> tuple[list[Any], dict[str, Any]]:
+    """The row's images with the noise elsewhere, and where.
+
+    Raises:
+        RejectedError: See `sensitivity.noise_elsewhere`.
+    """
+    clean, noised = open_images(row.aligned, row.media_dir)
+    images: list[Any] = list(row.encoded["images"])
+    places = {}
+    for number, twins in enumerate(zip(clean, noised, strict=True)):
+        before, after = (_pixels(image) for image in twins)
+        if np.array_equal(before, after):  # this one of the row's images is shown as it is
+            continue
+        found = sensitivity.noise_elsewhere(before, after, options.how, row.id, number)
+        images[number] = Image.fromarray(found.image)
+        places[str(number)] = {"moved": list(found.moved), "pixels": found.region}
+    return images, {"places": places}
+
+
+def _pixels(image: Any) -> Pixels:
+    pixels: Pixels = np.asarray(image.convert("RGB"))
+    return pixels
+
+
+class Row(NamedTuple):
+    """A row of a data set.
+
+    Attributes:
+        id: Its place in the data.
+        aligned, encoded: As training has it before and after the tokeniser.
+        problem: Why training could not use it; "" where it could.
+        media_dir: For messages about its images.
+    """
+
+    id: str
+    aligned: dict[str, Any]
+    encoded: dict[str, Any]
+    problem: str
+    media_dir: str
+
+
+@contextmanager
+def rows_of(
+    arguments: dict[str, Any], dataset: str, dataset_dir: str, known: Collection[str]
+) -> Iterator[Iterator[Row]]:
+    """The rows of data sets of dataset_info.json whose ids are not known, in order, read as training reads them.
+
+    Raises:
+        ValueError: The data set cannot be read; with the words of training.
+    """
+    from llamafactory.data import loader
+
+    with TemporaryDirectory() as scratch:
+        run = validate.start(training_arguments(arguments, dataset, dataset_dir), scratch)
+        loaded = load_all(loader, run.data_args.dataset, run.model_args, run.data_args, run.training_args)
+
+        def rows() -> Iterator[Row]:
+            for part in loaded.values():
+                encoder = row_encoder(part, run.data_args, run.template, **run.tokens)
+                for aligned in part:
+                    encoded = encoder(aligned)
+                    if encoded["source"] not in known:
+                        yield Row(encoded["source"], aligned, encoded, encoded["problem"], encoder.media_dir)
+
+        yield rows()
+
+
+class Tokens(NamedTuple):
+    """The scored tokens of rows: [M] each, and the collator's batch of which they come."""
+
+    row: Tensor
+    cell: Tensor
+    in_phrase: Tensor
+    batch: dict[str, Any]
+
+
+class Scorer:
+    """log pi of the tokens of responses, as training computes it, without gradients.
+
+    Args:
+        model: Loaded, with or without an adapter.
+        started: What it was loaded with.
+        term: Which cells of a row are scored, and which of their tokens.
+    """
+
+    def __init__(self, model: Any, started: Start, term: PreferenceTerm) -> None:
+        objective = Objective(term.name, (term,), None, "")
+        settings = Settings(objective, 1.0, 0.0, 0.0, 0.0, "phrase", 0.0)
+        self.policy = Runner.of(model, model)
+        self._device = model.device
+        self._family = FAMILIES.get(model.config.model_type)
+        eager = model.config.get_text_config()._attn_implementation == "eager"
+        self._mask_dtype = model.dtype if eager else None
+        self._collate = FireCollator.of(model, started.template, settings, started.tokens, None)
+
+    def tokens(self, rows: list[dict[str, Any]]) -> Tokens:
+        """What is to be scored of encoded rows."""
+        from accelerate.utils import send_to_device
+
+        batch = self._collate(rows)
+        (each,) = batch["passes"]
+        scoring = each["scoring"]
+        return Tokens(scoring["row"], scoring["cell"], scoring["in_phrase"], send_to_device(batch, self._device))
+
+    def logps(self, tokens: Tokens, runner: Runner) -> Tensor:
+        """log pi of the tokens under a model: [M] float32 on the CPU."""
+        batch = tokens.batch
+        (each,) = batch["passes"]
+        inputs = {**each["inputs"], **(batch["images"] if each["has_images"] else {})}
+        if "end" in each:
+            inputs["attention_mask"] = tree_mask(each["end"], self._mask_dtype)
+        images = None
+        if self._family is not None and "image_index" in each and each["has_images"]:
+            # Made anew for every model: an adapter may reach into the vision tower.
+            images = Images(SharedImageFeatures(self._family, frozen=True), each["image_index"])
+        scoring = Scoring(**each["scoring"], has_noised=batch["rows"]["has_noised"], weight=batch["rows"]["weight"])
+        with torch.no_grad():
+            logits, _ = scored_logits(runner, inputs, scoring, images)
+            return token_logps(logits, scoring.token).cpu()
