@@ -57,6 +57,19 @@ def audit(args: argparse.Namespace) -> int:
     return commands.audit(args.files, args.plot)
 
 
+def evaluate(args: argparse.Namespace) -> int:
+    from .evaluate import commands
+
+    return commands.evaluate(
+        args.config,
+        args.overrides,
+        engine=_chat_engine,
+        evidence=_evidence,
+        protocol=_protocol,
+        tables_only=args.tables_only,
+    )
+
+
 def validate(args: argparse.Namespace) -> int:
     from .host.validate import validate as run
 
@@ -82,11 +95,24 @@ def _chat_engine(arguments: dict[str, Any]) -> Any:
     return ChatEngine(arguments)
 
 
-def _keys() -> str:
+def _evidence(*about: Any) -> Any:
+    from .host.evidence import measure as run
+
+    return run(*about)
+
+
+def _protocol(measure: str, options: dict[str, Any]) -> dict[str, Any]:
+    from .host.evidence import protocol as run
+
+    return run(measure, options)
+
+
+def _keys(command: str) -> str:
+    from .evaluate.config import describe as evaluation
     from .pairs.config import describe
     from .pairs.sources import describe_options
 
-    keys = ["keys of CONFIG.yaml, with their defaults:", *describe()]
+    keys = ["keys of CONFIG.yaml, with their defaults:", *(evaluation() if command == "evaluate" else describe())]
     return "\n  ".join([*keys, "", "source.options of each source:", *describe_options()])
 
 
@@ -121,7 +147,7 @@ def _parser(command: str) -> argparse.ArgumentParser:
             name,
             help=text,
             description=text,
-            epilog=_keys() if command == name else None,
+            epilog=_keys(name) if command == name else None,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         one.add_argument("config", type=Path, metavar="CONFIG.yaml")
@@ -134,6 +160,8 @@ def _parser(command: str) -> argparse.ArgumentParser:
     for step, text in STEP_HELP.items():
         on_config(step, f"of a build, one step over what is there: {text}", build).set_defaults(only=step)
     on_config("status", "say how far a build is", status)
+    add = on_config("evaluate", "measure what training did: answers, reports, evidence; compare models", evaluate)
+    add.add_argument("--tables-only", action="store_true", help="measure nothing; table and figures of what is stored")
     add = on_config("review", "write a page on which a person looks at the pairs", review)
     add.add_argument("--page", type=Path, help="where (default: review.html in the workspace)")
 

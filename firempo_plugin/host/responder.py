@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..pairs.records import RejectedError
+from ..pairs.endpoint.failures import ReplyTruncatedError
 
 
 class ChatEngine:
@@ -21,7 +21,7 @@ class ChatEngine:
         """The model's answer; greedy at temperature 0.
 
         Raises:
-            RejectedError: The answer ended at `max_tokens`.
+            ReplyTruncatedError: The answer ended at `max_tokens`.
         """
         sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
         (response,) = self._model.chat(
@@ -32,5 +32,6 @@ class ChatEngine:
             **sampling,
         )
         if response.finish_reason == "length":
-            raise RejectedError(f"the reply was cut off: raise respond.endpoint.max_tokens ({max_tokens})")
+            message = f"the reply was cut off: raise respond.endpoint.max_tokens ({max_tokens})"
+            raise ReplyTruncatedError(message, str(response.response_text))
         return str(response.response_text)

@@ -74,7 +74,7 @@ def _whole(reply: Reply, settings: EndpointSettings) -> Reply:
     if reply.finish_reason == "length":
         limit = settings.most_completion_tokens
         raise ReplyTruncatedError(
-            f"the reply was cut off: {reply.completion_tokens} tokens; raise max_tokens ({limit})"
+            f"the reply was cut off: {reply.completion_tokens} tokens; raise max_tokens ({limit})", reply.text
         )
     if reply.finish_reason in _WITHHELD:
         raise RequestRefusedError(_WITHHELD[reply.finish_reason])

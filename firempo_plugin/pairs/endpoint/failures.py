@@ -31,7 +31,15 @@ class DoubtfulRefusalError(CallFailedError):
 
 
 class ReplyTruncatedError(RejectedError):
-    """The reply ended at `max_tokens`; stored, and asked again once `max_tokens` is another."""
+    """The reply ended at `max_tokens`; stored, and asked again once `max_tokens` is another.
+
+    Attributes:
+        text: The reply until then.
+    """
+
+    def __init__(self, message: str, text: str) -> None:
+        super().__init__(message)
+        self.text = text
 
 
 @dataclass(frozen=True)

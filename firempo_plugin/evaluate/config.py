@@ -1,0 +1,247 @@
+"""The configuration of `firempo evaluate`: every key with its type, default and meaning, checked before anything runs.
+
+Sources and endpoints are configured as for `firempo build`, and so are overrides.
+"""
+
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..pairs.config import CHOICES, ModelConfig, SourceConfig, _from_overrides, _key, _refuse_unknown
+
+MEASURES = ("accuracy", "reports", "grounding", "localisation", "sensitivity")
+EVIDENCE = ("grounding", "localisation", "sensitivity")
+"""Measures that look into a model, and hence need it in this process."""
+ANSWERED = ("accuracy", "reports")
+"""Measures of what a model answers to the records of the source."""
+REPORT_METRICS = ("bleu", "rouge", "bertscore", "radgraph", "f1chexbert", "green", "ratescore", "radcliq", "srrbert")
+
+
+@dataclass
+class ServerConfig:
+    """An OpenAI-compatible endpoint that serves the models; how they answer is in `answers`."""
+
+    base_url: str = _key("http://127.0.0.1:8000/v1", "address of the endpoint that serves the models")
+    key_env: str | None = _key(None, "NAME of the environment variable that holds the key, which is never stored")
+    timeout: float = _key(120.0, "seconds for one call")
+    concurrency: int = _key(8, "calls at a time")
+    requests_per_minute: int | None = _key(None, "rate limit")
+    tokens_per_minute: int | None = _key(None, "rate limit")
+    retries: int = _key(6, "of a call that failed for now")
+    price_in: float | None = _key(None, "price of a million prompt tokens")
+    price_out: float | None = _key(None, "price of a million completion tokens")
+    extra_body: dict[str, Any] = _key({}, "more fields of the request")
+
+
+@dataclass
+class AnswersConfig:
+    """How the models answer."""
+
+    samples: int = _key(1, "answers per question; Pass@k is measured for every k of pass_at up to it")
+    pass_at: list[int] = _key([1, 4], "the ks of Pass@k, with samples above 1")
+    temperature: float = _key(0.0, "0: greedy")
+    max_new_tokens: int = _key(512, "longest answer")
+    system: str = _key("", "system prompt")
+    suffix: str = _key("", "put behind every question, on a line of its own; it is part of the protocol")
+
+
+@dataclass
+class JudgeConfig:
+    """Who decides whether an answer is right."""
+
+    by: str = _key("rules", "rules (built in), or endpoint: a model for what the rules leave open")
+    vocabulary: str | None = _key(None, "YAML file that adds opposites and synonyms")
+    prompts: str | None = _key(None, "folder with a verdict.md of your own")
+    endpoint: ModelConfig = field(default_factory=ModelConfig, metadata={"help": "with by: endpoint"})
+
+
+@dataclass
+class ReportsConfig:
+    """How reports are scored, by the package radeval."""
+
+    metrics: list[str] = _key(["bleu", "rouge"], f"of radeval: {', '.join(REPORT_METRICS)}")
+    batch: int = _key(16, "reports at a time; scores are stored after each batch")
+
+
+@dataclass
+class CompareConfig:
+    """Intervals and tests."""
+
+    draws: int = _key(10_000, "draws of the bootstrap")
+    confidence: float = _key(0.95, "of the intervals")
+    seed: int = _key(0, "of the draws")
+
+
+@dataclass
+class EvaluateConfig:
+    """Everything."""
+
+    workspace: str = _key("", "folder of this evaluation; made if need be")
+    measures: list[str] = _key(["accuracy"], f"of: {', '.join(MEASURES)}")
+    source: SourceConfig = field(default_factory=SourceConfig)
+    model: dict[str, Any] = _key({}, "LLaMA-Factory's inference arguments: model_name_or_path, template, ...")
+    endpoint: ServerConfig = field(default_factory=ServerConfig, metadata={"help": "in the place of model"})
+    models: dict[str, str | None] = _key(
+        {}, "name: adapter or checkpoint folder, null for the base; of an endpoint, the model's name there"
+    )
+    groups: dict[str, list[str]] = _key({}, "row of the table: names of models, its seeds; default: a row each")
+    baseline: str | None = _key(None, "the row that the others are compared with")
+    answers: AnswersConfig = field(default_factory=AnswersConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    reports: ReportsConfig = field(default_factory=ReportsConfig)
+    grounding: dict[str, Any] = _key({}, "options of the measure: records, prompt_suffix, epsilon, ...")
+    localisation: dict[str, Any] = _key({}, "options of the measure: dataset, dataset_dir")
+    sensitivity: dict[str, Any] = _key({}, "options of the measure: dataset, dataset_dir")
+    compare: CompareConfig = field(default_factory=CompareConfig)
+    max_cost: float | None = _key(None, "stop before the calls cost more, in the currency of the prices")
+
+    @property
+    def by_endpoint(self) -> bool:
+        """Whether the models are an endpoint's."""
+        return not self.model
+
+    @property
+    def rows(self) -> dict[str, list[str]]:
+        """Names of models by row of the table; a model in no group is a row of its own."""
+        grouped = {name for names in self.groups.values() for name in names}
+        return {**self.groups, **{name: [name] for name in self.models if name not in grouped}}
+
+    def options(self, measure: str) -> dict[str, Any]:
+        """The options of a measure of evidence."""
+        return dict(vars(self)[measure])
+
+
+def load(path: Path, overrides: list[str]) -> EvaluateConfig:
+    """Reads a configuration file with `section.key=value` overrides.
+
+    Raises:
+        ValueError: The file is missing or broken, a key is unknown, or a value cannot be. Names the key and what to
+            write.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist; write `firempo evaluate CONFIG.yaml`")
+    try:
+        loaded = OmegaConf.load(path)
+        if not OmegaConf.is_dict(loaded):
+            raise ValueError(f"{path} must hold keys and values")
+        given = OmegaConf.merge(loaded, _from_overrides(overrides))
+        plain: Any = OmegaConf.to_container(given, resolve=True)
+        _refuse_unknown(plain, EvaluateConfig, "", path)
+        if isinstance(plain.get("models"), list):
+            plain["models"] = {str(name): str(name) for name in plain["models"]}
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(EvaluateConfig), plain))
+    except OmegaConfBaseException as error:
+        raise ValueError(f"{path}: {error.full_key or ''}: {str(error).splitlines()[0]}") from error
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        raise ValueError(f"{path} is not readable YAML: {error}") from error
+    assert isinstance(config, EvaluateConfig)
+    for problem in _problems(config):
+        raise ValueError(f"{path}: {problem}")
+    return config
+
+
+def _problems(config: EvaluateConfig) -> list[str]:
+    """What is wrong with a configuration, each with what to write."""
+    checks = (*_measure_checks(config), *_model_checks(config), *_number_checks(config))
+    return [message for fine, message in checks if not fine]
+
+
+def _measure_checks(config: EvaluateConfig) -> list[tuple[bool, str]]:
+    unknown = [name for name in config.measures if name not in MEASURES]
+    answered = [name for name in config.measures if name in ANSWERED]
+    evidence = [name for name in config.measures if name in EVIDENCE]
+    unasked = [name for name in EVIDENCE if config.options(name) and name not in config.measures]
+    strange = [name for name in config.reports.metrics if name not in REPORT_METRICS]
+    sources = CHOICES["source.name"]
+    judged = config.judge.by != "endpoint" or bool(config.judge.endpoint.model)
+    return [
+        (bool(config.workspace), "workspace is missing; write the folder where the evaluation keeps its work"),
+        (bool(config.measures), f"measures is empty; write some of: {', '.join(MEASURES)}"),
+        (not unknown, f"measures: {unknown} is unknown; write some of: {', '.join(MEASURES)}"),
+        (not answered or bool(config.source.name), f"source.name is missing; {answered} need records to answer"),
+        (
+            not config.source.name or config.source.name in sources,
+            f"source.name is {config.source.name!r}; write one of: {', '.join(sources)}",
+        ),
+        (config.source.limit is None or config.source.limit >= 1, "source.limit must be at least 1"),
+        (bool(answered) or not config.source.name, f"source is given, and none of {', '.join(ANSWERED)} is measured"),
+        (not (evidence and config.by_endpoint), f"measures: {evidence} look into the model; write model, no endpoint"),
+        (not unasked, f"{unasked} have options, and measures does not name them"),
+        (not strange, f"reports.metrics: {strange} is unknown; write some of: {', '.join(REPORT_METRICS)}"),
+        (bool(config.reports.metrics), "reports.metrics is empty; name one, or leave reports out of measures"),
+        (config.judge.by in ("rules", "endpoint"), f"judge.by is {config.judge.by!r}; write rules or endpoint"),
+        (judged, "judge.endpoint.model is missing; write the model's name"),
+    ]
+
+
+def _model_checks(config: EvaluateConfig) -> list[tuple[bool, str]]:
+    known = ", ".join(config.models)
+    strange = [name for name in config.models if not re.fullmatch(r"[\w.+-]+", name)]
+    absent = [name for names in config.groups.values() for name in names if name not in config.models]
+    empty = [row for row, names in config.groups.items() if not names]
+    twice = [row for row, names in config.groups.items() if len(set(names)) < len(names)]
+    unnamed = [name for name, place in config.models.items() if config.by_endpoint and not place]
+    shared = [
+        row
+        for row, names in config.rows.items()
+        if config.baseline not in (None, row) and set(names) & set(config.rows.get(config.baseline or "", []))
+    ]
+    grouped = {name for names in config.groups.values() for name in names}
+    clash = [row for row in config.groups if row in config.models and row not in grouped]
+    return [
+        (bool(config.models), "models is missing; write name: folder for each, and null for the base model"),
+        (
+            config.by_endpoint or config.endpoint == ServerConfig(),
+            "model and endpoint are given; write one of them: model loads the models here, endpoint asks a server",
+        ),
+        (not unnamed, f"models.{unnamed} need the endpoint's name of the model; or give model_name_or_path in model"),
+        (
+            config.by_endpoint or "model_name_or_path" in config.model,
+            "model.model_name_or_path is missing; write the base model",
+        ),
+        (
+            "adapter_name_or_path" not in config.model,
+            "model.adapter_name_or_path is given; name adapters under models, each with its own name",
+        ),
+        (not strange, f"models: {strange} must be of letters, digits and _ . + -: files are named by them"),
+        (not absent, f"groups: {absent} are no models; known: {known}"),
+        (not empty, f"groups: {empty} have no models; known: {known}"),
+        (not twice, f"groups: {twice} name a model twice"),
+        (not clash, f"groups: {clash} are also models of no group, which are rows of their own; name them otherwise"),
+        (not shared, f"groups: {shared} have models of the baseline; a comparison needs other models"),
+        (
+            config.baseline is None or config.baseline in config.rows,
+            f"baseline is {config.baseline!r}, which is no row; known: {', '.join(config.rows)}",
+        ),
+    ]
+
+
+def _number_checks(config: EvaluateConfig) -> list[tuple[bool, str]]:
+    answers, compare = config.answers, config.compare
+    ends = math.isfinite(answers.temperature) and 0 <= answers.temperature <= 2
+    return [
+        (answers.samples >= 1, f"answers.samples must be at least 1, found {answers.samples}"),
+        (min(answers.pass_at, default=1) >= 1, f"answers.pass_at must be numbers from 1, found {answers.pass_at}"),
+        (answers.max_new_tokens >= 1, f"answers.max_new_tokens must be at least 1, found {answers.max_new_tokens}"),
+        (ends, f"answers.temperature must lie in [0, 2], found {answers.temperature}"),
+        (
+            answers.samples == 1 or answers.temperature > 0,
+            "answers.samples needs answers.temperature above 0: greedy answers are equal",
+        ),
+        (config.reports.batch >= 1, f"reports.batch must be at least 1, found {config.reports.batch}"),
+        (compare.draws >= 100, f"compare.draws must be at least 100, found {compare.draws}"),
+        (0 < compare.confidence < 1, f"compare.confidence must lie in (0, 1), found {compare.confidence}"),
+    ]
+
+
+def describe() -> list[str]:
+    """One line for every key: its name, its default and its meaning."""
+    from ..pairs.config import describe as lines
+
+    return lines(EvaluateConfig)

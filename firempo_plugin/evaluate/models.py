@@ -1,0 +1,109 @@
+"""The models of an evaluation: where each one is, and what tells it from a later one in the same folder."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .config import EvaluateConfig
+
+ADAPTER, CHECKPOINT = "adapter_config.json", "config.json"
+_WEIGHTS = ("*.safetensors", "adapter_model.bin", "pytorch_model*.bin")
+_SETTINGS = ("*config.json", "*.jinja", "tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json")
+_STRETCH, _STRETCHES = 1 << 16, 64
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model of an evaluation.
+
+    Attributes:
+        name: As the configuration calls it.
+        arguments: Of the host's engine, without an adapter; of an endpoint, empty.
+        adapter: Its adapter folder; None for a base or a checkpoint.
+        served: Its name at the endpoint; "" for the engine.
+        identity: What decides its answers, beside question and decoding: JSON that changes with its weights, and not
+            with the place of its folder.
+    """
+
+    name: str
+    arguments: dict[str, Any]
+    adapter: str | None
+    served: str
+    identity: dict[str, Any]
+
+    @property
+    def engine_arguments(self) -> dict[str, Any]:
+        """Arguments of the host's engine, with the adapter."""
+        return self.arguments | ({"adapter_name_or_path": self.adapter} if self.adapter else {})
+
+
+def resolve(config: EvaluateConfig) -> list[Model]:
+    """The models in their order.
+
+    Raises:
+        ValueError: A folder is neither an adapter nor a checkpoint, or is not there.
+    """
+    if config.by_endpoint:
+        served = {name: str(place) for name, place in config.models.items()}
+        return [Model(name, {}, None, place, {"served": place}) for name, place in served.items()]
+    return [_local(name, place, config.model) for name, place in config.models.items()]
+
+
+def _local(name: str, place: str | None, arguments: dict[str, Any]) -> Model:
+    adapter = None
+    if place is not None and _kind(name, Path(place)) == ADAPTER:
+        adapter = place
+    elif place is not None:
+        arguments = arguments | {"model_name_or_path": place}
+    base = str(arguments["model_name_or_path"])
+    identity = {
+        "base": fingerprint(Path(base)) if Path(base).is_dir() else base,
+        "adapter": fingerprint(Path(adapter)) if adapter else None,
+        "arguments": {key: value for key, value in arguments.items() if key != "model_name_or_path"},
+    }
+    return Model(name, arguments, adapter, "", identity)
+
+
+def _kind(name: str, folder: Path) -> str:
+    for file in (ADAPTER, CHECKPOINT):
+        if (folder / file).is_file():
+            return file
+    found = "holds neither of them" if folder.is_dir() else "is not there"
+    raise ValueError(
+        f"models.{name}: {folder} {found}; expected an adapter folder ({ADAPTER}) or a checkpoint folder "
+        f"({CHECKPOINT}); train it first, or write null for the base model"
+    )
+
+
+def fingerprint(folder: Path) -> str:
+    """A hash of the model in a folder: of its settings whole, of its weights their sizes and 64 stretches a file.
+
+    Training changes every stretch of a weight file, so that these suffice, and a model of many gigabytes takes no time.
+    """
+    digest = hashlib.sha256()
+    for pattern, pieces in (*((name, _whole) for name in _SETTINGS), *((name, _stretches) for name in _WEIGHTS)):
+        for file in sorted(folder.glob(pattern)):
+            digest.update(f"{file.name} {file.stat().st_size}\n".encode())
+            for piece in pieces(file):
+                digest.update(piece)
+    return digest.hexdigest()
+
+
+def _whole(file: Path) -> Iterator[bytes]:
+    yield file.read_bytes()
+
+
+def _stretches(file: Path) -> Iterator[bytes]:
+    size = file.stat().st_size
+    with open(file, "rb") as opened:
+        for number in range(_STRETCHES):
+            opened.seek(max(0, size - _STRETCH) * number // (_STRETCHES - 1))
+            yield opened.read(_STRETCH)
+
+
+def digest_of(content: Any) -> str:
+    """SHA-256 of JSON, as 64 hex digits."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

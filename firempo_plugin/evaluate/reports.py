@@ -1,0 +1,189 @@
+"""Report metrics, all of them of the package `radeval`; its scores are kept, so that none is made twice."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
+from math import fsum, isfinite
+from typing import Any
+
+from ..pairs.engine import Halt, progress
+from ..pairs.workspace import Outcome, Workspace
+from .answers import Answer
+from .items import Item
+from .models import digest_of
+
+INSTALL = 'install it with: pip install "firempo-plugin[reports]"'
+OF_THE_CORPUS = ("bleu", "f1chexbert")
+"""Metrics whose figure of all reports is another one than the mean of the single reports' figures."""
+
+Scorer = Callable[[list[str], list[str], bool], dict[str, Any]]
+"""From ground truths, reports and whether each is scored apart, to scores by name."""
+
+
+class UnavailableError(Exception):
+    """A metric cannot be computed here; the message says why and what to do."""
+
+
+def radeval_version() -> str:
+    """The installed version of radeval.
+
+    Raises:
+        ValueError: It is not installed.
+    """
+    try:
+        return version("radeval")
+    except PackageNotFoundError as error:
+        raise ValueError(f"measures: reports needs the package radeval, which is not installed; {INSTALL}") from error
+
+
+def load(metric: str) -> Scorer:
+    """A metric of radeval, with its weights.
+
+    Raises:
+        UnavailableError: A package or the weights that it needs are absent.
+    """
+    try:
+        package = import_module("radeval")
+        sys.modules.setdefault("RadEval", package)  # 2.2.1 imports parts of itself by its former name
+        evaluator = package.RadEval(metrics=[metric], show_progress=False)
+    except ImportError as error:
+        raise UnavailableError(f"{metric} needs a package that is not installed: {error}; {INSTALL}") from error
+    except Exception as error:  # what radeval and those it calls raise without weights is of every kind
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UnavailableError(
+            f"{metric} cannot be loaded: {reason.rstrip('.')}. radeval fetches weights from the Hugging Face Hub when "
+            "they are first needed: run once with a network, or leave the metric out of reports.metrics"
+        ) from error
+
+    def score(truths: list[str], reports: list[str], apart: bool) -> dict[str, Any]:
+        evaluator.per_sample = apart
+        return dict(evaluator(refs=truths, hyps=reports))
+
+    return score
+
+
+@dataclass
+class Reports:
+    """What was measured.
+
+    Attributes:
+        items: One for every request for a report.
+        corpus: Figures of all reports together.
+        unavailable: Metrics that could not be computed, and why.
+    """
+
+    items: list[Item] = field(default_factory=list)
+    corpus: dict[str, float] = field(default_factory=dict)
+    unavailable: dict[str, str] = field(default_factory=dict)
+
+
+class Reporter:
+    """Scores reports and keeps the scores; a metric is loaded when the first score is due.
+
+    Args:
+        workspace: Where scores are kept.
+        metrics: Of radeval.
+        batch: Reports at a time.
+        halt: May end the run early.
+        loader: Loads a metric.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        metrics: list[str],
+        batch: int,
+        halt: Halt,
+        loader: Callable[[str], Scorer] = load,
+    ) -> None:
+        self._workspace = workspace
+        self._metrics = metrics
+        self._batch = batch
+        self._halt = halt
+        self._loader = loader
+        self._loaded: dict[str, Scorer] = {}
+        self._absent: dict[str, UnavailableError] = {}
+        self._version = radeval_version()
+
+    def measure(self, answers: list[Answer]) -> Reports:
+        """An item for every request for a report; values are means over its samples."""
+        asked = [answer for answer in answers if answer.record.kind == "report"]
+        written = [answer for answer in asked if answer.text]
+        result = Reports()
+        values: dict[tuple[str, int], dict[str, float]] = {(a.record.id, a.sample): {} for a in written}
+        for metric in self._metrics:
+            try:
+                for answer, scores in self._scores(metric, written):
+                    values[answer.record.id, answer.sample] |= scores
+                if metric in OF_THE_CORPUS and written:
+                    result.corpus |= self._corpus(metric, written)
+            except UnavailableError as error:
+                result.unavailable[metric] = str(error)
+        for _, group in groupby(asked, key=lambda answer: answer.record.id):
+            result.items.append(_item(list(group), values))
+        return result
+
+    def _scorer(self, metric: str) -> Scorer:
+        if metric in self._absent:
+            raise self._absent[metric]
+        if metric not in self._loaded:
+            try:
+                self._loaded[metric] = self._loader(metric)
+            except UnavailableError as error:
+                self._absent[metric] = error
+                raise
+        return self._loaded[metric]
+
+    def _key(self, metric: str, content: Any) -> str:
+        return digest_of([metric, self._version, content])
+
+    def _scores(self, metric: str, answers: list[Answer]) -> list[tuple[Answer, dict[str, float]]]:
+        """The scores of each report; those that are due are made batch by batch, and kept."""
+        step = f"score {metric}"
+        known = self._workspace.outcomes(step)
+        keyed = [(a, (a.record.id, a.sample, self._key(metric, [a.record.truth, a.text]))) for a in answers]
+        due = [pair for pair in keyed if pair[1] not in known]
+        with progress(step, len(due)) as tick:
+            for start in range(0, len(due), self._batch):
+                batch = due[start : start + self._batch]
+                if self._halt.reason:
+                    raise UnavailableError(f"{metric}: {self._halt.reason}")
+                pairs = [(a.record.truth, a.text or "") for a, _ in batch]
+                found = self._scorer(metric)([truth for truth, _ in pairs], [text for _, text in pairs], True)
+                for place, (_, key) in enumerate(batch):
+                    scores = {name: float(column[place]) for name, column in found.items()}
+                    known[key] = Outcome({name: score for name, score in scores.items() if isfinite(score)}, None)
+                    self._workspace.put_outcome(step, *key, known[key])
+                tick(len(batch))
+        return [(answer, known[key].data or {}) for answer, key in keyed]
+
+    def _corpus(self, metric: str, answers: list[Answer]) -> dict[str, float]:
+        step = f"score {metric}"
+        pairs = [[answer.record.truth, answer.text or ""] for answer in answers]
+        key = ("", 0, self._key(metric, ["corpus", pairs]))
+        known = self._workspace.outcomes(step)
+        if key not in known:
+            found = self._scorer(metric)([truth for truth, _ in pairs], [text for _, text in pairs], False)
+            known[key] = Outcome({name: float(score) for name, score in found.items()}, None)
+            self._workspace.put_outcome(step, *key, known[key])
+        return known[key].data or {}
+
+
+def _item(answers: list[Answer], values: dict[tuple[str, int], dict[str, float]]) -> Item:
+    record = answers[0].record
+    scored = [values[record.id, answer.sample] for answer in answers if answer.text]
+    if not scored:
+        return Item(record.id, "", {}, skipped=answers[0].reason or "the answer is empty")
+    names = list(dict.fromkeys(name for scores in scored for name in scores))
+    columns = {name: [scores[name] for scores in scored if name in scores] for name in names}
+    means = {name: fsum(column) / len(column) for name, column in columns.items()}
+    detail = {
+        "truth": record.truth,
+        "samples": [{"answer": answer.text, "cut": answer.cut} for answer in answers if answer.text],
+        "no_answer": [answer.reason or "the answer is empty" for answer in answers if not answer.text],
+    }
+    return Item(record.id, "", means, detail=json.dumps(detail, ensure_ascii=False))

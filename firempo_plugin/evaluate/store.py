@@ -1,0 +1,127 @@
+"""Items of one model under one measure, in a JSON-lines file: written as they come, found again, and read by anyone.
+
+    {"key": ..., "protocol": {...}}      the first line: what the items depend on
+    {"id": ..., "kind": ..., ...}        an item each
+    {"complete": true, ...}              the last line: what of all of them together is known, and what is missing
+
+A file whose key is no longer that of the configuration is put aside under its key, and comes back with it.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..pairs.workspace import write_text
+from .items import Item
+
+
+@dataclass
+class Stored:
+    """What a file holds.
+
+    Attributes:
+        key: Hash of what the items depend on.
+        protocol: Choices that a reader of the numbers must know.
+        items: In their order.
+        complete: Whether all are there, with all of their values.
+        corpus: Figures of all items together, by metric.
+        missing: Metrics that could not be computed, and why.
+    """
+
+    key: str = ""
+    protocol: dict[str, Any] = field(default_factory=dict)
+    items: list[Item] = field(default_factory=list)
+    complete: bool = False
+    corpus: dict[str, float] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+class ItemFile:
+    """The items of one model under one measure."""
+
+    def __init__(self, workspace: Path, measure: str, model: str) -> None:
+        self.path = workspace / "items" / measure / f"{model}.jsonl"
+
+    def read(self) -> Stored:
+        """What is there; a line that a kill cut short is left out.
+
+        Raises:
+            ValueError: A line is no item.
+        """
+        stored = Stored()
+        if not self.path.is_file():
+            return stored
+        for number, line in enumerate(self._whole().splitlines(), start=1):
+            try:
+                row = json.loads(line)
+                if "key" in row:
+                    stored.key, stored.protocol = row["key"], row["protocol"]
+                elif "complete" in row:
+                    stored.complete, stored.corpus, stored.missing = row["complete"], row["corpus"], row["missing"]
+                else:
+                    stored.items.append(Item(**row))
+            except (ValueError, TypeError, KeyError) as error:
+                raise ValueError(
+                    f"{self.path}, line {number} is no item: {error}; delete the file to measure again"
+                ) from error
+        return stored
+
+    def _whole(self) -> str:
+        """The file's lines, without one that lacks its end."""
+        content = self.path.read_bytes()
+        return content[: content.rfind(b"\n") + 1].decode("utf-8")
+
+    def open(self, key: str, protocol: dict[str, Any]) -> Stored:
+        """Makes the file of these settings the current one; says what it holds already."""
+        stored = self.read()
+        if stored.key == key:
+            write_text(self.path, self._whole())  # without a line that a kill cut short
+            return stored
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if stored.key:
+            os.replace(self.path, self._aside(stored.key))
+        if self._aside(key).is_file():
+            os.replace(self._aside(key), self.path)
+            return self.open(key, protocol)
+        write_text(self.path, _line({"key": key, "protocol": protocol}))
+        return Stored(key, protocol)
+
+    def _aside(self, key: str) -> Path:
+        return self.path.with_name(f"{self.path.stem}.{key[:16]}.aside.jsonl")
+
+    def append(self, item: Item) -> None:
+        """Keeps an item; it survives a kill from now on."""
+        self._append(f"{item.to_json()}\n")
+
+    def finish(self) -> None:
+        """Says that all items are there."""
+        self._append(_end({}, {}))
+
+    def _append(self, line: str) -> None:
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def write(
+        self,
+        key: str,
+        protocol: dict[str, Any],
+        items: Iterable[Item],
+        corpus: dict[str, float],
+        missing: dict[str, str],
+    ) -> None:
+        """Writes all items at once, where they are cheap to make again; complete where nothing is missing."""
+        lines = [f"{item.to_json()}\n" for item in items]
+        write_text(self.path, _line({"key": key, "protocol": protocol}) + "".join(lines) + _end(corpus, missing))
+
+
+def _end(corpus: dict[str, float], missing: dict[str, str]) -> str:
+    return _line({"complete": not missing, "corpus": corpus, "missing": missing})
+
+
+def _line(content: dict[str, Any]) -> str:
+    return json.dumps(content, ensure_ascii=False) + "\n"

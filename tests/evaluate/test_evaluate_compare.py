@@ -1,0 +1,146 @@
+"""The statistics against hand-computed cases, against scipy, and against what they promise."""
+
+import itertools
+from math import comb, isnan
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from firempo_plugin.evaluate.compare import Cell, McNemar, column, holm, mcnemar
+
+SETTINGS = {"draws": 4000, "confidence": 0.95, "seed": 0}
+
+
+def one(values, baseline=None, **changes) -> dict[str, Cell]:
+    arrays = {row: np.atleast_2d(np.array(lines, dtype=float)) for row, lines in values.items()}
+    return column(arrays, baseline, **{**SETTINGS, **changes})
+
+
+def test_mcnemar_by_hand():
+    # 10 discordant items, 8 won: twice the tail P(X >= 8) of ten fair coins, (45 + 10 + 1) / 1024
+    assert mcnemar(8, 2) == pytest.approx(2 * 56 / 1024)
+    assert mcnemar(3, 3) == 1
+    assert mcnemar(0, 0) == 1, "nothing is discordant"
+    for won, lost in itertools.product(range(8), repeat=2):
+        tail = sum(comb(won + lost, k) for k in range(min(won, lost) + 1)) / 2 ** (won + lost)
+        assert mcnemar(won, lost) == pytest.approx(min(1.0, 2 * tail))
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.6]) == [1.0, 1.0]
+    assert holm([]) == []
+    assert holm([0.02]) == [0.02]
+
+
+def test_single_seeds_of_zeros_and_ones_are_compared_by_mcnemar():
+    cells = one({"base": [1, 1, 0, 0, 0, 0, 0], "new": [0, 1, 1, 1, 1, 1, 1]}, "base")
+    found = cells["new"].difference
+    assert (found.test, found.seeds) == ("McNemar", (McNemar(5, 1, mcnemar(5, 1)),))
+    assert found.p == pytest.approx(mcnemar(5, 1))
+    assert found.interval.value == pytest.approx(4 / 7)
+    assert cells["base"].difference is None
+    assert cells["new"].mean.value == pytest.approx(6 / 7)
+
+
+def test_an_interval_over_items_is_scipys():
+    rng = np.random.default_rng(5)
+    values = rng.normal(size=60)
+    ours = one({"a": values}, draws=20_000)["a"].mean
+    theirs = stats.bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", rng=rng).confidence_interval
+    assert (ours.low, ours.high) == pytest.approx(tuple(theirs), abs=0.015)
+    assert ours.value == pytest.approx(values.mean())
+    assert ours.n == 60
+
+
+def test_a_paired_difference_is_narrower_than_an_unpaired_one():
+    rng = np.random.default_rng(6)
+    hard = rng.normal(size=200)
+    cells = one({"base": hard, "new": hard + 0.1 + 0.05 * rng.normal(size=200)}, "base")
+    found = cells["new"].difference
+    assert found.test == "bootstrap"
+    assert found.interval.high - found.interval.low < 0.03
+    assert found.p == pytest.approx(2 / 4001), "no draw reaches zero"
+    theirs = stats.bootstrap(
+        (hard, hard + found.interval.value),
+        lambda a, b, axis=-1: (b - a).mean(axis=axis),
+        paired=True,
+        method="percentile",
+    )
+    assert theirs.confidence_interval.low == pytest.approx(found.interval.value)
+
+
+def test_the_spread_of_seeds_counts():
+    """Two seeds that are always right and always wrong: a further seed may be either."""
+    alike = one({"a": [[1, 0] * 50, [1, 0] * 50]})["a"].mean
+    apart = one({"a": [[1] * 100, [0] * 100]})["a"].mean
+    assert alike.value == apart.value == 0.5
+    assert alike.high - alike.low < 0.3
+    assert (apart.low, apart.high) == (0, 1)
+
+
+def test_the_spread_over_seeds_and_items_is_that_of_theory():
+    """Variance of the pooled mean: of items / n and of seeds / S * (S - 1) / S, independent of each other here."""
+    rng = np.random.default_rng(7)
+    items, seeds = rng.normal(size=400), rng.normal(scale=0.2, size=(10, 1))
+    found = one({"a": items + seeds}, draws=20_000)["a"].mean
+    expected = np.sqrt(items.var() / 400 + seeds.var() / 10)
+    assert (found.high - found.low) / 2 / 1.96 == pytest.approx(expected, rel=0.05)
+
+
+def test_items_without_a_value_are_left_out_of_means_and_of_differences():
+    nan = np.nan
+    cells = one({"base": [1, 0, nan, 1], "new": [1, 1, 1, nan]}, "base")
+    assert cells["base"].mean.value == pytest.approx(2 / 3)
+    assert cells["new"].mean.value == 1
+    assert cells["new"].mean.n == 3
+    assert cells["new"].difference.interval.n == 2
+    assert cells["new"].difference.interval.value == pytest.approx(0.5)
+    assert (cells["new"].difference.seeds[0].won, cells["new"].difference.seeds[0].lost) == (1, 0)
+
+
+def test_a_seed_without_values_leaves_the_cell_empty():
+    nan = np.nan
+    cells = one({"base": [1.0, 0.0], "new": [[1.0, 1.0], [nan, nan]]}, "base")
+    assert cells["new"] == Cell(None)
+    apart = one({"base": [1.0, nan], "new": [nan, 1.0]}, "base")
+    assert apart["new"].difference is None, "no item is common"
+    assert not isnan(apart["new"].mean.value)
+
+
+def test_the_p_of_the_bootstrap_keeps_its_level():
+    """Of groups that do not differ, about one in twenty may seem to."""
+    rng = np.random.default_rng(8)
+    found = [
+        one({"a": rng.normal(size=(1, 80)), "b": rng.normal(size=(1, 80))}, "a", draws=400)["b"].difference.p
+        for _ in range(300)
+    ]
+    assert 0.02 < np.mean([p < 0.05 for p in found]) < 0.09
+
+
+def test_the_same_seed_draws_the_same_and_rows_are_corrected_together():
+    rng = np.random.default_rng(9)
+    values = {name: rng.integers(0, 2, (3, 50)).astype(float) for name in "abcd"}
+    assert column(values, "a", **SETTINGS) == column(values, "a", **SETTINGS)
+    cells = column(values, "a", **SETTINGS)
+    raw = [cells[name].difference.p for name in "bcd"]
+    assert [cells[name].difference.p_holm for name in "bcd"] == pytest.approx(holm(raw))
+
+
+def test_a_few_items_that_agree_prove_little():
+    found = one({"base": [[0.0] * 4, [0.0] * 4], "new": [[1.0] * 4, [1.0] * 4]}, "base")["new"].difference
+    assert (found.interval.low, found.interval.high) == (1, 1)
+    assert found.p == pytest.approx(stats.binomtest(4, 4).pvalue)
+
+
+def test_several_seeds_are_tested_by_the_bootstrap_and_shown_one_by_one():
+    base = [[1, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 1]]
+    new = [[1, 1, 1, 0, 0, 1], [1, 1, 1, 1, 1, 1]]
+    found = one({"base": base, "new": new}, "base")["new"].difference
+    assert found.test == "bootstrap"
+    assert [(seed.won, seed.lost) for seed in found.seeds] == [(2, 1), (3, 0)]
+    against_one = one({"base": base[:1], "new": new}, "base")["new"].difference
+    assert [(seed.won, seed.lost) for seed in against_one.seeds] == [(2, 1), (3, 0)]
+    assert one({"base": base, "new": [*new, new[0]]}, "base")["new"].difference.seeds == (), "seeds do not match"
+    assert one({"base": base, "new": np.array(new) / 2}, "base")["new"].difference.seeds == ()
