@@ -14,6 +14,7 @@ import sys
 HOOKED = frozenset(
     f"llamafactory.{name}"
     for name in (
+        "chat.hf_engine",
         "extras.constants",
         "extras.ploting",
         "hparams.model_args",

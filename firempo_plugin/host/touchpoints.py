@@ -70,6 +70,11 @@ TOUCH_POINTS = (
         ("_training_function(config)", "run_exp(args, callbacks)", "Worker._training_function"),
         "workflow:extend_tuner",
     ),
+    TouchPoint(
+        "chat.hf_engine",
+        ("HuggingfaceEngine._process_args(model, tokenizer, processor, template, generating_args, messages)",),
+        "chat:extend_engine",
+    ),
     TouchPoint("extras.ploting", ("gen_loss_plot(trainer_log)", "smooth(scalars)"), "board.monitor:extend_ploting"),
     TouchPoint("webui.common", ("_clean_cmd(args)", "gen_cmd(args)", "save_cmd(args)"), "board.runner:extend_common"),
     TouchPoint("webui.locales", ("LOCALES",), "board.texts:extend_locales"),
