@@ -8,7 +8,6 @@ and size of nodules by linear heads, which are thrown away afterwards. The langu
 """
 
 import argparse
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,6 @@ from questions import corpus
 from torch import Tensor, nn
 from transformers import (
     GenerationConfig,
-    Qwen2Tokenizer,
     Qwen2VLImageProcessor,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
@@ -30,7 +28,7 @@ from transformers import (
     Qwen3VLVideoProcessor,
 )
 
-from firempo_plugin.demo.tiny_model import CHAT_TEMPLATE, END, PADDING, SPECIAL
+from firempo_plugin.demo.tiny_model import CHAT_TEMPLATE, END, PADDING, SPECIAL, learn_tokenizer
 
 PATCH, MERGE = 8, 2
 """Pixels of a patch, and patches of an image token, along a side: 36 tokens for an image."""
@@ -46,27 +44,7 @@ HEADS = ("present", *ATTRIBUTES)
 
 def tokenizer() -> Any:
     """A byte-pair tokeniser that has learnt its words from the phantom's texts."""
-    from tokenizers import Tokenizer
-    from tokenizers.models import BPE
-    from tokenizers.pre_tokenizers import ByteLevel
-    from tokenizers.trainers import BpeTrainer
-
-    pattern = Qwen2Tokenizer().backend_tokenizer  # its way of cutting text into words, not its (empty) vocabulary
-    learner = Tokenizer(BPE())
-    learner.normalizer, learner.pre_tokenizer = pattern.normalizer, pattern.pre_tokenizer
-    alphabet = sorted(ByteLevel.alphabet())
-    trainer = BpeTrainer(vocab_size=VOCABULARY, initial_alphabet=alphabet, show_progress=False)
-    learner.train_from_iterator([*corpus(), "user\n", "assistant\n"] * 4, trainer)
-    learned = json.loads(learner.to_str())["model"]
-    return Qwen2Tokenizer(
-        vocab=learned["vocab"],
-        merges=[tuple(merge) for merge in learned["merges"]],
-        unk_token=PADDING,
-        eos_token=END,
-        pad_token=PADDING,
-        extra_special_tokens=list(SPECIAL),
-        model_max_length=1024,
-    )
+    return learn_tokenizer([*corpus(), "user\n", "assistant\n"] * 4, VOCABULARY, 1024)
 
 
 def processor(words: Any) -> Any:

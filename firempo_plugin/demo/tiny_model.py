@@ -83,7 +83,7 @@ def build(folder: Path, *, seed: int = 0) -> None:
         folder: Where to write; made if need be.
         seed: Seed of the random weights.
     """
-    tokenizer = _tokenizer()
+    tokenizer = learn_tokenizer(corpus(), VOCABULARY, 4096)
     processor = _processor(tokenizer)
     model = _model(tokenizer, seed)
     model.save_pretrained(folder)
@@ -96,7 +96,14 @@ def corpus() -> list[str]:
     return [*SENTENCES.splitlines(), *(pair.question for pair in PAIRS), *answers]
 
 
-def _tokenizer() -> Any:
+def learn_tokenizer(texts: list[str], words: int, longest: int) -> Any:
+    """A byte-pair tokeniser of the released models' kind that has learnt its words from some texts.
+
+    Args:
+        texts: What to learn from.
+        words: Most words, the special ones not counted.
+        longest: Tokens that the model can take.
+    """
     from tokenizers import Tokenizer
     from tokenizers.models import BPE
     from tokenizers.pre_tokenizers import ByteLevel
@@ -107,8 +114,8 @@ def _tokenizer() -> Any:
     learner = Tokenizer(BPE())
     learner.normalizer, learner.pre_tokenizer = pattern.normalizer, pattern.pre_tokenizer
     alphabet = sorted(ByteLevel.alphabet())
-    trainer = BpeTrainer(vocab_size=VOCABULARY, initial_alphabet=alphabet, show_progress=False)
-    learner.train_from_iterator(corpus(), trainer)
+    trainer = BpeTrainer(vocab_size=words, initial_alphabet=alphabet, show_progress=False)
+    learner.train_from_iterator(texts, trainer)
     learned = json.loads(learner.to_str())["model"]
     return Qwen2Tokenizer(
         vocab=learned["vocab"],
@@ -117,7 +124,7 @@ def _tokenizer() -> Any:
         eos_token=END,
         pad_token=PADDING,
         extra_special_tokens=list(SPECIAL),
-        model_max_length=4096,
+        model_max_length=longest,
     )
 
 

@@ -117,9 +117,9 @@ def _detail(truth: str, found: list[Scored], missing: list[str]) -> str:
 
 
 def unscored(items: Iterable[Item]) -> Counter[str]:
-    """Why nobody could judge a question of which there is an answer, and how often."""
+    """Why samples of questions that were not skipped have no verdict, and how often: unjudged, or no answer at all."""
     reasons: Counter[str] = Counter()
-    for item in items:
-        if not item.skipped and "judged" not in item.values:
-            reasons[json.loads(item.detail)["samples"][0]["reason"]] += 1
+    for detail in (json.loads(item.detail) for item in items if not item.skipped):
+        reasons.update(sample["reason"] for sample in detail["samples"] if sample["correct"] is None)
+        reasons.update(detail["no_answer"])
     return reasons

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..pairs.commands import DONE, FAILED, STOPPED, _halted_by_signals
+from ..pairs.commands import DONE, FAILED, STOPPED, halted_by_signals
 from ..pairs.endpoint.client import Endpoint
 from ..pairs.endpoint.costs import Budget
 from ..pairs.endpoint.failures import CallFailedError, StopRunError
@@ -98,7 +98,7 @@ def _measure(
         reports.radeval_version()
     workspace = Workspace(Path(config.workspace))
     try:
-        with _halted_by_signals() as halt:
+        with halted_by_signals() as halt:
             if any(measure in ANSWERED for measure in config.measures):
                 _of_answers(config, workspace, models, engine, halt)
             for measure, choices in how.items():

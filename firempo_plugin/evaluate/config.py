@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..pairs.config import CHOICES, ModelConfig, SourceConfig, _from_overrides, _key, _refuse_unknown
+from ..pairs.config import CHOICES, ModelConfig, SourceConfig, config_key, read
 
 MEASURES = ("accuracy", "reports", "grounding", "localisation", "sensitivity")
 EVIDENCE = ("grounding", "localisation", "sensitivity")
@@ -23,37 +23,37 @@ REPORT_METRICS = ("bleu", "rouge", "bertscore", "radgraph", "f1chexbert", "green
 class ServerConfig:
     """An OpenAI-compatible endpoint that serves the models; how they answer is in `answers`."""
 
-    base_url: str = _key("http://127.0.0.1:8000/v1", "address of the endpoint that serves the models")
-    key_env: str | None = _key(None, "NAME of the environment variable that holds the key, which is never stored")
-    timeout: float = _key(120.0, "seconds for one call")
-    concurrency: int = _key(8, "calls at a time")
-    requests_per_minute: int | None = _key(None, "rate limit")
-    tokens_per_minute: int | None = _key(None, "rate limit")
-    retries: int = _key(6, "of a call that failed for now")
-    price_in: float | None = _key(None, "price of a million prompt tokens")
-    price_out: float | None = _key(None, "price of a million completion tokens")
-    extra_body: dict[str, Any] = _key({}, "more fields of the request")
+    base_url: str = config_key("http://127.0.0.1:8000/v1", "address of the endpoint that serves the models")
+    key_env: str | None = config_key(None, "NAME of the environment variable that holds the key, which is never stored")
+    timeout: float = config_key(120.0, "seconds for one call")
+    concurrency: int = config_key(8, "calls at a time")
+    requests_per_minute: int | None = config_key(None, "rate limit")
+    tokens_per_minute: int | None = config_key(None, "rate limit")
+    retries: int = config_key(6, "of a call that failed for now")
+    price_in: float | None = config_key(None, "price of a million prompt tokens")
+    price_out: float | None = config_key(None, "price of a million completion tokens")
+    extra_body: dict[str, Any] = config_key({}, "more fields of the request")
 
 
 @dataclass
 class AnswersConfig:
     """How the models answer."""
 
-    samples: int = _key(1, "answers per question; Pass@k is measured for every k of pass_at up to it")
-    pass_at: list[int] = _key([1, 4], "the ks of Pass@k, with samples above 1")
-    temperature: float = _key(0.0, "0: greedy")
-    max_new_tokens: int = _key(512, "longest answer")
-    system: str = _key("", "system prompt")
-    suffix: str = _key("", "put behind every question, on a line of its own; it is part of the protocol")
+    samples: int = config_key(1, "answers per question; Pass@k is measured for every k of pass_at up to it")
+    pass_at: list[int] = config_key([1, 4], "the ks of Pass@k, with samples above 1")
+    temperature: float = config_key(0.0, "0: greedy")
+    max_new_tokens: int = config_key(512, "longest answer")
+    system: str = config_key("", "system prompt")
+    suffix: str = config_key("", "put behind every question, on a line of its own; it is part of the protocol")
 
 
 @dataclass
 class JudgeConfig:
     """Who decides whether an answer is right."""
 
-    by: str = _key("rules", "rules (built in), or endpoint: a model for what the rules leave open")
-    vocabulary: str | None = _key(None, "YAML file that adds opposites and synonyms")
-    prompts: str | None = _key(None, "folder with a verdict.md of your own")
+    by: str = config_key("rules", "rules (built in), or endpoint: a model for what the rules leave open")
+    vocabulary: str | None = config_key(None, "YAML file that adds opposites and synonyms")
+    prompts: str | None = config_key(None, "folder with a verdict.md of your own")
     endpoint: ModelConfig = field(default_factory=ModelConfig, metadata={"help": "with by: endpoint"})
 
 
@@ -61,41 +61,41 @@ class JudgeConfig:
 class ReportsConfig:
     """How reports are scored, by the package radeval."""
 
-    metrics: list[str] = _key(["bleu", "rouge"], f"of radeval: {', '.join(REPORT_METRICS)}")
-    batch: int = _key(16, "reports at a time; scores are stored after each batch")
+    metrics: list[str] = config_key(["bleu", "rouge"], f"of radeval: {', '.join(REPORT_METRICS)}")
+    batch: int = config_key(16, "reports at a time; scores are stored after each batch")
 
 
 @dataclass
 class CompareConfig:
     """Intervals and tests."""
 
-    draws: int = _key(10_000, "draws of the bootstrap")
-    confidence: float = _key(0.95, "of the intervals")
-    seed: int = _key(0, "of the draws")
+    draws: int = config_key(10_000, "draws of the bootstrap")
+    confidence: float = config_key(0.95, "of the intervals")
+    seed: int = config_key(0, "of the draws")
 
 
 @dataclass
 class EvaluateConfig:
     """Everything."""
 
-    workspace: str = _key("", "folder of this evaluation; made if need be")
-    measures: list[str] = _key(["accuracy"], f"of: {', '.join(MEASURES)}")
+    workspace: str = config_key("", "folder of this evaluation; made if need be")
+    measures: list[str] = config_key(["accuracy"], f"of: {', '.join(MEASURES)}")
     source: SourceConfig = field(default_factory=SourceConfig)
-    model: dict[str, Any] = _key({}, "LLaMA-Factory's inference arguments: model_name_or_path, template, ...")
+    model: dict[str, Any] = config_key({}, "LLaMA-Factory's inference arguments: model_name_or_path, template, ...")
     endpoint: ServerConfig = field(default_factory=ServerConfig, metadata={"help": "in the place of model"})
-    models: dict[str, str | None] = _key(
+    models: dict[str, str | None] = config_key(
         {}, "name: adapter or checkpoint folder, null for the base; of an endpoint, the model's name there"
     )
-    groups: dict[str, list[str]] = _key({}, "row of the table: names of models, its seeds; default: a row each")
-    baseline: str | None = _key(None, "the row that the others are compared with")
+    groups: dict[str, list[str]] = config_key({}, "row of the table: names of models, its seeds; default: a row each")
+    baseline: str | None = config_key(None, "the row that the others are compared with")
     answers: AnswersConfig = field(default_factory=AnswersConfig)
     judge: JudgeConfig = field(default_factory=JudgeConfig)
     reports: ReportsConfig = field(default_factory=ReportsConfig)
-    grounding: dict[str, Any] = _key({}, "options of the measure: records, prompt_suffix, epsilon, ...")
-    localisation: dict[str, Any] = _key({}, "options of the measure: dataset, dataset_dir")
-    sensitivity: dict[str, Any] = _key({}, "options of the measure: dataset, dataset_dir")
+    grounding: dict[str, Any] = config_key({}, "options of the measure: records, prompt_suffix, epsilon, ...")
+    localisation: dict[str, Any] = config_key({}, "options of the measure: dataset, dataset_dir")
+    sensitivity: dict[str, Any] = config_key({}, "options of the measure: dataset, dataset_dir")
     compare: CompareConfig = field(default_factory=CompareConfig)
-    max_cost: float | None = _key(None, "stop before the calls cost more, in the currency of the prices")
+    max_cost: float | None = config_key(None, "stop before the calls cost more, in the currency of the prices")
 
     @property
     def by_endpoint(self) -> bool:
@@ -120,27 +120,12 @@ def load(path: Path, overrides: list[str]) -> EvaluateConfig:
         ValueError: The file is missing or broken, a key is unknown, or a value cannot be. Names the key and what to
             write.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
 
-    if not path.is_file():
-        raise ValueError(f"{path} does not exist; write `firempo evaluate CONFIG.yaml`")
-    try:
-        loaded = OmegaConf.load(path)
-        if not OmegaConf.is_dict(loaded):
-            raise ValueError(f"{path} must hold keys and values")
-        given = OmegaConf.merge(loaded, _from_overrides(overrides))
-        plain: Any = OmegaConf.to_container(given, resolve=True)
-        _refuse_unknown(plain, EvaluateConfig, "", path)
-        if isinstance(plain.get("models"), list):
-            plain["models"] = {str(name): str(name) for name in plain["models"]}
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(EvaluateConfig), plain))
-    except OmegaConfBaseException as error:
-        raise ValueError(f"{path}: {error.full_key or ''}: {str(error).splitlines()[0]}") from error
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
-        raise ValueError(f"{path} is not readable YAML: {error}") from error
-    assert isinstance(config, EvaluateConfig)
+    def name_models(given: dict[str, Any]) -> None:
+        if isinstance(given.get("models"), list):
+            given["models"] = {str(name): str(name) for name in given["models"]}
+
+    config = read(path, overrides, EvaluateConfig, "evaluate", name_models)
     for problem in _problems(config):
         raise ValueError(f"{path}: {problem}")
     return config

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from .config import EvaluateConfig
 ADAPTER, CHECKPOINT = "adapter_config.json", "config.json"
 _WEIGHTS = ("*.safetensors", "adapter_model.bin", "pytorch_model*.bin")
 _SETTINGS = ("*config.json", "*.jinja", "tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json")
-_STRETCH, _STRETCHES = 1 << 16, 64
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,11 @@ def resolve(config: EvaluateConfig) -> list[Model]:
     if config.by_endpoint:
         served = {name: str(place) for name, place in config.models.items()}
         return [Model(name, {}, None, place, {"served": place}) for name, place in served.items()]
-    return [_local(name, place, config.model) for name, place in config.models.items()]
+    once = cache(fingerprint)  # models share their base
+    return [_local(name, place, config.model, once) for name, place in config.models.items()]
 
 
-def _local(name: str, place: str | None, arguments: dict[str, Any]) -> Model:
+def _local(name: str, place: str | None, arguments: dict[str, Any], content: Callable[[Path], str]) -> Model:
     adapter = None
     if place is not None and _kind(name, Path(place)) == ADAPTER:
         adapter = place
@@ -60,8 +61,8 @@ def _local(name: str, place: str | None, arguments: dict[str, Any]) -> Model:
         arguments = arguments | {"model_name_or_path": place}
     base = str(arguments["model_name_or_path"])
     identity = {
-        "base": fingerprint(Path(base)) if Path(base).is_dir() else base,
-        "adapter": fingerprint(Path(adapter)) if adapter else None,
+        "base": content(Path(base)) if Path(base).is_dir() else base,
+        "adapter": content(Path(adapter)) if adapter else None,
         "arguments": {key: value for key, value in arguments.items() if key != "model_name_or_path"},
     }
     return Model(name, arguments, adapter, "", identity)
@@ -79,29 +80,13 @@ def _kind(name: str, folder: Path) -> str:
 
 
 def fingerprint(folder: Path) -> str:
-    """A hash of the model in a folder: of its settings whole, of its weights their sizes and 64 stretches a file.
-
-    Training changes every stretch of a weight file, so that these suffice, and a model of many gigabytes takes no time.
-    """
+    """A hash of the model in a folder: of its settings and all of its weights, a second or so a gigabyte."""
     digest = hashlib.sha256()
-    for pattern, pieces in (*((name, _whole) for name in _SETTINGS), *((name, _stretches) for name in _WEIGHTS)):
+    for pattern in (*_SETTINGS, *_WEIGHTS):
         for file in sorted(folder.glob(pattern)):
-            digest.update(f"{file.name} {file.stat().st_size}\n".encode())
-            for piece in pieces(file):
-                digest.update(piece)
+            with open(file, "rb") as opened:
+                digest.update(f"{file.name} {hashlib.file_digest(opened, 'sha256').hexdigest()}\n".encode())
     return digest.hexdigest()
-
-
-def _whole(file: Path) -> Iterator[bytes]:
-    yield file.read_bytes()
-
-
-def _stretches(file: Path) -> Iterator[bytes]:
-    size = file.stat().st_size
-    with open(file, "rb") as opened:
-        for number in range(_STRETCHES):
-            opened.seek(max(0, size - _STRETCH) * number // (_STRETCHES - 1))
-            yield opened.read(_STRETCH)
 
 
 def digest_of(content: Any) -> str:

@@ -79,7 +79,7 @@ class Counts:
 
     Attributes:
         items: All.
-        unscored: Items with an answer that nobody could judge, by reason.
+        unscored: Answers, of several samples each, that nobody could judge or that are missing, by reason.
         skipped: Items without any value, by reason.
         cut: Items with an answer that ended at the limit; they are measured as they are.
     """

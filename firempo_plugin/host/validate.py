@@ -7,6 +7,7 @@ from typing import Any
 
 from .arguments import STAGE, settings_of
 from .reasons import kind_of
+from .workflow import refuse_unsupported
 
 SOUND, UNSOUND = 0, 1
 EXAMPLES = 3
@@ -117,6 +118,7 @@ def start(config: dict[str, Any], output_dir: str) -> Run:
 
     config = {**config, **WITHOUT_A_MACHINE, "output_dir": output_dir}
     model_args, data_args, training_args, finetuning_args, _ = get_train_args(config)
+    refuse_unsupported(model_args, data_args, training_args, finetuning_args)
     tokens = load_tokenizer(model_args)
     template = get_template_and_fix_tokenizer(tokens["tokenizer"], data_args)
     return Run(model_args, data_args, training_args, finetuning_args, template, tokens)

@@ -32,7 +32,7 @@ def build(path: Path, overrides: list[str], *, only: str | None = None, engine: 
     config = configuration.load(path, overrides)
     workspace = Workspace(Path(config.workspace))
     try:
-        with _halted_by_signals() as halt:
+        with halted_by_signals() as halt:
             progress = run(config, workspace, only=only, engine=engine, make=only != "export", halt=halt)
         print(summary(progress, WorkspaceRequests(workspace).totals()))
         for line in progress.handed_in:
@@ -60,7 +60,7 @@ def build(path: Path, overrides: list[str], *, only: str | None = None, engine: 
 
 
 @contextmanager
-def _halted_by_signals() -> Iterator[Halt]:
+def halted_by_signals() -> Iterator[Halt]:
     """A halt that the first SIGINT or SIGTERM sets; the second SIGINT interrupts at once."""
     halt = Halt()
 

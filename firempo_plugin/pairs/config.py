@@ -6,12 +6,16 @@ only one source, segmenter or model understands sit in `options` and are checked
 
 import difflib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Config = TypeVar("Config")
 
 
-def _key(default: Any, meaning: str) -> Any:
+def config_key(default: Any, meaning: str) -> Any:
+    """A key of a configuration: a dataclass field with its default and what `--help` says of it."""
     if isinstance(default, dict | list):
         return field(default_factory=lambda: type(default)(default), metadata={"help": meaning})
     return field(default=default, metadata={"help": meaning})
@@ -21,59 +25,65 @@ def _key(default: Any, meaning: str) -> Any:
 class SourceConfig:
     """Where the records come from."""
 
-    name: str = _key("", "vqa_rad, slake, iu_xray, llava_med, mmedpo or table")
-    options: dict[str, Any] = _key({}, "what the source needs: folder, split, language, columns, ...")
-    limit: int | None = _key(None, "read so many records at most")
-    test_images: str | None = _key(None, "folder or list of test images: records that show one are leaks")
-    leaks: str = _key("refuse", "what to do with leaks: refuse (reject the record) or report")
-    window: list[float] | None = _key(None, "low, high grey value of images deeper than 8 bits; else min and max")
+    name: str = config_key("", "vqa_rad, slake, iu_xray, llava_med, mmedpo or table")
+    options: dict[str, Any] = config_key({}, "what the source needs: folder, split, language, columns, ...")
+    limit: int | None = config_key(None, "read so many records at most")
+    test_images: str | None = config_key(None, "folder or list of test images: records that show one are leaks")
+    leaks: str = config_key("refuse", "what to do with leaks: refuse (reject the record) or report")
+    window: list[float] | None = config_key(None, "low, high grey value of images deeper than 8 bits; else min and max")
 
 
 @dataclass
 class ModelConfig:
     """An OpenAI-compatible endpoint."""
 
-    base_url: str = _key("http://127.0.0.1:8000/v1", "address of the endpoint")
-    model: str = _key("", "model name as the endpoint knows it")
-    key_env: str | None = _key(None, "NAME of the environment variable that holds the key, which is never stored")
-    temperature: float = _key(0.0, "0: greedy")
-    max_tokens: int = _key(512, "longest reply")
-    timeout: float = _key(120.0, "seconds for one call")
-    concurrency: int = _key(8, "calls at a time")
-    requests_per_minute: int | None = _key(None, "rate limit")
-    tokens_per_minute: int | None = _key(None, "rate limit")
-    retries: int = _key(6, "of a call that failed for now")
-    structured: str = _key("auto", "json_schema, json_object, none, or auto: what the endpoint accepts")
-    price_in: float | None = _key(None, "price of a million prompt tokens")
-    price_out: float | None = _key(None, "price of a million completion tokens")
-    extra_body: dict[str, Any] = _key({}, "more fields of the request")
+    base_url: str = config_key("http://127.0.0.1:8000/v1", "address of the endpoint")
+    model: str = config_key("", "model name as the endpoint knows it")
+    key_env: str | None = config_key(None, "NAME of the environment variable that holds the key, which is never stored")
+    temperature: float = config_key(0.0, "0: greedy")
+    max_tokens: int = config_key(512, "longest reply")
+    timeout: float = config_key(120.0, "seconds for one call")
+    concurrency: int = config_key(8, "calls at a time")
+    requests_per_minute: int | None = config_key(None, "rate limit")
+    tokens_per_minute: int | None = config_key(None, "rate limit")
+    retries: int = config_key(6, "of a call that failed for now")
+    structured: str = config_key("auto", "json_schema, json_object, none, or auto: what the endpoint accepts")
+    price_in: float | None = config_key(None, "price of a million prompt tokens")
+    price_out: float | None = config_key(None, "price of a million completion tokens")
+    extra_body: dict[str, Any] = config_key({}, "more fields of the request")
 
 
 @dataclass
 class RespondConfig:
     """The model's own answers."""
 
-    backend: str = _key("recorded", "recorded (the source's own), endpoint, or engine (LLaMA-Factory, in process)")
-    file: str | None = _key(None, "with backend: recorded, JSON lines of {id, response} for a source that brings none")
-    samples: int = _key(1, "responses per record; one pair each")
-    system: str = _key("", "system prompt")
+    backend: str = config_key(
+        "recorded", "recorded (the source's own), endpoint, or engine (LLaMA-Factory, in process)"
+    )
+    file: str | None = config_key(
+        None, "with backend: recorded, JSON lines of {id, response} for a source that brings none"
+    )
+    samples: int = config_key(1, "responses per record; one pair each")
+    system: str = config_key("", "system prompt")
     endpoint: ModelConfig = field(default_factory=ModelConfig, metadata={"help": "with backend: endpoint"})
-    engine: dict[str, Any] = _key({}, "with backend: engine, LLaMA-Factory's inference arguments")
+    engine: dict[str, Any] = config_key({}, "with backend: engine, LLaMA-Factory's inference arguments")
 
 
 @dataclass
 class EditConfig:
     """The judge that decides and edits."""
 
-    judge: str = _key("rules", "rules (built in), endpoint, or batch (OpenAI Batch API)")
-    rules_first: bool = _key(True, "let the rules decide what they can; saves calls")
-    scope: str = _key("response", "response, or answer_sentence: train on that sentence only")
-    max_words: int = _key(8, "most words that an edit may change")
-    max_share: float = _key(0.6, "largest share of a sentence's words that an edit may change")
-    max_words_per_sentence: int = _key(3, "most words changed in a sentence of a report")
-    batch_tokens: int | None = _key(None, "with judge: batch, most prompt tokens in open batches; the account's limit")
-    prompts: str | None = _key(None, "folder with prompts of your own")
-    vocabulary: str | None = _key(None, "YAML file that adds opposites and synonyms")
+    judge: str = config_key("rules", "rules (built in), endpoint, or batch (OpenAI Batch API)")
+    rules_first: bool = config_key(True, "let the rules decide what they can; saves calls")
+    scope: str = config_key("response", "response, or answer_sentence: train on that sentence only")
+    max_words: int = config_key(8, "most words that an edit may change")
+    max_share: float = config_key(0.6, "largest share of a sentence's words that an edit may change")
+    max_words_per_sentence: int = config_key(3, "most words changed in a sentence of a report")
+    batch_tokens: int | None = config_key(
+        None, "with judge: batch, most prompt tokens in open batches; the account's limit"
+    )
+    prompts: str | None = config_key(None, "folder with prompts of your own")
+    vocabulary: str | None = config_key(None, "YAML file that adds opposites and synonyms")
     endpoint: ModelConfig = field(default_factory=ModelConfig, metadata={"help": "with judge: endpoint or batch"})
 
 
@@ -81,45 +91,47 @@ class EditConfig:
 class TargetConfig:
     """What the noise should hide."""
 
-    by: str = _key("rules", "rules, or judge: the endpoint of the edit step")
+    by: str = config_key("rules", "rules, or judge: the endpoint of the edit step")
 
 
 @dataclass
 class SegmentConfig:
     """Where it is."""
 
-    by: str = _key("none", "none (the whole image is noised), file, box, sam3 or http")
-    options: dict[str, Any] = _key({}, "what the segmenter needs")
+    by: str = config_key("none", "none (the whole image is noised), file, box, sam3 or http")
+    options: dict[str, Any] = config_key({}, "what the segmenter needs")
 
 
 @dataclass
 class NoiseConfig:
     """The noised image."""
 
-    corruption: str = _key("noise", "noise, crop, black or blur")
-    whole_image: bool = _key(False, "ablation: corrupt the whole image whatever the target")
-    sigma: float = _key(45.0, "standard deviation of the noise, 0-255 scale")
-    fallback_sigma: float = _key(12.0, "of the whole-image noise where a target was not found")
-    shared: bool = _key(False, "one noise an image: records with the same image and mask get the same noised image")
-    workers: int = _key(2, "images at a time")
+    corruption: str = config_key("noise", "noise, crop, black or blur")
+    whole_image: bool = config_key(False, "ablation: corrupt the whole image whatever the target")
+    sigma: float = config_key(45.0, "standard deviation of the noise, 0-255 scale")
+    fallback_sigma: float = config_key(12.0, "of the whole-image noise where a target was not found")
+    shared: bool = config_key(
+        False, "one noise an image: records with the same image and mask get the same noised image"
+    )
+    workers: int = config_key(2, "images at a time")
 
 
 @dataclass
 class ExportConfig:
     """The dataset."""
 
-    format: str = _key("llamafactory", "llamafactory, swift or trl")
-    folder: str = _key("", "where to write; default: export/ in the workspace")
-    name: str = _key("fire_mpo_pairs", "name of the dataset")
-    options: dict[str, Any] = _key({}, "what the format understands: file_format, model, template, ...")
-    decisions: str | None = _key(None, "JSON file of accept/reject marks from the review page")
+    format: str = config_key("llamafactory", "llamafactory, swift or trl")
+    folder: str = config_key("", "where to write; default: export/ in the workspace")
+    name: str = config_key("fire_mpo_pairs", "name of the dataset")
+    options: dict[str, Any] = config_key({}, "what the format understands: file_format, model, template, ...")
+    decisions: str | None = config_key(None, "JSON file of accept/reject marks from the review page")
 
 
 @dataclass
 class BuildConfig:
     """Everything."""
 
-    workspace: str = _key("", "folder of this build; made if need be")
+    workspace: str = config_key("", "folder of this build; made if need be")
     source: SourceConfig = field(default_factory=SourceConfig)
     respond: RespondConfig = field(default_factory=RespondConfig)
     edit: EditConfig = field(default_factory=EditConfig)
@@ -127,7 +139,7 @@ class BuildConfig:
     segment: SegmentConfig = field(default_factory=SegmentConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
-    max_cost: float | None = _key(None, "stop before the calls cost more, in the currency of the prices")
+    max_cost: float | None = config_key(None, "stop before the calls cost more, in the currency of the prices")
 
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -164,26 +176,49 @@ def load(path: Path, overrides: list[str]) -> BuildConfig:
         ValueError: The file is missing or broken, a key is unknown, a value has the wrong type or is not among its
             choices, or `workspace` or `source.name` is missing. Names the key and what to write.
     """
+    config = read(path, overrides, BuildConfig, "build")
+    _check(config, path)
+    return config
+
+
+def read(
+    path: Path,
+    overrides: list[str],
+    kind: type[Config],
+    command: str,
+    prepare: Callable[[dict[str, Any]], None] = lambda given: None,
+) -> Config:
+    """Reads a configuration file with `section.key=value` overrides into a dataclass; checks keys and types.
+
+    Args:
+        path: The file.
+        overrides: Over it.
+        kind: The dataclass.
+        command: Of `firempo`, for messages.
+        prepare: Brings what was written, its keys checked, into the form that the dataclass takes.
+
+    Raises:
+        ValueError: The file is missing or broken, a key is unknown, or a value has the wrong type.
+    """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
     if not path.is_file():
-        raise ValueError(f"{path} does not exist; write `firempo build CONFIG.yaml`")
+        raise ValueError(f"{path} does not exist; write `firempo {command} CONFIG.yaml`")
     try:
         loaded = OmegaConf.load(path)
         if not OmegaConf.is_dict(loaded):
             raise ValueError(f"{path} must hold keys and values")
-        given = OmegaConf.merge(loaded, _from_overrides(overrides))
-        plain: Any = OmegaConf.to_container(given, resolve=True)
-        _refuse_unknown(plain, BuildConfig, "", path)
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(BuildConfig), given))
+        plain: Any = OmegaConf.to_container(OmegaConf.merge(loaded, _from_overrides(overrides)), resolve=True)
+        _refuse_unknown(plain, kind, "", path)
+        prepare(plain)
+        config: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), plain))
     except OmegaConfBaseException as error:
         raise ValueError(f"{path}: {error.full_key or ''}: {str(error).splitlines()[0]}") from error
     except (OSError, UnicodeDecodeError, YAMLError) as error:
         raise ValueError(f"{path} is not readable YAML: {error}") from error
-    assert isinstance(config, BuildConfig)
-    _check(config, path)
+    assert isinstance(config, kind)
     return config
 
 

@@ -73,6 +73,15 @@ def test_what_the_judge_cannot_decide_is_unscored_and_never_wrong():
     assert unscored([empty]) == {"the answer is empty": 1}
 
 
+def test_every_sample_without_a_verdict_is_counted_beside_those_that_have_one():
+    asked = record("Is there a pleural effusion?", "No")
+    texts = ["No, there is none.", "The heart is large.", "", None]
+    (item,) = items(*(Answer(asked, n, text, "" if text is not None else "gone") for n, text in enumerate(texts)))
+    assert item.values["judged"] == 1
+    assert unscored([item]).total() == 3
+    assert unscored([item])["gone"] == 1
+
+
 def test_a_question_without_an_answer_is_skipped_with_its_reason():
     (item,) = items(Answer(record("Is there an effusion?", "No"), 0, None, "image cannot be read: x.png"))
     assert (item.values, item.skipped) == ({}, "image cannot be read: x.png")

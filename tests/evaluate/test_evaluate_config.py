@@ -103,7 +103,7 @@ def test_a_fingerprint_sees_weights_and_settings_and_not_logs(tmp_path):
     first = fingerprint(folder)
     (folder / "trainer_log.jsonl").write_text("{}")
     assert fingerprint(folder) == first
-    weights[500_000] = 1
+    weights[500_001] = 1
     (folder / "adapter_model.safetensors").write_bytes(weights)
     second = fingerprint(folder)
     assert second != first

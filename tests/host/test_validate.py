@@ -52,6 +52,11 @@ def training_yaml(tmp_path, checkpoint):
     return write
 
 
+def test_what_training_refuses_is_refused_here(training_yaml, capsys):
+    assert cli.main(["validate", training_yaml(TEMPLATES_DIR, "fire_mpo_mixed", streaming=True, max_steps=1)]) == 1
+    assert "does not support streaming" in capsys.readouterr().err
+
+
 def test_sound_rows_are_counted(training_yaml, capsys, tmp_path):
     listed = tmp_path / "rejected.jsonl"
     assert cli.main(["validate", training_yaml(TEMPLATES_DIR, "fire_mpo_mixed"), "--rejected", str(listed)]) == 0

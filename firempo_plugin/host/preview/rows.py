@@ -14,7 +14,6 @@ from ..admission import problem_of
 from ..arguments import STAGE, settings_of
 from ..dataset import load_all, row_encoder
 from ..rows import RowEncoder, Side
-from ..workflow import refuse_unsupported
 from .seen import Kind, Piece, SeenRow
 from .watch import end_with_parent
 
@@ -61,7 +60,6 @@ def see(config: dict[str, Any], scratch: Path) -> Seen:
     if builtin:
         config |= validate.builtin_tokenizer(scratch)
     run = validate.start(config, str(scratch))
-    refuse_unsupported(run.model_args, run.data_args, run.training_args, run.finetuning_args)
     settings = settings_of(run.finetuning_args)
     names = [*(run.data_args.dataset or []), *(run.data_args.eval_dataset or [])]
     loaded = load_all(loader, list(dict.fromkeys(names)), run.model_args, run.data_args, run.training_args)
