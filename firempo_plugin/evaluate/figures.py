@@ -1,4 +1,5 @@
-"""One figure for each measure: the rows' means with their intervals, a panel for each metric."""
+"""One figure for each measure: the rows' means with their intervals, a panel for each metric; and where it is measured
+layer by layer, the curves over the layers."""
 
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,43 @@ def write(table: Table, folder: Path) -> list[Path]:
     """Draws every measure that has values, as <measure>.png; says where."""
     folder.mkdir(parents=True, exist_ok=True)
     measures = dict.fromkeys(one.measure for one in table.columns if not one.corpus)
-    return [_draw(table, measure, folder / f"{measure}.png") for measure in measures]
+    drawn = [_draw(table, measure, folder / f"{measure}.png") for measure in measures]
+    return [*drawn, _draw_layers(table, folder / "grounding_by_layer.png")] if table.layers else drawn
 
 
-def _draw(table: Table, measure: str, path: Path) -> Path:
+def _figure(width: float, height: float) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _draw_layers(table: Table, path: Path) -> Path:
+    """The curves of all rows, a panel for each metric."""
+    figure = _figure(1.4 + _PANEL[0] * len(table.layers), 3.0)
+    titles = {one.metric: one.heading for one in table.columns}
+    for panel, (metric, curves) in zip(
+        figure.subplots(1, len(table.layers), squeeze=False)[0], table.layers.items(), strict=True
+    ):
+        for row, curve in curves.items():
+            style = {"color": "tab:gray", "linestyle": "--"} if row == table.baseline else {}
+            panel.plot(list(curve), list(curve.values()), marker=".", label=row, **style)
+        panel.set_title(titles[metric], fontsize=10)
+        panel.set_xlabel("decoder layer")
+        panel.grid(alpha=0.3)
+    figure.legend(*panel.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+    figure.savefig(path, dpi=150)
+    return path
+
+
+def _draw(table: Table, measure: str, path: Path) -> Path:
     columns = [one for one in table.columns if one.measure == measure and not one.corpus]
     across = min(3, len(columns))
     down = -(-len(columns) // across)
     height = 0.9 + _PANEL[1] * len(table.rows)
-    figure = Figure(figsize=(1.4 + _PANEL[0] * across, 0.4 + height * down), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(1.4 + _PANEL[0] * across, 0.4 + height * down)
     axes = figure.subplots(down, across, sharey=True, squeeze=False)
     for place, panel in enumerate(axes.flat):
         if place < len(columns):

@@ -13,23 +13,18 @@ AR is 1 where the region gets no more than its share. KL and JS are smaller the 
 is at most log 2. Imports torch only.
 """
 
-import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .items import Item
-
 Window = tuple[float, float, float, float]
 """x0, y0, x1, y1 of the part of an image that its tokens show, as shares of its width and height."""
 WHOLE: Window = (0.0, 0.0, 1.0, 1.0)
 
-METRICS = {"attention_ratio": 1, "attention_kl": -1, "attention_js": -1}
-"""Every measure, and whether more of it is better (1) or less (-1)."""
 FORMS = ("xyxy", "xywh")
 """How a box is written: as two corners, or as its first corner, width and height."""
 
@@ -160,22 +155,3 @@ def all_measures(ratio: Tensor, mask: Tensor, epsilon: float) -> dict[str, Tenso
         "attention_kl": attention_kl(wide, numbers, epsilon),
         "attention_js": attention_js(wide, numbers, epsilon),
     }
-
-
-def by_layer(items: Iterable[Item]) -> dict[str, dict[int, float]]:
-    """The mean of every measure over items, layer by layer, from the items' `detail`; skipped items do not count."""
-    found: dict[str, dict[int, list[float]]] = {metric: {} for metric in METRICS}
-    for item in items:
-        detail = {} if item.skipped else json.loads(item.detail)
-        for metric in METRICS if detail else ():
-            for layer, value in zip(detail["layers"], detail[metric], strict=True):
-                found[metric].setdefault(layer, []).append(value)
-    return {
-        metric: {layer: sum(values) / len(values) for layer, values in sorted(layers.items())}
-        for metric, layers in found.items()
-    }
-
-
-def best_layer(means: dict[int, float], metric: str) -> int:
-    """The layer with the best mean over items: the highest attention ratio, the lowest divergence."""
-    return max(means, key=lambda layer: METRICS[metric] * means[layer])

@@ -197,6 +197,7 @@ def as_json(table: Table, compare: CompareConfig) -> str:
             }
             for measure, row, c in _all_counts(table)
         ],
+        "layers": table.layers,
         "incomplete": table.incomplete,
         "protocol": table.protocol,
     }

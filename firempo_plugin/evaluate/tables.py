@@ -12,6 +12,7 @@ from .accuracy import unscored
 from .answers import cut_items
 from .compare import Cell, Interval, Numbers, column
 from .config import ANSWERED, MEASURES, EvaluateConfig
+from .layers import by_layer
 from .store import ItemFile, Stored
 
 
@@ -101,6 +102,7 @@ class Table:
         cells: By title of the column, then by row.
         seeds: Means of the single models, by title of the column, then by model.
         counts: By measure, then by row.
+        layers: Means over items and models, by metric of the grounding measure, row and decoder layer.
         incomplete: What is not measured yet, in words.
         protocol: Choices behind the numbers, by measure.
     """
@@ -111,6 +113,7 @@ class Table:
     cells: dict[str, dict[str, Cell]] = field(default_factory=dict)
     seeds: dict[str, dict[str, float]] = field(default_factory=dict)
     counts: dict[str, dict[str, Counts]] = field(default_factory=dict)
+    layers: dict[str, dict[str, dict[int, float]]] = field(default_factory=dict)
     incomplete: list[str] = field(default_factory=list)
     protocol: dict[str, Any] = field(default_factory=dict)
 
@@ -131,6 +134,10 @@ def make(config: EvaluateConfig) -> Table:
         }
         for one in _columns(measure, stored):
             _fill(table, one, stored, config)
+        if measure == "grounding":
+            for row, names in table.rows.items():
+                for metric, curve in by_layer([item for name in names for item in stored[name].items]).items():
+                    table.layers.setdefault(metric, {})[row] = curve
     return table
 
 

@@ -1,6 +1,5 @@
 """The VGMED measures against maps worked out by hand."""
 
-import json
 import math
 
 import pytest
@@ -8,7 +7,6 @@ import torch
 from torch.testing import assert_close
 
 from firempo_plugin.evaluate import grounding
-from firempo_plugin.evaluate.items import Item
 
 EPSILON = 1e-12
 
@@ -65,7 +63,7 @@ def test_scale_of_the_map_does_not_matter():
     ratio = torch.rand(3, 20, generator=torch.Generator().manual_seed(1))
     mask = torch.arange(20) % 3 == 0
     once, twice = (grounding.all_measures(ratio * factor, mask, 1e-8) for factor in (1, 1000))
-    assert set(once) == set(grounding.METRICS)
+    assert set(once) == {"attention_ratio", "attention_kl", "attention_js"}
     for metric, values in once.items():
         assert values.shape == (3,)
         assert_close(values, twice[metric])
@@ -133,14 +131,3 @@ def test_box_forms():
 def test_options_are_checked(key, value, words):
     with pytest.raises(ValueError, match=words):
         grounding.Options(records="x.jsonl", **{key: value})
-
-
-def test_curves_over_layers_and_their_best_layer():
-    def item(name, ratios, skipped=""):
-        detail = {"layers": [0, 3], "attention_ratio": ratios, "attention_kl": ratios, "attention_js": ratios}
-        return Item(name, "", {}, skipped, "" if skipped else json.dumps(detail))
-
-    means = grounding.by_layer([item("a", [1.0, 4.0]), item("b", [3.0, 6.0]), item("c", [], skipped="no boxes")])
-    assert means["attention_ratio"] == {0: 2.0, 3: 5.0}
-    assert grounding.best_layer(means["attention_ratio"], "attention_ratio") == 3
-    assert grounding.best_layer(means["attention_kl"], "attention_kl") == 0
