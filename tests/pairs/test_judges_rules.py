@@ -197,6 +197,13 @@ OTHERS = [
     ("What diseases are in the picture?", "Lung cancer", "Fibrosis, distinct from lung cancer.", None),
     ("Which lobe is normal?", "Left", "The left lobe is abnormal.", None),
     ("Was contrast given or not?", "Contrast", "Yes", None),
+    ("In which lung is the nodule?", "right lung", "The nodule is in the right upper lung.", True),
+    ("In which lung is the nodule?", "right lung", "The nodule is in the left upper lung.", False),
+    ("In which lung is the nodule?", "right lung", "The nodule is in the upper lung.", None),
+    ("In which lung is the nodule?", "right lung", "It is not in the right upper lung.", None),
+    ("In which lung is the nodule?", "right lung", "It is in the right upper or the left lower lung.", None),
+    ("Where is the nodule?", "right lower lung", "The nodule is in the right upper lung.", False),
+    ("Where is the lesion?", "left kidney", "In the left posterior kidney.", True),
 ]
 
 

@@ -16,6 +16,8 @@ _OR = frozenset({"or", "或", "或 者", "还 是"})
 _SEPARATORS = frozenset(",;/&+()、和及与") | {"and", "以 及"}
 _TECHNICAL = frozenset({"modality", "projection", "part", "plane", "weighting"})
 _ARTICLES = frozenset({"the", "a", "an"})
+_WITHIN = frozenset({"vertical", "depth"})
+"""Where in the thing: "right upper lung" states "right lung"."""
 _VIEWERS = frozenset({"patient", "body", "image", "picture", "person"})
 
 
@@ -74,8 +76,9 @@ class OpenReader:
         if any(u.role in ("negator", "blur", "veto", "guess") and u.key not in self._excused for u in clause.units):
             return []
         cut = GRAMMARS[self._language].comparison.search(text, clause.start, clause.end)
+        skipped = _WITHIN - {unit.group for unit in part}
         found, run = [], []
-        for unit in (*clause.units, None):
+        for unit in (*(unit for unit in clause.units if unit.group not in skipped), None):
             if unit is not None and unit.role in ("word", "term", "number") and not (cut and unit.start >= cut.start()):
                 run.append(unit)
             elif unit is None or unit.role == "mark":
@@ -114,7 +117,7 @@ class OpenReader:
             return unknown
         rest = self._rest(clauses)
         groups = {unit.group for unit in truth}
-        if any(unit.group not in groups | _TECHNICAL for unit in rest):
+        if any(unit.group not in groups | _TECHNICAL | _WITHIN for unit in rest):
             return unknown
         viewed = {unit.key for unit in units if unit.key in _VIEWERS - {"image", "picture"}}
         for group in sorted(groups - {"portion"}):
