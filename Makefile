@@ -4,13 +4,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test phantom check clean
 
 demo: $(VENV)/demo.installed  ## set everything up and train a tiny model on real scans, on the CPU
 	$(BIN)/firempo demo
 
 test: $(VENV)/dev.installed check  ## set up and run every check and test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+phantom: $(VENV)/demo.installed  ## train and compare four objectives on procedural images; FLAGS=--full for all
+	$(BIN)/python examples/phantom/run.py $(FLAGS)
 
 check: $(VENV)/dev.installed
 	$(BIN)/ruff check .

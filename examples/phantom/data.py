@@ -9,11 +9,13 @@
 | validation | all values equally often | learning rates and every other choice |
 | test | all values equally often | the figures that are shown |
 
-Every split is made of images of its own. The same seed gives the same files.
+Every split is made of images of its own. The same seed gives the same files. `evidence.jsonl` holds the test questions
+that ask where the nodule is, and `masks_shuffled` the masks of the pairs' images, each given to another image.
 """
 
 import argparse
 import json
+import shutil
 import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -22,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from images import ATTRIBUTES, Nodule, Phantom, draw
+from images import ATTRIBUTES, Mask, Nodule, Phantom, draw, patch, spoil
 from PIL import Image
 from questions import KINDS, REPORT, Question, ask
 
@@ -36,21 +38,22 @@ class Split:
         usual: Probability of the usual value of each attribute of a nodule.
         present: Probability that there is a nodule.
         questions: How many kinds are asked of an image with a nodule; None: all.
-        report: Whether a report is asked of every image.
+        defects: Share of the images with a defect of the detector, away from the nodule: what is noise, and no nodule,
+            is known to the model before preferences are trained, as to every model that has seen real images.
     """
 
     images: int
     usual: float
     present: float
     questions: int | None
-    report: bool
+    defects: float = 0.0
 
 
 SPLITS = {
-    "train": Split(3000, usual=0.93, present=0.9, questions=4, report=False),
-    "pairs": Split(400, usual=0.85, present=0.85, questions=3, report=False),
-    "validation": Split(96, usual=0.5, present=0.75, questions=None, report=False),
-    "test": Split(160, usual=0.5, present=0.75, questions=None, report=True),
+    "train": Split(3000, usual=0.93, present=0.9, questions=4, defects=0.5),
+    "pairs": Split(400, usual=0.85, present=0.85, questions=3),
+    "validation": Split(96, usual=0.5, present=0.75, questions=None),
+    "test": Split(160, usual=0.5, present=0.75, questions=None),
 }
 REPORTS_IN_TRAIN = 0.25
 """Share of the images of `train` and `pairs` of which a report is asked too."""
@@ -72,7 +75,17 @@ def examples(name: str, seed: int) -> Iterator[Example]:
         random = np.random.default_rng([seed, zlib.crc32(name.encode()), number])
         nodule = _nodule(split, number, random)
         phantom = draw(nodule, random)
+        if random.random() < split.defects:
+            phantom = spoil(phantom, _beside(phantom, random), random)
         yield Example(f"{name}-{number:05}", phantom, _questions(split, nodule, random))
+
+
+def _beside(phantom: Phantom, random: np.random.Generator) -> Mask:
+    """A place for a defect that the nodule does not touch."""
+    place = patch(random)
+    while phantom.nodule is not None and (place & phantom.masks["nodule"]).any():
+        place = patch(random)
+    return place
 
 
 def _nodule(split: Split, number: int, random: np.random.Generator) -> Nodule | None:
@@ -94,7 +107,7 @@ def _questions(split: Split, nodule: Nodule | None, random: np.random.Generator)
             names = [str(name) for name in random.choice(names, split.questions, replace=False)]
         elif random.random() >= (1 - split.present) / split.present:
             names.remove("presence")  # so that yes and no are right equally often
-    if split.report or (split.questions is not None and random.random() < REPORTS_IN_TRAIN):
+    if split.questions is not None and random.random() < REPORTS_IN_TRAIN:
         names.append(REPORT)
     return tuple(ask(name, nodule, random) for name in names)
 
@@ -112,7 +125,23 @@ def write(folder: Path, seed: int) -> dict[str, int]:
         counts[name] = len(rows)
         if name == "train":
             _write_sft(folder, rows)
+        if name == "pairs":
+            _shuffle_masks(folder, sorted({Path(row["image"]).stem for row in rows}))
+        if name == "test":
+            where = [row for row in rows if row["asks"] == "where"]
+            (folder / "evidence.jsonl").write_text("".join(json.dumps(row) + "\n" for row in where), encoding="utf-8")
     return counts
+
+
+def _shuffle_masks(folder: Path, stems: list[str]) -> None:
+    """Gives every image the masks of the next one that shows as much: a control, under `masks_shuffled`."""
+    (folder / "masks_shuffled").mkdir(exist_ok=True)
+    masks = {stem: sorted((folder / "masks").glob(f"{stem}_*.png")) for stem in stems}
+    for count in {len(files) for files in masks.values()}:
+        alike = [stem for stem, files in masks.items() if len(files) == count]
+        for stem, other in zip(alike, alike[1:] + alike[:1], strict=True):
+            for file in masks[other]:
+                shutil.copyfile(file, folder / "masks_shuffled" / file.name.replace(other, stem))
 
 
 def _write_pictures(folder: Path, example: Example, *, masks: bool) -> None:

@@ -10,6 +10,8 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from firempo_plugin.pairs.noise import Corruption, corrupt
+
 SIZE = 96
 """Height and width in pixels."""
 
@@ -23,7 +25,9 @@ _GRAIN = 6.0
 """Standard deviation of the noise of the detector, on the 0-255 scale."""
 _RADIUS = {"small": (3.4, 4.6), "large": (6.8, 8.8)}
 """Least and greatest radius of a nodule in pixels."""
-_CONTRAST = (45.0, 80.0)
+_CONTRAST = (35.0, 60.0)
+_DEFECT = Corruption("noise", 45.0)
+"""What a broken part of the detector shows; as strong as the noise of `firempo build`."""
 _HEIGHT = {"upper": (-0.62, -0.26), "lower": (0.26, 0.62)}
 """Of a nodule's centre above or below the lung's, in shares of the lung's half height; negative is up."""
 
@@ -89,6 +93,28 @@ def draw(nodule: Nodule | None, random: np.random.Generator) -> Phantom:
         masks["nodule"] = blob > 0.3
     picture += random.normal(0.0, _GRAIN, picture.shape)
     return Phantom(np.clip(np.rint(picture), 0, 255).astype(np.uint8), masks, nodule)
+
+
+def spoil(phantom: Phantom, place: Mask, random: np.random.Generator) -> Phantom:
+    """Breaks the detector in a place: strong noise there, and a nodule that it touches is not to be seen any more.
+
+    Args:
+        phantom: What to spoil; not changed.
+        place: [SIZE, SIZE], true where the noise goes.
+        random: Draws the noise.
+    """
+    pixels = corrupt(phantom.pixels, place, _DEFECT, int(random.integers(2**63)))
+    masks = dict(phantom.masks)
+    if phantom.nodule is None or not (masks["nodule"] & place).any():
+        return Phantom(pixels, masks, phantom.nodule)
+    del masks["nodule"]
+    return Phantom(pixels, masks, None)
+
+
+def patch(random: np.random.Generator) -> Mask:
+    """A place of the shape and size of a nodule, anywhere in the lungs: [SIZE, SIZE]."""
+    kind = Nodule(*(str(random.choice(values)) for values in ATTRIBUTES.values()))
+    return draw(kind, random).masks["nodule"]
 
 
 def _nodule(nodule: Nodule, lung: tuple[Grey, Grey], rows: Grey, columns: Grey, random: np.random.Generator) -> Grey:

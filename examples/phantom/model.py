@@ -1,10 +1,11 @@
 """Builds the model that is to become the base model: a small true Qwen3-VL whose vision tower knows what a nodule is.
 
-    python model.py FOLDER [--steps 250] [--seed 0]
+    python model.py FOLDER [--steps 350] [--seed 0]
 
 Architecture, file layout, tokeniser class and processor are those of the released models. From scratch, the language
 loss alone does not make so small a model look at the image, so its vision tower is first taught presence, side, zone
-and size of nodules by linear heads, which are thrown away afterwards. The language model stays random.
+and size of nodules, and that a defect of the detector is no nodule, by linear heads, which are thrown away afterwards.
+The language model stays random.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from images import ATTRIBUTES, SIZE, Nodule, draw
+from images import ATTRIBUTES, SIZE, Mask, Nodule, Phantom, draw, patch, spoil
 from numpy.typing import NDArray
 from questions import corpus
 from torch import Tensor, nn
@@ -36,6 +37,8 @@ SIDE = SIZE // (PATCH * MERGE)
 """Image tokens along a side."""
 COVERED = 0.1
 """Share of an image token that a nodule must cover to count as being there."""
+SPOILT = 0.5
+"""Share of the pictures with a defect of the detector, on the nodule or elsewhere."""
 VOCABULARY = 400
 BATCH = 48
 RATE = 2e-3
@@ -130,6 +133,9 @@ def lesson(random: np.random.Generator) -> Lesson:
         present = random.random() < 0.8
         nodule = Nodule(*(names[value] for names, value in zip(ATTRIBUTES.values(), values, strict=True)))
         phantom = draw(nodule if present else None, random)
+        if random.random() < SPOILT:
+            phantom = spoil(phantom, _place(phantom, random), random)
+            present = phantom.nodule is not None
         pictures.append(np.repeat(phantom.pixels[..., None], 3, axis=-1))
         classes.append([int(present), *(values if present else [-1] * len(values))])
         mask = phantom.masks.get("nodule", np.zeros((SIZE, SIZE), dtype=np.bool_))
@@ -140,6 +146,12 @@ def lesson(random: np.random.Generator) -> Lesson:
     tokens = torch.where(here, image[:, None], -1)
     tokens[..., 0] = here[..., 0].long()
     return Lesson(pictures, image, tokens)
+
+
+def _place(phantom: Phantom, random: np.random.Generator) -> Mask:
+    """Where a defect goes: anywhere in the lungs, on the nodule, or on a whole lung."""
+    places = [patch(random), *phantom.masks.values()]
+    return places[random.integers(len(places))]
 
 
 def teach(pupil: Any, processing: Any, steps: int, seed: int) -> dict[str, float]:
@@ -191,7 +203,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Builds the phantom model and teaches its vision tower.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--steps", type=int, default=250)
+    parser.add_argument("--steps", type=int, default=350)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)

@@ -4,5 +4,4 @@
 #   examples/phantom/run.sh --full         all rows of the table, five seeds
 #   examples/phantom/run.sh --rebuild-base the base model anew too
 # PYTHON names the environment's interpreter; the same command goes on after a stop.
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}"
 exec "${PYTHON:-python}" "$(dirname "$0")/run.py" "$@"

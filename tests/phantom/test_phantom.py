@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ PHANTOM = Path(__file__).parents[2] / "examples" / "phantom"
 def scripts(monkeypatch):
     """The scripts import each other by name, as they do when they are run; nobody else sees those names."""
     monkeypatch.syspath_prepend(str(PHANTOM))
-    names = ("images", "questions", "data", "off_policy", "run")
+    names = ("images", "questions", "data", "off_policy")
     held = {name: sys.modules.pop(name) for name in names if name in sys.modules}
     yield
     for name in names:
@@ -70,6 +70,50 @@ def test_a_nodule_is_brighter_than_the_lung_around_it():
         mask = phantom.masks["nodule"]
         assert phantom.pixels[mask].mean() > healthy.pixels[mask].mean() + 20
         assert "nodule" not in healthy.masks
+
+
+def test_a_defect_is_noise_in_its_place_and_hides_what_it_touches():
+    from images import draw, patch, spoil
+
+    random = np.random.default_rng(0)
+    for nodule in nodules():
+        phantom = draw(nodule, random)
+        free = patch(random) & ~phantom.masks["nodule"]
+        beside = spoil(phantom, free, random)
+        assert beside.nodule == nodule
+        assert np.array_equal(beside.pixels[~free], phantom.pixels[~free])
+        assert 25 < (beside.pixels[free].astype(float) - phantom.pixels[free]).std() < 60
+        hidden = spoil(phantom, phantom.masks["nodule"], random)
+        assert hidden.nodule is None
+        assert set(hidden.masks) == {"left lung", "right lung"}
+        assert phantom.nodule == nodule
+
+
+def test_a_patch_lies_in_the_lungs():
+    from images import draw, patch
+
+    random = np.random.default_rng(0)
+    lungs = draw(None, random).masks
+    either = lungs["left lung"] | lungs["right lung"]
+    assert all((patch(random) & either).any() for _ in range(20))
+
+
+def test_half_of_the_training_images_have_a_defect_away_from_the_nodule(monkeypatch):
+    import data
+
+    places = []
+    spoil = data.spoil
+    monkeypatch.setattr(
+        data, "spoil", lambda phantom, place, random: places.append(place) or spoil(phantom, place, random)
+    )
+    monkeypatch.setitem(data.SPLITS, "train", replace(data.SPLITS["train"], images=60))
+    shown = list(data.examples("train", seed=1))
+    assert 20 < len(places) < 40
+    assert all(("nodule" in example.phantom.masks) == (example.phantom.nodule is not None) for example in shown)
+    assert sum(example.phantom.nodule is not None for example in shown) > 45
+    places.clear()
+    assert list(data.examples("test", seed=1))
+    assert not places
 
 
 def test_the_judge_reads_every_answer_and_decides_as_the_phantom_does():
@@ -125,8 +169,6 @@ def written(tmp_path_factory):
     """Small splits, written twice."""
     sys.path.insert(0, str(PHANTOM))
     try:
-        from dataclasses import replace
-
         import data
 
         small = {name: replace(split, images=32) for name, split in data.SPLITS.items()}
@@ -179,44 +221,31 @@ def test_boxes_hold_the_nodule(written):
             assert mask[:, x1 - 1].any()
 
 
+def test_shuffled_masks_are_those_of_another_image(written):
+    folder = written[0]
+    own = {path.name for path in (folder / "masks").glob("pairs-*.png")}
+    shuffled = {path.name for path in (folder / "masks_shuffled").iterdir()}
+    assert shuffled == own
+    nodules_moved = [name for name in own if name.endswith("_nodule.png")]
+    assert len(nodules_moved) > 10
+    for name in own:
+        assert (folder / "masks" / name).read_bytes() != (folder / "masks_shuffled" / name).read_bytes()
+
+
+def test_evidence_is_what_the_test_split_asks_of_places(written):
+    asked_of = rows_of(written[0], "evidence")
+    assert asked_of == [row for row in rows_of(written[0], "test") if row["asks"] == "where"]
+    assert all(row["boxes"] for row in asked_of)
+
+
 def test_the_configurations_are_read_by_the_product():
     config = build_config.load(PHANTOM / "build.yaml", [])
     assert config.respond.backend == "engine"
     training = yaml.safe_load((PHANTOM / "train.yaml").read_text())
     for row in yaml.safe_load((PHANTOM / "objectives.yaml").read_text()).values():
-        assert {"label", "pairs"} <= set(row) <= {"label", "pairs", "set"}
+        assert {"label", "pairs"} <= set(row) <= {"label", "pairs", "set", "flipped"}
         assert row.get("set", {}).get("fire_objective", "fire_mpo") in OBJECTIVES
         assert set(row.get("set", {})) & set(training) <= {"learning_rate"}
-
-
-def test_the_runner_lists_every_row_and_seed_once(tmp_path):
-    from run import Bench
-
-    full = Bench(tmp_path, full=True, rebuild=True).tasks()
-    names = [task.name for task in full]
-    assert len(set(names)) == len(names)
-    assert sum(name.startswith("train ") for name in names) == 17 * 5
-    quick = [task.name for task in Bench(tmp_path, full=False, rebuild=False).tasks()]
-    assert quick == [
-        "data",
-        "pairs phantom_pairs",
-        "train dpo, seed 1",
-        "train rrpo, seed 1",
-        "train fire_mpo, seed 1",
-        "evaluation",
-    ]
-
-
-def test_the_evaluation_is_a_configuration_of_the_product(tmp_path):
-    from run import Bench
-
-    from firempo_plugin.evaluate.config import load
-
-    file = tmp_path / "evaluate.yaml"
-    file.write_text(yaml.safe_dump(Bench(tmp_path, full=True, rebuild=False).evaluation()))
-    config = load(file, [])
-    assert len(config.rows) == 18
-    assert len(config.rows["FiRe-MPO"]) == 5
 
 
 def test_off_policy_pairs_have_the_ground_truth_as_chosen_and_no_reports():
