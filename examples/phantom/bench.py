@@ -38,8 +38,8 @@ DYNAMICS: dict[str, dict[str, Any]] = {
 STEPS_APART = 15
 """Training steps between two checkpoints of those."""
 RATES = (5.0e-5, 1.0e-4, 2.5e-4, 5.0e-4, 1.0e-3)
-SEARCHED = ("dpo_off_policy", "dpo", "copo", "mdpo", "mmedpo", "rrpo", "mask_dpo", "fire_mpo")
-"""Rows whose learning rate is searched; the ablations of FiRe-MPO and the controls train at its own."""
+OBJECTIVE_ROWS = ("dpo_off_policy", "dpo", "copo", "mdpo", "mmedpo", "rrpo", "mask_dpo", "fire_mpo")
+"""Whose learning rate is searched; the ablations of FiRe-MPO and the controls train at its own."""
 SEARCH_SEED = 0
 """Of no row of the table."""
 TEST_QUESTIONS, VALIDATION_QUESTIONS = 795, 478
@@ -106,10 +106,10 @@ class Bench:
         seconds = SECONDS["train"] + 30
         tries = [
             Task(f"try {name} {rate:.1e}", self.tried(name, rate), seconds, partial(self._try, name, rate))
-            for name in SEARCHED
+            for name in OBJECTIVE_ROWS
             for rate in RATES
         ]
-        return [*self._before({self.table[name].pairs for name in SEARCHED}), tries]
+        return [*self._before({self.table[name].pairs for name in OBJECTIVE_ROWS}), tries]
 
     def tried(self, name: str, rate: float) -> Path:
         """Folder of a run of the search; holds answers.jsonl."""
@@ -270,6 +270,7 @@ class Bench:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
         self._firempo_evaluate(shell, config, "--tables-only")
+        shell(sys.executable, str(HERE / "overview.py"), str(self.folder))
         self._table.touch()
 
     def _firempo_evaluate(self, shell: Shell, config: dict[str, Any], *flags: str) -> None:

@@ -3,14 +3,14 @@
 import json
 from pathlib import Path
 
-from bench import RATES, SEARCHED, Bench
+from bench import OBJECTIVE_ROWS, RATES, Bench
 
 
 def table(bench: Bench) -> str:
     """A line for every objective and rate; also written to search.md and the best rates named."""
     lines = ["| row | learning rate | right of read | unread | right of all |", "|---|---|---|---|---|"]
     best = []
-    for name in SEARCHED:
+    for name in OBJECTIVE_ROWS:
         found = {rate: shares(bench.tried(name, rate) / "answers.jsonl") for rate in RATES}
         top = max(found, key=lambda rate: found[rate][2])
         best.append(f"{name} {top:.1e}")

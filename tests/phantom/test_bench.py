@@ -14,7 +14,7 @@ from firempo_plugin.evaluate.store import ItemFile
 from firempo_plugin.objectives import OBJECTIVES, Cell
 
 PHANTOM = Path(__file__).parents[2] / "examples" / "phantom"
-NAMES = ("bench", "tasks", "search", "dynamics", "flipped", "recount")
+NAMES = ("bench", "tasks", "search", "dynamics", "flipped", "recount", "overview")
 
 
 @pytest.fixture(autouse=True)
@@ -57,10 +57,10 @@ def test_full_trains_every_row_with_every_seed_once(tmp_path):
 
 
 def test_the_search_tries_every_rate_of_every_objective(tmp_path):
-    from bench import RATES, SEARCHED, Bench
+    from bench import OBJECTIVE_ROWS, RATES, Bench
 
     tries = Bench(tmp_path).search()[-1]
-    assert len(tries) == len(RATES) * len(SEARCHED)
+    assert len(tries) == len(RATES) * len(OBJECTIVE_ROWS)
     assert len({task.done for task in tries}) == len(tries)
 
 
@@ -278,3 +278,20 @@ def test_the_recount_names_a_figure_of_the_table_that_it_does_not_confirm(tmp_pa
     assert "| base | 50.0 | 50.0 | 50.0 | 50.0 | 50.0 | 50.0 | 0.0 |" in text
     assert "+50.0" in text
     assert wrong == [f"Mine, {column}: 75.00 in the table, 100.00 here" for column in ("Closed", "Open", "All")]
+
+
+def test_the_overview_draws_the_rows_that_were_measured(tmp_path):
+    from overview import PANELS, draw
+    from PIL import Image
+
+    mean = {"value": 0.5, "low": 0.4, "high": 0.7}
+    table = {
+        "rows": {"base": ["base"], "DPO": ["a", "b"], "FiRe-MPO": ["c", "d"]},
+        "cells": [
+            {"column": column, "row": row, "mean": mean, "seeds": {"a": 0.45, "b": 0.55}}
+            for column, _, _ in PANELS
+            for row in ("base", "DPO", "FiRe-MPO")
+        ],
+    }
+    draw(table, tmp_path / "overview.png")
+    assert Image.open(tmp_path / "overview.png").width > 800
