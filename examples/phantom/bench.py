@@ -97,8 +97,8 @@ class Bench:
         sets = {row.pairs for row in self.rows.values()}
         train = [self._train_task(name, seed) for seed in self.seeds for name in self.rows]
         measure = [self._measure_task(name) for name in (None, *self.rows)]
-        table = Task("table", self._table, 30, self._tabulate)
-        stages = [*self._before(sets), [self._evidence_task(), *train], measure, [table]]
+        tables = [self._table_task(table) for table in self.tables()]
+        stages = [*self._before(sets), [self._evidence_task(), *train], measure, tables]
         return [*stages, *self._dynamics()] if self.full else stages
 
     def search(self) -> list[list[Task]]:
@@ -249,29 +249,47 @@ class Bench:
             **{name: chosen for name, chosen in options.items() if name in measures},
         }
 
-    def comparison(self) -> dict[str, Any]:
-        """The configuration of the table: all rows against FiRe-MPO."""
+    def tables(self) -> dict[str, list[str]]:
+        """The rows of each table: objectives against each other, and FiRe-MPO against its ablations and controls."""
+        objectives = [name for name in self.rows if name in OBJECTIVE_ROWS]
+        others = [name for name in self.rows if name not in OBJECTIVE_ROWS]
+        return {"objectives": objectives} | ({"ablations": ["fire_mpo", *others]} if others else {})
+
+    def comparison(self, table: str) -> dict[str, Any]:
+        """The configuration of a table: all of its rows and the base model against FiRe-MPO."""
+        names = self.tables()[table]
         models: dict[str, str | None] = {}
-        for name in (None, *self.rows):
+        for name in (None, *names):
             models |= self.models(name)
-        groups = {row.label: list(self.models(name)) for name, row in self.rows.items()}
-        config = self.evaluation(self.folder / "evaluation", models, groups, "test.jsonl", MEASURES)
+        groups = {self.rows[name].label: list(self.models(name)) for name in names}
+        config = self.evaluation(self.compared(table), models, groups, "test.jsonl", MEASURES)
         return config | {"baseline": self.table["fire_mpo"].label}
 
-    @property
-    def _table(self) -> Path:
-        return self.folder / "evaluation" / f"done-{'full' if self.full else 'quick'}"
+    def compared(self, table: str) -> Path:
+        """Folder of a table."""
+        return self.folder / "evaluation" / table
 
-    def _tabulate(self, shell: Shell) -> None:
-        """Puts the items of all rows together, each measured in a workspace of its own, and makes the table."""
-        config = self.comparison()
+    def _table_task(self, table: str) -> Task:
+        done = self.compared(table) / f"done-{'full' if self.full else 'quick'}"
+
+        def work(shell: Shell) -> None:
+            self._tabulate(table, shell)
+            done.touch()
+
+        return Task(f"table {table}", done, 60, work)
+
+    def _tabulate(self, table: str, shell: Shell) -> None:
+        """Puts the items of the rows together, each measured in a workspace of its own, and makes the table."""
+        config = self.comparison(table)
         for file in (self.folder / "evaluation" / "parts").glob("*/items/*/*.jsonl"):
-            target = Path(config["workspace"]) / "items" / file.parent.name / file.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, target)
+            if file.stem in config["models"]:
+                target = self.compared(table) / "items" / file.parent.name / file.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, target)
         self._firempo_evaluate(shell, config, "--tables-only")
-        shell(sys.executable, str(HERE / "overview.py"), str(self.folder))
-        self._table.touch()
+        shell(sys.executable, str(HERE / "recount.py"), str(self.folder), table)
+        if table == "objectives":
+            shell(sys.executable, str(HERE / "overview.py"), str(self.folder))
 
     def _firempo_evaluate(self, shell: Shell, config: dict[str, Any], *flags: str) -> None:
         folder = Path(config["workspace"])

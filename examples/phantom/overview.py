@@ -2,7 +2,7 @@
 
     python overview.py FOLDER
 
-FOLDER is that of run.py. Reads evaluation/tables/table.json and writes overview.png beside it.
+FOLDER is that of run.py. Reads evaluation/objectives/tables/table.json and writes overview.png beside it.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Draws accuracy and evidence of the objectives.")
     parser.add_argument("folder", type=Path)
-    tables = parser.parse_args().folder / "evaluation" / "tables"
+    tables = parser.parse_args().folder / "evaluation" / "objectives" / "tables"
     draw(json.loads((tables / "table.json").read_text(encoding="utf-8")), tables / "overview.png")
 
 

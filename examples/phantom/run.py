@@ -11,7 +11,6 @@ import argparse
 import os
 from pathlib import Path
 
-import recount
 import search
 from bench import Bench
 from tasks import run
@@ -36,9 +35,11 @@ def main() -> None:
     if arguments.search:
         print(search.table(bench))
     else:
-        print((bench.folder / "evaluation" / "tables" / "table.md").read_text(encoding="utf-8").partition("\n## P")[0])
-        recount.confirm(bench.folder)
-        print(f"Done. {bench.folder / 'evaluation' / 'tables'}")
+        for table in bench.tables():
+            folder = bench.compared(table) / "tables"
+            print((folder / "table.md").read_text(encoding="utf-8").partition("\n## Protocol")[0])
+            print((folder / "recount.md").read_text(encoding="utf-8"))
+            print(f"Done. {folder}")
 
 
 if __name__ == "__main__":

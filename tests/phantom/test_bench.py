@@ -38,7 +38,7 @@ def test_quick_has_four_rows_and_one_seed(tmp_path):
         ["pairs phantom_pairs"],
         ["pairs phantom_evidence", "train dpo seed 1", "train rrpo seed 1", "train fire_mpo seed 1"],
         ["measure base", "measure dpo", "measure rrpo", "measure fire_mpo"],
-        ["table"],
+        ["table objectives"],
     ]
 
 
@@ -70,16 +70,22 @@ def test_every_row_has_pairs_that_somebody_makes(tmp_path):
     assert {row.pairs for row in rows().values()} == {*BUILDS, OFF_POLICY, SHUFFLED}
 
 
-def test_the_comparison_is_a_configuration_of_the_product(tmp_path):
-    from bench import Bench, rows
+def test_the_comparisons_are_configurations_of_the_product(tmp_path):
+    from bench import OBJECTIVE_ROWS, Bench, rows
 
     bench = Bench(tmp_path, full=True)
-    file = tmp_path / "evaluate.yaml"
-    file.write_text(yaml.safe_dump(bench.comparison()))
-    config = load(file, [])
-    assert set(config.rows) == {"base", *(row.label for row in rows().values())}
-    assert all(len(models) == 5 for row, models in config.rows.items() if row != "base")
-    assert config.baseline == "FiRe-MPO"
+    shown = {}
+    for table in bench.tables():
+        file = tmp_path / f"{table}.yaml"
+        file.write_text(yaml.safe_dump(bench.comparison(table)))
+        config = load(file, [])
+        assert config.baseline == "FiRe-MPO"
+        assert all(len(models) == 5 for row, models in config.rows.items() if row != "base")
+        shown[table] = set(config.rows)
+    labels = {name: row.label for name, row in rows().items()}
+    assert shown["objectives"] == {"base", *(labels[name] for name in OBJECTIVE_ROWS)}
+    assert shown["objectives"] & shown["ablations"] == {"base", "FiRe-MPO"}
+    assert shown["objectives"] | shown["ablations"] == {"base", *labels.values()}
 
 
 def test_the_control_prefers_the_chosen_response_on_the_noised_image(monkeypatch):
@@ -232,7 +238,7 @@ def test_the_recount_reads_the_phantoms_words(asks, text, right):
 def verdicts(*right):
     from recount import Verdict
 
-    return {str(place): Verdict(one, closed=place % 2 == 0, usual=place < 2) for place, one in enumerate(right)}
+    return {str(place): Verdict(one, one, closed=place % 2 == 0, usual=place < 2) for place, one in enumerate(right)}
 
 
 def test_the_recount_counts_by_hand():
@@ -266,18 +272,27 @@ def test_the_recount_names_a_figure_of_the_table_that_it_does_not_confirm(tmp_pa
     for model, sides in (("base", "left right left right"), ("mine", "left left left left")):
         given = [{"id": f"table:{place}", "answer": side} for place, side in enumerate(sides.split())]
         (answers / f"{model}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in given))
+        items = answers.parent / "items" / "accuracy"
+        items.mkdir(parents=True, exist_ok=True)
+        judged = [{"id": one["id"], "values": {"judged": float(one["answer"] == "left")}} for one in given[:3]]
+        judged.append({"id": "table:3", "values": {}})
+        (items / f"{model}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in ({"key": ""}, *judged)))
     cells = [
         {"row": row, "column": column, "mean": {"value": value}}
-        for row, value in (("base", 0.5), ("Mine", 0.75))
-        for column in ("Closed", "Open", "All")
+        for row, values in (("base", (0.5, 1.0, 2 / 3)), ("Mine", (0.75, 1.0, 1.0)))
+        for column, value in zip(("Closed", "Open", "All"), values, strict=True)
     ]
     table = {"rows": {"base": ["base"], "Mine": ["mine"]}, "baseline": "base", "cells": cells}
-    (tmp_path / "evaluation" / "tables").mkdir()
-    (tmp_path / "evaluation" / "tables" / "table.json").write_text(json.dumps(table))
-    text, wrong = report(tmp_path)
+    tables = tmp_path / "evaluation" / "objectives" / "tables"
+    tables.mkdir(parents=True)
+    (tables / "table.json").write_text(json.dumps(table))
+    text, wrong = report(tmp_path, "objectives")
     assert "| base | 50.0 | 50.0 | 50.0 | 50.0 | 50.0 | 50.0 | 0.0 |" in text
     assert "+50.0" in text
-    assert wrong == [f"Mine, {column}: 75.00 in the table, 100.00 here" for column in ("Closed", "Open", "All")]
+    assert wrong == ["Mine, Closed: 75.00 in the table, 100.00 here"]
+    assert (
+        "8 answers; words and judge contradict each other on 0, only the words tell on 2, only the judge on 0." in text
+    )
 
 
 def test_the_overview_draws_the_rows_that_were_measured(tmp_path):
