@@ -11,7 +11,7 @@ from ..pairs.config import BuildConfig, ModelConfig, RespondConfig
 from ..pairs.endpoint.client import Endpoint
 from ..pairs.endpoint.costs import Budget
 from ..pairs.endpoint.failures import ReplyTruncatedError, StopRunError
-from ..pairs.engine import Advance, Halt, Item, advance
+from ..pairs.engine import Advance, Halt, Item, advance, kinds
 from ..pairs.records import Record
 from ..pairs.request_store import WorkspaceRequests
 from ..pairs.steps import THOUGHT_END, THOUGHT_START, Ask, ChatEngine, ReadStep, RespondStep, endpoint_settings
@@ -133,6 +133,12 @@ class Asking:
         progress = Progress()
         self.records = read_source(source, workspace, progress)
         self.problems = progress.problems
+        if not self.records:
+            left_out = "".join(f"\n  {line.strip()}" for line in kinds(self.problems.values()))
+            raise ValueError(
+                f"source: {config.source.name} gives no record; look at its options, {config.source.options}. "
+                f"Rows left out: {len(self.problems)}{left_out}"
+            )
         read = advance(workspace, ReadStep(source, workspace), [Item(record) for record in self.records], halt=halt)
         if read.stopped:
             raise StopRunError(read.stopped)

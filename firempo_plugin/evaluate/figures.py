@@ -36,7 +36,7 @@ def _draw_layers(table: Table, path: Path) -> Path:
         figure.subplots(1, len(table.layers), squeeze=False)[0], table.layers.items(), strict=True
     ):
         for row, curve in curves.items():
-            style = {"color": "tab:gray", "linestyle": "--"} if row == table.baseline else {}
+            style = {"color": "black", "linestyle": "--"} if row == table.baseline else {}
             panel.plot(list(curve), list(curve.values()), marker=".", label=row, **style)
         panel.set_title(titles[metric], fontsize=10)
         panel.set_xlabel("decoder layer")

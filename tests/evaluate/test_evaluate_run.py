@@ -259,6 +259,13 @@ def test_a_killed_run_goes_on_where_it_was(write, tmp_path):
     assert cell(tmp_path, "s1", "All")["mean"]["value"] == 1
 
 
+def test_a_source_without_records_is_refused_with_what_it_left_out(write):
+    path = write([("Is there a mass?", "", "CLOSED")] * 3)
+    with pytest.raises(ValueError, match=r"(?s)source: table gives no record; look at its options.*left out: 3\n +3  "):
+        run(path)
+    assert LOADED == []
+
+
 def test_a_run_that_stops_keeps_what_it_has_and_says_so(write, tmp_path, capsys):
     class Failing(Engine):
         def respond(self, *arguments):
