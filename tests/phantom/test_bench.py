@@ -14,7 +14,7 @@ from firempo_plugin.evaluate.store import ItemFile
 from firempo_plugin.objectives import OBJECTIVES, Cell
 
 PHANTOM = Path(__file__).parents[2] / "examples" / "phantom"
-NAMES = ("bench", "tasks", "search", "dynamics", "flipped", "recount", "overview")
+NAMES = ("bench", "tasks", "search", "dynamics", "flipped", "recount", "overview", "publish")
 
 
 @pytest.fixture(autouse=True)
@@ -310,3 +310,11 @@ def test_the_overview_draws_the_rows_that_were_measured(tmp_path):
     }
     draw(table, tmp_path / "overview.png")
     assert Image.open(tmp_path / "overview.png").width > 800
+
+
+def test_the_report_leaves_out_columns_and_nothing_else():
+    from publish import without_columns
+
+    table = "# T\n\n| | All | All, exact |\n| --- | ---: | ---: |\n| base | 1 | 0 |\n\ntext\n\n| a | b |\n| - | - |\n"
+    expected = "# T\n\n|  | All |\n| --- | ---: |\n| base | 1 |\n\ntext\n\n| a | b |\n| - | - |\n"
+    assert without_columns(table, "exact") == expected
