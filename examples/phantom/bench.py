@@ -1,5 +1,6 @@
 """The benchmark as tasks: data, base model, pairs, training, measurement, all by the product's own commands."""
 
+import hashlib
 import json
 import shutil
 import sys
@@ -28,6 +29,11 @@ BUILDS: dict[str, list[str]] = {
     "phantom_pairs_whole": ["noise.whole_image=true"],
 }
 """Overrides of build.yaml by set of pairs; their answers and edits are those of the first one, found again."""
+DECIDING = (
+    *("images.py", "questions.py", "data.py", "model.py", "off_policy.py", "flipped.py"),
+    *("sft.yaml", "build.yaml", "train.yaml", "objectives.yaml"),
+)
+"""Files that the numbers depend on, besides the base model's."""
 MEASURES = ["accuracy", "grounding", "localisation", "sensitivity"]
 DYNAMICS: dict[str, dict[str, Any]] = {
     "dpo_off_policy": {"learning_rate": 2.5e-4},  # DPO's, so that only the pairs differ
@@ -91,6 +97,25 @@ class Bench:
         self.seeds = FULL_SEEDS if full else QUICK_SEEDS
         self.table = rows()
         self.rows = self.table if full else {name: self.table[name] for name in QUICK_ROWS}
+
+    def claim(self) -> None:
+        """Notes in the folder what its work depends on, and refuses one that depends on something else.
+
+        Raises:
+            SystemExit: The folder was begun with other files: its answers and adapters would be mixed with new ones.
+        """
+        digest = hashlib.sha256()
+        for file in [HERE / name for name in DECIDING] + sorted((HERE / "base").iterdir()):
+            digest.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
+        note = self.folder / "made_with"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not note.exists() and not self.data.exists():
+            note.write_text(digest.hexdigest(), encoding="utf-8")
+        if not note.exists() or note.read_text(encoding="utf-8") != digest.hexdigest():
+            sys.exit(
+                f"{self.folder} was begun with another base model, data or settings than those of {HERE}. "
+                "Delete it, or name another --folder."
+            )
 
     def stages(self) -> list[list[Task]]:
         """Everything that makes the table, in order."""
@@ -273,6 +298,8 @@ class Bench:
         done = self.compared(table) / f"done-{'full' if self.full else 'quick'}"
 
         def work(shell: Shell) -> None:
+            for other in self.compared(table).glob("done-*"):
+                other.unlink()  # the other mode's table is overwritten
             self._tabulate(table, shell)
             done.touch()
 

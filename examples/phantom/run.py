@@ -31,6 +31,7 @@ def main() -> None:
     if arguments.jobs < 1:
         parser.error(f"--jobs must be at least 1, found {arguments.jobs}")
     bench = Bench(arguments.folder.resolve(), full=arguments.full, rebuild=arguments.rebuild_base)
+    bench.claim()
     run(bench.search() if arguments.search else bench.stages(), bench.logs, arguments.jobs)
     if arguments.search:
         print(search.table(bench))

@@ -88,6 +88,32 @@ def test_the_comparisons_are_configurations_of_the_product(tmp_path):
     assert shown["objectives"] | shown["ablations"] == {"base", *labels.values()}
 
 
+def test_a_folder_that_was_begun_with_other_files_is_refused(tmp_path, monkeypatch):
+    import bench
+
+    bench.Bench(tmp_path / "work").claim()
+    bench.Bench(tmp_path / "work", full=True).claim()
+    monkeypatch.setattr(bench, "DECIDING", bench.DECIDING[1:])
+    with pytest.raises(SystemExit, match="was begun with another base model, data or settings"):
+        bench.Bench(tmp_path / "work").claim()
+    (tmp_path / "older" / "data").mkdir(parents=True)
+    with pytest.raises(SystemExit, match="Delete it, or name another --folder"):
+        bench.Bench(tmp_path / "older").claim()
+
+
+def test_a_table_of_the_other_mode_is_not_taken_for_done(tmp_path, monkeypatch):
+    from bench import Bench
+
+    monkeypatch.setattr(Bench, "_tabulate", lambda self, table, shell: None)
+    full, quick = (Bench(tmp_path, full=full)._table_task("objectives") for full in (True, False))
+    full.done.parent.mkdir(parents=True)
+    full.work(None)
+    assert full.done.exists()
+    quick.work(None)
+    assert quick.done.exists()
+    assert not full.done.exists()
+
+
 def test_the_control_prefers_the_chosen_response_on_the_noised_image(monkeypatch):
     from flipped import flip
 
