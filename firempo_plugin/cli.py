@@ -194,7 +194,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"firempo: the store cannot be written or read: {error}", file=sys.stderr)
         return 1
     except (ValueError, OSError) as error:
-        print(f"firempo: {error}", file=sys.stderr)
+        print("\n".join([f"firempo: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
         return 1
 
 

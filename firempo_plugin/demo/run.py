@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from ..torch_releases import misfits
 from . import pairs, tiny_model
 from .scans import missing_packages
 
@@ -29,7 +30,7 @@ def run(folder: Path, *, steps: int = 24) -> int:
         steps: Optimiser steps, at least 1.
 
     Returns:
-        The exit status: 0, or that of the training command, or 2 where something is not installed.
+        The exit status: 0, or that of the training command, or 2 where something is not installed or does not load.
 
     Raises:
         ValueError: `steps` is less than 1.
@@ -45,6 +46,10 @@ def run(folder: Path, *, steps: int = 24) -> int:
     command = shutil.which(COMMAND, path=search_path)
     if command is None:
         print(f"There is no {COMMAND} in {scripts}: pip install llamafactory", file=sys.stderr)
+        return 2
+    unfit = misfits()
+    if unfit:
+        print("\n".join(f"{misfit.what}.\n-> {misfit.remedy}" for misfit in unfit), file=sys.stderr)
         return 2
     prepare(folder, steps)
     environment = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **os.environ, "PATH": search_path}

@@ -55,7 +55,13 @@ class HostFinder:
             from .touchpoints import extend, require_supported_host
 
             require_supported_host()
-            run_body(module)
+            try:
+                run_body(module)
+            except Exception as error:
+                from ..torch_releases import explain
+
+                explain(error)
+                raise
             extend(module)
 
         loader.exec_module = exec_module

@@ -1,6 +1,7 @@
 """`firempo doctor`: what is installed, which touch points are in place, and what to do about what is not.
 
-Reads files and package metadata only; loads neither torch nor LLaMA-Factory.
+Reads files and package metadata, and loads torch, torchvision and torchaudio in a process of their own; LLaMA-Factory
+is not loaded.
 """
 
 import os
@@ -14,11 +15,13 @@ from importlib import metadata
 from pathlib import Path
 
 from .. import __version__
+from ..torch_releases import misfits
 from .autoload import HostFinder
 from .touchpoints import SUPPORTED_HOSTS, TOUCH_POINTS, host_version, missing_points
 
 START_UP_FILE = "firempo_plugin_autoload.pth"
-TRIO = ("torch", "torchvision", "torchaudio")
+# The newest releases that the suite ran with; newer ones are not refused.
+NEWEST_TESTED = {"torch": "2.15.0", "torchvision": "0.29.2", "torchaudio": "2.11.1"}
 
 
 @dataclass
@@ -62,7 +65,7 @@ def _packages() -> Iterator[Finding]:
         if ";" in requirement:
             continue
         yield _requirement(requirement)
-    yield _trio()
+    yield from _torch_releases()
     for name, use in (("bitsandbytes", "QLoRA"), ("deepspeed", "DeepSpeed"), ("ray", "Ray"), ("pydicom", "demo")):
         found = _version(name)
         yield Finding(f"{name} {found}" if found else f"{name} is not installed (needed for {use} only)")
@@ -70,6 +73,7 @@ def _packages() -> Iterator[Finding]:
 
 def _requirement(requirement: str) -> Finding:
     from packaging.requirements import Requirement
+    from packaging.version import Version
 
     needed = Requirement(requirement)
     found = _version(needed.name)
@@ -77,20 +81,15 @@ def _requirement(requirement: str) -> Finding:
         return Finding(f"{needed.name} is not installed", f"pip install '{requirement}'")
     if not needed.specifier.contains(found, prereleases=True):
         return Finding(f"{needed.name} {found}, supported: {needed.specifier}", f"pip install '{requirement}'")
+    newest = NEWEST_TESTED.get(needed.name)
+    if newest and Version(Version(found).public) > Version(newest):
+        return Finding(f"{needed.name} {found}, newer than {newest}, the newest that this release was tested with")
     return Finding(f"{needed.name} {found}")
 
 
-def _trio() -> Finding:
-    """torchaudio does not name the torch that it was built with; LLaMA-Factory's data code imports it."""
-    found = {name: _version(name) for name in TRIO}
-    torch, audio = found["torch"], found["torchaudio"]
-    if torch and audio and torch.split("+")[0].split(".")[:2] != audio.split("+")[0].split(".")[:2]:
-        series = ".".join(torch.split("+")[0].split(".")[:2])
-        return Finding(
-            f"torch {torch} and torchaudio {audio} are of different releases: llamafactory.data will not import",
-            f"pip install 'torchaudio=={series}.*'",
-        )
-    return Finding("torch, torchvision and torchaudio are of one release")
+def _torch_releases() -> Iterator[Finding]:
+    found = [Finding(misfit.what, misfit.remedy) for misfit in misfits()]
+    yield from found or [Finding("torch, torchvision and torchaudio load together")]
 
 
 def _loading() -> Iterator[Finding]:

@@ -38,6 +38,7 @@ def stand_in(scripts: Path, monkeypatch: pytest.MonkeyPatch, status: int = 0) ->
     command.write_text(STAND_IN.format(python=sys.executable, status=status))
     command.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(scripts / "python"))
+    monkeypatch.setattr(demo, "misfits", list)  # there is no Python to ask
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 

@@ -1,5 +1,7 @@
 """The stage is there in every process, by wheel and by editable install; off by switch; refused as a whole."""
 
+import importlib.metadata
+import json
 import os
 import subprocess
 import sys
@@ -132,6 +134,32 @@ def test_a_wheel_install_finds_the_stage(wheel, tmp_path):
     (site / "a_host.pth").write_text(sysconfig.get_path("purelib") + "\n")
     result = python(SHOW_STAGE, executable=str(tmp_path / "env" / "bin" / "python"), cwd=tmp_path)
     assert result.stdout.split() == ["True", "True"], result.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("torch", "torchvision", "torchaudio"),
+    [("2.6.0", "0.21.0", "2.6.0"), ("2.14.1+cu130", "0.29.2", "2.11.1"), ("3.0.0", "1.0.0", "3.0.0")],
+)
+def test_installing_the_wheel_leaves_another_torch_as_it_is(wheel, tmp_path, torch, torchvision, torchaudio):
+    """A resolver's dry run, without any index, in an environment of this one's releases but for those three."""
+    venv.create(tmp_path / "env", with_pip=False)
+    site = next((tmp_path / "env").glob("lib/python*/site-packages"))
+    other = {"torch": torch, "torchvision": torchvision, "torchaudio": torchaudio}
+    for one in importlib.metadata.distributions():
+        name = one.metadata["Name"].lower()
+        if name != "firempo-plugin":
+            about = site / f"{name.replace('-', '_')}-{other.get(name, one.version)}.dist-info"
+            about.mkdir(exist_ok=True)
+            text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {other.get(name, one.version)}\n"
+            (about / "METADATA").write_text(text)
+    report = tmp_path / "report.json"
+    command = [sys.executable, "-m", "pip", "--python", tmp_path / "env" / "bin" / "python", "install", "--dry-run"]
+    bare = {key: value for key, value in os.environ.items() if not key.startswith("PIP_")}
+    subprocess.run(
+        [*command, "--isolated", "--no-index", "--report", report, wheel], check=True, capture_output=True, env=bare
+    )
+    names = [entry["metadata"]["name"] for entry in json.loads(report.read_text())["install"]]
+    assert names == ["firempo-plugin"]
 
 
 def test_no_error_where_the_host_is_absent(wheel, tmp_path):
