@@ -20,7 +20,7 @@ demo: $(VENV)/demo.installed  ## set everything up and train a tiny model on rea
 	$(BIN)/firempo demo
 
 test: $(VENV)/dev.installed check  ## set up and run every check and test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-lowest test-newest:  ## the same with the lowest versions that pyproject.toml allows, and with the newest
 	$(MAKE) test VERSIONS=$(@:test-%=%)
@@ -40,7 +40,7 @@ lock: $(VENV)/demo.installed  ## choose the locked versions anew
 $(VENV)/%.installed: pyproject.toml $(LOCK)
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), sys.version' || \
 		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
-	@echo "Setting up $(VENV) with $(VERSIONS) versions: about 170 packages, 3 GB to download once, 6 GB on disk."
+	@echo "Setting up $(VENV) with $(VERSIONS) versions: about 160 packages, 3 GB to download once, 6 GB on disk."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(UV) || echo "uv is not to be had."
 	if test -x $(BIN)/uv; then $(UV_INSTALL) --editable '.[$*]'; \
