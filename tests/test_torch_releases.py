@@ -1,5 +1,6 @@
 """What does not load is named with the command that mends it, before and where the host's import fails."""
 
+import shutil
 import subprocess
 import sys
 from importlib import metadata
@@ -19,8 +20,10 @@ def broken_torchaudio(tmp_path, monkeypatch):
 
 
 def broken(name, body, tmp_path, monkeypatch):
-    (tmp_path / "front" / name).mkdir(parents=True)
-    (tmp_path / "front" / name / "__init__.py").write_text(body)
+    """Puts light stand-ins of the three in front, one of them broken."""
+    for other in torch_releases.NAMES:
+        (tmp_path / "front" / other).mkdir(parents=True)
+        (tmp_path / "front" / other / "__init__.py").write_text(body if other == name else "")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "front"))
 
 
@@ -79,13 +82,16 @@ def test_without_pip_the_command_is_uvs(monkeypatch):
     assert torch_releases._remedy("torchaudio", "2.11.0").startswith("uv pip install ")
 
 
-def test_an_error_of_another_cause_gets_no_note():
+def test_an_error_of_another_cause_gets_no_note(monkeypatch):
+    monkeypatch.setattr(torch_releases, "misfits", list)
     error = ValueError("something else")
     torch_releases.explain(error)
     assert not hasattr(error, "__notes__")
 
 
 def test_an_import_of_the_host_says_what_to_do(broken_torchaudio, tmp_path):
+    for name in ("torch", "torchvision"):  # the host needs the real ones
+        shutil.rmtree(tmp_path / "front" / name)
     code = "import sys; from llamafactory.cli import main; sys.argv = ['llamafactory-cli', 'train', 'x.yaml']; main()"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert run.returncode != 0
