@@ -1,8 +1,14 @@
 """Shared fixtures. Everything runs on the CPU, offline, with one thread."""
 
+import atexit
 import json
 import os
+import shutil
+import tempfile
 
+if "HF_DATASETS_CACHE" not in os.environ:  # the user's may hold what another version of datasets wrote
+    os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="firempo-datasets-")
+    atexit.register(shutil.rmtree, os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
 os.environ |= {
     "OMP_NUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",
