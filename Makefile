@@ -12,7 +12,10 @@ CHOICE_locked := --constraints $(LOCK) --build-constraints $(LOCK)
 CHOICE_lowest := --resolution lowest-direct
 CHOICE_newest := --upgrade
 UV_INSTALL = $(BIN)/uv pip install --python $(BIN)/python $(CHOICE_$(VERSIONS))
-PIP_INSTALL = PIP_CONSTRAINT=$(LOCK) PIP_BUILD_CONSTRAINT=$(LOCK) $(BIN)/python -m pip install
+# pip takes hashes only where everything has one, this checkout too.
+PLAIN := $(VENV)/lock.txt
+PIP_INSTALL = sed '/--hash=/d; s/ \\$$//' $(LOCK) > $(PLAIN) && \
+	PIP_CONSTRAINT=$(PLAIN) PIP_BUILD_CONSTRAINT=$(PLAIN) $(BIN)/python -m pip install
 
 .PHONY: demo test test-lowest test-newest phantom check lock clean
 

@@ -148,7 +148,7 @@ def test_evaluation_reports_every_metric_over_all_rows(train, tmp_path):
     many = train(per_device_eval_batch_size=4, **common)
     one, many = (next(entry for entry in log if "eval_loss" in entry) for log in (one, many))
     for name in ("loss", "terms/rank", "terms/visual", "terms/kl_forward", "rewards/accuracies", "noised_share"):
-        assert_close(many[f"eval_{name}"], one[f"eval_{name}"], rtol=2e-5, atol=1e-7)
+        assert_close(many[f"eval_{name}"], one[f"eval_{name}"], rtol=2e-5, atol=1e-6)
     results = json.loads((tmp_path / "out" / "eval_results.json").read_text())
     assert "eval_terms/visual" in results
 
