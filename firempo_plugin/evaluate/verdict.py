@@ -6,9 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from ..pairs.endpoint.requests import ChatRequest, Message, Schema
-from ..pairs.judges.choice import ChoiceQuestion
 from ..pairs.judges.grammar import GRAMMARS
-from ..pairs.judges.polar import PolarQuestion
 from ..pairs.judges.questions import understand
 from ..pairs.judges.reply import ReplyError, read_object
 from ..pairs.judges.vocabulary import Vocabulary, load_vocabulary
@@ -68,8 +66,7 @@ class Judge:
             return "closed" if record.closed else "open"
         if record.language not in GRAMMARS:
             return ""
-        question = understand(record, self._vocabulary)
-        return "closed" if isinstance(question, PolarQuestion | ChoiceQuestion) else "open"
+        return "closed" if understand(record, self._vocabulary).closed else "open"
 
     def judge(self, record: Record, answer: str) -> Verdict:
         """The verdict on an answer."""

@@ -263,7 +263,7 @@ EDITS = [
     ("Which lung?", "left lung", "The left-sided lung.", "The right-sided lung."),
     ("What plane is this?", "Transverse Plane", "Coronal Plane", "Transverse Plane"),
     ("Where is it?", "Upper Left", "It is on the right.", "It is on the upper left."),
-    ("Where is it?", "Left Lung, Right", "Left lung, right", "Right lung, left"),
+    ("Where is it?", "Left Lung, Right", "Left lung, right", None),
     ("How many lungs?", "2", "There are three lungs.", "There are two lungs."),
     ("How many lungs?", "2", "2", "3"),
     ("What is the largest organ?", "Lung", "The largest organ is the right lung.", None),

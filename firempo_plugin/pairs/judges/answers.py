@@ -43,7 +43,13 @@ class Change:
 
 
 class Question(Protocol):
-    """A question with its ground truth, of a sort that rules understand."""
+    """A question with its ground truth, of a sort that rules understand.
+
+    Attributes:
+        closed: Whether it is answered by one of a known few.
+    """
+
+    closed: bool
 
     def read(self, text: str) -> Reading:
         """What a text answers to the question."""
@@ -86,7 +92,7 @@ def apply(text: str, changes: Sequence[Change], span: Piece) -> str:
 def written(term: Term, like: Unit, text: str, language: str) -> str | None:
     """How a term is written in the place of another: noun for noun, plural for plural; None where it cannot be."""
     place = text[like.start : like.end]
-    if language == "zh" and not place.isascii():
+    if language == "zh" and not text.isascii():
         return next((form for form in term.zh if len(form) == len(place)), term.zh[0] if term.zh else None)
     if term.uncountable and _ARTICLE_BEFORE.search(text[: like.start]):
         return None

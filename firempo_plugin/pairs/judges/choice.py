@@ -71,6 +71,8 @@ class ChoiceQuestion:
         vocabulary: The terms.
     """
 
+    closed = True
+
     def __init__(
         self, question: str, options: tuple[Option, ...], truth: int, language: str, vocabulary: Vocabulary
     ) -> None:

@@ -21,6 +21,7 @@ class Grammar:
         counting: Finds questions that ask how many.
         reasoning: Finds questions for reasons, effects or descriptions.
         comparison: Finds where the second half of a comparison or a contrast begins.
+        conclusion: Finds where a response begins to say what it concludes.
     """
 
     negators: tuple[str, ...]
@@ -36,6 +37,7 @@ class Grammar:
     counting: re.Pattern[str]
     reasoning: re.Pattern[str]
     comparison: re.Pattern[str]
+    conclusion: re.Pattern[str]
 
 
 def _table(text: str) -> tuple[str, ...]:
@@ -44,6 +46,8 @@ def _table(text: str) -> tuple[str, ...]:
 
 _SUBJECTS = "the|it|this|there|these|that|those|they|i|we|you|based|according|in|neither"
 _VERBS = "does|do|is|are|shows?|includes?|contains?|has|confirms?|reveals?"
+
+_HENCE = "therefore|thus|hence|consequently|in conclusion|in summary|to conclude|overall"
 
 ENGLISH = Grammar(
     negators=_table(
@@ -92,13 +96,14 @@ ENGLISH = Grammar(
         "|that there be|that there is|that there are|in fact|obvious|obviously|but|however|although|though|while"
         "|whereas|yet|because|since|therefore|which|so|than|measure|measuring|indicating|indicating that|meaning"
         "|meaning that|mean|mean that|suggesting that|cross sectional|cross section|orientation|oriented|radiological"
-        "|radiology|radiologic|radiographic|option|today"
+        "|radiology|radiologic|radiographic|option|today|hence|thus|overall|consequently|finally|in conclusion"
+        "|in summary|to conclude"
     ),
     yes=frozenset({"yes", "yeah", "yep"}),
     no=frozenset({"no", "nope"}),
     lead=re.compile(
-        r"\W*(?:(?:so|thus|therefore|hence|overall|in conclusion)\W+)?"
-        r"(?:(?:the\s+)?(?:final\s+|correct\s+|short\s+)?answer(?:\s+to\s+(?:the|this|your)\s+question)?"
+        r"\W*(?:(?:and|so|thus|therefore|hence|overall|finally|in conclusion|in summary)\W+)?"
+        r"(?:(?:(?:the|my)\s+)?(?:final\s+|correct\s+|short\s+)?answer(?:\s+to\s+(?:the|this|your)\s+question)?"
         r"\s*(?:is\b|would be\b|:)\W*)?"
         rf"\b(yes|yeah|yep|no(?!\.?\s*\d|\s+(?!(?:{_SUBJECTS})\b)\w|[-‐]\w)|nope)\b(?![/’'])",
         re.IGNORECASE,
@@ -106,7 +111,7 @@ ENGLISH = Grammar(
     breaks=re.compile(
         r"[;—–]\s*|\s+-\s+|,?\s+(?=(?:but|however|although|though|while|whereas|yet|because|since|therefore|indicating"
         r"|suggesting)\b)|,?\s+(?=and\s+(?:no|there|it|this|that|these|they|the\s+\w+\s+(?:is|are))\b)"
-        rf"|,\s+(?=(?:there|it|this|these|they|so|which\s+(?:mean|indicate|suggest)s?)\b)|,?\s+(?=and\s+(?:\w+ly\s+)?(?:{_VERBS}|not)\b)",
+        rf"|,\s+(?=(?:there|it|this|these|they|so|(?:the|my)\s+answer|hence|thus|therefore|which\s+(?:mean|indicate|suggest)s?)\b)|,?\s+(?=and\s+(?:\w+ly\s+)?(?:{_VERBS}|not)\b)",
         re.IGNORECASE,
     ),
     existential=re.compile(
@@ -130,9 +135,16 @@ ENGLISH = Grammar(
         r"|distinct from|different from|unlike|separate from|among|out of|between)\b",
         re.IGNORECASE,
     ),
+    conclusion=re.compile(
+        rf"(?:\b(?:{_HENCE}|so)\b[\s,:]*)?\b(?:(?:the|my)\s+)?(?:(?:final|correct|best|right|short)\s+)*"
+        r"(?:answer|option|choice)\b(?:\s+to\s+(?:the|this|your)\s+question)?\W*(?:\b(?:is|would be)\b|(?<=[:*]))"
+        rf"|\b(?:{_HENCE})\b[\s,:]+",
+        re.IGNORECASE,
+    ),
 )
 
 _CHINESE_YES = "会的|能的|可以的|是的|是|有的|有|对的|对|正确|存在|包含|可以|能够|能|会|属于"
+_CHINESE_HENCE = "综上所述|综上|因此|所以|总之|故"
 _CHINESE_NO = "不是的|不是|没有|没|不对|不存在|不包含|不可以|不能|不会|不属于|否|无|不"
 
 CHINESE = Grammar(
@@ -148,16 +160,22 @@ CHINESE = Grammar(
         "|图像|图片|图像中|图片中|图里|图像里|图片里|这张|这个|这幅|这|该|此|张|幅|个|中|里|在|的|了|吗|么|呢|着|于"
         "|为|和|对|上面|答案|回答|我们|患者|病人|影像|医学|扫描|部位|位置|成像|明显|确实|也|都|主要|最|其|它|类型"
         "|平面|器官|表现|呈|呈现|看起来|存在着|什么|哪里|哪|哪个|多少|几|属|颜色|使用|拍摄|通过|进行|方式|检查|处|见"
+        "|因此|综上所述|综上|总之|故"
         "|像|片|但是|但|然而|不过|因为|由于|所以|而且|加权|模态|面|正确|一张|一个|一幅|一种|一处"
     ),
     yes=frozenset(_CHINESE_YES.split("|")),
     no=frozenset(_CHINESE_NO.split("|")),
-    lead=re.compile(rf"[\W_]*(?:(?:答案|回答)(?:是|为)?[\W_]*)?({_CHINESE_YES}|{_CHINESE_NO})(?=[\W_]|$)"),
+    lead=re.compile(
+        rf"[\W_]*(?:(?:{_CHINESE_HENCE})[\W_]*)?(?:(?:最终|正确)?(?:答案|回答)(?:是|为)?[\W_]*)?({_CHINESE_YES}|{_CHINESE_NO})(?=[\W_]|$)"
+    ),
     breaks=re.compile("[,;\uff0c\uff1b]\\s*|(?=但是?|然而|不过|因为|由于|所以|而且)"),
     existential=re.compile("有|包含|存在|看到|可见"),
     counting=re.compile("多少|几个|几处|几种|数量"),
     reasoning=re.compile("为什么|如何|怎么|怎样|原因|症状|预防|治疗|功能|作用|描述|区别|导致"),
     comparison=re.compile("比|而不是|不是|相比|而非"),
+    conclusion=re.compile(
+        rf"(?:(?:{_CHINESE_HENCE})[\W_]*)?(?:最终|正确)?(?:答案|回答)[\W_]*(?:是|为|(?<=[:\uff1a*]))|(?:{_CHINESE_HENCE})"
+    ),
 )
 
 GRAMMARS = {"en": ENGLISH, "zh": CHINESE}

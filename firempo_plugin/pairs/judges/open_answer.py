@@ -3,16 +3,19 @@
 import re
 
 from .answers import Change, Picker, named, put, written
-from .open_reader import NOUNS, OpenReader, Part
+from .open_reader import NOUNS, TECHNICAL, OpenReader, Part
 from .plausible import clashes, disagrees, explains
-from .text import CHINESE_NUMBERS, NUMBERS, plural
+from .text import CHINESE_NUMBERS, NUMBERS, plural, word_set
 from .units import Unit, read_clauses, read_units
 from .vocabulary import Term, Vocabulary
 
 _LONGEST = 6
 """A ground truth of more units describes; a change of one of them is no other answer."""
 _ALONE = frozenset({"laterality", "amount", "colour", "symmetry", "trend", "texture", "normality", "health"})
-"""Exchanged only where they are the whole answer: "bilateral lungs" are no "unilateral lungs"."""
+"""Exchanged only where they are the whole answer, as is what stands beside them: "unilateral lungs" are none."""
+_DESCRIBING = word_set("side laterality vertical depth size severity amount extent course lobe")
+"""Sorts of terms that make an answer more exact."""
+_WITHIN_NAMES = word_set("of the 的")
 _ARTICLE = re.compile(r"^(?:the|an?)\s+", re.IGNORECASE)
 _ORDER = ("side", "laterality", "vertical", "depth", "severity", "size")
 
@@ -48,18 +51,29 @@ class OpenQuestion(OpenReader):
     def _may_change(self, part: Part, index: int, known: bool) -> bool:
         """Whether a word of the truth is one that can be exchanged by itself."""
         group = part[index].group
-        if group in _ALONE and len(part) > 1:
+        if len(part) > 1 and any(unit.group in _ALONE for unit in part):
+            return False
+        others = [unit for other in self._parts if other is not part for unit in other]
+        if group in NOUNS and any(unit.group != group for unit in others):
+            return False
+        if group in TECHNICAL and any(unit.group not in TECHNICAL for unit in (*part, *others)):
+            return False
+        if group == "side" and any({u.group for u in p} == {"side"} for p in self._parts) and self._both_sides():
             return False
         if group in NOUNS and (not known or (group != "finding" and any(unit.group == "finding" for unit in part))):
             return False
         return group in ("side", "number") or all(unit.term for unit in part)
+
+    def _both_sides(self) -> bool:
+        """Whether the truth names left and right, so that the two exchanged may say the same again."""
+        return len({unit.key for part in self._parts for unit in part if unit.group == "side"}) > 1
 
     def _exchanged(self, text: str, places: list[Unit], part: Part, unit: Unit, pick: Picker) -> list[Change]:
         if unit.role == "number" and self._counts:
             number = int(unit.key) + 1
             fits = all(_may_count(text, place, number) for place in places)
             return [put(text, u.start, u.end, _numeral(text, u, number)) for u in places] if fits else []
-        if unit.term is None or not places:
+        if unit.term is None or len({text[u.start : u.end].lower() for u in places}) != 1:
             return []
         said = {u.key for u in read_units(text, self._language, self._vocabulary)}
         taken = {u.key for u in part} | (said | {u.key for u in self._asked} if unit.group != "side" else set())
@@ -114,15 +128,30 @@ class OpenQuestion(OpenReader):
             if new is None:
                 return "the ground truth does not fit the grammar of the response"
             changes += [put(text, unit.start, unit.end, new)] if new else []
-        if changes and self.states(_changed(text, changes)):
+        if changes and self._says_only_truth(_changed(text, changes)):
             return changes
+        answer += [u for u in self._rest(clauses) if u.group in _DESCRIBING and u not in answer]
         first, last = min(u.start for u in answer), max(u.end for u in answer)
-        if disagrees(text, last, answer[-1].plural, truth[-1].plural):
+        if disagrees(text, last, max(answer, key=lambda unit: unit.end).plural, truth[-1].plural):
             return "the ground truth does not fit the grammar of the response"
         whole = [put(text, first, last, self._bare_truth(text[:first]))]
-        if self.states(_changed(text, whole)):
+        if self._is_one_name(text, first, last) and self._says_only_truth(_changed(text, whole)):
             return whole
-        return "the rules cannot write the ground truth in the place of the wrong answer"
+        return "the rules cannot write the ground truth, and nothing else, in the place of the wrong answer"
+
+    def _is_one_name(self, text: str, start: int, end: int) -> bool:
+        """Whether a stretch is one noun phrase: no list, and no verb inside."""
+        units = read_units(text, self._language, self._vocabulary)
+        inside = [unit for unit in units if start <= unit.start < end]
+        return all(unit.role in ("word", "term", "number") or unit.key in _WITHIN_NAMES for unit in inside)
+
+    def _says_only_truth(self, text: str) -> bool:
+        """Whether a text states the truth and describes nothing more exactly than the truth does."""
+        truth = [unit for part in self._parts for unit in part]
+        rest = self._rest(read_clauses(text, self._language, self._vocabulary))
+        sorts = _DESCRIBING if all(unit.group in TECHNICAL for unit in truth) else _DESCRIBING | NOUNS
+        more = [u for u in rest if u.group in sorts and not any(u.means(t) for t in truth)]
+        return self.states(text) and not more
 
     def _bare_truth(self, before: str) -> str:
         """The ground truth, without its article where the text has one already."""

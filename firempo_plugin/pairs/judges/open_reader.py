@@ -14,7 +14,7 @@ _THINGS = frozenset({"organ", "condition", "finding", "image", "section", "slice
 _MEASURES = frozenset({"个", "张", "处", "种", "幅"})
 _OR = frozenset({"or", "或", "或 者", "还 是"})
 _SEPARATORS = frozenset(",;/&+()、和及与") | {"and", "以 及"}
-_TECHNICAL = frozenset({"modality", "projection", "part", "plane", "weighting"})
+TECHNICAL = frozenset({"modality", "projection", "part", "plane", "weighting"})
 _ARTICLES = frozenset({"the", "a", "an"})
 _WITHIN = frozenset({"vertical", "depth"})
 """Where in the thing: "right upper lung" states "right lung"."""
@@ -30,6 +30,8 @@ class OpenReader:
         language: "en" or "zh".
         vocabulary: The terms.
     """
+
+    closed = False
 
     def __init__(self, question: str, truth: str, language: str, vocabulary: Vocabulary) -> None:
         self._truth = truth
@@ -96,8 +98,8 @@ class OpenReader:
         units = [unit for clause in clauses for unit in clause.units]
         if self._counts and any(unit.role == "number" and self._counts_other(units, unit) for unit in units):
             return Reading(None, "", "the response counts something else")
-        technical = len(truth) == 1 and truth[0].group in _TECHNICAL
-        if any(unit.role == "word" or (technical and unit.group not in _TECHNICAL) for unit in rest):
+        technical = len(truth) == 1 and truth[0].group in TECHNICAL
+        if any(unit.role == "word" or (technical and unit.group not in TECHNICAL) for unit in rest):
             return Reading(None, "", "the response says more than the rules can read")
         return Reading(True, self._truth.strip(" .。"), "the response states the ground truth")
 
@@ -117,7 +119,7 @@ class OpenReader:
             return unknown
         rest = self._rest(clauses)
         groups = {unit.group for unit in truth}
-        if any(unit.group not in groups | _TECHNICAL | _WITHIN for unit in rest):
+        if any(unit.group not in groups | TECHNICAL | _WITHIN for unit in rest):
             return unknown
         viewed = {unit.key for unit in units if unit.key in _VIEWERS - {"image", "picture"}}
         for group in sorted(groups - {"portion"}):
@@ -141,10 +143,12 @@ class OpenReader:
         return after.group in NOUNS or (after.key in _THINGS and after.key not in self._keys)
 
     def _rest(self, clauses: tuple[Clause, ...]) -> list[Unit]:
-        """The units of a text that the question does not have."""
+        """The units of a text that the question does not have, nor the organ of a finding that it asks for."""
         said = [unit for clause in clauses for unit in content(clause.units)]
         truth = [unit for part in self._parts for unit in part]
-        return [u for u in said if not any(a.means(u) for a in self._asked) or any(u.means(t) for t in truth)]
+        where = {asked.term.organ for asked in self._asked if asked.term} - {unit.key for unit in truth}
+        asked = [u for u in said if u.key in where or any(a.means(u) for a in self._asked)]
+        return [u for u in said if u not in asked or any(u.means(t) for t in truth)]
 
     def _kin(self, unit: Unit, truth: list[Unit]) -> bool:
         return any(

@@ -12,8 +12,8 @@ _PLURAL_VERB = re.compile(r"\b(?:are|were|have|they|these|those)\b", re.IGNORECA
 _EXPLAINS = re.compile(
     r"\bwhich\s+(?:means?|indicates?|suggests?|implies|makes?)\b"
     r"|\b(?:this|that|it)\s+(?:means?|indicates?|suggests?|implies)\b"
-    r"|\b(?:because|since|due to|as it|as they|as the|therefore|hence|thus|meaning|indicating|suggesting|given that)\b"
-    r"|因为|由于|所以|因此|意味着|说明",
+    r"|\b(?:because|since|due to|as it|as they|as the|meaning|indicating|suggesting|given that)\b"
+    r"|因为|由于|意味着|说明",
     re.IGNORECASE,
 )  # fmt: skip
 

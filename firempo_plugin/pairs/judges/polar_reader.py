@@ -43,6 +43,8 @@ class PolarReader:
         vocabulary: The terms.
     """
 
+    closed = True
+
     def __init__(self, question: str, truth: Literal["yes", "no"], language: str, vocabulary: Vocabulary) -> None:
         self._question = question
         self._truth = truth
@@ -71,7 +73,7 @@ class PolarReader:
         if not stated:
             return Reading(None, "", "the response states neither yes nor no that the rules can read")
         unclear = [clause for clause, verdict in verdicts if verdict == "unclear"]
-        if leads and self._vetoed(clauses):
+        if self._vetoed(clauses, {clause.sentence for clause, verdict in verdicts if verdict in ("yes", "no")}):
             return Reading(None, "", "the response takes its yes or no back")
         if "yes" in leads and any(self._denies_asked(clause) or self._says_other(clause) for clause in clauses):
             return Reading(None, "", "the response says yes and denies it", disputed=True)
@@ -130,8 +132,8 @@ class PolarReader:
     def _word(self, says: str) -> str:
         return {"yes": "是", "no": "否"}[says] if self._language == "zh" else says
 
-    def _vetoed(self, clauses: tuple[Clause, ...]) -> bool:
-        leading = {clause.sentence for clause in clauses if clause.lead}
+    def _vetoed(self, clauses: tuple[Clause, ...], leading: set[int]) -> bool:
+        """Whether doubt is cast in a sentence that answers, or on what is asked about."""
         return any(
             unit.role == "veto" and unit.key not in self._excused
             for clause in clauses

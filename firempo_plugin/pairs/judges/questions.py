@@ -7,7 +7,9 @@ from typing import Literal
 from ..records import Record
 from .answers import Question
 from .choice import ChoiceQuestion, options_of
+from .conclusion import Concluded
 from .grammar import GRAMMARS
+from .lettered import LetteredQuestion, lettered_options, right_option
 from .open_answer import OpenQuestion
 from .polar import PolarQuestion
 from .units import content, read_units
@@ -31,6 +33,15 @@ def understand(record: Record, vocabulary: Vocabulary) -> Question:
 
 @lru_cache(maxsize=1024)
 def _understand(question: str, truth: str, language: str, vocabulary: Vocabulary) -> Question:
+    asked = content(read_units(f"{question}\n{truth}", language, vocabulary))
+    return Concluded(_plain(question, truth, language, vocabulary), asked, language, vocabulary)
+
+
+def _plain(question: str, truth: str, language: str, vocabulary: Vocabulary) -> Question:
+    lettered = lettered_options(question)
+    right_one = right_option(lettered, truth) if lettered else None
+    if right_one is not None:
+        return LetteredQuestion(lettered, right_one, language, vocabulary)
     polarity = polar_truth(question, truth, language)
     if polarity:
         return PolarQuestion(question, polarity, language, vocabulary)

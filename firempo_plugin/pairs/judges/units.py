@@ -1,5 +1,6 @@
 """A text as units of meaning (terms of the vocabulary, small words, other words), and as clauses."""
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -13,6 +14,7 @@ _MARKS = ("and", "or", "nor", "和", "或", "与", "及", "还是", "或者", "�
 _MILLIMETRES = {"mm": 1.0, "cm": 10.0}
 _EDGES = " \t\n\r,.:!*\"'”“’‘。、\uff0c\uff1a\uff01"
 _HYPHENS = frozenset("-‐‑–")
+_ANSWER = re.compile("answer|答案|回答", re.IGNORECASE)
 _NEGATING_WORDS = frozenset({"no", "not", "non", "without"})
 
 
@@ -110,6 +112,12 @@ def read_clauses(text: str, language: str, vocabulary: Vocabulary) -> tuple[Clau
             clauses.append(_clause(text, word, number, language, vocabulary, says))
             start = word.end
         for piece in _split(text, start, sentence.end, grammar):
+            answer = grammar.lead.match(text, piece.start, piece.end)
+            if answer and _ANSWER.search(text, piece.start, answer.start(1)):
+                word = Piece(answer.start(1), answer.end(1))
+                says = "yes" if answer.group(1).lower() in grammar.yes else "no"
+                clauses.append(_clause(text, word, number, language, vocabulary, says))
+                piece = Piece(word.end, piece.end)
             clauses.append(_clause(text, piece, number, language, vocabulary, None))
     return tuple(clause for clause in clauses if clause.units)
 
