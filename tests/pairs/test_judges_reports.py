@@ -61,3 +61,111 @@ def test_an_error_contradicts_what_the_truth_says():
     assert response.replace("right", "left") in errors
     assert response.replace("normal in size", "enlarged") in errors
     assert all("No effusion is seen." in error for error in errors)
+
+
+def error_of(truth: str, response: str) -> set[str]:
+    """Every report with one error that some record gets; empty where the rules abstain."""
+    errors = set()
+    for number in range(30):
+        record = Record(str(number), (), "Write a report.", truth, kind="report")
+        reply = JUDGE.edit(record, response)
+        if not isinstance(reply, Abstain):
+            assert reply.all_correct
+            errors.add(accept_report(record, response, reply, EditBounds(), "rules").rejected)
+    return errors
+
+
+MODEL_LIKE = [
+    (
+        "No pleural effusion. No pneumothorax. Heart size is normal.",
+        "This is a frontal chest radiograph. **Findings:** The heart is mildly enlarged. No pleural effusion.\n\n"
+        "**Impression:** Mild cardiomegaly.",
+        "This is a frontal chest radiograph. **Findings:** The heart is normal in size. No pleural effusion.\n\n"
+        "**Impression:** No cardiomegaly.",
+    ),
+    (
+        "Right lower lobe consolidation. No pleural effusion.",
+        "FINDINGS: Left upper lobe consolidation is noted. A small pleural effusion is seen on the left. IMPRESSION: "
+        "Left upper lobe consolidation.",
+        "FINDINGS: Right lower lobe consolidation is noted. No pleural effusion is seen on the left. IMPRESSION: "
+        "Right lower lobe consolidation.",
+    ),
+    (
+        "Small right pneumothorax. Lungs are clear.",
+        "The lungs are clear. The bones are intact. No pneumothorax is visualized.",
+        "The lungs are clear. The bones are intact. A pneumothorax is visualized.",
+    ),
+    (
+        "No pneumothorax. Mediastinal contours are normal.",
+        "There is a right apical pneumothorax. The mediastinum is not widened.",
+        "There is no pneumothorax. The mediastinum is not widened.",
+    ),
+    ("No pneumothorax.", "There is a pneumothorax. No acute fracture.", "There is no pneumothorax. No acute fracture."),
+]
+
+
+@pytest.mark.parametrize(("truth", "response", "corrected"), MODEL_LIKE)
+def test_reports_as_models_write_them_are_corrected_wherever_they_say_it(truth, response, corrected):
+    record = Record("r", (), "Write a report.", truth, kind="report")
+    reply = JUDGE.edit(record, response)
+    assert not isinstance(reply, Abstain), reply.reason
+    assert accept_report(record, response, reply, EditBounds(), "rules").chosen == corrected
+
+
+def test_an_error_is_made_in_findings_and_impression_alike():
+    truth = "Small left pleural effusion. Lungs are clear."
+    response = "The lungs are clear. There is a small left pleural effusion. IMPRESSION: Left pleural effusion."
+    assert response.replace("left", "right").replace("Left", "Right") in error_of(truth, response)
+    for error in error_of(truth, response):
+        assert "right" in error or "large" in error or error.count("no pleural") + error.count("No pleural") == 2
+
+
+CONTRADICTORY = [
+    ("Cardiomegaly. No pneumothorax.", "There is a pneumothorax. Normal chest radiograph."),
+    ("Right lower lobe consolidation. Heart size is normal.", "No focal opacity is seen. The heart is enlarged."),
+    ("Right lower lobe consolidation. Heart size is normal.", "The lung fields are clear. The heart is enlarged."),
+    ("No pneumothorax.", "There is a pneumothorax. It is not large."),
+    ("No pneumothorax. Rib fracture.", "There is a pneumothorax. No acute fracture is seen."),
+    ("No pneumothorax. No acute abnormality.", "There is no pneumothorax. No acute cardiopulmonary abnormality."),
+    ("No consolidation. No opacity.", "There is no consolidation. No opacity is seen."),
+    ("No pneumothorax.", "There is stable streaky basilar pneumothorax which is new. No effusion."),
+    ("Moderate right pleural effusion.", "No pleural effusions are identified."),
+]
+
+
+@pytest.mark.parametrize(("truth", "response"), CONTRADICTORY)
+def test_an_edit_that_another_sentence_would_contradict_is_not_made(truth, response):
+    record = Record("r", (), "Write a report.", truth, kind="report")
+    assert isinstance(JUDGE.edit(record, response), Abstain)
+
+
+def test_what_is_said_twice_is_changed_twice_or_not_at_all():
+    truth = "Small left pleural effusion. Left effusion. No pneumothorax."
+    once = "There is a small left pleural effusion."
+    for again in ("A left effusion is seen.", "There is also a left pleural effusion, as before."):
+        for error in error_of(truth, f"{once} {again} No pneumothorax."):
+            assert ("left" in error) != ("right" in error) or "no pleural" not in error
+            assert not ("left" in error and "right" in error)
+    for error in error_of(truth, f"{once} There is no pneumothorax. No mass, nodule, or pneumothorax."):
+        assert "a pneumothorax" not in error
+
+
+PLAIN_ENGLISH = [
+    ("Streaky right basilar airspace disease.", "There is streaky right basilar airspace disease."),
+    ("Heart size is normal.", "Normal heart size."),
+    ("No consolidation. No pleural effusion. No pneumothorax.", "No consolidation, pleural effusion, or pneumothorax."),
+]
+
+
+@pytest.mark.parametrize(("truth", "response"), PLAIN_ENGLISH)
+def test_a_denial_leaves_no_half_of_a_description(truth, response):
+    for error in error_of(truth, response):
+        assert "no streaky" not in error
+        assert "no right" not in error
+        assert "lobe airspace" not in error
+        assert "nlarged heart size" not in error
+
+
+def test_a_report_in_another_language_is_left_to_a_model():
+    record = Record("r", (), "请写报告。", "没有气胸。", kind="report", language="zh")
+    assert "in English only" in JUDGE.edit(record, "有气胸。").reason

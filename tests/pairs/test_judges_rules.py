@@ -419,7 +419,7 @@ REPORTS = [
     (TRUTH, "The heart is enlarged. There is no pleural effusion. No pneumothorax is seen.",
      "The heart is normal in size. There is a pleural effusion. No pneumothorax is seen."),
     ("No focal consolidation, pleural effusion, or pneumothorax.", "There is focal consolidation. No pneumothorax.",
-     "There is no focal consolidation. No pneumothorax."),
+     "There is no consolidation. No pneumothorax."),
     (TRUTH, "No pneumothorax or pleural effusion.", None),
     (TRUTH, "No pneumothorax. The aorta is tortuous.", None),
     (TRUTH, "Possible pneumothorax.", None),
@@ -450,7 +450,7 @@ def test_a_right_report_gets_one_error():
         errors.add(edit.rejected)
     assert TRUTH.replace("left", "right") in errors
     assert TRUTH.replace("small", "large") in errors
-    assert TRUTH.replace("No pneumothorax", "Pneumothorax") in errors
+    assert TRUTH.replace("No pneumothorax", "There is a pneumothorax") in errors
 
 
 def test_the_vocabulary_can_be_extended(tmp_path):

@@ -84,7 +84,7 @@ ENGLISH = Grammar(
         "|show that|located|locate|location|lie|lying|position|positioned|situated|found|seen|see|visible|visualized"
         "|visualised|visualize|appreciate|appreciated|present|presence|presence of|presented|noted|note|observed"
         "|observe|observable"
-        "|identified|identify|detected|detect|discernible|apparent|evident|evidence|sign|indication|demonstrated"
+        "|involving|identified|identify|detected|detect|discernible|apparent|evident|evidence|sign|indication|demonstrated"
         "|appear|appearing|appearance|look|looking|seem|show|showing|shown|depict|depicted|depicting|display"
         "|displayed|reveal|revealed|contain|containing|include|including|included|demonstrate|represent|represented"
         "|indicate|exhibit|feature|consist|exist|belong|image|picture|photo|photograph|figure|scan|scanned|film|view"
