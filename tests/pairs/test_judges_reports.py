@@ -101,6 +101,12 @@ MODEL_LIKE = [
         "There is no pneumothorax. The mediastinum is not widened.",
     ),
     ("No pneumothorax.", "There is a pneumothorax. No acute fracture.", "There is no pneumothorax. No acute fracture."),
+    (
+        "Cardiomegaly.",
+        "The chest film was reviewed. The heart is normal in size.",
+        "The chest film was reviewed. The heart is enlarged.",
+    ),
+    ("Heart size is normal.", "The heart is enlarged in size.", "The heart is normal in size."),
 ]
 
 
@@ -125,6 +131,8 @@ CONTRADICTORY = [
     ("Right lower lobe consolidation. Heart size is normal.", "No focal opacity is seen. The heart is enlarged."),
     ("Right lower lobe consolidation. Heart size is normal.", "The lung fields are clear. The heart is enlarged."),
     ("No pneumothorax.", "There is a pneumothorax. It is not large."),
+    ("No pneumothorax. Degenerative changes of the spine.", "There is a pneumothorax. Bones are unremarkable."),
+    ("Cardiomegaly. No effusion.", "Enlarged heart. No mass."),
     ("No pneumothorax. Rib fracture.", "There is a pneumothorax. No acute fracture is seen."),
     ("No pneumothorax. No acute abnormality.", "There is no pneumothorax. No acute cardiopulmonary abnormality."),
     ("No consolidation. No opacity.", "There is no consolidation. No opacity is seen."),

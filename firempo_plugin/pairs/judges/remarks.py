@@ -67,7 +67,7 @@ _HEADING = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _INTRODUCING = _english(
-    f"{_SMALL} {_IMAGE} following findings demonstrates? reveals? shows? two single portable impression"
+    f"{_SMALL} {_IMAGE} {_LOOKING} following findings demonstrates? reveals? two portable impression"
 )
 _ZH_NEUTRAL = (
     "图像 影像 图片 图 片 这张 这幅 该 此 本 我们 我 您 请 对 从 根据 通过 经过 经 由 基于 进行 仔细 全面 认真 逐步"

@@ -23,6 +23,7 @@ _TWO = re.compile(
     r"(?P<there>there\s+(?:is|are)\s+)?(?P<no>no)\s+(?P<first>[\w -]+?)\s+or\s+(?P<second>[\w -]+)", re.IGNORECASE
 )
 _STATES = frozenset({"enlarged", "normal in size", "normal"})
+_IN_SIZE = " in size"
 _SIZED = re.compile(r"\b(?:size|silhouette)\W+(?:\w+\W+){0,3}$", re.IGNORECASE)
 _PLACE_GROUPS = frozenset(DESCRIPTIONS) & word_set("side vertical depth lobe") | {"organ", "portion", "part"}
 
@@ -54,7 +55,7 @@ def turn(text: str, statement: Statement, vocabulary: Vocabulary) -> str | None:
     before = text[clause.start : finding.start]
     after = _AFTER.fullmatch(text, finding.end, clause.end)
     name = text[finding.start : finding.end]
-    if after is None or not _is_place(after["place"] or "", vocabulary):
+    if name.lower().startswith("enlarged") or after is None or not _is_place(after["place"] or "", vocabulary):
         return None
     turned = _denied(before, name, after) if statement.present else _affirmed(before, name, after, finding)
     return _begun_like(turned, words) if turned else None
@@ -99,7 +100,8 @@ def _turned_heart(text: str, statement: Statement, state: Unit) -> str | None:
         return None
     sized = _SIZED.search(text[clause.start : start])
     new = ("normal" if sized else "normal in size") if statement.present else "enlarged"
-    return text[clause.start : start] + fit_case(new, text[start : state.end]) + text[state.end : clause.end]
+    end = state.end + (len(_IN_SIZE) if text.startswith(_IN_SIZE, state.end) else 0)
+    return text[clause.start : start] + fit_case(new, text[start : state.end]) + text[end : clause.end]
 
 
 def _turned_list(words: str, finding: Unit, statement: Statement, vocabulary: Vocabulary) -> str | None:

@@ -17,7 +17,8 @@ from .vocabulary import Term, Vocabulary, akin
 
 _NORMAL = frozenset({"normal", "clear", "intact", "midline", "unremarkable"})
 _GENERAL = word_set("abnormal process disease finding pathology cardiopulmonary intrathoracic chest study examination")
-_ELSEWHERE = word_set("osseous bony bone skeletal soft tissue rib spine fracture spinal thoracic subdiaphragmatic")
+_BONES = word_set("osseous bony bone skeletal skeleton rib spine spinal vertebra vertebral degenerative fracture")
+_ELSEWHERE = _BONES | word_set("soft tissue thoracic subdiaphragmatic")
 _POINTING = word_set("it its this that these they which")
 _SHOWN_BY = {"lung": ("costophrenic angle", "hemidiaphragm"), "heart": ("cardiomediastinal silhouette",)}
 _CLOUDING = frozenset({"airspace", "tumor"})
@@ -92,13 +93,11 @@ class ReportTruth:
             return False
         if _is_general(units):
             return all(s.present is False for s in self._statements) and all(map(self._is_plain, self._told))
-        keys = {unit.key for unit in content(units)} - _NORMAL
+        about = _topics(units)
         there = [self._vocabulary.terms.get(s.finding) for s in self._statements if s.present is not False]
         if any(term is not None and _is_about(unit, term.organ, self._vocabulary) for unit in units for term in there):
             return False
-        return not any(
-            keys & {unit.key for unit in content(self._units(told))} and not self._is_plain(told) for told in self._told
-        )
+        return not any(about & _topics(self._units(told)) and not self._is_plain(told) for told in self._told)
 
     def _is_plain(self, sentence: str) -> bool:
         said = read_statements(sentence, self._language, self._vocabulary)
@@ -152,6 +151,11 @@ def related(one: Term, other: Term) -> bool:
 
 def _is_plain(units: tuple[Unit, ...]) -> bool:
     return any(unit.role == "negator" or unit.key in _NORMAL for unit in units)
+
+
+def _topics(units: tuple[Unit, ...]) -> set[str]:
+    """What units are about; all words for bones are one topic."""
+    return {"bone" if _BONES & set(unit.words) else unit.key for unit in content(units)} - _NORMAL
 
 
 def _is_general(units: tuple[Unit, ...]) -> bool:
