@@ -6,14 +6,15 @@ from types import MethodType
 from typing import Any
 
 import torch
+from llamafactory.extras import logging
 from llamafactory.train.callbacks import SaveProcessorCallback
 from llamafactory.train.trainer_utils import create_custom_optimizer, create_custom_scheduler
 from torch import Tensor
 from transformers import Trainer
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl.models.utils import prepare_deepspeed, prepare_fsdp
-from trl.trainer.utils import disable_dropout_in_model
 
+from ..forward.dropout import switch_off
 from ..forward.families import FAMILIES, ImageFeatures, SharedImageFeatures, is_frozen
 from ..forward.order import GroupByImage
 from ..forward.plan import image_key
@@ -24,6 +25,8 @@ from ..objectives import Settings
 from .caches import Caches
 from .metrics import MeanByName, metric_names
 
+logger = logging.get_logger(f"llamafactory.{__name__}")
+
 LOSS = "loss"
 RUN_COLUMNS = ("prompt_ids", "noised_prompt_ids", "chosen_ids", "rejected_ids", "chosen_ids", "rejected_ids")
 
@@ -31,7 +34,8 @@ RUN_COLUMNS = ("prompt_ids", "noised_prompt_ids", "chosen_ids", "rejected_ids", 
 class FireMPOTrainer(Trainer):
     """Trains a policy against a frozen reference with any objective of the table.
 
-    Dropout is off in both models, as in the host's DPO: a log-ratio compares two models, not two masks.
+    Dropout of every kind, the adapter's included, is off in both models, as in the host's DPO: a log-ratio compares
+    two models, not two masks.
 
     Args:
         model: The policy.
@@ -55,9 +59,10 @@ class FireMPOTrainer(Trainer):
         caches: Caches,
         **kwargs: Any,
     ) -> None:
-        for each in (model, ref_model):
-            if each is not None:
-                disable_dropout_in_model(each)
+        rates = [rate for each in (model, ref_model) if each is not None for rate in switch_off(each).items()]
+        if rates:
+            named = ", ".join(f"{where} {rate:g}" for where, rate in dict(rates).items())
+            logger.info_rank0(f"Dropout is off in policy and reference; without effect are {named}.")
         self.settings = settings
         self.finetuning_args = finetuning_args
         self._family = FAMILIES.get(model.config.model_type)
