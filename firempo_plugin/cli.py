@@ -22,7 +22,7 @@ STEP_HELP = {
 def doctor(args: argparse.Namespace) -> int:
     from .host.doctor import examine
 
-    return examine()
+    return examine(args.training)
 
 
 def demo(args: argparse.Namespace) -> int:
@@ -122,6 +122,7 @@ def _parser(command: str) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     add = commands.add_parser("doctor", help="say what is installed and whether the stage is in place")
+    add.add_argument("training", nargs="?", type=Path, metavar="TRAIN.yaml", help="see whether this one can run here")
     add.set_defaults(run=doctor)
 
     add = commands.add_parser("demo", help="train a tiny Qwen3-VL on pairs over real scans, on the CPU")

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from llamafactory.data.template import TEMPLATES
 from llamafactory.hparams import get_train_args
-from places import EXAMPLES_DIR
+from places import EXAMPLES_DIR, ROOT
 
 from firempo_plugin.host.arguments import settings_of
 from firempo_plugin.host.workflow import refuse_unsupported
@@ -17,6 +17,7 @@ EXAMPLES = sorted(
 )
 BUILDS = sorted(path for path in (EXAMPLES_DIR / "build").glob("*.yaml") if not path.name.startswith("serve"))
 NAMES = [str(path.relative_to(EXAMPLES_DIR)) for path in EXAMPLES]
+EXPORTED = ROOT / "firempo_plugin" / "pairs" / "exporters" / "training.yaml"
 RECIPE = EXAMPLES_DIR / "qwen3_vl_4b" / "fire_mpo.yaml"
 
 
@@ -43,6 +44,11 @@ def test_it_opens_with_its_command_and_its_own_output_folder(path):
     name = path.relative_to(EXAMPLES_DIR.parent)
     assert f"llamafactory-cli train {name}\n" in path.read_text(encoding="utf-8").split("###")[0]
     assert load(path)["output_dir"] == f"saves/{path.relative_to(EXAMPLES_DIR).with_suffix('')}"
+
+
+@pytest.mark.parametrize("path", [*EXAMPLES, EXPORTED], ids=lambda path: path.stem)
+def test_it_reports_to_what_a_plain_install_has(path):
+    assert "\nreport_to: none  # or " in path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", [p for p in EXAMPLES if p.parent != RECIPE.parent], ids=lambda p: p.stem)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..torch_releases import misfits
+from . import reporters
 from .autoload import HostFinder
 from .touchpoints import SUPPORTED_HOSTS, TOUCH_POINTS, host_version, missing_points
 
@@ -32,14 +33,25 @@ class Finding:
     remedy: str | None = None
 
 
-def examine() -> int:
-    """Prints the report. Returns 0 where the stage is ready to run, else 1."""
+def examine(training: Path | None = None) -> int:
+    """Prints the report.
+
+    Args:
+        training: A training YAML whose demands on this machine are looked at too.
+
+    Returns:
+        0 where the stage is ready to run, else 1.
+
+    Raises:
+        ValueError: The YAML cannot be read.
+    """
     failures = 0
     for title, findings in (
         ("Installed", _packages()),
         ("Loading", _loading()),
         ("LLaMA-Factory touch points", _touch_points()),
         ("Commands", _commands()),
+        ("Reporters", _reporters(training)),
     ):
         print(f"\n{title}")
         for finding in findings:
@@ -112,6 +124,23 @@ def _loading() -> Iterator[Finding]:
         )
     if os.environ.get("USE_V1", "0").lower() in ("1", "true", "y"):
         yield Finding("USE_V1 is set: LLaMA-Factory's v1 has no fire_mpo stage", "unset USE_V1")
+
+
+def _reporters(training: Path | None) -> Iterator[Finding]:
+    there = ", ".join(reporters.installed())
+    yield Finding(f"`report_to` can be none, {there}" if there else "`report_to` can be none: no tracker is installed")
+    if training is None:
+        return
+    from yaml import YAMLError, safe_load
+
+    try:
+        config = safe_load(training.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, YAMLError) as error:
+        raise ValueError(f"{training} is not readable YAML: {error}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{training} must hold keys and values")
+    found = reporters.problem(config.get("report_to"))
+    yield Finding(f"{training}: {found[0]}", found[1]) if found else Finding(f"{training}: its reporters are there")
 
 
 def _touch_points() -> Iterator[Finding]:

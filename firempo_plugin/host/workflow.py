@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from . import reporters
 from .arguments import STAGE, settings_of
 
 
@@ -80,6 +81,8 @@ def refuse_unsupported(model_args: Any, data_args: Any, training_args: Any, fine
     for key, (found, remedy) in refusals.items():
         if found:
             raise ValueError(f"stage: {STAGE} does not support {key}. {remedy}")
+    if missing := reporters.problem(training_args.report_to):
+        raise ValueError(": ".join(missing))
 
 
 def run_fire_mpo(
