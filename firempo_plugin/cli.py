@@ -25,6 +25,12 @@ def doctor(args: argparse.Namespace) -> int:
     return examine(args.training)
 
 
+def init(args: argparse.Namespace) -> int:
+    from .starter import write
+
+    return write(args.folder)
+
+
 def demo(args: argparse.Namespace) -> int:
     from .demo.run import run
 
@@ -124,6 +130,10 @@ def _parser(command: str) -> argparse.ArgumentParser:
     add = commands.add_parser("doctor", help="say what is installed and whether the stage is in place")
     add.add_argument("training", nargs="?", type=Path, metavar="TRAIN.yaml", help="see whether this one can run here")
     add.set_defaults(run=doctor)
+
+    add = commands.add_parser("init", help="write the examples and data templates into a folder")
+    add.add_argument("folder", nargs="?", type=Path, default=Path(), help="where (default: here)")
+    add.set_defaults(run=init)
 
     add = commands.add_parser("demo", help="train a tiny Qwen3-VL on pairs over real scans, on the CPU")
     add.add_argument("folder", nargs="?", type=Path, default=Path("firempo-demo"), help="where to put everything")

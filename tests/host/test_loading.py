@@ -125,6 +125,18 @@ def test_the_wheel_carries_the_start_up_files_and_nothing_foreign(wheel):
     assert not any("test" in name for name in names)
 
 
+def test_the_wheel_brings_the_examples_and_templates(wheel, tmp_path):
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    code = (
+        "import sys; sys.path.insert(0, 'site'); from firempo_plugin import cli; sys.exit(cli.main(['init', 'here']))"
+    )
+    result = subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    for name in ("data_templates/images/frontal.png", "examples/qwen3_vl_4b/fire_mpo.yaml"):
+        assert (tmp_path / "here" / name).read_bytes() == (ROOT / name).read_bytes()
+
+
 def test_a_wheel_install_finds_the_stage(wheel, tmp_path):
     """A bare environment with the wheel; the host comes from this one's site-packages as plain files."""
     venv.create(tmp_path / "env", with_pip=False)
