@@ -19,6 +19,7 @@ HOOKED = frozenset(
         "extras.ploting",
         "hparams.model_args",
         "hparams.finetuning_args",
+        "hparams.parser",
         "data.parser",
         "data.converter",
         "data.loader",
@@ -52,8 +53,10 @@ class HostFinder:
         run_body = loader.exec_module
 
         def exec_module(module):  # type: ignore[no-untyped-def]
+            from . import sentences
             from .touchpoints import extend, require_supported_host
 
+            sentences.install()
             require_supported_host()
             try:
                 run_body(module)
@@ -67,11 +70,35 @@ class HostFinder:
         loader.exec_module = exec_module
 
 
-def install() -> None:
-    """Registers the hook once; does nothing where `FIREMPO_DISABLE` is set to anything but 0 or ''."""
+def switched_off() -> str | None:
+    """Why the stage is not there in this environment: the variable that takes it away, and what to do."""
     from os import environ
 
     if environ.get("FIREMPO_DISABLE", "0") not in ("", "0"):
-        return
+        return "FIREMPO_DISABLE is set, which switches the stage fire_mpo off; unset it"
+    if environ.get("USE_V1", "0").lower() in ("true", "y", "1"):
+        return "USE_V1 is set, and LLaMA-Factory's v1 has no stage fire_mpo; unset it"
+    return None
+
+
+def install() -> None:
+    """Registers the hook once; does nothing where `FIREMPO_DISABLE` is set to anything but 0 or ''."""
+    cause = switched_off()
+    if cause:
+        _name_the_cause(cause)  # type: ignore[no-untyped-call]
+        if cause.startswith("FIREMPO_DISABLE"):
+            return
     if not any(type(finder) is HostFinder for finder in sys.meta_path):
         sys.meta_path.insert(0, HostFinder())
+
+
+def _name_the_cause(cause):  # type: ignore[no-untyped-def]
+    """Behind an error about the stage or its keys, which the host then does not know, says why."""
+    before = sys.excepthook
+
+    def show(kind, error, trace):  # type: ignore[no-untyped-def]
+        before(kind, error, trace)
+        if "fire_" in str(error) or "'stage'" in str(error):
+            print("firempo:", cause, file=sys.stderr)
+
+    sys.excepthook = show

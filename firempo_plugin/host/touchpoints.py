@@ -41,6 +41,11 @@ TOUCH_POINTS = (
         "arguments:extend_finetuning_arguments",
     ),
     TouchPoint(
+        "hparams.parser",
+        ("_parse_args(parser, args, allow_extra_keys)", "read_args(args)"),
+        "unknown_keys:extend_parser",
+    ),
+    TouchPoint(
         "data.parser",
         ("DatasetAttr.join", "DatasetAttr.__repr__", "get_dataset_list(dataset_names, dataset_dir)"),
         "dataset:extend_parser",

@@ -1,0 +1,78 @@
+"""What stops a run says so in a sentence of the stock command, and what takes the stage away is named."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from llamafactory.hparams import get_train_args
+
+from firempo_plugin.host.sentences import is_ours
+from firempo_plugin.phrases import phrase_pair
+
+CLI = Path(sys.executable).parent / "llamafactory-cli"
+CONFIG = {"stage": "fire_mpo", "do_train": True, "model_name_or_path": "nowhere", "dataset": "x", "use_cpu": True}
+
+
+def command(folder: Path, *overrides: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    (folder / "run.yaml").write_text(yaml.safe_dump({**CONFIG, "output_dir": str(folder / "out"), "fire_gamma": 0.1}))
+    return subprocess.run(
+        [CLI, "train", "run.yaml", *overrides],
+        cwd=folder,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (("fire_gama=0.2",), "firempo: unknown key fire_gama; did you mean fire_gamma?"),
+        (("fire_lambda=2",), "firempo: fire_lambda must be a number in [0, 1], found 2. Write for example"),
+        (("streaming=true", "max_steps=1"), "firempo: stage: fire_mpo does not support streaming."),
+    ],
+)
+def test_a_refusal_is_a_sentence_without_a_traceback(overrides, sentence, tmp_path):
+    result = command(tmp_path, *overrides)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert result.stderr.strip().splitlines()[-1].startswith(sentence)
+
+
+@pytest.mark.parametrize("variable", ["USE_V1", "FIREMPO_DISABLE"])
+def test_the_variable_that_takes_the_stage_away_is_named(variable, tmp_path):
+    result = command(tmp_path, **{variable: "1"})
+    assert result.returncode == 1
+    assert result.stderr.strip().splitlines()[-1].startswith(f"firempo: {variable} is set, ")
+
+
+def raised(function, *arguments):
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        function(*arguments)
+    return caught.value
+
+
+def test_a_fault_keeps_its_traceback():
+    assert is_ours(raised(phrase_pair, "same", "same"))
+    assert not is_ours(raised(phrase_pair, 1, "text")), "an error inside the package that nobody foresaw"
+    assert not is_ours(raised(int, "x"))
+    assert not is_ours(raised(lambda: command(None))), "not of the package"
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"fire_objektive": "dpo"}, "unknown key fire_objektive; did you mean fire_objective?"),
+        ({"fire-lambda": 1}, "unknown key fire-lambda; did you mean fire_lambda?"),
+        ({"fire_temperature": 1}, "unknown key fire_temperature; known: fire_alpha, "),
+        ({"learning_rat": 1}, "Some keys are not used by the HfArgumentParser"),
+    ],
+)
+def test_a_misspelt_key_is_named_with_the_one_that_was_meant(keys, words, tmp_path):
+    with pytest.raises(ValueError, match="key") as caught:
+        get_train_args({**CONFIG, "output_dir": str(tmp_path), **keys})
+    assert str(caught.value).startswith(words)
