@@ -43,9 +43,11 @@ class Answer:
     Attributes:
         status: HTTP status.
         body: JSON, or bytes as they are.
-        headers: Added.
+        headers: Added, or in the place of the usual ones.
         delay: Seconds before the answer.
         drop: Close the connection instead.
+        drip: Seconds before each single byte; 0: all at once.
+        drips: What comes so: "head" (and body), or "body".
     """
 
     status: int = 200
@@ -53,6 +55,8 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     delay: float = 0.0
     drop: bool = False
+    drip: float = 0.0
+    drips: str = "body"
 
 
 Script = Callable[[Call], Answer]
@@ -78,19 +82,20 @@ def error(status: int, message: str = "no", code: str | None = None, **headers: 
 
 
 class PairsServer:
-    """The server, on a free port of this machine; a context manager.
+    """The server, on a free port of this machine or a given one; a context manager.
 
     Attributes:
         script: How chat requests are answered; may be changed at any time.
+        uploads: Files by their ids; an `Answer` among them is what a download gets.
         calls: All chat requests so far, in order.
         on_create: Called with a new batch before it is answered; what it returns replaces the answer.
     """
 
-    def __init__(self, script: Script | None = None) -> None:
+    def __init__(self, script: Script | None = None, *, port: int = 0) -> None:
         self.script: Script = script or (lambda call: well())
         self.calls: list[Call] = []
         self.most_at_once = 0
-        self.uploads: dict[str, bytes] = {}
+        self.uploads: dict[str, Any] = {}
         self.batches: dict[str, dict[str, Any]] = {}
         self.downloads: Counter[str] = Counter()
         self.on_create: Callable[[dict[str, Any]], Answer | None] = lambda batch: None
@@ -99,7 +104,7 @@ class PairsServer:
         self._lock = threading.Lock()
         self._sockets: set[socket.socket] = set()
         handler = type("Handler", (_Handler,), {"owner": self})
-        self._server = _Listener(("127.0.0.1", 0), handler)
+        self._server = _Listener(("127.0.0.1", port), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
 
     @property
@@ -234,7 +239,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(Answer(body=self.owner.batches[batch_id]))
             case ["files", file_id, "content"]:
                 self.owner.downloads[file_id] += 1
-                self._send(Answer(body=self.owner.uploads[file_id]))
+                found = self.owner.uploads[file_id]
+                self._send(found if isinstance(found, Answer) else Answer(body=found))
             case _:
                 self._send(error(404, "no such path"))
 
@@ -259,10 +265,14 @@ class _Handler(BaseHTTPRequestHandler):
             return
         raw = isinstance(answer.body, bytes)
         content = answer.body if raw else json.dumps(answer.body, ensure_ascii=False).encode()
-        self.send_response(answer.status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        for name, value in answer.headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(content)), **answer.headers}
+        lines = [f"HTTP/1.1 {answer.status} as told", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+        head = "\r\n".join(lines).encode()
+        at_once, slowly = (b"", head + content) if answer.drips == "head" else (head, content)
+        self.wfile.write(at_once)
+        if not answer.drip:
+            self.wfile.write(slowly)
+            return
+        for byte in slowly:
+            time.sleep(answer.drip)
+            self.wfile.write(bytes([byte]))

@@ -156,13 +156,9 @@ class Asking:
             settings = endpoint_settings(respond_config(self._config, model).endpoint)
             endpoint = Endpoint(settings, WorkspaceRequests(self._workspace), self._budget)
             self._halt.wake = endpoint.stop
-        try:
-            ask = asks(endpoint) if endpoint else None
-            step = AnswerStep(self._config, model, ask, None if endpoint else self._engine)
-            done = advance(self._workspace, step, self._items, halt=self._halt)
-        finally:
-            if endpoint:
-                endpoint.close()
+        ask = asks(endpoint) if endpoint else None
+        step = AnswerStep(self._config, model, ask, None if endpoint else self._engine)
+        done = advance(self._workspace, step, self._items, halt=self._halt)
         answers = self._answers(done, step.cut)
         write(self._workspace.path("answers", f"{model.name}.jsonl"), answers)
         if done.stopped or done.failed or done.pending:

@@ -143,18 +143,14 @@ def _accuracy(
     if config.judge.by == "endpoint":
         endpoint = Endpoint(endpoint_settings(config.judge.endpoint), WorkspaceRequests(workspace), budget)
         halt.wake = endpoint.stop
-    try:
-        judge = Judge(config.judge, asks(endpoint) if endpoint else None)
-        threads = config.judge.endpoint.concurrency if endpoint else 1
-        how = {"judge": _judge_identity(config), "exact": "whole answer; case, punctuation and articles evened out"}
-        for name, given in answers.items():
-            key = digest_of([VERSION, how, config.answers.pass_at, [_content(answer) for answer in given]])
-            file = ItemFile(Path(config.workspace), "accuracy", name)
-            if not file.open(key, about | how).complete:
-                file.write(key, about | how, accuracy.measure(given, judge, config.answers.pass_at, threads), {}, {})
-    finally:
-        if endpoint:
-            endpoint.close()
+    judge = Judge(config.judge, asks(endpoint) if endpoint else None)
+    threads = config.judge.endpoint.concurrency if endpoint else 1
+    how = {"judge": _judge_identity(config), "exact": "whole answer; case, punctuation and articles evened out"}
+    for name, given in answers.items():
+        key = digest_of([VERSION, how, config.answers.pass_at, [_content(answer) for answer in given]])
+        file = ItemFile(Path(config.workspace), "accuracy", name)
+        if not file.open(key, about | how).complete:
+            file.write(key, about | how, accuracy.measure(given, judge, config.answers.pass_at, threads), {}, {})
 
 
 def _judge_identity(config: EvaluateConfig) -> dict[str, Any]:

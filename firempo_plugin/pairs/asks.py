@@ -69,11 +69,6 @@ class Asks:
         for endpoint in self._endpoints:
             endpoint.stop(reason)
 
-    def close(self) -> None:
-        """Closes the connections."""
-        for endpoint in self._endpoints:
-            endpoint.close()
-
     def estimate(self, config: ModelConfig, requests: Iterable[ChatRequest], *, batch: bool) -> Estimate:
         """What requests would take; makes no call."""
         return estimate(requests, endpoint_settings(config), self.store, batch=batch, handed_in=self._open)

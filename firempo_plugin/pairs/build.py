@@ -135,16 +135,13 @@ def run(
     progress.handed_in = asks.collected
     halt = halt or Halt()
     halt.wake = asks.stop
-    try:
-        for step in make_steps(config, workspace, asks, engine):
-            wanted = make and only in (None, step.name) and not progress.stopped
-            done = advance(workspace, step, items, make=wanted, halt=halt)
-            progress.advances[step.name] = done
-            items = done.items
-        if make and not progress.stopped:
-            progress.handed_in = [*progress.handed_in, *asks.hand_in()]
-    finally:
-        asks.close()
+    for step in make_steps(config, workspace, asks, engine):
+        wanted = make and only in (None, step.name) and not progress.stopped
+        done = advance(workspace, step, items, make=wanted, halt=halt)
+        progress.advances[step.name] = done
+        items = done.items
+    if make and not progress.stopped:
+        progress.handed_in = [*progress.handed_in, *asks.hand_in()]
     for item in items:
         try:
             progress.pairs.append(pair_of(item))

@@ -24,38 +24,35 @@ def plan(config: BuildConfig, workspace: Workspace) -> str:
     records = read_source(config, workspace, progress)
     items = [Item(record, sample) for record in records for sample in range(config.respond.samples)]
     asks = Asks(config, workspace, collect_batches=False)
-    try:
-        steps = make_steps(config, workspace, asks, None)
-        read, respond, edit, target = steps[:4]
-        assert isinstance(read, ReadStep)
-        assert isinstance(respond, RespondStep)
-        assert isinstance(edit, EditStep)
-        assert isinstance(target, TargetStep)
-        ready = advance(workspace, read, items)
-        lines = [
-            f"{progress.records} records, {len(progress.problems)} rows left aside, "
-            f"{len(ready.rejected)} with an image that cannot be read"
-        ]
-        answered = advance(workspace, respond, ready.items, make=config.respond.backend == "recorded")
-        waiting = _undecided(ready.items, answered)
-        if config.respond.backend == "endpoint":
-            requests = [respond.request(item) for item in waiting]
-            lines += _section("respond", requests, asks.estimate(config.respond.endpoint, requests, batch=False))
-        stand_ins = [replace(item, response=item.record.truth) for item in waiting]
-        batch = config.edit.judge == "batch"
-        edited = advance(workspace, edit, answered.items, make=config.edit.judge == "rules")
-        undecided = [*_undecided(answered.items, edited), *stand_ins]
-        if config.edit.judge != "rules":
-            requests = _judged(config, edit, undecided)
-            lines += _section("edit", requests, asks.estimate(config.edit.endpoint, requests, batch=batch))
-            if stand_ins:
-                lines.append(f"  {len(stand_ins)} responses are not there yet: the ground truth stands in for them")
-        if config.target.by == "judge":
-            requests = [target.request(item) for item in [*edited.items, *undecided] if item.record.kind == "vqa"]
-            lines += _section("target", requests, asks.estimate(config.edit.endpoint, requests, batch=batch))
-        return "\n".join(lines)
-    finally:
-        asks.close()
+    steps = make_steps(config, workspace, asks, None)
+    read, respond, edit, target = steps[:4]
+    assert isinstance(read, ReadStep)
+    assert isinstance(respond, RespondStep)
+    assert isinstance(edit, EditStep)
+    assert isinstance(target, TargetStep)
+    ready = advance(workspace, read, items)
+    lines = [
+        f"{progress.records} records, {len(progress.problems)} rows left aside, "
+        f"{len(ready.rejected)} with an image that cannot be read"
+    ]
+    answered = advance(workspace, respond, ready.items, make=config.respond.backend == "recorded")
+    waiting = _undecided(ready.items, answered)
+    if config.respond.backend == "endpoint":
+        requests = [respond.request(item) for item in waiting]
+        lines += _section("respond", requests, asks.estimate(config.respond.endpoint, requests, batch=False))
+    stand_ins = [replace(item, response=item.record.truth) for item in waiting]
+    batch = config.edit.judge == "batch"
+    edited = advance(workspace, edit, answered.items, make=config.edit.judge == "rules")
+    undecided = [*_undecided(answered.items, edited), *stand_ins]
+    if config.edit.judge != "rules":
+        requests = _judged(config, edit, undecided)
+        lines += _section("edit", requests, asks.estimate(config.edit.endpoint, requests, batch=batch))
+        if stand_ins:
+            lines.append(f"  {len(stand_ins)} responses are not there yet: the ground truth stands in for them")
+    if config.target.by == "judge":
+        requests = [target.request(item) for item in [*edited.items, *undecided] if item.record.kind == "vqa"]
+        lines += _section("target", requests, asks.estimate(config.edit.endpoint, requests, batch=batch))
+    return "\n".join(lines)
 
 
 def _undecided(items: list[Item], done: Advance) -> list[Item]:

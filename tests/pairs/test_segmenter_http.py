@@ -1,6 +1,7 @@
 """The HTTP segmenter against servers that answer well, late, wrongly or not at all, and the reference server."""
 
 import base64
+import gzip
 import importlib.util
 import json
 import threading
@@ -31,7 +32,7 @@ def png(array: np.ndarray) -> bytes:
 
 @contextmanager
 def serving(server):
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}/segment"
     finally:
@@ -57,10 +58,13 @@ def scripted(*replies):
                 return
             data = content if isinstance(content, bytes) else json.dumps(content).encode()
             self.send_response(status)
+            drip = float(headers.get("Drip", 0))
             for name, value in {"Content-Length": str(len(data)), **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(data)
+            for start in range(0, len(data), 1 if drip else len(data)):
+                time.sleep(drip)
+                self.wfile.write(data[start : start + 1] if drip else data)
 
         def log_message(self, *_):
             pass
@@ -179,6 +183,82 @@ def test_http_rejects_the_record_over_a_reply_that_breaks_the_protocol(reply, me
         with pytest.raises(RejectedError, match=message):
             make("http", {"url": url, **QUICK}).segment("a.png", IMAGE, "lung")
         assert len(seen) == 1
+
+
+@pytest.mark.parametrize("place", ["http://127.0.0.1:9/", "file:///etc/hostname", "//x/"])
+def test_http_follows_no_redirection(place):
+    with scripted((302, b"", {"Location": place})) as (url, seen):
+        with pytest.raises(ConnectionError, match=r"status 302.*write the final address"):
+            make("http", {"url": url, **QUICK}).segment("a.png", IMAGE, "lung")
+        assert len(seen) == 1
+
+
+def test_http_goes_through_no_proxy(monkeypatch):
+    with scripted(GOOD) as (proxy, stolen), scripted(GOOD) as (url, seen):
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, proxy)
+        monkeypatch.delenv("no_proxy", raising=False)
+        make("http", {"url": url, **QUICK}).segment("a.png", IMAGE, "lung")
+    assert (len(stolen), len(seen)) == (0, 1)
+
+
+def test_http_has_a_time_for_the_whole_attempt():
+    """A byte every now and then is not silence, and held the run for ever."""
+    with scripted((200, GOOD[1], {"Drip": "0.05"}), GOOD) as (url, seen):
+        start = time.monotonic()
+        assert make("http", {"url": url, **QUICK}).segment("a.png", IMAGE, "lung").mask is not None
+        assert time.monotonic() - start < 1
+    assert len(seen) == 2
+
+
+def test_http_refuses_a_reply_that_swells(monkeypatch):
+    monkeypatch.setattr("firempo_plugin.pairs.segmenters.http.MAX_REPLY", 10_000)
+    bomb = json.dumps({**GOOD[1], "more": "x" * 20_000}).encode()
+    for content, headers in ((bomb, {}), (gzip.compress(bomb), {"Content-Encoding": "gzip"})):
+        with scripted((200, content, headers)) as (url, seen):
+            with pytest.raises(RejectedError, match="sent more than 10000 bytes"):
+                make("http", {"url": url, **QUICK}).segment("a.png", IMAGE, "lung")
+            assert len(seen) == 1
+
+
+def test_http_takes_so_many_masks_and_decodes_none_of_more():
+    many = [encoded(MASK)] * 256
+    with scripted((200, {"masks": many}, {}), (200, {"masks": [*many, "?"]}, {})) as (url, _):
+        segmenter = make("http", {"url": url, "timeout": 5})
+        assert len(segmenter.segment("a.png", IMAGE, "lung").boxes) == 256
+        with pytest.raises(RejectedError, match="sent 257 masks; 256 are the most"):
+            segmenter.segment("a.png", IMAGE, "lung")
+
+
+def test_http_leaves_out_empty_masks_with_their_boxes_and_scores():
+    masks = [encoded(np.zeros_like(MASK)), encoded(MASK)]
+    reply = {"masks": masks, "scores": [0.2, 0.7], "boxes": [[0, 0, 1, 1], [10, 5, 30, 25]]}
+    with scripted((200, reply, {})) as (url, _):
+        found = make("http", {"url": url, **QUICK}).segment("a.png", IMAGE, "lung")
+    assert (found.scores, found.boxes, np.array_equal(found.mask, MASK)) == ((0.7,), (BOX,), True)
+
+
+SESAME = "sesame-0123456789-street"
+
+
+@pytest.mark.parametrize("part", [SESAME, SESAME[:-4], SESAME[::-1]], ids=["whole", "beginning", "backwards"])
+@pytest.mark.parametrize("status", [200, 400, 401, 429])
+def test_http_tells_no_part_of_the_key(monkeypatch, part, status):
+    monkeypatch.setenv("SEGMENTER_KEY", SESAME)
+    told = ""
+    for content in (part.encode(), {"masks": [part]}, {"masks": [], "scores": [part]}, {"masks": [1], "boxes": [part]}):
+        with scripted((status, content, {})) as (url, _):
+            segmenter = make("http", {"url": url, "key_env": "SEGMENTER_KEY", **QUICK})
+            with pytest.raises((ConnectionError, RejectedError)) as refused:
+                segmenter.segment("a.png", IMAGE, "lung")
+        told += str(refused.value)
+    assert "***" in told
+    assert not [n for n in range(len(part) - 7) if part[n : n + 8] in told]
+
+
+def test_http_takes_no_address_with_a_key():
+    with pytest.raises(ValueError, match="looks like a key"):
+        make("http", {"url": "http://127.0.0.1:9/segment?key=AIzaSyA1234567890abcdefghij"})
 
 
 def test_http_asks_for_several_at_a_time():

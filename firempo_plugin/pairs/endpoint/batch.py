@@ -5,18 +5,18 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from ..records import RejectedError
-from .batch_api import URL, BatchApi
+from .batch_api import URL, BatchApi, lines_of
 from .batch_parts import BatchLimits, Part, PartWriter, clean, drop_part, lines_file, open_parts, save_part
 from .costs import BATCH_PRICE, Budget, check_bounded, count_tokens, price_of
-from .failures import Failure, StopRunError, classify
-from .replies import Reply, RequestStore
+from .failures import LONGEST_MESSAGE, Failure, StopRunError, classify
+from .replies import Reply, RequestStore, load
 from .requests import ChatRequest, payload_key
-from .scrub import scrub
 from .settings import EndpointSettings, Structured
-from .wire import to_reply
+from .wire import LARGEST_REPLY, Wire
 
 _ENDED = ("completed", "expired", "cancelled", "failed")
 
@@ -146,7 +146,6 @@ class _Submitter:
         finally:
             if writer is not None:
                 writer.close()
-            self._api.close()
         return Submission(tuple(self._ids), self._sent, already, self._waiting, self._reason, tuple(self._rejected))
 
     def _take(self, request: ChatRequest, writer: PartWriter | None) -> PartWriter | None:
@@ -227,7 +226,7 @@ def collect(settings: EndpointSettings, store: RequestStore, folder: Path, *, bu
     try:
         for part in open_parts(folder):
             if api.find_again(folder, part):
-                _collect_part(part, api, settings, store, folder, status)
+                _collect_part(part, api, store, folder, status)
             else:
                 status.due += len(part.tokens)
                 status.problems["a batch was never handed in, because its submission was interrupted"] += 1
@@ -235,32 +234,33 @@ def collect(settings: EndpointSettings, store: RequestStore, folder: Path, *, bu
             if part.collected:
                 budget.add(-part.most_cost)
     finally:
-        api.close()
         budget.add(status.cost or 0.0)
     return status
 
 
-def _collect_part(
-    part: Part, api: BatchApi, settings: EndpointSettings, store: RequestStore, folder: Path, status: BatchStatus
-) -> None:
+def _collect_part(part: Part, api: BatchApi, store: RequestStore, folder: Path, status: BatchStatus) -> None:
     """Stores what one batch has answered, if it has ended."""
     batch = api.retrieve(part)
     if batch["status"] != part.status:
         part.status = batch["status"]
         save_part(folder, part)
     if part.status not in _ENDED:
-        counts = batch.get("request_counts") or {}
+        counts = [batch["counts"].get(name) for name in ("completed", "failed")]
         done, total = status.progress
-        status.progress = (done + counts.get("completed", 0) + counts.get("failed", 0), total + len(part.tokens))
+        done += sum(count for count in counts if isinstance(count, int))
+        status.progress = (done, total + len(part.tokens))
         status.open += 1
         return
-    for name in ("output_file_id", "error_file_id"):
-        if batch.get(name):
-            for line in api.download(batch[name]).split("\n"):
-                _store_line(line, part, settings, store, status)
-    for error in (batch.get("errors") or {}).get("data") or []:
+    for file_id in batch["files"]:
+        with TemporaryFile(dir=folder) as file:
+            problem = api.download(file_id, file, len(part.tokens) * LARGEST_REPLY)
+            for line in lines_of(file):
+                _store_line(line, part, api.wire, store, status)
+        if problem:
+            status.problems[problem] += 1
+    for error in batch["errors"]:
         advice = ": set edit.batch_tokens below it" if error.get("code") == "token_limit_exceeded" else ""
-        status.problems[scrub(str(error.get("message") or error.get("code"))) + advice] += 1
+        status.problems[api.wire.shown(str(error.get("message") or error.get("code"))) + advice] += 1
     if part.status != "completed":
         status.problems[f"a batch has {part.status}" if part.status != "cancelled" else "a batch was cancelled"] += 1
     status.due += sum(store.get(key) is None for key in part.tokens)
@@ -268,11 +268,11 @@ def _collect_part(
     save_part(folder, part)
 
 
-def _store_line(line: str, part: Part, settings: EndpointSettings, store: RequestStore, status: BatchStatus) -> None:
+def _store_line(line: str, part: Part, wire: Wire, store: RequestStore, status: BatchStatus) -> None:
     """Stores one result; results come in any order, and may come again."""
     if not line.strip():
         return
-    key, outcome = _read_line(line, part, settings)
+    key, outcome = _read_line(line, part, wire)
     if key not in part.tokens:
         status.problems["a result belongs to no request of its batch"] += 1
     elif store.get(key) is not None:
@@ -289,19 +289,20 @@ def _store_line(line: str, part: Part, settings: EndpointSettings, store: Reques
         status.problems[outcome.message] += 1
 
 
-def _read_line(line: str, part: Part, settings: EndpointSettings) -> tuple[str, Reply | Failure]:
+def _read_line(line: str, part: Part, wire: Wire) -> tuple[str, Reply | Failure]:
     """The custom id of a result, "" if it has none, and the reply or what went wrong."""
     try:
-        found: Any = json.loads(line)
+        found: Any = load(line)
         key, response, error = str(found["custom_id"]), found.get("response"), found.get("error") or {}
         if not response:
-            return key, Failure("failed", scrub(str(error.get("message") or "a request has no result")))
+            message = wire.shown(str(error.get("message") or "a request has no result"))
+            return key, Failure("failed", message[:LONGEST_MESSAGE])
         code, body = int(response["status_code"]), json.dumps(response["body"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return "", Failure("failed", "a result cannot be read")
     if code == 200:
-        return key, to_reply(body, settings, part.tokens.get(key, 0), share=BATCH_PRICE)
-    failure = classify(code, scrub(body))
+        return key, wire.reply(body, part.tokens.get(key, 0), share=BATCH_PRICE)
+    failure = wire.without_secrets(classify(code, body))
     if failure.kind == "unsupported":
         failure = replace(failure, message=f"{failure.message}. Set structured to json_object or none and submit again")
     return key, failure

@@ -1,6 +1,5 @@
 """Asking one request at a time, from as many threads as one likes, with the fewest calls that will do."""
 
-import time
 from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -20,10 +19,8 @@ from .limits import Gate, ReplyFormat, backoff
 from .replies import Reply, RequestStore, StoredReply
 from .requests import ChatRequest, payload_key
 from .settings import EndpointSettings
-from .wire import Wire, to_reply
+from .wire import Wire
 
-LONGEST_PAUSE = 600.0
-"""Seconds; a server that asks for a longer pause ends the run, which is resumed later."""
 GIVEN_UP_IN_A_ROW = 20
 """Requests without an answer, and none answered between, after which the server counts as out of order."""
 _WITHHELD = {
@@ -123,10 +120,6 @@ class Endpoint:
         """Lets no further call through; threads that wait end with `StopRunError`, calls under way are stored."""
         self._gate.stop(reason)
 
-    def close(self) -> None:
-        """Closes the connections."""
-        self._wire.close()
-
     def complete(self, request: ChatRequest) -> Reply:
         """The reply to a request: out of the store, or else out of a call. Waits; two threads make one call.
 
@@ -187,8 +180,7 @@ class Endpoint:
             if outcome.kind == "unsupported" or self._was_only_its_turn(outcome, answered):
                 continue
             failures += 1
-            never_there = outcome.unreachable and not self._gate.answered
-            if failures > self.settings.retries or (never_there and self._gate.pauses > 1):
+            if failures > self.settings.retries or (outcome.unreachable and self._gate.deserted):
                 self._store.fail(key, outcome.message, permanent=False)
                 raise self._give_up(outcome, answered_before)
             if outcome.kind == "failed":
@@ -218,7 +210,7 @@ class Endpoint:
             in_a_row, answered = self._given_up
             in_a_row = in_a_row + 1 if answered == self._gate.answered else 1
             self._given_up = in_a_row, self._gate.answered
-        gone = outcome.unreachable and self._gate.answered == answered_before
+        gone = outcome.unreachable and (self._gate.deserted or self._gate.answered == answered_before)
         if gone or in_a_row >= GIVEN_UP_IN_A_ROW:
             return self._gate.stop(
                 f"{outcome.message}. Nothing has been answered for a while: check the server and run again; "
@@ -270,7 +262,7 @@ class Endpoint:
             scout = self._gate.enter(expected)
             outcome: Reply | Failure | None = None
             try:
-                outcome = self._sent(body, tokens)
+                outcome = self._wire.chat(body, tokens.prompt)
             finally:
                 self._leave(scout, outcome, expected)
         self._count(calls=1)
@@ -283,16 +275,6 @@ class Endpoint:
             )
         return outcome
 
-    def _sent(self, body: dict[str, Any], tokens: Tokens) -> Reply | Failure:
-        start = time.monotonic()
-        answer = self._wire.chat(body)
-        if isinstance(answer, str):
-            return to_reply(answer, self.settings, tokens.prompt, latency=time.monotonic() - start)
-        if answer.kind == "paused" and answer.pause is not None and answer.pause > LONGEST_PAUSE:
-            wish = f"the server asks for a pause of {answer.pause / 60:.0f} minutes: run again after it"
-            return replace(answer, kind="stop", message=f"{answer.message}. {wish}")
-        return answer
-
     def _leave(self, scout: bool, outcome: Reply | Failure | None, expected: int) -> None:
         """Tells the gate how the call ended; None: by an exception."""
         if isinstance(outcome, Failure) and outcome.kind == "stop":
@@ -300,7 +282,7 @@ class Endpoint:
         if isinstance(outcome, Reply):
             self._gate.leave(scout, outcome.prompt_tokens + outcome.completion_tokens - expected, answered=True)
         elif outcome is not None and outcome.kind == "paused":
-            self._gate.leave_shut(scout, outcome.pause)
+            self._gate.leave_shut(scout, outcome.pause, unreachable=outcome.unreachable)
         else:
             self._gate.leave(scout, -expected, answered=outcome is not None and outcome.kind == "refused")
 

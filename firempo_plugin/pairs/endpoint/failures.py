@@ -82,6 +82,8 @@ _ANY_4XX = range(400, 500)
 _MALFORMED = (400, 415, 422)
 
 _RULES = (
+    _Rule("stop", range(300, 400), None,
+          "Redirections are not followed, since they carry images elsewhere: write the final address into base_url"),
     _Rule("stop", _ANY_4XX, _words("insufficient_quota", "billing_hard_limit", "insufficient.balance"),
           "The account has no credit left: add some and run again; no answered request is repeated"),
     _Rule("stop", (401,), None, "Check the key in the environment variable that key_env names"),
@@ -110,9 +112,11 @@ _RULES = (
 def classify(status: int, body: str, retry_after: float | None = None) -> Failure:
     """What an answer other than a completion means.
 
+    The message holds what the server said, secrets included.
+
     Args:
         status: HTTP status.
-        body: Of the answer, without secrets.
+        body: Of the answer.
         retry_after: Seconds that the server asked for, if it did.
     """
     message, haystack = _read(body)
@@ -131,8 +135,8 @@ def _read(body: str) -> tuple[str, str]:
     """The server's sentence, and the text in which rules look for words: never the echoed request."""
     try:
         found: Any = json.loads(body)
-    except ValueError:
-        text = " ".join(re.sub(r"<[^>]*>", " ", body).split())[:LONGEST_MESSAGE]
+    except (ValueError, RecursionError):
+        text = " ".join(re.sub(r"<[^<>]*>", " ", body).split())[:LONGEST_MESSAGE]
         return text or "no explanation", text
     if isinstance(found, list) and found:
         found = found[0]

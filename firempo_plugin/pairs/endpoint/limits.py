@@ -1,5 +1,6 @@
 """When the next call may start: what the server asks for, and the limits of the settings, over all threads."""
 
+import math
 import random
 import time
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,9 @@ from .failures import StopRunError
 from .settings import EndpointSettings, Structured
 
 LONGEST_BACKOFF = 60.0
+LONGEST_ABSENCE = 30.0
+"""Seconds in which a server that has gone may come back; with its last pause and attempt, less than a minute."""
+_ABSENT_BACKOFF = 10.0
 _LADDER: tuple[Structured, ...] = ("json_schema", "json_object", "none")
 
 
@@ -23,16 +27,26 @@ def backoff(first: float, repetition: int) -> float:
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that the server asks to wait, given as milliseconds, seconds or a date; None: it does not ask."""
     try:
-        if "retry-after-ms" in headers:
-            return max(float(headers["retry-after-ms"]) / 1000, 0.0)
-        asked = headers.get("retry-after", "").strip()
-        if asked.replace(".", "", 1).isdigit():
-            return float(asked)
-        # By the server's own clock where it tells it, since ours may be wrong.
-        now = parsedate_to_datetime(headers["date"]) if "date" in headers else datetime.now(UTC)
-        return max((parsedate_to_datetime(asked) - now).total_seconds(), 0.0)
-    except (ValueError, TypeError):
+        seconds = _asked(headers)
+    except (ValueError, TypeError, OverflowError):
         return None
+    return None if math.isnan(seconds) else max(seconds, 0.0)
+
+
+def _asked(headers: Mapping[str, str]) -> float:
+    if "retry-after-ms" in headers:
+        return float(headers["retry-after-ms"]) / 1000
+    asked = headers.get("retry-after", "").strip()
+    if asked.replace(".", "", 1).isdigit():
+        return float(asked)
+    # By the server's own clock where it tells it, since ours may be wrong.
+    now = parsedate_to_datetime(headers["date"]) if "date" in headers else datetime.now(UTC)
+    return (parsedate_to_datetime(asked) - now).total_seconds()
+
+
+def duration(seconds: float) -> str:
+    """A time for people."""
+    return f"{seconds / 60:.0f} minutes" if seconds <= 86_400 else "more than a day"
 
 
 class Pace:
@@ -74,13 +88,18 @@ class Gate:
         # Nor is it known yet whether the server takes the key: the very first caller goes alone too.
         self._wary, self._scouting = True, False
         self._pauses = 0
+        self._retries = settings.retries
+        self._absent_since: float | None = None
         self._stopped: str | None = None
 
     @property
-    def pauses(self) -> int:
-        """How many pauses there were since a call last went through."""
+    def deserted(self) -> bool:
+        """Whether nobody is there: at once where nobody ever was, else after some repetitions or some time."""
         with self._changed:
-            return self._pauses
+            if self._absent_since is None:
+                return False
+            absent = time.monotonic() - self._absent_since
+            return absent > LONGEST_ABSENCE or self._pauses > (self._retries if self.answered else 1)
 
     def enter(self, tokens: int) -> bool:
         """Waits until a call of about so many tokens may start; every `enter` needs its `leave`.
@@ -119,17 +138,24 @@ class Gate:
             if scout:
                 self._wary = self._scouting = False
                 self._pauses = 0
+            self._absent_since = None
             self._changed.notify_all()
 
-    def leave_shut(self, scout: bool, asked: float | None) -> None:
-        """Ends a call after which the server wants no others for a while.
+    def leave_shut(self, scout: bool, asked: float | None, *, unreachable: bool = False) -> None:
+        """Ends a call after which there are to be no others for a while.
 
         Args:
             scout: What `enter` returned.
             asked: Seconds that the server asked for, if it did.
+            unreachable: Whether no server was there.
         """
         with self._changed:
-            own = min(self._first_pause * 2.0**self._pauses, LONGEST_BACKOFF)
+            longest = _ABSENT_BACKOFF if unreachable else LONGEST_BACKOFF
+            own = min(self._first_pause * 2.0**self._pauses, longest)
+            if not unreachable:
+                self._absent_since = None
+            elif self._absent_since is None:
+                self._absent_since = time.monotonic()
             if asked is not None:
                 # A server that asks again did not keep its word: then the longer one counts.
                 own = max(asked, own) if self._pauses else asked

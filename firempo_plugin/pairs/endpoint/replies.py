@@ -1,11 +1,16 @@
 """Replies, how they are read off the wire, and who keeps them."""
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .failures import Failure, classify
+
+MOST_TOKENS = 10_000_000
+"""Of one call; no model takes or gives as many, so that a count above it is an error."""
 
 
 @dataclass(frozen=True)
@@ -69,34 +74,52 @@ class Completion:
 
 
 def read_completion(body: str) -> Completion | Failure:
-    """Reads the body of an answer with status 200, which need not be what it should be."""
+    """Reads the body of an answer with status 200, which need not be what it should be.
+
+    An answer that is there is kept, whatever else is wrong: it is paid for.
+    """
     try:
-        found: Any = json.loads(body)
-    except ValueError:
+        found: Any = load(body)
+    except (ValueError, RecursionError):
         return Failure("failed", f"the answer is not JSON: {body[:80]!r}", billed=True)
-    if isinstance(found, dict) and found.get("error"):
-        # Some gateways report what their upstream said under status 200.
-        error = found["error"]
-        code = error.get("code") if isinstance(error, dict) else None
-        return classify(code if isinstance(code, int) and 400 <= code < 600 else 500, body)
     try:
         choice = found["choices"][0]
         message = choice["message"]
         text, refusal = _text(message.get("content")), message.get("refusal")
         finish = str(choice.get("finish_reason") or "stop")
-        model, usage = str(found.get("model") or ""), found.get("usage") or {}
-        prompt, completion = _tokens(usage.get("prompt_tokens")), _tokens(usage.get("completion_tokens"))
-        total = _tokens(usage.get("total_tokens"))
     except (KeyError, IndexError, TypeError, AttributeError):
-        return Failure("failed", f"the answer is no chat completion: {body[:80]!r}", billed=True)
+        return _no_completion(found, body)
     if not isinstance(text, str):
         return Failure("failed", f"the message is no text: {str(text)[:80]!r}", billed=True)
-    if prompt is not None and total is not None:
-        # Thinking tokens are billed as output, but some servers count them in the total only.
-        completion = max(completion or 0, total - prompt)
+    if finish == "error" or (not text and found.get("error")):
+        return _no_completion(found, body)
+    prompt, completion = _usage(found.get("usage"))
     if refusal and not text:
         text, finish = str(refusal), "refusal"
-    return Completion(text, model, finish, prompt, completion)
+    return Completion(plain(text), plain(str(found.get("model") or "")), plain(finish), prompt, completion)
+
+
+def load(text: str) -> Any:
+    """Reads JSON, in which a number of thousands of digits, which Python refuses to read, is infinite.
+
+    Raises:
+        ValueError, RecursionError: It is none.
+    """
+    return json.loads(text, parse_int=lambda digits: int(digits) if len(digits) < 1000 else math.inf)
+
+
+def plain(text: str) -> str:
+    """A text that can be written down: halves of surrogate pairs, which are no Unicode, replaced."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
+
+
+def _no_completion(found: Any, body: str) -> Failure:
+    """What an answer without a message says; some gateways report so what their upstream said, under status 200."""
+    if isinstance(found, dict) and found.get("error"):
+        error = found["error"]
+        code = error.get("code") if isinstance(error, dict) else None
+        return classify(code if isinstance(code, int) and 400 <= code < 600 else 500, body)
+    return Failure("failed", f"the answer is no chat completion: {body[:80]!r}", billed=True)
 
 
 def _text(content: Any) -> Any:
@@ -106,5 +129,15 @@ def _text(content: Any) -> Any:
     return "".join(part["text"] for part in content if part["type"] in ("text", "output_text"))
 
 
+def _usage(usage: Any) -> tuple[int | None, int | None]:
+    """Prompt and completion tokens; None where the server gives none, or none that can be right."""
+    counts = usage if isinstance(usage, dict) else {}
+    prompt, completion, total = (_tokens(counts.get(f"{name}_tokens")) for name in ("prompt", "completion", "total"))
+    if prompt is not None and total is not None:
+        # Thinking tokens are billed as output, but some servers count them in the total only.
+        completion = max(completion or 0, total - prompt)
+    return prompt, completion
+
+
 def _tokens(value: Any) -> int | None:
-    return value if isinstance(value, int) and value >= 0 else None
+    return value if type(value) is int and 0 <= value <= MOST_TOKENS else None

@@ -1,110 +1,163 @@
-"""The openai client, without its retries, whose exceptions become failures that tell no secret."""
+"""Calls to one endpoint, one attempt each: what comes back is an answer or a failure, and tells no secret."""
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from threading import Lock
-from typing import Any, TypeVar
+from http.client import HTTPException
+from typing import IO, Any, TypeVar
 
+from ..http_call import SLOWEST, HttpAnswer, NothingSentError, TooLargeError, call
 from .costs import price_of, text_tokens
 from .failures import CallFailedError, Failure, StopRunError, classify
-from .limits import backoff, retry_after
-from .replies import Reply, read_completion
+from .limits import backoff, duration, retry_after
+from .replies import Reply, plain, read_completion
 from .scrub import hide, scrub
 from .settings import EndpointSettings
 
 T = TypeVar("T")
 
-NO_KEY = "none"
-"""Sent where no key is named, so that the client does not take one from the environment by itself."""
-
-_NEVER_SENT = ("ConnectError", "ConnectTimeout")
+LARGEST_REPLY = 4 * 2**20
+"""Bytes of an answer, unpacked: a million tokens."""
+LONGEST_PAUSE = 600.0
+"""Seconds; a server that asks for a longer pause ends the run, which is resumed later."""
 
 
 class Wire:
-    """Calls to one endpoint, one attempt each. The client is made, and the key read, at the first call."""
+    """Calls to one endpoint. The key is read at the first of them."""
 
     def __init__(self, settings: EndpointSettings) -> None:
-        """A connection to the endpoint of the settings."""
+        """Connects nothing yet."""
         self.settings = settings
         self._key: str | None = None
-        self._client: Any = None
-        self._completions: Any = None
-        self._making = Lock()
 
-    def open(self) -> Any:
-        """The client, made at the first call; takes half a second then.
+    def open(self) -> None:
+        """Reads the key; raises StopRunError where what should be one is none."""
+        self._key = self._key or self.settings.read_key()
 
-        Raises:
-            StopRunError: The openai package is missing, or what should be the key is none.
-        """
-        with self._making:
-            if self._client is None:
-                try:
-                    from openai import OpenAI
-                except ModuleNotFoundError:
-                    raise StopRunError("an endpoint needs the openai package: pip install openai") from None
-                self._key = self.settings.read_key()
-                self._client = OpenAI(
-                    base_url=self.settings.base_url,
-                    api_key=self._key or NO_KEY,
-                    max_retries=0,
-                    timeout=self.settings.timeout,
-                )
-                # The package loads this part of itself at its first use only, which would delay the first call.
-                self._completions = self._client.chat.completions.with_raw_response
-            return self._client
-
-    def chat(self, body: dict[str, Any]) -> str | Failure:
+    def chat(self, body: dict[str, Any], prompt_estimate: int) -> Reply | Failure:
         """One chat completion.
 
         Args:
             body: Of the request, complete.
-
-        Returns:
-            The body of the answer, unparsed, with the key hidden in it; or a failure.
+            prompt_estimate: Tokens.
         """
-        rest = {name: value for name, value in body.items() if name not in ("model", "messages")}
+        start = time.monotonic()
+        answer = self.send("POST", "/chat/completions", _json(body))
+        if isinstance(answer, Failure):
+            return answer
+        # What is whole is taken, whatever became of the connection: it is paid for.
+        found = self.reply(_text(answer), prompt_estimate, latency=time.monotonic() - start)
+        return self._broken(answer.trouble) if isinstance(found, Failure) and answer.trouble else found
 
-        def send(client: Any) -> str:
-            raw = self._completions.create(model=body["model"], messages=body["messages"], extra_body=rest)
-            return str(raw.http_response.text)
+    def reply(self, body: str, prompt_estimate: int, *, latency: float = 0.0, share: float = 1.0) -> Reply | Failure:
+        """Reads an answer into a priced reply; token counts that the server does not give are estimated.
 
-        answer = self.call(send)
-        return answer if isinstance(answer, Failure) else self.without_key(answer)
+        Args:
+            body: Of an answer with status 200.
+            prompt_estimate: Tokens.
+            latency: Seconds.
+            share: Of the price that is charged.
+        """
+        found = read_completion(body)
+        if isinstance(found, Failure):
+            return self.without_secrets(found)
+        prompt = prompt_estimate if found.prompt_tokens is None else found.prompt_tokens
+        completion = text_tokens(found.text) if found.completion_tokens is None else found.completion_tokens
+        price = price_of(self.settings)
+        return Reply(
+            text=hide(found.text, self._key),
+            model=hide(found.model, self._key) or self.settings.model,
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            finish_reason=hide(found.finish_reason, self._key),
+            latency=latency,
+            cost=None if price is None else share * price.of(prompt, completion),
+        )
 
-    def call(self, send: Callable[[Any], T]) -> T | Failure:
-        """One attempt at whatever `send` does with the client.
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: bytes | Iterable[bytes] = b"",
+        *,
+        headers: dict[str, str] | None = None,
+        limit: int = LARGEST_REPLY,
+        into: IO[bytes] | None = None,
+    ) -> HttpAnswer | Failure:
+        """One attempt at a call; an answer has a status of success, and may have been cut off.
+
+        Args:
+            method: "GET" or "POST".
+            path: Behind `base_url`.
+            body: JSON; in pieces, a file.
+            headers: Beside the usual ones.
+            limit: Bytes of the answer.
+            into: Takes the answer, a file.
 
         Raises:
-            StopRunError: The openai package is missing, or what should be the key is none.
+            StopRunError: What should be the key is none.
         """
-        client = self.open()
-        import openai
-
+        self.open()
+        own = {"Content-Type": "application/json", "Accept": "application/json"}
+        if self._key:
+            own["Authorization"] = f"Bearer {self._key}"
+        slowest = {} if isinstance(body, bytes) and into is None else {"slowest": SLOWEST}
         try:
-            return send(client)
-        except openai.APIStatusError as error:
-            asked = retry_after(error.response.headers)
-            failure = classify(error.status_code, scrub(error.response.text, self._key), asked)
-            if error.status_code == 401 and self._key is None:
-                return replace(failure, message=f"{failure.message}. That variable is not set")
-            return failure
-        except openai.APIConnectionError as error:
-            return self._connection_failure(error)
-        except (openai.APIError, json.JSONDecodeError) as error:
-            return Failure("failed", scrub(f"the answer cannot be read: {error}", self._key), billed=True)
+            answer = call(
+                method, self.settings.base_url.rstrip("/") + path, {**own, **(headers or {})}, body,
+                timeout=self.settings.timeout, limit=limit, into=into, **slowest,
+            )  # fmt: skip
+        except NothingSentError as error:
+            message = f"{self.settings.base_url} cannot be reached: {error}"
+            return self.without_secrets(Failure("paused", message, unreachable=True))
+        except (OSError, HTTPException) as error:
+            return self._broken(error)
+        if 200 <= answer.status < 300:
+            return answer
+        return self.without_secrets(self._refusal(answer))
 
-    def patiently(self, send: Callable[[Any], T]) -> T:
-        """Attempts until `send` succeeds.
+    def _refusal(self, answer: HttpAnswer) -> Failure:
+        """What an answer without success means."""
+        failure = classify(answer.status, _text(answer), retry_after(answer.headers))
+        if answer.status == 401 and self._key is None:
+            return replace(failure, message=f"{failure.message}. That variable is not set")
+        if failure.kind == "paused" and failure.pause is not None and failure.pause > LONGEST_PAUSE:
+            wish = f"the server asks for a pause of {duration(failure.pause)}: run again after it"
+            return replace(failure, kind="stop", message=f"{failure.message}. {wish}")
+        return failure
+
+    def _broken(self, error: Exception) -> Failure:
+        """A call that was sent, and may be billed."""
+        if isinstance(error, TimeoutError):
+            return Failure("failed", f"no answer within {self.settings.timeout:g} s", billed=True)
+        if isinstance(error, TooLargeError):
+            return Failure("refused", str(error), billed=True, doubtful=True)
+        return self.without_secrets(Failure("failed", f"the connection broke: {error}", billed=True))
+
+    def json(self, answer: HttpAnswer | Failure) -> dict[str, Any] | Failure:
+        """The JSON object of an answer."""
+        if isinstance(answer, Failure):
+            return answer
+        if answer.trouble:
+            return self._broken(answer.trouble)
+        try:
+            found = json.loads(_text(answer))
+        except (ValueError, RecursionError):
+            found = None
+        if isinstance(found, dict):
+            return found
+        return self.without_secrets(Failure("failed", f"the answer is no JSON object: {_text(answer)[:80]!r}"))
+
+    def patiently(self, attempt: Callable[[], T | Failure]) -> T:
+        """Attempts until one succeeds.
 
         Raises:
             StopRunError: It cannot succeed.
             CallFailedError: It still fails after all repetitions.
         """
         for repetition in range(self.settings.retries + 1):
-            answer = self.call(send)
+            answer = attempt()
             if not isinstance(answer, Failure):
                 return answer
             if answer.kind not in ("failed", "paused"):
@@ -114,45 +167,18 @@ class Wire:
                 time.sleep(max(answer.pause or 0.0, backoff(self.settings.backoff, repetition)))
         raise CallFailedError(f"{self.settings.base_url}: {last.message}")
 
-    def without_key(self, text: str) -> str:
-        """What a server sent, should it have sent the key too."""
-        return hide(text, self._key)
+    def without_secrets(self, failure: Failure) -> Failure:
+        """A failure whose message can be stored and shown, should a server have sent the key too."""
+        return replace(failure, message=self.shown(failure.message))
 
-    def close(self) -> None:
-        """Closes the connections."""
-        if self._client is not None:
-            self._client.close()
-
-    def _connection_failure(self, error: Exception) -> Failure:
-        """Whether the request was sent decides whether it may be billed."""
-        # By name, because the exceptions are httpx's or httpx2's, by the version of openai.
-        cause = error.__cause__
-        name = type(cause).__name__
-        if name in _NEVER_SENT:
-            why = scrub(str(cause), self._key) or name
-            return Failure("paused", f"{self.settings.base_url} cannot be reached: {why}", unreachable=True)
-        if "Timeout" in name:
-            return Failure("failed", f"no answer within {self.settings.timeout:g} s", billed=True)
-        return Failure("failed", scrub(f"the connection broke: {cause or error}", self._key), billed=True)
+    def shown(self, text: str) -> str:
+        """What a server says, without secrets."""
+        return scrub(plain(text), self._key)
 
 
-def to_reply(
-    body: str, settings: EndpointSettings, prompt_estimate: int, *, latency: float = 0.0, share: float = 1.0
-) -> Reply | Failure:
-    """Reads an answer into a priced reply; token counts that the server does not give are estimated.
+def _json(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, ensure_ascii=False).encode()
 
-    Args:
-        body: Of an answer with status 200.
-        settings: Whose price applies.
-        prompt_estimate: Tokens.
-        latency: Seconds.
-        share: Of the price that is charged.
-    """
-    found = read_completion(body)
-    if isinstance(found, Failure):
-        return found
-    prompt = prompt_estimate if found.prompt_tokens is None else found.prompt_tokens
-    completion = text_tokens(found.text) if found.completion_tokens is None else found.completion_tokens
-    price = price_of(settings)
-    cost = None if price is None else share * price.of(prompt, completion)
-    return Reply(found.text, found.model or settings.model, prompt, completion, found.finish_reason, latency, cost)
+
+def _text(answer: HttpAnswer) -> str:
+    return answer.content.decode("utf-8-sig", errors="replace")

@@ -9,11 +9,11 @@ one entry per detection, of which there may be none:
 
     {"masks": ["<PNG file, base64>", ...], "scores": [0.93, ...], "boxes": [[x0, y0, x1, y1], ...]}
 
-- masks: of the image's height and width; black is outside, anything else inside.
+- masks: of the image's height and width; black is outside, anything else inside; 256 at most.
 - scores: in [0, 1]. May be left out: all 1.
 - boxes: pixels, x1 and y1 exclusive. May be left out: the masks' bounds.
 
-Other replies:
+The reply comes in 16 MB at most, from this very address: redirections are not followed. Other replies:
 
 | status | meaning | what happens |
 |---|---|---|
@@ -30,8 +30,6 @@ import json
 import math
 import os
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -42,27 +40,21 @@ from urllib.parse import urlsplit
 
 from PIL import Image
 
+from ..endpoint.scrub import scrub
+from ..http_call import HttpAnswer, TooLargeError, call
 from ..images import Pixels
-from ..masks import Box, Found, Mask, box_around, joined, read_mask
+from ..masks import NOTHING, Box, Found, Mask, box_around, read_mask, union
 from ..records import Region, RejectedError
 from . import Answer, Request, Segmenter
 
-MAX_REPLY = 64 * 2**20
-"""Bytes; a longer reply is refused."""
+MAX_REPLY = 16 * 2**20
+"""Bytes, unpacked; a longer reply is refused."""
+MAX_MASKS = 256
+"""In one reply."""
 REFUSED = (400, 413, 415, 422)
 NOT_NOW = (429, 500, 502, 503, 504)
 LONGEST_WAIT = 60.0
 """Seconds; a server that asks for more waits only this long."""
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Leaves redirections alone, which would carry images and keys to an address that nobody wrote down."""
-
-    def redirect_request(self, *args: Any) -> None:
-        return None
-
-
-_OPENER = urllib.request.build_opener(_NoRedirects)
 
 
 class _TryAgainError(ConnectionError):
@@ -81,7 +73,7 @@ class HttpSegmenter(Segmenter):
         url: Its address, http or https, without user and password.
         key_env: Environment variable whose value is sent as `Authorization: Bearer ...`; "": nothing is sent.
         version: Whatever tells one state of the server from another; a new value asks for every mask again.
-        timeout: Seconds for one attempt.
+        timeout: Seconds for the whole of one attempt.
         retries: Further attempts where one failed for now.
         wait: Seconds before the second attempt; doubled before each further one.
         concurrency: Requests at a time.
@@ -105,6 +97,8 @@ class HttpSegmenter(Segmenter):
             raise ValueError(f"segment.options.url is {self.url!r}; write http://host:port/path")
         if parts.username or parts.password:
             raise ValueError("segment.options.url holds a password; put it into the environment and name it in key_env")
+        if scrub(self.url) != self.url:
+            raise ValueError("segment.options.url holds what looks like a key; put it into the environment")
         if self.key_env and not os.environ.get(self.key_env):
             raise ValueError(f"segment.options.key_env: the environment variable {self.key_env} is not set")
         for option, value, least in (("retries", self.retries, 0), ("concurrency", self.concurrency, 1)):
@@ -127,7 +121,16 @@ class HttpSegmenter(Segmenter):
         png = BytesIO()
         Image.fromarray(image).save(png, "PNG", compress_level=1)
         body = json.dumps({"image": base64.b64encode(png.getvalue()).decode(), "target": phrase}).encode()
-        return _read(self._ask(body), (image.shape[0], image.shape[1]), self.url)
+        try:
+            return _read(self._ask(body), (image.shape[0], image.shape[1]), self.url)
+        except RejectedError as error:
+            raise RejectedError(scrub(str(error), self._key)) from error
+        except ConnectionError as error:
+            raise ConnectionError(scrub(str(error), self._key)) from error
+
+    @property
+    def _key(self) -> str | None:
+        return os.environ[self.key_env] if self.key_env else None
 
     def segment_many(self, requests: Sequence[Request]) -> list[Answer]:
         """Asks for several at a time."""
@@ -148,26 +151,29 @@ class HttpSegmenter(Segmenter):
 
     def _post(self, body: bytes) -> bytes:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if self.key_env:
-            headers["Authorization"] = f"Bearer {os.environ[self.key_env]}"
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
         try:
-            request = urllib.request.Request(self.url, data=body, headers=headers, method="POST")
-            with _OPENER.open(request, timeout=self.timeout) as reply:
-                content: bytes = reply.read(MAX_REPLY + 1)
-        except urllib.error.HTTPError as error:
-            text = error.read(500).decode(errors="replace").strip()
-            text = text.replace(os.environ[self.key_env], "***") if self.key_env else text
-            what = f"status {error.code}: {text or error.reason}"
-            if error.code in REFUSED:
-                raise RejectedError(f"segmenter refused the image or the target: {what}") from error
-            if error.code in NOT_NOW:
-                raise _TryAgainError(what, _seconds(error.headers.get("Retry-After"))) from error
-            raise ConnectionError(f"segmenter {self.url} answered {what}") from error
+            answer = call("POST", self.url, headers, body, timeout=self.timeout, limit=MAX_REPLY)
         except (OSError, HTTPException) as error:
             raise _TryAgainError(str(error) or type(error).__name__) from error
-        if len(content) > MAX_REPLY:
+        if answer.status != 200:
+            raise self._refusal(answer)
+        if isinstance(answer.trouble, TooLargeError):
             raise RejectedError(f"segmenter sent more than {MAX_REPLY} bytes")
-        return content
+        if answer.trouble:
+            raise _TryAgainError(str(answer.trouble)) from answer.trouble
+        return answer.content
+
+    def _refusal(self, answer: HttpAnswer) -> Exception:
+        what = f"status {answer.status}: {answer.content[:500].decode(errors='replace').strip() or 'no explanation'}"
+        if answer.status in REFUSED:
+            return RejectedError(f"segmenter refused the image or the target: {what}")
+        if answer.status in NOT_NOW:
+            return _TryAgainError(what, _seconds(answer.headers.get("retry-after")))
+        if 300 <= answer.status < 400:
+            what += ". Redirections are not followed, since they carry images elsewhere: write the final address"
+        return ConnectionError(f"segmenter {self.url} answered {what}")
 
 
 def _seconds(header: str | None) -> float | None:
@@ -187,18 +193,27 @@ def _read(content: bytes, shape: tuple[int, int], url: str) -> Found:
         raise RejectedError(f"segmenter {url} sent no JSON: {content[:80]!r}") from error
     if not isinstance(reply, dict) or not isinstance(reply.get("masks"), list):
         raise RejectedError(f"segmenter {url} sent no list of masks")
-    masks = [_mask(mask, number, shape) for number, mask in enumerate(reply["masks"])]
-    scores = _detections(reply, "scores", [1.0] * len(masks))
-    boxes = _detections(reply, "boxes", [list(box_around(mask)) for mask in masks])
+    count = len(reply["masks"])
+    if count > MAX_MASKS:
+        raise RejectedError(f"segmenter sent {count} masks; {MAX_MASKS} are the most")
+    scores = _detections(reply, "scores", count, [1.0] * count)
     if not all(_is_number(score) and 0 <= score <= 1 for score in scores):
-        raise RejectedError(f"segmenter sent scores outside [0, 1]: {scores}")
-    return joined(masks, [float(score) for score in scores], [_box(box) for box in boxes])
+        raise RejectedError(f"segmenter sent scores outside [0, 1]: {scores!r:.80}")
+    boxes = [_box(box) for box in _detections(reply, "boxes", count, [])]
+    found = NOTHING
+    for number, encoded in enumerate(reply["masks"]):  # one at a time: each is as large as the image
+        mask = _mask(encoded, number, shape)
+        if mask.any():
+            box = boxes[number] if boxes else box_around(mask)
+            joined = mask if found.mask is None else union([found.mask, mask])
+            found = Found(joined, (*found.boxes, box), (*found.scores, float(scores[number])))
+    return found
 
 
-def _detections(reply: dict[str, Any], field: str, default: list[Any]) -> list[Any]:
+def _detections(reply: dict[str, Any], field: str, count: int, default: list[Any]) -> list[Any]:
     values = reply.get(field, default)
-    if not isinstance(values, list) or len(values) != len(default):
-        raise RejectedError(f"segmenter sent {len(default)} masks, but {field}: {values!r:.80}")
+    if values is not default and (not isinstance(values, list) or len(values) != count):
+        raise RejectedError(f"segmenter sent {count} masks, but {field}: {values!r:.80}")
     return values
 
 
