@@ -101,8 +101,8 @@ class Judge:
     def _read(self, reply: str) -> Verdict:
         found = read_object(reply)
         verdict = found.get("verdict")
-        if verdict not in _VERDICTS:
-            raise ReplyError(f"verdict must be one of {', '.join(_VERDICTS)}, found {verdict!r}")
-        said = str(found.get("final_answer", ""))
+        if not isinstance(verdict, str) or verdict not in _VERDICTS:
+            raise ReplyError(f"verdict must be one of {', '.join(_VERDICTS)}, found {verdict!r:.80}")
+        said = str(found.get("final_answer", ""))[:200]
         reason = "the judge cannot decide" if verdict == "undecided" else f"the judge reads {said!r}"
         return Verdict(_VERDICTS[verdict], self._model, reason)

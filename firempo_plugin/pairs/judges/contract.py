@@ -39,6 +39,8 @@ _FREE_WORDS = 4
 _GRAMMAR_WORDS = 2
 """So many words beside those of the ground truth may come with a correction: an article, "and"."""
 _LONGEST_ANSWER = 20
+_LONGEST_ADDED = 400
+"""Characters; no edit within the bounds adds as many, and reading a text takes longer the longer it is."""
 _PLACEHOLDER = re.compile(r"</?\s*(?:mask|image|video|audio)\s*/?>", re.IGNORECASE)
 _ENDS = r".,;:!?。\uff0c\uff1b\uff1a\uff01\uff1f\n"
 _STANDS_ALONE = (re.compile(rf"(?:^|[{_ENDS})])[\s\"'“*]*$"), re.compile(rf"^[\s\"'”*]*(?:$|[{_ENDS}(])"))
@@ -93,8 +95,9 @@ def accept_vqa(
     start = response.rfind(sentence) if sentence else -1
     if start < 0:
         raise ReplyError("answer_sentence is not in the response; copy it verbatim, with its case and punctuation")
-    if count_words(reply.final_answer) > _LONGEST_ANSWER:
+    if len(reply.final_answer) > _LONGEST_ADDED or count_words(reply.final_answer) > _LONGEST_ANSWER:
         raise ReplyError(f"final_answer must have few words, at most {_LONGEST_ANSWER}")
+    _check_length(record, sentence, edited)
     check_text(record, sentence, edited)
     least = 0 if reply.is_correct else count_words(record.truth) + _GRAMMAR_WORDS
     _check_size(sentence, edited, bounds, least)
@@ -135,6 +138,7 @@ def accept_report(
     """
     vocabulary = vocabulary or load_vocabulary()
     check_response(response)
+    _check_length(record, response, reply.rewritten_report)
     old, new = sentences(response), sentences(reply.rewritten_report)
     if len(old) != len(new):
         raise ReplyError(f"rewritten_report has {len(new)} sentences, the report {len(old)}; keep each in its place")
@@ -178,6 +182,12 @@ def meaning(text: str, language: str, vocabulary: Vocabulary) -> tuple[str, ...]
         return tuple(words_of(text))
     units = read_units(text, language, vocabulary)
     return tuple(unit.key for unit in units if unit.role not in ("filler", "mark"))
+
+
+def _check_length(record: Record, before: str, after: str) -> None:
+    """Refuses what is far too long before it is read word by word."""
+    if len(after) > 2 * len(before) + len(record.truth) + _LONGEST_ADDED:
+        raise ReplyError(f"the edit has {len(after)} characters in the place of {len(before)}; change the answer only")
 
 
 def _check_size(before: str, after: str, bounds: EditBounds, least: int) -> None:
