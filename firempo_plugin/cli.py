@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
+from .pairs.terminal import say
 
 STEP_HELP = {
     "respond": "let the model answer",
@@ -202,10 +203,10 @@ def main(argv: list[str] | None = None) -> int:
         print("firempo: interrupted", file=sys.stderr)
         return 130
     except sqlite3.Error as error:
-        print(f"firempo: the store cannot be written or read: {error}", file=sys.stderr)
+        say(f"firempo: the store cannot be written or read: {error}", file=sys.stderr)
         return 1
     except (ValueError, OSError) as error:
-        print("\n".join([f"firempo: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
+        say(*f"firempo: {error}".split("\n"), *getattr(error, "__notes__", []), file=sys.stderr)
         return 1
 
 

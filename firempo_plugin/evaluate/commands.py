@@ -15,6 +15,7 @@ from ..pairs.engine import Halt, kinds, progress
 from ..pairs.prompts import load_prompt
 from ..pairs.request_store import WorkspaceRequests
 from ..pairs.steps import endpoint_settings, identity
+from ..pairs.terminal import say
 from ..pairs.workspace import Workspace
 from . import accuracy, figures, layout, reports, tables
 from . import config as configuration
@@ -70,17 +71,13 @@ def evaluate(
     else:
         folder = Path(config.workspace) / "tables"
         files = [*layout.write(table, folder, config.compare), *figures.write(table, folder)]
-        print(layout.markdown(table, config.compare).partition("\n## Protocol")[0])
+        say(*layout.markdown(table, config.compare).partition("\n## Protocol")[0].split("\n"))
         print("\n".join(str(file) for file in files))
     if stopped:
-        print(f"\nStopped: {stopped}", file=sys.stderr)
+        say("", f"Stopped: {stopped}", file=sys.stderr)
     if stopped or table.incomplete:
-        print(
-            "\nNot all is measured; run the same command again to go on.",
-            *table.incomplete,
-            sep="\n  ",
-            file=sys.stderr,
-        )
+        left = [f"  {what}" for what in table.incomplete]
+        say("", "Not all is measured; run the same command again to go on.", *left, file=sys.stderr)
         return STOPPED
     return DONE if table.columns else FAILED
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..pairs.workspace import write_text
+from ..pairs.workspace import private_folder, write_text
 from .items import Item
 
 
@@ -80,7 +80,7 @@ class ItemFile:
         if stored.key == key:
             write_text(self.path, self._whole())  # without a line that a kill cut short
             return stored
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(self.path.parent)
         if stored.key:
             os.replace(self.path, self._aside(stored.key))
         if self._aside(key).is_file():

@@ -16,6 +16,7 @@ from .pair import Pair
 from .records import Record, RejectedError
 from .request_store import Totals
 from .steps import ChatEngine, ReadStep, RespondStep
+from .terminal import shown
 from .workspace import Workspace
 
 STEPS = ("read", "respond", "edit", "target", "segment", "noise")
@@ -216,7 +217,7 @@ def summary(progress: Progress, totals: Totals) -> str:
     if totals.replies:
         tokens = f"{totals.prompt_tokens} + {totals.completion_tokens} tokens, {_price(totals)}"
         lines.append(f"{'replies in the store':32}{totals.replies:8}  {tokens}")
-    return "\n".join(lines)
+    return "\n".join(shown(line) for line in lines)
 
 
 def _price(totals: Totals) -> str:

@@ -15,6 +15,7 @@ from .endpoint.failures import CallFailedError, StopRunError
 from .engine import Halt
 from .request_store import WorkspaceRequests
 from .steps import ChatEngine
+from .terminal import say
 from .workspace import Workspace
 
 Engine = Callable[[dict[str, Any]], ChatEngine]
@@ -36,9 +37,9 @@ def build(path: Path, overrides: list[str], *, only: str | None = None, engine: 
             progress = run(config, workspace, only=only, engine=engine, make=only != "export", halt=halt)
         print(summary(progress, WorkspaceRequests(workspace).totals()))
         for line in progress.handed_in:
-            print(line)
+            say(line)
         if progress.stopped:
-            print(f"\nStopped: {progress.stopped}", file=sys.stderr)
+            say("", f"Stopped: {progress.stopped}", file=sys.stderr)
             if progress.pairs:
                 print(f"{len(progress.pairs)} pairs are there; firempo export writes them", file=sys.stderr)
             return STOPPED
@@ -53,7 +54,7 @@ def build(path: Path, overrides: list[str], *, only: str | None = None, engine: 
             return STOPPED
         return DONE if progress.pairs or only not in (None, "export") else FAILED
     except (StopRunError, CallFailedError) as stop:
-        print(f"Stopped: {stop}", file=sys.stderr)
+        say(f"Stopped: {stop}", file=sys.stderr)
         return STOPPED
     finally:
         workspace.close()
@@ -95,9 +96,9 @@ def _export(config: BuildConfig, workspace: Workspace, progress: Progress) -> No
     )
     print(f"\n{result.rows} pairs in {', '.join(str(file) for file in result.files)}")
     for name, reason in list(result.left_out.items())[:20]:
-        print(f"  left out: {name}: {reason}")
+        say(f"  left out: {name}: {reason}")
     for note in result.notes:
-        print(f"  {note}")
+        say(f"  {note}")
 
 
 def status(path: Path, overrides: list[str]) -> int:
@@ -108,10 +109,10 @@ def status(path: Path, overrides: list[str]) -> int:
         progress = run(config, workspace, make=False)
         print(summary(progress, WorkspaceRequests(workspace).totals()))
         for line in progress.handed_in:
-            print(line)
+            say(line)
         for name, step in progress.advances.items():
             for item, reason in list(step.rejected.items())[:10]:
-                print(f"  {name}: {item}: {reason}")
+                say(f"  {name}: {item}: {reason}")
         return DONE
     finally:
         workspace.close()
@@ -145,7 +146,7 @@ def review(path: Path, overrides: list[str], page: Path | None) -> int:
         result = write_page(pairs, target)
         print(f"{result.pairs} pairs in {result.path} ({result.size / 1e6:.1f} MB); open it in a browser")
         for name, problem in list(result.problems.items())[:20]:
-            print(f"  {name}: {problem}")
+            say(f"  {name}: {problem}")
         return DONE
     finally:
         workspace.close()

@@ -13,7 +13,7 @@ from typing import Any
 
 from .endpoint.failures import CallFailedError, DoubtfulRefusalError, StopRunError
 from .records import Edit, Noised, Record, RejectedError, Segmentation, Target
-from .workspace import Outcome, Workspace
+from .workspace import CHANGED, Outcome, Workspace
 
 LONGEST_REASON = 160
 
@@ -100,7 +100,7 @@ class Step(ABC):
     def key(self, item: Item) -> str:
         """Hash of everything that decides the outcome."""
         content = json.dumps([self.name, self.version, self.depends_on(item)], sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(content.encode()).hexdigest()
+        return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()
 
 
 @dataclass
@@ -135,8 +135,8 @@ def kinds(reasons: Iterable[str]) -> list[str]:
     lines = []
     for kind, found in sorted(examples.items(), key=lambda kind: -len(kind[1])):
         same = len(set(found)) == 1
-        shown = found[0] if same else f"{kind}, such as{found[0][len(kind) :]}"
-        lines.append(f"{len(found):6}  {shown[:LONGEST_REASON]}")
+        text = found[0] if same else f"{kind}, such as{found[0][len(kind) :]}"
+        lines.append(f"{len(found):6}  {text[:LONGEST_REASON]}")
     return lines
 
 
@@ -194,8 +194,13 @@ def advance(
             continue
         if found.data is None:
             result.rejected[item.name] = found.reason or ""
-        else:
+            continue
+        try:
             result.items.append(step.apply(item, found.data))
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            if (item.record.id, item.sample, key) not in known:
+                raise
+            result.rejected[item.name] = f"{CHANGED} ({type(error).__name__}: {error})"
     return result
 
 

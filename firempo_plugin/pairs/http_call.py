@@ -169,6 +169,8 @@ def _read(response: HTTPResponse, content: IO[bytes], limit: int) -> Exception |
             content.write(piece[: len(piece) - max(size - limit, 0)])
             if size > limit:
                 return TooLargeError(f"the answer is larger than {limit / 2**20:g} MB")
+    except TimeoutError:
+        return TimeoutError("the call's time is up")
     except (OSError, HTTPException, zlib.error) as error:
         return error
     if response.length:

@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 
 from .images import FORMATS, has_more_frames, write_png
 from .records import RejectedError, Segmentation
+from .workspace import private_folder
 
 Mask = NDArray[np.bool_]
 """[H, W], true inside."""
@@ -188,7 +189,7 @@ class MaskCache:
             "scores": kept.scores,
             "segmenter": segmenter,
         }
-        self._entries.mkdir(parents=True, exist_ok=True)
+        private_folder(self._entries)
         _write(self._entries / f"{key}.json", json.dumps(entry).encode())
         return kept
 
@@ -198,7 +199,7 @@ class MaskCache:
             return Segmentation(None, found.boxes, found.scores, segmenter)
         content = np.packbits(found.mask).tobytes() + repr(found.mask.shape).encode()
         path = self._masks / f"{hashlib.sha256(content).hexdigest()}.png"
-        self._masks.mkdir(parents=True, exist_ok=True)
+        private_folder(self._masks)
         write_png(np.where(found.mask, np.uint8(255), np.uint8(0)), path)
         return Segmentation(str(path), found.boxes, found.scores, segmenter)
 

@@ -12,6 +12,7 @@ from .engine import Advance, Item, advance
 from .judges.rules import Abstain, RuleJudge
 from .judges.vocabulary import load_vocabulary
 from .steps import ReadStep, RespondStep
+from .terminal import shown
 from .workspace import Workspace
 
 
@@ -52,7 +53,7 @@ def plan(config: BuildConfig, workspace: Workspace) -> str:
     if config.target.by == "judge":
         requests = [target.request(item) for item in [*edited.items, *undecided] if item.record.kind == "vqa"]
         lines += _section("target", requests, asks.estimate(config.edit.endpoint, requests, batch=batch))
-    return "\n".join(lines)
+    return "\n".join(shown(line) for line in lines)
 
 
 def _undecided(items: list[Item], done: Advance) -> list[Item]:

@@ -9,6 +9,11 @@ from typing import Any
 from .endpoint.replies import Reply, StoredReply
 from .workspace import Workspace
 
+_CHANGED = (
+    "the stored reply was changed and cannot be read; delete its row from the table requests of store.sqlite to ask "
+    "again"
+)
+
 
 @dataclass(frozen=True)
 class Totals:
@@ -41,14 +46,17 @@ class WorkspaceRequests:
             return None
         reply, error, permanent = rows[0]
         if reply is not None:
-            return StoredReply(reply=Reply(**json.loads(reply)))
+            found = _read(reply)
+            return StoredReply(error=_CHANGED) if found is None else StoredReply(reply=found)
         return StoredReply(error=error) if permanent else None
 
     def answers(self, model: str) -> bool:
         """Whether any request to the model has a reply."""
         return bool(
             self._workspace.query(
-                "SELECT 1 FROM requests WHERE reply IS NOT NULL AND json_extract(payload, '$.model') = ? LIMIT 1", model
+                "SELECT 1 FROM requests WHERE reply IS NOT NULL AND "
+                "CASE WHEN json_valid(payload) THEN json_extract(payload, '$.model') END = ? LIMIT 1",
+                model,
             )
         )
 
@@ -81,12 +89,24 @@ class WorkspaceRequests:
     def totals(self) -> Totals:
         """What all replies in the store have taken."""
         rows = self._workspace.query("SELECT reply FROM requests WHERE reply IS NOT NULL")
-        replies = [Reply(**json.loads(row[0])) for row in rows]
+        replies = [reply for row in rows if (reply := _read(row[0])) is not None]
         costs = [reply.cost for reply in replies if reply.cost is not None]
         return Totals(
-            replies=len(replies),
+            replies=len(rows),
             prompt_tokens=sum(reply.prompt_tokens for reply in replies),
             completion_tokens=sum(reply.completion_tokens for reply in replies),
             cost=sum(costs),
-            unpriced=len(replies) - len(costs),
+            unpriced=len(rows) - len(costs),
         )
+
+
+def _read(stored: Any) -> Reply | None:
+    """A stored reply; None where it was changed since, and is none."""
+    try:
+        reply = Reply(**json.loads(stored))
+    except (ValueError, TypeError, RecursionError):
+        return None
+    counts = (reply.prompt_tokens, reply.completion_tokens, reply.latency, 0.0 if reply.cost is None else reply.cost)
+    texts = (reply.text, reply.model, reply.finish_reason)
+    fine = all(isinstance(text, str) for text in texts) and all(isinstance(count, int | float) for count in counts)
+    return reply if fine else None

@@ -6,8 +6,10 @@ the old one stays where it is and is found again if the setting comes back.
 """
 
 import fcntl
+import hashlib
 import json
 import os
+import re
 import sqlite3
 import threading
 import time
@@ -17,6 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+VERSION = 1
+"""Of the tables below, kept as `user_version`; 0, which had no digests, is brought up to it."""
+_TABLES = {"records", "problems", "outcomes", "requests", "notes"}
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
     id TEXT PRIMARY KEY, position INTEGER NOT NULL, data TEXT NOT NULL, reading INTEGER NOT NULL);
@@ -24,13 +29,20 @@ CREATE TABLE IF NOT EXISTS problems (
     id TEXT PRIMARY KEY, reason TEXT NOT NULL, reading INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS outcomes (
     step TEXT NOT NULL, record TEXT NOT NULL, sample INTEGER NOT NULL, key TEXT NOT NULL,
-    data TEXT, reason TEXT, at REAL NOT NULL,
+    data TEXT, reason TEXT, at REAL NOT NULL, digest TEXT,
     PRIMARY KEY (step, record, sample, key)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS requests (
     key TEXT PRIMARY KEY, payload TEXT NOT NULL, began REAL NOT NULL,
     reply TEXT, error TEXT, permanent INTEGER, ended REAL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
+
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+CHANGED = (
+    "the stored outcome was changed or cannot be read; delete its row from the table outcomes of store.sqlite to make "
+    "it again"
+)
 
 
 @dataclass(frozen=True)
@@ -45,12 +57,12 @@ class Workspace:
     """The store of one build. One process works in it at a time, while others may look; its threads share it.
 
     Args:
-        folder: Made if need be.
+        folder: Made if need be, for its owner alone, as the store is.
         look: Only look: nothing can be written.
 
     Raises:
-        ValueError: Another process works in the folder, or its store is not one of ours, cannot be written, or is not
-            there to look at.
+        ValueError: Another process works in the folder, or its store is not one of ours, of another version, cannot be
+            written, or is not there to look at.
     """
 
     def __init__(self, folder: Path, *, look: bool = False) -> None:
@@ -62,18 +74,44 @@ class Workspace:
             raise ValueError(f"{folder} holds no build yet; run `firempo build` first")
         if not look:
             self._lock_file = _locked(folder)
+            os.close(os.open(store, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite would make it readable for everybody
         try:
             self._db = sqlite3.connect(_address(store, look), uri=True, check_same_thread=False, isolation_level=None)
-            if look:
-                self._db.execute("SELECT count(*) FROM notes")
-            else:
-                self._db.execute("PRAGMA journal_mode=WAL")
-                self._db.execute("PRAGMA synchronous=FULL")
-                self._db.executescript(_SCHEMA)
+            self._check_version(store, look)
         except sqlite3.OperationalError as error:
             raise ValueError(f"the store {store} cannot be opened: {error}") from error
         except sqlite3.DatabaseError as error:
             raise ValueError(f"{store} is not a store of firempo: {error}") from error
+
+    def _check_version(self, store: Path, look: bool) -> None:
+        """Makes the tables of a new store, or brings those of an older one up to date.
+
+        Raises:
+            ValueError: They are not ours, are newer than this package, or too old to look at.
+        """
+        ((version,),) = self._db.execute("PRAGMA user_version")
+        tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if version > VERSION:
+            raise ValueError(
+                f"{store} was written by a newer firempo (tables of version {version}, this one knows {VERSION}): "
+                "update firempo-plugin, or use another folder"
+            )
+        if tables and not tables >= _TABLES:
+            raise ValueError(f"{store} is not a store of firempo: it lacks the tables {_TABLES - tables}")
+        if look and version < VERSION:
+            raise ValueError(
+                f"{store} was written by an older firempo; run `firempo build`, which brings it up to date"
+            )
+        if look:
+            return
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        with self.transaction() as db:
+            if version == 0 and tables:
+                db.execute("ALTER TABLE outcomes ADD COLUMN digest TEXT")
+            for statement in filter(str.strip, _SCHEMA.split(";")):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {VERSION}")
 
     def close(self) -> None:
         """Closes the store and lets other processes in."""
@@ -85,7 +123,7 @@ class Workspace:
     def path(self, *parts: str) -> Path:
         """A path in the workspace, whose folder is made."""
         path = self.folder.joinpath(*parts)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
         return path
 
     @contextmanager
@@ -140,20 +178,18 @@ class Workspace:
     # outcomes ------------------------------------------------------------------------------------------------
 
     def outcomes(self, step: str) -> dict[tuple[str, int, str], Outcome]:
-        """Everything that a step ever made, by record, sample and key."""
-        rows = self.query("SELECT record, sample, key, data, reason FROM outcomes WHERE step = ?", step)
-        return {
-            (record, sample, key): Outcome(json.loads(data) if data is not None else None, reason)
-            for record, sample, key, data, reason in rows
-        }
+        """Everything that a step ever made, by record, sample and key; `CHANGED` for what is no more as it was made."""
+        rows = self.query("SELECT record, sample, key, data, reason, digest FROM outcomes WHERE step = ?", step)
+        return {(record, sample, key): _outcome(*stored) for record, sample, key, *stored in rows}
 
     def put_outcome(self, step: str, record: str, sample: int, key: str, outcome: Outcome) -> None:
         """Keeps an outcome; one that is there already under this key stays as it is."""
         data = _dump(outcome.data) if outcome.data is not None else None
+        reason = plain(outcome.reason) if outcome.reason is not None else None
         with self.transaction() as db:
             db.execute(
-                "INSERT OR IGNORE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (step, record, sample, key, data, outcome.reason, time.time()),
+                "INSERT OR IGNORE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (step, record, sample, key, data, reason, time.time(), _digest(data, reason)),
             )
 
     # notes ---------------------------------------------------------------------------------------------------
@@ -171,8 +207,8 @@ class Workspace:
 
 def _locked(folder: Path) -> IO[str]:
     """The folder's lock, held as long as the file is open."""
-    folder.mkdir(parents=True, exist_ok=True)
-    file = open(folder / "lock", "a+", encoding="utf-8")  # noqa: SIM115
+    private_folder(folder)
+    file = open(folder / "lock", "a+", encoding="utf-8", opener=lambda path, how: os.open(path, how, 0o600))  # noqa: SIM115
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -189,8 +225,37 @@ def _address(store: Path, look: bool) -> str:
     return f"{address}?mode=ro" if os.access(store.parent, os.W_OK) else f"{address}?immutable=1"
 
 
+def private_folder(folder: Path) -> None:
+    """Makes a folder, and those above it that are missing, for its owner alone."""
+    if not folder.is_dir():
+        private_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def plain(text: str) -> str:
+    """A text that can be written down: halves of surrogate pairs, which are no Unicode, replaced."""
+    return _SURROGATES.sub("\ufffd", text)
+
+
 def _dump(data: Any) -> str:
-    return json.dumps(data, ensure_ascii=False, sort_keys=True)
+    text = json.dumps(data, ensure_ascii=False, sort_keys=True)
+    # Names of files that are not UTF-8 hold such halves, and must come back as they were.
+    return json.dumps(data, sort_keys=True) if _SURROGATES.search(text) else text
+
+
+def _digest(data: str | None, reason: str | None) -> str:
+    return hashlib.sha256(f"{data}\n{reason}".encode()).hexdigest()[:32]
+
+
+def _outcome(data: Any, reason: Any, digest: str | None) -> Outcome:
+    """What is stored, if it is as it was made; older stores have no digest."""
+    try:
+        found = None if data is None else json.loads(data)
+        whole = digest is None or digest == _digest(data, reason)
+    except (ValueError, TypeError, RecursionError):
+        return Outcome(None, CHANGED)
+    readable = isinstance(found, dict) if data is not None else isinstance(reason, str)
+    return Outcome(found, reason) if whole and readable else Outcome(None, CHANGED)
 
 
 def write_text(path: Path, text: str) -> None:

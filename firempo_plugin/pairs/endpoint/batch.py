@@ -9,6 +9,7 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from ..records import RejectedError
+from ..workspace import private_folder
 from .batch_api import URL, BatchApi, lines_of
 from .batch_parts import BatchLimits, Part, PartWriter, clean, drop_part, lines_file, open_parts, save_part
 from .costs import BATCH_PRICE, Budget, check_bounded, count_tokens, price_of
@@ -100,7 +101,7 @@ def submit(
         ValueError: The budget's limit cannot be kept, because a price or `max_tokens` is missing.
     """
     check_bounded(settings, budget)
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     return _Submitter(settings, store, folder, budget, limits or BatchLimits()).run(requests)
 
 

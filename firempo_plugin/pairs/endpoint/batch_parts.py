@@ -74,8 +74,23 @@ def lines_file(folder: Path, tag: str) -> Path:
 
 
 def read_parts(folder: Path) -> list[Part]:
-    """All parts of a folder, by name."""
-    return [Part(**json.loads(path.read_text(encoding="utf-8"))) for path in sorted(folder.glob("*.json"))]
+    """All parts of a folder, by name.
+
+    Raises:
+        ValueError: A file is none that was written here; without it a batch would be paid for again.
+    """
+    return [_read_part(path) for path in sorted(folder.glob("*.json"))]
+
+
+def _read_part(path: Path) -> Part:
+    try:
+        part = Part(**json.loads(path.read_text(encoding="utf-8")))
+        fine = isinstance(part.tag, str) and isinstance(part.tokens, dict) and isinstance(part.most_cost, int | float)
+    except (ValueError, TypeError):
+        fine = False
+    if not fine:
+        raise ValueError(f"{path} was changed and names no batch any more: restore it, or delete it to pay again")
+    return part
 
 
 def open_parts(folder: Path) -> Iterator[Part]:

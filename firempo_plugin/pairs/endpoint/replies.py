@@ -2,11 +2,11 @@
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ..workspace import plain
 from .failures import Failure, classify
 
 MOST_TOKENS = 10_000_000
@@ -106,11 +106,6 @@ def load(text: str) -> Any:
         ValueError, RecursionError: It is none.
     """
     return json.loads(text, parse_int=lambda digits: int(digits) if len(digits) < 1000 else math.inf)
-
-
-def plain(text: str) -> str:
-    """A text that can be written down: halves of surrogate pairs, which are no Unicode, replaced."""
-    return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
 def _no_completion(found: Any, body: str) -> Failure:

@@ -8,10 +8,11 @@ from http.client import HTTPException
 from typing import IO, Any, TypeVar
 
 from ..http_call import SLOWEST, HttpAnswer, NothingSentError, TooLargeError, call
+from ..workspace import plain
 from .costs import price_of, text_tokens
 from .failures import CallFailedError, Failure, StopRunError, classify
 from .limits import backoff, duration, retry_after
-from .replies import Reply, plain, read_completion
+from .replies import Reply, read_completion
 from .scrub import hide, scrub
 from .settings import EndpointSettings
 
