@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .disk import image_digest, read, write_whole
+from .disk import DamagedError, image_digest, read, write_whole
 from .plan import ScoredCell
 
 
@@ -38,16 +38,13 @@ class Entry:
     Attributes:
         key: Digest of the cell's tokens, which of them are scored, its images, and the reference.
         scored, in_kl: How many tokens are scored, and over how many the KL sums.
+        hidden_name: Names the hidden states by the tokens that the KL sums over.
     """
 
     key: str
     scored: int
     in_kl: int
-
-    @property
-    def hidden_name(self) -> str:
-        """The KL sums over a cell's phrases or over all its tokens: their number tells which."""
-        return f"hidden_{self.in_kl}"
+    hidden_name: str
 
 
 class ReferenceCache:
@@ -66,22 +63,53 @@ class ReferenceCache:
         """The entry of a cell."""
         images = [image_digest(image) for image in cell.images]
         parts = [self._reference, images, *(list(ids) for ids in (cell.prompt_ids, cell.response_ids, cell.scored))]
-        key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-        return Entry(key, len(cell.scored), len(cell.in_kl))
+        return Entry(
+            key=_digest(parts),
+            scored=len(cell.scored),
+            in_kl=len(cell.in_kl),
+            hidden_name=f"hidden_{_digest(sorted(cell.in_kl))}",
+        )
 
-    def load(self, entries: Iterable[Entry]) -> ReferenceScores | None:
-        """The scores of the tokens of some cells, in order; None unless every entry is there and whole."""
-        logps, hidden = [], []
+    def load(self, entries: Iterable[Entry]) -> tuple[ReferenceScores | None, int]:
+        """The scores of the tokens of some cells, in order; None unless every entry is there and whole.
+
+        Returns:
+            The scores, and how many entries are damaged.
+        """
+        known: list[ReferenceScores] = []
+        missing = damaged = 0
         for entry in entries:
-            found = read(self._path(entry.key))
-            if "logps" not in found or len(found["logps"]) != entry.scored:
-                return None
-            logps.append(found["logps"])
-            if entry.in_kl:
-                if entry.hidden_name not in found:
-                    return None
-                hidden.append(found[entry.hidden_name])
-        return ReferenceScores(torch.cat(logps), torch.cat(hidden) if hidden else torch.empty(0, 0))
+            try:
+                scores = self._load(entry)
+            except DamagedError:
+                damaged += 1
+                continue
+            if scores is None:
+                missing += 1
+            else:
+                known.append(scores)
+        if missing or damaged:
+            return None, damaged
+        hidden = [scores.hidden for scores in known if len(scores.hidden)]
+        logps = torch.cat([scores.logps for scores in known])
+        return ReferenceScores(logps, torch.cat(hidden) if hidden else torch.empty(0, 0)), 0
+
+    def _load(self, entry: Entry) -> ReferenceScores | None:
+        """The scores of one cell; None where they are not all known.
+
+        Raises:
+            DamagedError: See `disk.read`; or they are not of the shape that was asked for.
+        """
+        content = read(self._path(entry.key))
+        if not content or (entry.in_kl and entry.hidden_name not in content):
+            return None
+        hidden = content[entry.hidden_name] if entry.in_kl else torch.empty(0, 0)
+        scores = ReferenceScores(content["logps"], hidden)
+        if scores.logps.shape != (entry.scored,) or scores.logps.dtype != torch.float32:
+            raise DamagedError(f"{entry.key}: log-probabilities of another shape or kind")
+        if entry.in_kl and (scores.hidden.ndim != 2 or len(scores.hidden) != entry.in_kl):
+            raise DamagedError(f"{entry.key}: hidden states of another shape")
+        return scores
 
     def save(self, entries: Sequence[Entry], scores: ReferenceScores) -> None:
         """Writes the entries of some cells, each under another name first.
@@ -92,10 +120,21 @@ class ReferenceCache:
         logps = torch.split(scores.logps.cpu(), [entry.scored for entry in entries])
         hidden = torch.split(scores.hidden.cpu(), [entry.in_kl for entry in entries])
         for entry, own_logps, own_hidden in zip(entries, logps, hidden, strict=True):
-            content = read(self._path(entry.key)) | {"logps": own_logps.clone()}
+            content = self._rest(entry) | {"logps": own_logps.clone()}
             if entry.in_kl:
                 content[entry.hidden_name] = own_hidden.clone()
             write_whole(self._path(entry.key), content)
 
+    def _rest(self, entry: Entry) -> dict[str, Tensor]:
+        """What an entry's file holds already, of other settings of the KL."""
+        try:
+            return read(self._path(entry.key))
+        except DamagedError:
+            return {}
+
     def _path(self, key: str) -> Path:
         return self._folder / key[:2] / f"{key}.safetensors"
+
+
+def _digest(parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from .disk import image_digest, read, write_whole
+from .disk import DamagedError, image_digest, read, size_of, write_whole
 from .families import ImageFeatures
 from .tree import Image
 
@@ -25,7 +25,7 @@ class VisionCache:
         self._folder = folder
         self._tower = tower
         self._most_bytes = most_bytes
-        self.bytes = sum(file.stat().st_size for file in folder.glob("*/*.safetensors"))
+        self.bytes = sum(map(size_of, folder.glob("*/*.safetensors")))
 
     @property
     def is_full(self) -> bool:
@@ -36,12 +36,20 @@ class VisionCache:
         return hashlib.sha256(f"{self._tower} {image_digest(image)}".encode()).hexdigest()
 
     def load(self, key: str) -> tuple[ImageFeatures, Tensor | None] | None:
-        """An image's features and its grid of patches, where the model has one; None if they are not known."""
-        found = read(self._path(key))
-        if "pooled" not in found:
+        """An image's features and its grid of patches, where the model has one; None if they are not known.
+
+        Raises:
+            DamagedError: See `disk.read`; or its layers are not alike.
+        """
+        content = read(self._path(key))
+        if not content:
             return None
-        layers = sorted(name for name in found if name.startswith("deepstack"))
-        return ImageFeatures(found["pooled"], [found[name] for name in layers]), found.get(GRID)
+        grid = content.pop(GRID, None)
+        layers = [content[name] for name in sorted(content) if name != "pooled"]
+        features = ImageFeatures(content["pooled"], layers)
+        if any(layer.shape != features.pooled.shape or layer.dtype != features.pooled.dtype for layer in layers):
+            raise DamagedError(f"{key}: layers of different shapes or kinds")
+        return features, grid
 
     def save(self, key: str, features: ImageFeatures, grid: Tensor | None) -> None:
         """Writes an image's features, unless the folder is full.
@@ -55,8 +63,9 @@ class VisionCache:
         if grid is not None:
             content[GRID] = grid
         path = self._path(key)
+        before = size_of(path)
         write_whole(path, {name: tensor.detach().cpu().clone() for name, tensor in content.items()})
-        self.bytes += path.stat().st_size
+        self.bytes += size_of(path) - before
 
     def _path(self, key: str) -> Path:
         return self._folder / key[:2] / f"{key}.safetensors"

@@ -68,12 +68,14 @@ class Caches:
         reference: What the frozen reference says, or None.
         vision: The features of images, or None.
         counts: Of passes and images, by "known" and "run".
+        damaged: Entries that were found damaged, by cache.
     """
 
     def __init__(self, reference: ReferenceCache | None = None, vision: VisionCache | None = None) -> None:
         self.reference = reference
         self.vision = vision
         self.counts = {"passes": Counter[str](), "images": Counter[str]()}
+        self.damaged = Counter[str]()
         self._unwritable: set[str] = set()
 
     @classmethod
@@ -101,7 +103,7 @@ class Caches:
                     "as it was. Remove fire_reference_cache, or train without the output layer."
                 )
             reference_model, trained = (model, _trained(model)) if ref_model is None else (ref_model, set[str]())
-            digest = _digest(reference_model, training_args, encoding, lambda name: name not in trained)
+            digest = model_digest(reference_model, training_args, encoding, lambda name: name not in trained)
             reference = ReferenceCache(Path(os.path.abspath(finetuning_args.fire_reference_cache)), digest)
         if finetuning_args.fire_vision_cache is not None:
             family = FAMILIES.get(model.config.model_type)
@@ -111,7 +113,7 @@ class Caches:
                     f"({', '.join(FAMILIES)}), and this one is {'not' if family is None else 'in training'}. "
                     "Remove fire_vision_cache."
                 )
-            digest = _digest(
+            digest = model_digest(
                 model, training_args, encoding, lambda name: any(f".{part}." in name for part in family.vision)
             )
             folder = Path(os.path.abspath(finetuning_args.fire_vision_cache))
@@ -121,6 +123,7 @@ class Caches:
     def keep_reference(self, each: dict[str, Any], scores: ReferenceScores) -> None:
         """Counts a pass of the collator, and keeps what the reference said unless that was known."""
         self.counts["passes"].update(["known" if each["known"] else "run"])
+        self.damaged["fire_reference_cache"] += each["damaged"]
         if self.reference is not None and not each["known"]:
             self._write("fire_reference_cache", partial(self.reference.save, each["entries"], scores))
 
@@ -128,6 +131,7 @@ class Caches:
         """Counts the distinct images of a batch, and keeps the features that were computed for it."""
         keys = batch["vision"]["keys"]
         self.counts["images"].update({"known": len(keys) - len(computed), "run": len(computed)})
+        self.damaged["fire_vision_cache"] += batch["vision"]["damaged"]
         grids = batch["images"].get("image_grid_thw")
         if self.vision is None:
             return
@@ -141,6 +145,8 @@ class Caches:
             return
         try:
             save()
+        except (FileExistsError, IsADirectoryError, NotADirectoryError):
+            return  # something else lies at this one entry's place, and was counted when it was looked up
         except OSError as error:
             self._unwritable.add(key)
             logger.warning(f"{key}: nothing more is written: {error}")
@@ -158,6 +164,11 @@ class Caches:
                 f"fire_vision_cache: {images['known']} of {images.total()} images skipped the vision tower; "
                 f"it holds {size:.2f} GB{full}"
             )
+        lines += [
+            f"{key}: {count} times what lay at an entry's place was damaged or no file of the cache, and was not used"
+            for key, count in self.damaged.items()
+            if count
+        ]
         return lines
 
 
@@ -165,15 +176,16 @@ def _trained(model: Any) -> set[str]:
     return {name for name, weight in model.named_parameters() if weight.requires_grad}
 
 
-def _digest(model: Any, training_args: Any, encoding: str, counts: Callable[[str], bool]) -> str:
+def model_digest(model: Any, training_args: Any, encoding: str, counts: Callable[[str], bool]) -> str:
     """Digest of a model's weights whose names count, and of all else that its numbers depend on."""
     weights = ((name, weight) for name, weight in model.state_dict().items() if counts(name))
     parts = {
         "weights": weights_digest(weights),
         "config": {key: value for key, value in model.config.to_dict().items() if key != "_name_or_path"},
-        "attention": model.config.get_text_config()._attn_implementation,
+        "attention": [model.config._attn_implementation, model.config.get_text_config()._attn_implementation],
         "encoding": encoding,
-        "precision": [training_args.bf16, training_args.fp16],
-        "versions": [version(name) for name in ("torch", "transformers")],
+        "precision": [vars(training_args)[key] for key in ("bf16", "fp16", "bf16_full_eval", "fp16_full_eval", "tf32")],
+        "device": training_args.device.type,
+        "versions": [version(name) for name in ("torch", "transformers", "pillow", "torchvision")],
     }
     return hashlib.sha256(json.dumps(parts, default=str, sort_keys=True).encode()).hexdigest()

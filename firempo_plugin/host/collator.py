@@ -11,7 +11,8 @@ from llamafactory.extras import logging
 from llamafactory.extras.constants import IGNORE_INDEX
 from peft import PeftModel
 
-from ..forward.families import FAMILIES, is_frozen
+from ..forward.disk import DamagedError
+from ..forward.families import FAMILIES, ImageFeatures, is_frozen
 from ..forward.plan import Layout, Pass, image_key, make_plan
 from ..forward.reference_cache import ReferenceCache
 from ..forward.tree import Tree
@@ -32,7 +33,7 @@ class DistinctImages:
     The batch then has the pixels of the distinct images, but for those whose features are `known` by index,
     `image_index` [P] that says which of them each image place shows, and `image_grid_thw` of every place,
     from which the host counts positions; `distinct_grid_thw` belongs to the pixels. `keys` are the entries of
-    the distinct images in the cache.
+    the distinct images in the cache, of which `damaged` were found damaged.
 
     Attributes:
         plugin: The template's own.
@@ -62,8 +63,7 @@ class DistinctImages:
         index = [places.setdefault(image_key(image), len(places)) for image in images]
         distinct = [images[index.index(number)] for number in range(len(places))]
         keys = [self.cache.key(image) for image in distinct] if self.cache else []
-        found = {n: self.cache.load(key) for n, key in enumerate(keys)} if self.cache else {}
-        known = {n: entry for n, entry in found.items() if entry is not None}
+        known, damaged = self._look_up(keys)
         unknown = [n for n in range(len(distinct)) if n not in known]
         inputs: dict[str, Any] = {}
         if unknown:
@@ -73,6 +73,7 @@ class DistinctImages:
         if index:
             inputs["image_index"] = torch.tensor(index)
             inputs["keys"] = keys
+            inputs["damaged"] = damaged
             inputs["known"] = {n: vars(features) for n, (features, _) in known.items()}
         own_grids = inputs.get("image_grid_thw", ())
         grids = {n: grid for n, (_, grid) in known.items()} | dict(zip(unknown, own_grids, strict=False))
@@ -80,6 +81,19 @@ class DistinctImages:
             inputs["distinct_grid_thw"] = torch.stack([grids[n] for n in unknown or [0]])
             inputs["image_grid_thw"] = torch.stack([grids[n] for n in index])
         return inputs
+
+    def _look_up(self, keys: list[str]) -> tuple[dict[int, tuple[ImageFeatures, torch.Tensor | None]], int]:
+        """The entries that are known, by index, and how many are damaged."""
+        known, damaged = {}, 0
+        for number, key in enumerate(keys):
+            try:
+                entry = self.cache.load(key) if self.cache else None
+            except DamagedError:
+                damaged += 1
+                continue
+            if entry is not None:
+                known[number] = entry
+        return known, damaged
 
 
 @dataclass
@@ -89,9 +103,10 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
     A batch holds under `passes`, for each of them, the model's `inputs`; the first place after each token's
     subtree under `end`, where trees are run; the fields of `forward.score.Scoring` that differ between passes
     under `scoring`; `image_index` [P] where image features are shared; and with a cache of the reference its
-    `entries` and, if they are all there, what is `known`. Under `rows` it holds what belongs to the rows; under
-    `images` the model's inputs that all passes with images have in common; and under `vision` the `keys` of
-    the distinct images in the cache, and the features of those that are `known`.
+    `entries`, how many of them are `damaged` and, if they are all there, what is `known`. Under `rows` it holds
+    what belongs to the rows; under `images` the model's inputs that all passes with images have in common; and
+    under `vision` the `keys` of the distinct images in the cache, the features of those that are `known`, and how
+    many are `damaged`.
 
     Attributes:
         settings: The objective; it says which cells are needed.
@@ -171,12 +186,12 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
         if "distinct_grid_thw" in images:
             images["image_grid_thw"] = images.pop("distinct_grid_thw")
         index = images.pop("image_index", None)
-        vision = {"keys": images.pop("keys", []), "known": images.pop("known", {})}
+        vision = {"keys": images.pop("keys", []), "known": images.pop("known", {}), "damaged": images.pop("damaged", 0)}
         if vision["known"]:
             images.setdefault("pixel_values", torch.empty(0))  # so that the model asks for image features
         if self.layout.pass_tokens is not None and not any(tree.images for tree in trees):
             # The host adds an image to a batch without any, for the sake of sharded models only.
-            images, vision = {}, {"keys": [], "known": {}}
+            images, vision = {}, {"keys": [], "known": {}, "damaged": 0}
         return {
             "passes": list(self._passes(plan, inputs, index, bool(images), len(features))),
             "rows": self._rows(features),
@@ -214,7 +229,7 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
                 piece["image_index"] = index[first_image : first_image + places] if len(plan) > 1 else index
             if self.reference_cache is not None:
                 piece["entries"] = [self.reference_cache.entry(cell) for cell in each.cells]
-                known = self.reference_cache.load(piece["entries"])
+                known, piece["damaged"] = self.reference_cache.load(piece["entries"])
                 piece["known"] = None if known is None else vars(known)
             piece["has_images"] = places > 0 or (images and len(plan) == 1)
             first_tree, first_image = last_tree, first_image + places

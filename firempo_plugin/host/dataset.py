@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, make_dataclass
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from .. import __version__, phrases
 from . import row_images, rows
 from .arguments import STAGE
 from .dataset_info import DatasetError, check_entries
+from .row_images import as_stored
 from .rows import RowEncoder, encoded_features
 from .source_file import explain, explain_early
 
@@ -171,7 +173,9 @@ def align_rows(dataset: Any, host: Any, attr: Any, data_args: Any, training_args
         raise DatasetError(f"dataset {attr.title}: it has no rows")
     _require_columns(dataset, attr)
     numbers = _sample(len(dataset), *attr.sampling)
-    return dataset.select(numbers).map(
+    # Arrow hands images over as they are stored: decoding and encoding them again would change their pixels.
+    converted = dataset.select(numbers).with_format("arrow")
+    return converted.map(
         RowConverter(host, attr, numbers),
         with_indices=True,
         remove_columns=dataset.column_names,
@@ -179,7 +183,7 @@ def align_rows(dataset: Any, host: Any, attr: Any, data_args: Any, training_args
         num_proc=data_args.preprocessing_num_workers,
         load_from_cache_file=training_args.local_process_index != 0,
         desc="Converting format of dataset",
-    )
+    ).with_format(None)
 
 
 def _sample(rows: int, num_samples: int | None, max_samples: int | None) -> list[int]:
@@ -242,7 +246,7 @@ def _media_feature(dataset: Any, column: str | None) -> Any:
         is_list = types.is_list(kind) or types.is_large_list(kind)
         element = kind.value_type if is_list else kind
         if types.is_struct(element) or types.is_binary(element):
-            return Sequence(Image())
+            return Sequence(Image(decode=False))
     return Sequence(Value("string"))
 
 
@@ -255,7 +259,9 @@ class RowConverter:
     numbers: list[int]
     code: str = field(default_factory=code_fingerprint)
 
-    def __call__(self, example: dict[str, Any], index: int) -> dict[str, Any]:
+    def __call__(self, table: Any, index: int) -> dict[str, Any]:
+        """Converts an Arrow table of one row."""
+        (example,) = table.to_pylist()
         fire = {
             "dataset": self.attr.title,
             "row": self.numbers[index],
@@ -268,8 +274,9 @@ class RowConverter:
             try:
                 aligned = self.host(example)
                 row |= {key: aligned[key] for key in ("_prompt", "_response", "_system", "_tools")}
-                row["_images"] = aligned["_images"] or []
-                row["_rejected_images"] = self.host._find_medias(self._value(example, "rejected_images")) or []
+                rejected_images = self.host._find_medias(self._value(example, "rejected_images"))
+                row["_images"] = [as_stored(image) for image in aligned["_images"] or []]
+                row["_rejected_images"] = [as_stored(image) for image in rejected_images or []]
             except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
                 problem = f"it cannot be read as {self.attr.formatting}: {type(error).__name__}: {error}"
             else:
@@ -373,30 +380,44 @@ def row_encoder(dataset: Any, data_args: Any, template: Any, tokenizer: Any, pro
 
 
 def encoding_fingerprint(data_args: Any, tokenizer: Any, processor: Any) -> str:
-    """Hash of all that turns a row into token ids, but for the row and its images."""
-    images = (
-        {} if processor is None else {key: vars(processor)[key] for key in ("image_max_pixels", "image_min_pixels")}
-    )
+    """Hash of all that turns a row into token ids and pixels, but for the row and its images."""
+    text = json.loads(tokenizer.backend_tokenizer.to_str())
+    template = ("template", "default_system", "tool_format", "enable_thinking", "preserve_thinking", "cutoff_len")
     settings = {
-        "code": code_fingerprint(),
-        "template": [data_args.template, data_args.default_system, data_args.tool_format, data_args.enable_thinking],
-        "cutoff_len": data_args.cutoff_len,
-        "vocabulary": sorted(tokenizer.get_vocab().items()),
-        "images": [images, processor and processor.image_processor.to_dict()],
+        "code": [code_fingerprint(), version("llamafactory")],
+        "template": [vars(data_args)[key] for key in template] + [tokenizer.chat_template],
+        "tokenizer": {key: value for key, value in text.items() if key not in ("truncation", "padding")},
+        "special": [tokenizer.special_tokens_map, tokenizer.split_special_tokens],
+        "processor": None if processor is None else _plain_values(vars(processor)),
+        "images": processor and processor.image_processor.to_dict(),
     }
     return hashlib.sha256(json.dumps(settings, default=str, sort_keys=True).encode()).hexdigest()
 
 
+def _plain_values(settings: dict[str, Any]) -> dict[str, Any]:
+    """Those that are no objects; the host adds its image limits to a processor's own settings."""
+    return {key: value for key, value in settings.items() if value is None or isinstance(value, str | int | float)}
+
+
 def media_digest(dataset: Any, columns: tuple[str, str]) -> str:
     """Size and time of every media file by path, so that encoded rows never outlive their images."""
-    from pyarrow.types import is_string
-
     digest = hashlib.sha256()
-    paths: set[str] = set()
+    paths = set[str]()
     for column in columns:
-        if is_string(dataset.features.arrow_schema.field(column).type.value_type):
-            paths.update(path for images in dataset[column] for path in images or [])
+        for table in dataset.select_columns(column).with_format("arrow").iter(batch_size=1000):
+            paths.update(_paths(table.column(column)))
     for path in sorted(paths):
         state = os.stat(path) if os.path.exists(path) else None
         digest.update(f"{path}\0{state and (state.st_size, state.st_mtime_ns)}\n".encode())
     return digest.hexdigest()
+
+
+def _paths(images: Any) -> Iterator[str]:
+    """The paths in an Arrow column of lists of images that do not lie inside the data."""
+    from pyarrow import compute, types
+
+    for chunk in images.chunks:
+        flat = chunk.flatten()
+        if types.is_struct(flat.type):
+            flat = flat.field("path").filter(compute.is_null(flat.field("bytes")))
+        yield from (path for path in flat.to_pylist() if path is not None)

@@ -8,6 +8,9 @@ from typing import Any
 from .reasons import RowError
 
 DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
+ORIENTATION, UPRIGHT = 0x0112, 1
+"""The EXIF tag, and its value where nothing is turned."""
 
 
 def open_images(aligned: dict[str, Any], media_dir: str) -> tuple[list[Any], list[Any]]:
@@ -21,7 +24,7 @@ def open_images(aligned: dict[str, Any], media_dir: str) -> tuple[list[Any], lis
         RowError: An image cannot be used, or the noised ones do not fit the clean ones.
     """
     clean, noised = (
-        [_open(image, f"{name}[{number}]", media_dir) for number, image in enumerate(_images(aligned, name))]
+        [_open(image, f"{name}[{number}]", media_dir) for number, image in enumerate(aligned[f"_{name}"])]
         for name in ("images", "rejected_images")
     )
     if noised and len(noised) != len(clean):
@@ -34,20 +37,31 @@ def open_images(aligned: dict[str, Any], media_dir: str) -> tuple[list[Any], lis
     return clean, noised
 
 
-def images_that_decode(aligned: dict[str, Any], name: str) -> list[Any]:
-    """The images of a row that cannot be used, as they are; none where they cannot be decoded."""
-    try:
-        return _images(aligned, name)
-    except RowError:  # the row's problem is known already
-        return []
+def as_stored(image: Any) -> Any:
+    """An image as the rows keep it: a path, or bytes that are one image wherever they are equal.
 
+    Bytes stay as they came, unless their EXIF turns the image: the host's other stages see such a one upright, so
+    it is encoded anew, upright and without loss.
 
-def _images(aligned: dict[str, Any], name: str) -> list[Any]:
-    """Those that lie inside the data are decoded here, when they are asked for."""
+    Args:
+        image: A path, encoded bytes, or a dict of both.
+    """
+    from PIL import Image, ImageOps
+
+    if isinstance(image, str):
+        return image
+    stored = {"path": None, "bytes": image} if isinstance(image, bytes) else {"path": None, "bytes": None, **image}
+    if stored["bytes"] is None:
+        return stored
     try:
-        return list(aligned[f"_{name}"])
-    except Exception as error:  # decoders raise whatever broken bytes make them raise
-        raise RowError(f"{name} cannot be read as images: {_say(error)}") from error
+        with Image.open(BytesIO(stored["bytes"])) as opened:
+            if opened.getexif().get(ORIENTATION, UPRIGHT) == UPRIGHT:
+                return stored
+            file = BytesIO()
+            ImageOps.exif_transpose(opened).save(file, format="PNG" if opened.mode in PNG_MODES else "TIFF")
+    except Exception:  # an image that cannot be decoded is named when the row is encoded
+        return stored
+    return {"path": None, "bytes": file.getvalue()}
 
 
 def _open(image: Any, name: str, media_dir: str) -> Any:
@@ -58,13 +72,13 @@ def _open(image: Any, name: str, media_dir: str) -> Any:
     """
     from PIL import Image
 
-    where = f"{name} = {image!r}" if isinstance(image, str) else name
-    if isinstance(image, str) and not os.path.isfile(image):
+    data = image["bytes"] if isinstance(image, dict) else None
+    path = image["path"] if isinstance(image, dict) else image
+    where = name if data is not None else f"{name} = {path!r}"
+    if data is None and not (isinstance(path, str) and os.path.isfile(path)):
         raise RowError(f"{where} does not exist (looked there and in media_dir {media_dir!r})")
     try:
-        if isinstance(image, dict):
-            image = BytesIO(image["bytes"]) if image["bytes"] is not None else image["path"]
-        opened = image if isinstance(image, Image.Image) else Image.open(image)
+        opened = Image.open(path if data is None else BytesIO(data))
         opened.load()
     except Exception as error:  # decoders raise whatever a broken file makes them raise
         raise RowError(f"{where} cannot be read as an image: {_say(error)}") from error

@@ -8,7 +8,7 @@ from typing import Any
 from ..forward.plan import Row
 from ..phrases import PhrasedText, PhraseError, phrase_pair, token_positions
 from .reasons import RowError
-from .row_images import images_that_decode, open_images
+from .row_images import open_images
 
 Message = dict[str, str]
 Offsets = list[tuple[int, int]]
@@ -117,7 +117,7 @@ class RowEncoder:
         except Exception as error:  # templates and processors fail on odd rows in their own ways
             reason = f"it cannot be encoded: {type(error).__name__}: {error}"
         empty: dict[str, Any] = {name: [] for name in ID_COLUMNS}
-        images = {name: images_that_decode(aligned, name) for name in ("images", "rejected_images")}
+        images = {name: aligned[f"_{name}"] for name in ("images", "rejected_images")}
         return {**empty, **images, "weight": 0.0, "truncated": False, **common, "problem": reason}, None
 
     def _encode(self, aligned: dict[str, Any], fire: dict[str, Any]) -> tuple[dict[str, Any], Sides]:

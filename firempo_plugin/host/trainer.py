@@ -14,10 +14,10 @@ from transformers import Trainer
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl.models.utils import prepare_deepspeed, prepare_fsdp
 
+from ..forward.disk import image_digest
 from ..forward.dropout import switch_off
 from ..forward.families import FAMILIES, ImageFeatures, SharedImageFeatures, is_frozen
 from ..forward.order import GroupByImage
-from ..forward.plan import image_key
 from ..forward.reference_cache import ReferenceScores
 from ..forward.score import Images, Runner, Scoring, score, tree_mask
 from ..losses import RowTerm, add_reports, objective_loss
@@ -261,7 +261,8 @@ class FireMPOTrainer(Trainer):
         together = self.finetuning_args.fire_group_by_image
         if together is not None:
             shown = [
-                tuple(map(image_key, images)) if images else (number,) for number, images in enumerate(rows["images"])
+                tuple(image if isinstance(image, str) else image_digest(image) for image in row["images"]) or (number,)
+                for number, row in enumerate(rows.select_columns("images"))
             ]
             seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
             return GroupByImage(shown, together, self.args.train_batch_size, seed)

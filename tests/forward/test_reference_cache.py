@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from firempo_plugin.forward.disk import write_whole
 from firempo_plugin.forward.plan import ScoredCell
 from firempo_plugin.forward.reference_cache import ReferenceCache, ReferenceScores
 from firempo_plugin.objectives import Cell
@@ -35,24 +36,31 @@ def cache(tmp_path):
 def test_what_is_saved_is_loaded_in_the_order_asked_for(cache):
     entries = [cache.entry(cell()), cache.entry(PLAIN)]
     cache.save(entries, SCORES)
-    found = cache.load(entries)
+    found, damaged = cache.load(entries)
+    assert damaged == 0
     assert_close(found.logps, SCORES.logps)
     assert found.hidden.dtype == torch.bfloat16
     assert_close(found.hidden, SCORES.hidden)
-    assert cache.load(reversed(entries)).logps.tolist() == [-3.0, -4.0, -1.0, -2.0]
+    assert cache.load(reversed(entries))[0].logps.tolist() == [-3.0, -4.0, -1.0, -2.0]
 
 
 def test_one_missing_entry_and_the_pass_is_run(cache):
     entries = [cache.entry(cell()), cache.entry(PLAIN)]
     cache.save(entries[:1], ReferenceScores(SCORES.logps[:2], SCORES.hidden))
-    assert cache.load(entries) is None
-    assert cache.load(entries[:1]) is not None
+    assert cache.load(entries) == (None, 0)
+    assert cache.load(entries[:1])[0] is not None
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"prompt_ids": [1, 2, 4]}, {"response_ids": [10, 11, 13]}, {"scored": [0, 2]}],
-    ids=["prompt", "response", "scored tokens"],
+    [
+        {"prompt_ids": [1, 2, 4]},
+        {"response_ids": [10, 11, 13]},
+        {"scored": [0, 2]},
+        {"images": [{"bytes": b"one", "path": None}]},
+        {"prompt_ids": [1, 2], "response_ids": [3, 10, 11, 12]},
+    ],
+    ids=["prompt", "response", "scored tokens", "images", "border of prompt and response"],
 )
 def test_another_row_is_another_entry(cache, changes):
     assert cache.entry(cell()).key != cache.entry(cell(**changes)).key
@@ -67,23 +75,57 @@ def test_an_entry_without_the_hidden_states_that_the_kl_needs_is_not_used_and_th
     cache.save([without], ReferenceScores(SCORES.logps[:2], torch.empty(0, 2)))
     phrase, response = cache.entry(cell()), cache.entry(cell(in_kl=frozenset({1, 2})))
     assert without.key == phrase.key == response.key
-    assert cache.load([without]) is not None
-    assert cache.load([phrase]) is None
+    assert cache.load([without])[0] is not None
+    assert cache.load([phrase]) == (None, 0)
     cache.save([phrase], ReferenceScores(SCORES.logps[:2], torch.ones(1, 2)))
     cache.save([response], ReferenceScores(SCORES.logps[:2], torch.zeros(2, 2)))
-    assert_close(cache.load([phrase]).hidden, torch.ones(1, 2))
-    assert_close(cache.load([response]).hidden, torch.zeros(2, 2))
+    assert_close(cache.load([phrase])[0].hidden, torch.ones(1, 2))
+    assert_close(cache.load([response])[0].hidden, torch.zeros(2, 2))
+    assert len(cache.load([without])[0].hidden) == 0
 
 
-@pytest.mark.parametrize("damage", [b"", b"\x00" * 8, None], ids=["empty", "zeros", "cut"])
-def test_a_damaged_entry_is_not_used(cache, tmp_path, damage):
+def test_hidden_states_at_other_tokens_are_others_even_where_they_are_as_many(cache):
+    """Rows on one image may have one prompt and one chosen text, and other phrases in it."""
+    first, second = cache.entry(cell()), cache.entry(cell(in_kl=frozenset({2})))
+    cache.save([first], ReferenceScores(SCORES.logps[:2], torch.ones(1, 2)))
+    assert cache.load([second]) == (None, 0)
+    cache.save([second], ReferenceScores(SCORES.logps[:2], torch.zeros(1, 2)))
+    assert_close(cache.load([first, second])[0].hidden, torch.tensor([[1.0, 1.0], [0.0, 0.0]]))
+
+
+@pytest.mark.parametrize("damage", [b"", None], ids=["empty", "rotted"])
+def test_a_damaged_entry_is_counted_and_not_used(cache, tmp_path, damage):
+    entries = [cache.entry(cell()), cache.entry(PLAIN)]
+    cache.save(entries, SCORES)
+    file = tmp_path / entries[0].key[:2] / f"{entries[0].key}.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"\xff" if damage is None else damage)
+    assert cache.load(entries) == (None, 1)
+    cache.save(entries, SCORES)
+    assert_close(cache.load(entries)[0].logps, SCORES.logps)
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        ReferenceScores(torch.ones(2, dtype=torch.float64), SCORES.hidden),
+        ReferenceScores(torch.ones(2, 1), SCORES.hidden),
+        ReferenceScores(torch.ones(2), torch.ones(1)),
+        ReferenceScores(torch.ones(2), torch.ones(1, 2, 2)),
+    ],
+    ids=["kind", "shape", "one vector", "a dimension more"],
+)
+def test_scores_of_another_shape_or_kind_are_not_used(cache, scores):
     entry = cache.entry(cell())
-    cache.save([entry], ReferenceScores(SCORES.logps[:2], SCORES.hidden))
-    (file,) = tmp_path.glob("*/*.safetensors")
-    file.write_bytes(file.read_bytes()[:-3] if damage is None else damage)
-    assert cache.load([entry]) is None
-    cache.save([entry], ReferenceScores(SCORES.logps[:2], SCORES.hidden))
-    assert cache.load([entry]) is not None
+    cache.save([entry], scores)
+    assert cache.load([entry]) == (None, 1)
+
+
+@pytest.mark.parametrize(("logps", "rows"), [(1, 1), (2, 2)], ids=["log-probabilities", "hidden states"])
+def test_scores_of_another_number_of_tokens_are_not_used(cache, tmp_path, logps, rows):
+    entry = cache.entry(cell())
+    content = {"logps": torch.ones(logps), entry.hidden_name: torch.ones(rows, 2)}
+    write_whole(tmp_path / entry.key[:2] / f"{entry.key}.safetensors", content)
+    assert cache.load([entry]) == (None, 1)
 
 
 def test_a_write_that_fails_leaves_nothing_behind(cache, tmp_path, monkeypatch):

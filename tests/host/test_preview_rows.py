@@ -269,7 +269,7 @@ def test_images_inside_the_data_get_a_path(config, tmp_path):
     with Image.open(good.rejected_images[0]) as shown, Image.open(TEMPLATES_DIR / "images/frontal_noised.png") as truth:
         assert shown.tobytes() == truth.tobytes()
     assert all(str(scratch) in path for path in (*good.images, *good.rejected_images))
-    assert broken.problem.startswith("rejected_images cannot be read as images: UnidentifiedImageError")
+    assert broken.problem.startswith("rejected_images[0] cannot be read as an image: UnidentifiedImageError")
     assert " 0x" not in broken.problem
 
 

@@ -193,29 +193,3 @@ def test_parallel_workers_encode_the_same_rows(encode):
     one, _ = encode(ALL)
     two, _ = encode(ALL, preprocessing_num_workers=2)
     assert one.to_list() == two.to_list()
-
-
-def test_a_parquet_file_with_image_bytes(encode, write_dataset, tmp_path):
-    from datasets import Dataset, Features, Sequence, Value
-    from datasets import Image as ImageFeature
-
-    pair = json.loads((TEMPLATES_DIR / "sharegpt.json").read_text())[0]
-    paths = {key: [str(TEMPLATES_DIR / path) for path in pair[key]] for key in ("images", "rejected_images")}
-    message = {"from": Value("string"), "value": Value("string")}
-    features = Features(
-        conversations=[message],
-        chosen=message,
-        rejected=message,
-        images=Sequence(ImageFeature()),
-        rejected_images=Sequence(ImageFeature()),
-    )
-    folder = write_dataset([pair])
-    Dataset.from_list([pair | paths], features=features).to_parquet(folder / "pairs.parquet")
-    info = json.loads((folder / "dataset_info.json").read_text())
-    info["pairs"]["file_name"] = "pairs.parquet"
-    (folder / "dataset_info.json").write_text(json.dumps(info))
-    (row,), _ = encode("pairs", dataset_dir=folder)
-    (expected, _), _ = encode("fire_mpo_sharegpt")
-    assert row["problem"] == ""
-    assert row["prompt_ids"] == expected["prompt_ids"]
-    assert row["images"][0].size == (160, 128)

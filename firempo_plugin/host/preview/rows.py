@@ -22,7 +22,6 @@ PROCESSES = 4
 ROWS_PER_PROCESS = 50
 """A process more is not worth its start for fewer rows."""
 CHUNK = 4
-IMAGE_COLUMNS = ["_images", "_rejected_images"]
 
 
 @dataclass(frozen=True)
@@ -82,15 +81,12 @@ class Part:
 
     def __init__(self, rows: Any, encoder: RowEncoder, settings: Settings, folder: Path) -> None:
         self.rows = rows
-        self._texts = rows.remove_columns(IMAGE_COLUMNS)
-        self._images = {name: rows.select_columns(name) for name in IMAGE_COLUMNS}
-        self._stored = rows.select_columns(IMAGE_COLUMNS).with_format("arrow")
         self._encoder = encoder
         self._settings = settings
         self._folder = folder
 
     def __call__(self, index: int) -> SeenRow:
-        aligned = _Aligned(self._texts[index], self._images, index)
+        aligned = self.rows[index]
         encoded, sides = self._encoder.encode(aligned)
         problem = problem_of(encoded, self._settings)
         chosen = rejected = None
@@ -109,19 +105,18 @@ class Part:
             prompt="" if problem else self._encoder.decode(encoded["prompt_ids"]),
             chosen=raw[0] if chosen is None else chosen,
             rejected=raw[1] if rejected is None else rejected,
-            images=self._paths(index, "images"),
-            rejected_images=self._paths(index, "rejected_images"),
+            images=self._paths(aligned, index, "images"),
+            rejected_images=self._paths(aligned, index, "rejected_images"),
             weight=encoded["weight"],
             truncated=encoded["truncated"],
             prompt_tokens=len(encoded["prompt_ids"]),
         )
 
-    def _paths(self, index: int, name: str) -> tuple[str, ...]:
+    def _paths(self, aligned: dict[str, Any], index: int, name: str) -> tuple[str, ...]:
         """Paths of a row's images; one that lies inside the data is written to a file."""
-        (images,) = self._stored[index][f"_{name}"].to_pylist()
         return tuple(
             image if isinstance(image, str) else self._file(image, f"{index}_{name}_{number}")
-            for number, image in enumerate(images or [])
+            for number, image in enumerate(aligned[f"_{name}"])
         )
 
     def _file(self, image: dict[str, Any], name: str) -> str:
@@ -131,19 +126,6 @@ class Part:
         file = self._folder / (name + Path(image["path"] or "").suffix)
         file.write_bytes(image["bytes"])
         return str(file)
-
-
-class _Aligned(dict[str, Any]):
-    """An aligned row whose images are decoded when they are asked for, as training does it."""
-
-    def __init__(self, texts: dict[str, Any], images: dict[str, Any], index: int) -> None:
-        super().__init__(texts)
-        self._images = images
-        self._index = index
-
-    def __missing__(self, name: str) -> Any:
-        self[name] = self._images[name][self._index][name]
-        return self[name]
 
 
 def pieces_of(side: Side, phrase: set[int], kept: int, tokenizer: Any) -> tuple[Piece, ...]:
