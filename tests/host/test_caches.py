@@ -1,9 +1,16 @@
 """What a run keeps on disk never changes its numbers, and is never used where it does not belong."""
 
+import os
+import shutil
+
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
+from test_numbers import as_rows, pair
 from torch.testing import assert_close
 
+from firempo_plugin.forward.disk import write_whole
 from firempo_plugin.host.trainer import FireMPOTrainer
 
 KEYS = {"dataset": "fire_mpo_mixed", "max_steps": 4, "per_device_train_batch_size": 2}
@@ -57,21 +64,56 @@ def test_a_wider_kl_is_run_again(train, tmp_path, count):
     assert count["passes"]["run"] > 0
 
 
-def test_another_base_model_is_run_again(train, checkpoint, tmp_path, count):
-    import shutil
+@pytest.fixture
+def other_weights(checkpoint, tmp_path):
+    """Returns a function that copies the checkpoint with one weight changed."""
 
-    from safetensors.torch import load_file, save_file
+    def make(part):
+        other = tmp_path / "other"
+        shutil.copytree(checkpoint("qwen3_vl"), other)
+        weights = load_file(other / "model.safetensors")
+        name = next(name for name in weights if part in name and name.endswith("weight"))
+        weights[name] = weights[name] * 1.5
+        save_file(weights, other / "model.safetensors", metadata={"format": "pt"})
+        return str(other)
 
-    other = tmp_path / "other"
-    shutil.copytree(checkpoint("qwen3_vl"), other)
-    weights = load_file(other / "model.safetensors")
-    name = next(name for name in weights if "layers.0.mlp.up_proj" in name)
-    weights[name] = weights[name] * 1.5
-    save_file(weights, other / "model.safetensors", metadata={"format": "pt"})
-    keys = {**KEYS, "fire_reference_cache": str(tmp_path / "cache"), "max_steps": 1}
+    return make
+
+
+@pytest.mark.parametrize(
+    ("part", "known"),
+    [
+        ("layers.0.mlp.up_proj", {"passes": False, "images": False}),
+        ("visual.blocks.0.attn.proj", {"passes": False, "images": False}),
+    ],
+)
+def test_another_base_model_is_run_again(part, known, train, other_weights, tmp_path, count):
+    folders = {"fire_reference_cache": str(tmp_path / "a"), "fire_vision_cache": str(tmp_path / "b")}
+    keys = {**KEYS, **folders, "max_steps": 1}
     train(**keys)
-    train(**keys, model_name_or_path=str(other))
-    assert count["passes"]["known"] == 0
+    train(**keys, model_name_or_path=other_weights(part))
+    assert {kind: counts["known"] > 0 for kind, counts in count.items()} == known
+
+
+def test_rows_that_differ_in_their_phrases_alone_do_not_share_an_entry(
+    train, adapter, write_dataset, scans, tmp_path, count
+):
+    """Both are scored over the whole response, and have the same number of phrase tokens."""
+    images = sorted(path for path in (scans / "images").glob("*.png") if "noised" not in path.name)[:1]
+    chosen, rejected = "The left lung shows a large mass.", "The right lung shows a small mass."
+    rows = [
+        pair("<image>What is seen?", chosen, rejected, phrases, images)
+        for phrases in ((("left",), ("right",)), (("large",), ("small",)))
+    ]
+    keys = {"dataset": "pairs", "dataset_dir": str(write_dataset(as_rows(rows))), "pref_ftx": 0.1, "fire_alpha": 1.0}
+    keys |= {"adapter_name_or_path": str(adapter("qwen3_vl")), "per_device_train_batch_size": 1, "max_steps": 2}
+    keys |= {"disable_shuffling": True}
+    without = train(**keys)
+    for _ in range(2):
+        log = train(**keys, fire_reference_cache=str(tmp_path / "cache"))
+        for name in ("terms/kl_forward", "terms/kl_reverse", "loss"):
+            assert_close([e[name] for e in log[:2]], [e[name] for e in without[:2]], rtol=1e-4, atol=1e-7)
+    assert count["passes"]["run"] == 0
 
 
 def test_another_image_at_the_same_path_is_run_again(train, write_dataset, scans, tmp_path, count):
@@ -158,6 +200,60 @@ def test_both_caches_together(train, adapter, tmp_path, count, caplog):
     said = "\n".join(caplog.messages)
     assert "fire_reference_cache: 4 of 4 passes skipped the reference" in said
     assert "images skipped the vision tower; it holds 0.00 GB" in said
+
+
+def rot(file):
+    content = file.read_bytes()
+    file.write_bytes(content[:-100] + bytes(byte ^ 0x55 for byte in content[-100:]))
+
+
+def not_a_number(file):
+    content = {name: tensor for name, tensor in load_file(file).items() if name != "checksum"}
+    write_whole(file, {name: x * torch.nan if x.is_floating_point() else x for name, x in content.items()})
+
+
+def no_data(file):
+    save_file({name: tensor[:0].clone() for name, tensor in load_file(file).items()}, file)
+
+
+def replaced(make):
+    def damage(file):
+        file.unlink()
+        make(file)
+
+    return damage
+
+
+DAMAGE = {
+    "rot": rot,
+    "not a number": not_a_number,
+    "no data": no_data,
+    "a pipe": replaced(os.mkfifo),
+    "a folder": replaced(os.mkdir),
+    "a link to a device": replaced(lambda file: file.symlink_to("/dev/zero")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_damaged_entries_are_run_again_and_counted(damage, train, adapter, tmp_path, count, caplog):
+    folders = {"fire_vision_cache": str(tmp_path / "a"), "fire_reference_cache": str(tmp_path / "b")}
+    keys = {**KEYS, "adapter_name_or_path": str(adapter("qwen3_vl")), "max_steps": 1}
+    without = train(**keys)
+    train(**keys, **folders)
+    files = [file for folder in folders.values() for file in (tmp_path / folder).glob("*/*.safetensors")]
+    assert len(files) > 4
+    for file in files:
+        damage(file)
+    caplog.clear()
+    assert_close(losses(train(**keys, **folders)), losses(without), rtol=1e-5, atol=0)
+    assert count["passes"]["known"] == count["images"]["known"] == 0
+    said = "\n".join(caplog.messages)
+    for key, folder in folders.items():
+        number = sum(str(file).startswith(folder) for file in files)
+        assert f"{key}: {number} times what lay at an entry's place was damaged" in said
+    if damage is not DAMAGE["a folder"]:
+        train(**keys, **folders)
+        assert count["passes"]["run"] == count["images"]["run"] == 0, "they were written anew"
 
 
 def test_a_full_cache_stops_growing(train, tmp_path, count):
