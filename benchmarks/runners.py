@@ -154,7 +154,7 @@ class ThisProject(_ByTrainer):
             for each in batch["passes"]:
                 text = _pass_text(each)
                 known = each.get("known") is not None
-                total += Work(text, Text(scored=int(each["scoring"]["in_kl"].sum())) if known else text)
+                total += Work(text, Text(scored=len(each["scoring"]["kl"])) if known else text)
             vision = batch["vision"]
             grids = batch["images"]["image_grid_thw"]
             if vision["known"]:

@@ -182,6 +182,6 @@ def add_reports(reports: list[dict[str, RowTerm]]) -> dict[str, RowTerm]:
 def chosen_nll(scored: ScoredTokens, rows: int) -> Tensor:
     """The mean negative log-likelihood of each row's whole chosen response on the clean image: [B]."""
     on_chosen = scored.cell == Cell.CLEAN_CHOSEN
-    total = sum_by(scored.row[on_chosen], -scored.policy_logps[on_chosen], rows)
-    count = sum_by(scored.row[on_chosen], torch.ones_like(scored.policy_logps[on_chosen]), rows)
+    total = sum_by(scored.row, torch.where(on_chosen, -scored.policy_logps, 0.0), rows)
+    count = sum_by(scored.row, on_chosen.to(total.dtype), rows)
     return total / count.clamp(min=1)

@@ -64,7 +64,7 @@ def last_row_attention(model: Any, inputs: dict[str, Any], features: SharedImage
     def keep(layer: int, row: Tensor) -> None:
         rows[layer] = row.mean(0).cpu()[places]
 
-    shared = nullcontext() if features is None else features.on(core, torch.tensor([0]))
+    shared = nullcontext() if features is None else features.on(core, [0])
     with torch.no_grad(), shared, _each_layer(decoder.config, keep):
         core(**inputs, use_cache=False, return_dict=True)
     layers = range(decoder.config.num_hidden_layers)

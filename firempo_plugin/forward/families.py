@@ -5,7 +5,7 @@ frozen, once for policy and reference together. Any other model takes the plain 
 encoded once per sequence, as the host's own collator does it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -77,15 +77,14 @@ class SharedImageFeatures:
         self._of_core: dict[int, dict[int, ImageFeatures]] = {}
 
     @contextmanager
-    def on(self, core: Any, image_index: Tensor) -> Iterator[None]:
+    def on(self, core: Any, index: Sequence[int]) -> Iterator[None]:
         """Replaces the method on the instance; features of a frozen tower are kept for the next pass.
 
         Args:
             core: The model's core.
-            image_index: [P] index of the distinct image at each image place of the pass, in order.
+            index: Of the distinct image at each image place of the pass, in order.
         """
         compute = core.get_image_features
-        index = image_index.tolist()
 
         def get_image_features(*args: object, **kwargs: object) -> SimpleNamespace:
             features = self._of_core.get(id(core), self._known)

@@ -22,7 +22,8 @@ class Scoring:
 
     Attributes:
         tree, position, token, row, cell: [M] int64; see `plan.Pass`.
-        in_phrase, in_kl: [M] bool.
+        in_phrase: [M] bool.
+        kl: [K] int64, which of the M the KL sums over.
         terms: [terms, B] bool, the rows whose cells of each preference term are all in the pass.
         has_noised: [B] bool.
         weight: [B] float32.
@@ -34,7 +35,7 @@ class Scoring:
     row: Tensor
     cell: Tensor
     in_phrase: Tensor
-    in_kl: Tensor
+    kl: Tensor
     terms: Tensor
     has_noised: Tensor
     weight: Tensor
@@ -46,11 +47,11 @@ class Images:
 
     Attributes:
         features: Computes the features of the batch's distinct images once.
-        index: [P] which of them every image place of the pass shows.
+        index: Which of them every image place of the pass shows, in order.
     """
 
     features: SharedImageFeatures
-    index: Tensor
+    index: list[int]
 
 
 @dataclass
@@ -182,7 +183,7 @@ def score(
     Returns:
         The scores, and the reference's part in them.
     """
-    at_kl = scoring.in_kl
+    at_kl = scoring.kl
     if known is None:
         with torch.no_grad():
             logits, hidden = scored_logits(reference, inputs, scoring, images)
@@ -192,7 +193,7 @@ def score(
         policy_logits, _ = scored_logits(policy, inputs, scoring, images)
     else:
         all_logits, _ = scored_logits(policy, inputs, scoring, images, known.hidden if len(known.hidden) else None)
-        policy_logits, reference_logits = all_logits[: len(at_kl)], all_logits[len(at_kl) :].detach()
+        policy_logits, reference_logits = all_logits[: len(scoring.token)], all_logits[len(scoring.token) :].detach()
     forward_kl, reverse_kl = token_kls(policy_logits[at_kl], reference_logits)
     scored = ScoredTokens(
         row=scoring.row,

@@ -31,7 +31,7 @@ class DistinctImages:
     """Stands in for a template's `mm_plugin` in the collator: each distinct image is processed once.
 
     The batch then has the pixels of the distinct images, but for those whose features are `known` by index,
-    `image_index` [P] that says which of them each image place shows, and `image_grid_thw` of every place,
+    `image_index`, a list that says which of them each image place shows, and `image_grid_thw` of every place,
     from which the host counts positions; `distinct_grid_thw` belongs to the pixels. `keys` are the entries of
     the distinct images in the cache, of which `damaged` were found damaged.
 
@@ -71,7 +71,7 @@ class DistinctImages:
                 [distinct[n] for n in unknown], videos, audios, [len(unknown)], vidlens, audlens, batch_ids, processor
             )
         if index:
-            inputs["image_index"] = torch.tensor(index)
+            inputs["image_index"] = index
             inputs["keys"] = keys
             inputs["damaged"] = damaged
             inputs["known"] = {n: vars(features) for n, (features, _) in known.items()}
@@ -102,11 +102,12 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
 
     A batch holds under `passes`, for each of them, the model's `inputs`; the first place after each token's
     subtree under `end`, where trees are run; the fields of `forward.score.Scoring` that differ between passes
-    under `scoring`; `image_index` [P] where image features are shared; and with a cache of the reference its
+    under `scoring`; `image_index`, a list, where image features are shared; and with a cache of the reference its
     `entries`, how many of them are `damaged` and, if they are all there, what is `known`. Under `rows` it holds
     what belongs to the rows; under `images` the model's inputs that all passes with images have in common; and
     under `vision` the `keys` of the distinct images in the cache, the features of those that are `known`, and how
-    many are `damaged`.
+    many are `damaged`. `tokens` counts what the passes hold, `all` and `non_padding`. Whatever steers a step is a
+    number on the host, which a device need not be asked for.
 
     Attributes:
         settings: The objective; it says which cells are needed.
@@ -192,8 +193,13 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
         if self.layout.pass_tokens is not None and not any(tree.images for tree in trees):
             # The host adds an image to a batch without any, for the sake of sharded models only.
             images, vision = {}, {"keys": [], "known": {}, "damaged": 0}
+        passes = list(self._passes(plan, inputs, index, bool(images), len(features)))
         return {
-            "passes": list(self._passes(plan, inputs, index, bool(images), len(features))),
+            "passes": passes,
+            "tokens": {
+                "all": sum(each["inputs"]["input_ids"].numel() for each in passes),
+                "non_padding": sum(map(len, trees)),
+            },
             "rows": self._rows(features),
             "images": images,
             "vision": vision,
@@ -209,7 +215,7 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
         }
 
     def _passes(
-        self, plan: list[Pass], inputs: dict[str, torch.Tensor], index: torch.Tensor | None, images: bool, rows: int
+        self, plan: list[Pass], inputs: dict[str, torch.Tensor], index: list[int] | None, images: bool, rows: int
     ) -> Iterator[dict[str, Any]]:
         """Cuts the host's padded batch of all trees into the passes."""
         first_tree, first_image = 0, 0
@@ -262,7 +268,8 @@ def _scoring(each: Pass, rows: int) -> dict[str, torch.Tensor]:
     for term, chosen_rows in enumerate(each.terms):
         terms[term, chosen_rows] = True
     columns = {name: torch.tensor(getattr(each, name)) for name in ("tree", "position", "token", "row", "cell")}
-    return {**columns, "in_phrase": torch.tensor(each.in_phrase), "in_kl": torch.tensor(each.in_kl), "terms": terms}
+    kl = torch.tensor([place for place, summed in enumerate(each.in_kl) if summed], dtype=torch.int64)
+    return {**columns, "in_phrase": torch.tensor(each.in_phrase), "kl": kl, "terms": terms}
 
 
 def _padded(values: Sequence[int], padding: Sequence[int]) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """The trainer: the passes of a step, their losses, and their metrics over ranks and steps."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cached_property, partial
 from types import MethodType
 from typing import Any
 
@@ -29,6 +29,13 @@ logger = logging.get_logger(f"llamafactory.{__name__}")
 
 LOSS = "loss"
 RUN_COLUMNS = ("prompt_ids", "noised_prompt_ids", "chosen_ids", "rejected_ids", "chosen_ids", "rejected_ids")
+
+
+def _never_wait(args: Any) -> None:
+    """Lets the host run ahead of the device: it waits for neither a batch to be copied nor a loss to be known."""
+    args.accelerator_config.non_blocking = args.dataloader_pin_memory
+    # The filter reads every loss, for the sake of a mean that the exact one of this trainer replaces.
+    args.logging_nan_inf_filter = False
 
 
 class FireMPOTrainer(Trainer):
@@ -71,8 +78,10 @@ class FireMPOTrainer(Trainer):
         self._rows_of_step = 1
         self._caches = caches
         self._results: list[tuple[Tensor, dict[str, RowTerm]]] = []
+        self._said: list[tuple[dict[str, Any], ReferenceScores]] = []
         text = model.config.get_text_config()
         self._mask_dtype = model.dtype if text._attn_implementation == "eager" else None
+        _never_wait(kwargs["args"])
         super().__init__(model=model, **kwargs)
         self.model_accepts_loss_kwargs = False
         self.ref_model = self._prepare_reference(ref_model)
@@ -117,6 +126,7 @@ class FireMPOTrainer(Trainer):
             in each row's metrics.
         """
         runners = self._runners(model)
+        self._said = []
         features = None
         if self._family is not None:
             known = {number: ImageFeatures(**image) for number, image in batch["vision"]["known"].items()}
@@ -127,6 +137,8 @@ class FireMPOTrainer(Trainer):
                 number == len(batch["passes"]) - 1,
                 partial(self._pass_losses, runners, batch, each, features),
             )
+        for each, reference in self._said:  # only now, since writing waits for the device
+            self._caches.keep_reference(each, reference)
         if features is not None and batch["vision"]["keys"]:
             self._caches.keep_images(batch, features.computed(runners[0].core))
 
@@ -148,7 +160,7 @@ class FireMPOTrainer(Trainer):
         known = ReferenceScores(**each["known"]) if each.get("known") else None
         scored, reference = score(*runners, inputs, scoring, images, known)
         if "entries" in each:
-            self._caches.keep_reference(each, reference)
+            self._said.append((each, reference))
         return objective_loss(self.settings, scored, scoring.has_noised, scoring.weight)
 
     def row_losses(self, model: Any, batch: dict[str, Any]) -> tuple[Tensor, dict[str, RowTerm]]:
@@ -175,18 +187,21 @@ class FireMPOTrainer(Trainer):
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """The library's estimate, 6 operations a token and parameter, of the tokens that are run."""
-        tokens = sum(each["inputs"]["input_ids"].numel() for each in inputs["passes"])
-        return int(6 * tokens * self.model.num_parameters(exclude_embeddings=True))
+        return int(6 * inputs["tokens"]["all"] * self._parameters)
+
+    @cached_property
+    def _parameters(self) -> int:
+        return int(self.model.num_parameters(exclude_embeddings=True))
 
     def _track_num_input_tokens(self, inputs: dict[str, Any]) -> None:
         """Counts the tokens that the policy runs, shared ones once: `include_num_input_tokens_seen`."""
         counted = self.args.include_num_input_tokens_seen
         if counted == "no":
             return
-        masks = [each["inputs"]["attention_mask"] for each in inputs["passes"]]
-        counts = [int(mask.sum()) if counted == "non_padding" else mask.numel() for mask in masks]
-        tokens = torch.tensor(sum(counts), device=self.args.device)
-        self.state.num_input_tokens_seen += int(self.accelerator.gather(tokens).sum())
+        tokens = inputs["tokens"][counted]
+        if self.accelerator.num_processes > 1:
+            tokens = int(self.accelerator.gather(torch.tensor(tokens, device=self.args.device)).sum())
+        self.state.num_input_tokens_seen += tokens
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Propagates every pass back before the next is run; gradients are reduced over ranks with the last."""

@@ -104,7 +104,7 @@ def features_of(*images):
 def test_features_are_spread_over_places_with_their_deepstack_layers():
     core = SimpleNamespace(get_image_features=None)
     core.get_image_features = lambda: features_of((2, 1), (3, 2))
-    with SharedImageFeatures(FAMILIES["qwen3_vl"], frozen=True).on(core, torch.tensor([1, 0, 1])):
+    with SharedImageFeatures(FAMILIES["qwen3_vl"], frozen=True).on(core, [1, 0, 1]):
         places = core.get_image_features()
     assert [len(image) for image in places.pooler_output] == [3, 2, 3]
     assert places.deepstack_features[0].flatten().tolist() == [20.0] * 3 + [10.0] * 2 + [20.0] * 3
@@ -114,7 +114,7 @@ def test_known_features_take_the_places_of_their_images():
     known = {1: ImageFeatures(torch.full((1, 1), 7.0), [torch.full((1, 1), 70.0)])}
     shared = SharedImageFeatures(FAMILIES["qwen3_vl"], frozen=True, known=known)
     core = SimpleNamespace(get_image_features=lambda: features_of((2, 1), (3, 2)))
-    with shared.on(core, torch.tensor([0, 1, 2])):
+    with shared.on(core, [0, 1, 2]):
         places = core.get_image_features()
     assert [image.flatten().tolist() for image in places.pooler_output] == [[1.0, 1.0], [7.0], [2.0, 2.0, 2.0]]
     assert sorted(shared.computed(core)) == [0, 2]
@@ -124,7 +124,7 @@ def test_the_tower_rests_where_all_is_known():
     known = {0: ImageFeatures(torch.ones(1, 1), [torch.ones(1, 1)])}
     core = SimpleNamespace(get_image_features=None)
     shared = SharedImageFeatures(FAMILIES["qwen3_vl"], frozen=True, known=known)
-    with shared.on(core, torch.tensor([0])):
+    with shared.on(core, [0]):
         assert core.get_image_features().pooler_output[0].item() == 1.0
     assert shared.computed(core) == {}
 
@@ -137,7 +137,7 @@ def test_a_pass_whose_images_are_all_known_leaves_the_others_to_the_next():
     shared = SharedImageFeatures(FAMILIES["qwen3_vl"], frozen=True, known=known)
     for index, expected in (([0], [7.0]), ([1], [1.0]), ([1, 0], [1.0, 7.0])):
         core.get_image_features = compute
-        with shared.on(core, torch.tensor(index)):
+        with shared.on(core, index):
             places = core.get_image_features()
         assert [image[0].item() for image in places.pooler_output] == expected
     assert calls == [1], "the tower runs once, and not before it is needed"
