@@ -258,8 +258,12 @@ def obstacle_to_trees(model: Any) -> str:
         return f"{model.config.model_type} is not among {', '.join(FAMILIES)}"
     if config._attn_implementation not in ("sdpa", "eager"):
         return f"its attention is {config._attn_implementation}, which takes no tree mask; `flash_attn: sdpa` does"
-    if "sliding_attention" in (config.to_dict().get("layer_types") or ()):
+    facts = config.to_dict()
+    layers = facts.get("layer_types") or ()
+    if "sliding_attention" in layers or (not layers and facts.get("sliding_window") is not None):
         return "it attends within a sliding window"
+    if odd := sorted(set(layers) - {"full_attention"}):
+        return f"it has layers of {', '.join(odd)}"
     return ""
 
 

@@ -188,3 +188,6 @@ def test_trees_are_refused_where_attention_takes_no_mask_of_them():
     assert "flash_attention_2" in obstacle_to_trees(model("llava", _attn_implementation="flash_attention_2"))
     layers = ["full_attention", "sliding_attention"]
     assert "sliding window" in obstacle_to_trees(model("qwen2_vl", layer_types=layers))
+    assert "sliding window" in obstacle_to_trees(model("llava", sliding_window=8))
+    assert obstacle_to_trees(model("llava", sliding_window=8, layer_types=["full_attention"])) == ""
+    assert "linear_attention" in obstacle_to_trees(model("llava", layer_types=["linear_attention", "full_attention"]))
