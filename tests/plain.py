@@ -43,7 +43,7 @@ class Plain:
     """A policy with its reference, and the objectives over them."""
 
     def __init__(self, family, checkpoint, adapter):
-        self.family = family
+        self.family = next(known for known in FORMATS if family.startswith(known))
         self.tokenizer = AutoTokenizer.from_pretrained(checkpoint)
         self.processor = AutoProcessor.from_pretrained(checkpoint)
         base = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=torch.float32)

@@ -1,8 +1,10 @@
 """Tiny, randomly initialised models of the true architectures, saved as checkpoints that the host loads.
 
-Qwen3-VL comes from the package's own demo; the two others share its tokeniser.
+Qwen3-VL comes from the package's own demo; the others share its tokeniser. Those whose layers attend within a window
+have one that is shorter than any prompt.
 """
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,9 +12,12 @@ from transformers import (
     AutoTokenizer,
     CLIPImageProcessor,
     CLIPVisionConfig,
+    Gemma3TextConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
+    MistralConfig,
+    Phi3Config,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2_5_VLProcessor,
@@ -23,7 +28,11 @@ from transformers import (
 
 from firempo_plugin.demo import tiny_model
 
-TEMPLATES = {"qwen3_vl": "qwen3_vl_nothink", "qwen2_5_vl": "qwen2_vl", "llava": "llava"}
+TEMPLATES = {
+    "qwen3_vl": "qwen3_vl_nothink",
+    **dict.fromkeys(("qwen2_5_vl", "qwen2_5_vl_windows"), "qwen2_vl"),
+    **dict.fromkeys(("llava", "llava_mistral", "llava_phi3", "llava_gemma3"), "llava"),
+}
 TEXT = {
     "hidden_size": 64,
     "intermediate_size": 96,
@@ -33,11 +42,24 @@ TEXT = {
     "max_position_embeddings": 4096,
     "tie_word_embeddings": False,
 }
+WINDOW = 8
+ONE_OF_EACH = ["sliding_attention", "full_attention"]
+LAYERED = {"use_sliding_window": True, "sliding_window": WINDOW, "layer_types": ONE_OF_EACH}
 
 
 def build(family: str, folder: Path) -> Path:
     """Writes a checkpoint of the family into the folder and returns it."""
-    builders = {"qwen3_vl": tiny_model.build, "qwen2_5_vl": _qwen2_5_vl, "llava": _llava}
+    builders = {
+        "qwen3_vl": tiny_model.build,
+        "qwen2_5_vl": _qwen2_5_vl,
+        "qwen2_5_vl_windows": partial(_qwen2_5_vl, **LAYERED),
+        "llava": _llava,
+        "llava_mistral": partial(_llava, text=MistralConfig, sliding_window=WINDOW),
+        "llava_phi3": partial(_llava, text=Phi3Config, sliding_window=WINDOW),
+        "llava_gemma3": partial(
+            _llava, text=Gemma3TextConfig, sliding_window=WINDOW, layer_types=ONE_OF_EACH, head_dim=16
+        ),
+    }
     with torch.random.fork_rng():
         torch.manual_seed(7)
         builders[family](folder)
@@ -57,12 +79,13 @@ def _token_ids(tokenizer) -> dict[str, int]:
     }
 
 
-def _qwen2_5_vl(folder: Path) -> None:
+def _qwen2_5_vl(folder: Path, **attention) -> None:
     tokenizer = _tokenizer(folder)
     ids = _token_ids(tokenizer)
     config = Qwen2_5_VLConfig(
         text_config={
             **TEXT,
+            **attention,
             **ids,
             "vocab_size": len(tokenizer),
             "rope_parameters": {"rope_type": "default", "mrope_section": [4, 2, 2], "rope_theta": 10000.0},
@@ -92,11 +115,11 @@ def _qwen2_5_vl(folder: Path) -> None:
     Qwen2_5_VLProcessor(image_processor=images, tokenizer=tokenizer, video_processor=videos).save_pretrained(folder)
 
 
-def _llava(folder: Path) -> None:
+def _llava(folder: Path, text=Qwen2Config, **attention) -> None:
     tokenizer = _tokenizer(folder)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
     config = LlavaConfig(
-        text_config=Qwen2Config(**TEXT, **_token_ids(tokenizer), vocab_size=len(tokenizer)),
+        text_config=text(**TEXT, **attention, **_token_ids(tokenizer), vocab_size=len(tokenizer)),
         vision_config=CLIPVisionConfig(
             hidden_size=32,
             intermediate_size=48,

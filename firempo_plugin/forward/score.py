@@ -128,23 +128,6 @@ def head_at(head: nn.Module, tree: Tensor, position: Tensor, more: Tensor | None
         )
 
 
-def tree_mask(end: Tensor, dtype: torch.dtype | None) -> Tensor:
-    """The attention mask of token trees: every place sees the places whose subtree it lies in.
-
-    Args:
-        end: [N, T] first place after each token's subtree; of padding, the next place.
-        dtype: Of an additive mask, as eager attention needs it; None for a boolean one.
-
-    Returns:
-        [N, 1, T, T].
-    """
-    places = torch.arange(end.shape[1], device=end.device)
-    seen = (places[None, :] <= places[:, None]) & (places[:, None] < end[:, None, :])
-    if dtype is None:
-        return seen[:, None]
-    return torch.zeros_like(seen, dtype=dtype).masked_fill(~seen, torch.finfo(dtype).min)[:, None]
-
-
 def scored_logits(
     runner: Runner, inputs: ModelInputs, scoring: Scoring, images: Images | None, more: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:

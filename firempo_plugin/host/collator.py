@@ -11,6 +11,7 @@ from llamafactory.extras import logging
 from llamafactory.extras.constants import IGNORE_INDEX
 from peft import PeftModel
 
+from ..forward import masks
 from ..forward.disk import DamagedError
 from ..forward.families import FAMILIES, ImageFeatures, is_frozen
 from ..forward.plan import Layout, Pass, image_key, make_plan
@@ -253,18 +254,9 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
 
 def obstacle_to_trees(model: Any) -> str:
     """Why a model cannot run token trees; empty where it can."""
-    config = model.config.get_text_config()
     if model.config.model_type not in FAMILIES:
         return f"{model.config.model_type} is not among {', '.join(FAMILIES)}"
-    if config._attn_implementation not in ("sdpa", "eager"):
-        return f"its attention is {config._attn_implementation}, which takes no tree mask; `flash_attn: sdpa` does"
-    facts = config.to_dict()
-    layers = facts.get("layer_types") or ()
-    if "sliding_attention" in layers or (not layers and facts.get("sliding_window") is not None):
-        return "it attends within a sliding window"
-    if odd := sorted(set(layers) - {"full_attention"}):
-        return f"it has layers of {', '.join(odd)}"
-    return ""
+    return masks.obstacle(model.config.get_text_config())
 
 
 def _scoring(each: Pass, rows: int) -> dict[str, torch.Tensor]:

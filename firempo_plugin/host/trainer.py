@@ -17,9 +17,10 @@ from trl.models.utils import prepare_deepspeed, prepare_fsdp
 from ..forward.disk import image_digest
 from ..forward.dropout import switch_off
 from ..forward.families import FAMILIES, ImageFeatures, SharedImageFeatures, is_frozen
+from ..forward.masks import TreeMasks
 from ..forward.order import GroupByImage
 from ..forward.reference_cache import ReferenceScores
-from ..forward.score import Images, Runner, Scoring, score, tree_mask
+from ..forward.score import Images, Runner, Scoring, score
 from ..losses import RowTerm, add_reports, objective_loss
 from ..objectives import Settings
 from .caches import Caches
@@ -79,8 +80,7 @@ class FireMPOTrainer(Trainer):
         self._caches = caches
         self._results: list[tuple[Tensor, dict[str, RowTerm]]] = []
         self._said: list[tuple[dict[str, Any], ReferenceScores]] = []
-        text = model.config.get_text_config()
-        self._mask_dtype = model.dtype if text._attn_implementation == "eager" else None
+        self._tree_masks = TreeMasks.of(model)
         _never_wait(kwargs["args"])
         super().__init__(model=model, **kwargs)
         self.model_accepts_loss_kwargs = False
@@ -152,7 +152,7 @@ class FireMPOTrainer(Trainer):
         rows = batch["rows"]
         inputs = {**each["inputs"], **(batch["images"] if each["has_images"] else {})}
         if "end" in each:
-            inputs["attention_mask"] = tree_mask(each["end"], self._mask_dtype)
+            inputs["attention_mask"] = self._tree_masks(each["end"])
         images = None
         if features is not None and "image_index" in each and each["has_images"]:
             images = Images(features, each["image_index"])

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -111,6 +112,19 @@ def test_odd_rows(family, layout, odd_pairs, plain, trainer_and_batch, write_dat
     check(run(trainer, batch), plain(family))
 
 
+@pytest.mark.parametrize("attention", ["sdpa", "disabled"])
+@pytest.mark.parametrize("family", ["llava_mistral", "llava_phi3", "llava_gemma3", "qwen2_5_vl_windows"])
+def test_odd_rows_that_are_longer_than_the_window(
+    family, attention, odd_pairs, plain, trainer_and_batch, write_dataset, adapter
+):
+    folder = write_dataset(as_rows(odd_pairs))
+    trainer, batch = trainer_and_batch(
+        family, "pairs", dataset_dir=folder, adapter=adapter(family), flash_attn=attention, pass_tokens=300, **NUMBERS
+    )
+    assert any("end" in each for each in batch["passes"]), "trees with branches are run"
+    check(run(trainer, batch), plain(family))
+
+
 @pytest.mark.parametrize("objective", ["fire_mpo_v1", "fire_mpo_v2", "rrpo", "mask_dpo", "dpo", "mdpo", "mmedpo"])
 def test_odd_rows_under_the_relatives(objective, odd_pairs, plain, trainer_and_batch, write_dataset, adapter):
     """Their terms join other cells, so that the passes are cut elsewhere."""
@@ -172,22 +186,7 @@ def test_a_tokenizer_that_pads_on_the_left_changes_nothing(odd_pairs, trainer_an
     assert tokens["tokenizer"].padding_side == "left", "the tokenizer itself is left alone"
 
 
-def test_trees_are_refused_where_attention_takes_no_mask_of_them():
-    from types import SimpleNamespace
-
+def test_a_model_class_that_is_not_known_runs_no_trees():
     from firempo_plugin.host.collator import obstacle_to_trees
 
-    def model(model_type, **text):
-        config = SimpleNamespace(_attn_implementation="sdpa", to_dict=lambda: text)
-        for key, value in text.items():
-            setattr(config, key, value)
-        return SimpleNamespace(config=SimpleNamespace(model_type=model_type, get_text_config=lambda: config))
-
-    assert obstacle_to_trees(model("qwen3_vl")) == ""
-    assert "idefics3 is not among" in obstacle_to_trees(model("idefics3"))
-    assert "flash_attention_2" in obstacle_to_trees(model("llava", _attn_implementation="flash_attention_2"))
-    layers = ["full_attention", "sliding_attention"]
-    assert "sliding window" in obstacle_to_trees(model("qwen2_vl", layer_types=layers))
-    assert "sliding window" in obstacle_to_trees(model("llava", sliding_window=8))
-    assert obstacle_to_trees(model("llava", sliding_window=8, layer_types=["full_attention"])) == ""
-    assert "linear_attention" in obstacle_to_trees(model("llava", layer_types=["linear_attention", "full_attention"]))
+    assert "idefics3 is not among" in obstacle_to_trees(SimpleNamespace(config=SimpleNamespace(model_type="idefics3")))

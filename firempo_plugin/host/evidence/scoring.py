@@ -14,7 +14,8 @@ from torch import Tensor
 from ...evaluate import localisation, sensitivity
 from ...evaluate.items import Item
 from ...forward.families import FAMILIES, SharedImageFeatures
-from ...forward.score import Images, Runner, Scoring, scored_logits, tree_mask
+from ...forward.masks import TreeMasks
+from ...forward.score import Images, Runner, Scoring, scored_logits
 from ...losses import token_logps
 from ...objectives import Cell, Objective, PreferenceTerm, Settings
 from ...pairs.images import Pixels
@@ -215,8 +216,7 @@ class Scorer:
         self.policy = Runner.of(model, model)
         self._device = model.device
         self._family = FAMILIES.get(model.config.model_type)
-        eager = model.config.get_text_config()._attn_implementation == "eager"
-        self._mask_dtype = model.dtype if eager else None
+        self._tree_masks = TreeMasks.of(model)
         self._collate = FireCollator.of(model, started.template, settings, started.tokens, None)
 
     def tokens(self, rows: list[dict[str, Any]]) -> Tokens:
@@ -234,7 +234,7 @@ class Scorer:
         (each,) = batch["passes"]
         inputs = {**each["inputs"], **(batch["images"] if each["has_images"] else {})}
         if "end" in each:
-            inputs["attention_mask"] = tree_mask(each["end"], self._mask_dtype)
+            inputs["attention_mask"] = self._tree_masks(each["end"])
         images = None
         if self._family is not None and "image_index" in each and each["has_images"]:
             # Made anew for every model: an adapter may reach into the vision tower.
