@@ -105,10 +105,10 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
     subtree under `end`, where trees are run; the fields of `forward.score.Scoring` that differ between passes
     under `scoring`; `image_index`, a list, where image features are shared; and with a cache of the reference its
     `entries`, how many of them are `damaged` and, if they are all there, what is `known`. Under `rows` it holds
-    what belongs to the rows; under `images` the model's inputs that all passes with images have in common; and
-    under `vision` the `keys` of the distinct images in the cache, the features of those that are `known`, and how
-    many are `damaged`. `tokens` counts what the passes hold, `all` and `non_padding`. Whatever steers a step is a
-    number on the host, which a device need not be asked for.
+    what belongs to the rows; under `sources` where each of them comes from; under `images` the model's inputs that
+    all passes with images have in common; and under `vision` the `keys` of the distinct images in the cache, the
+    features of those that are `known`, and how many are `damaged`. `tokens` counts what the passes hold, `all` and
+    `non_padding`. Whatever steers a step is a number on the host, which a device need not be asked for.
 
     Attributes:
         settings: The objective; it says which cells are needed.
@@ -202,6 +202,7 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
                 "non_padding": sum(map(len, trees)),
             },
             "rows": self._rows(features),
+            "sources": [row["source"] for row in features],
             "images": images,
             "vision": vision,
         }

@@ -24,6 +24,7 @@ from ..forward.score import Images, Runner, Scoring, score
 from ..losses import RowTerm, add_reports, objective_loss
 from ..objectives import Settings
 from .caches import Caches
+from .guard import FiniteGuard
 from .metrics import MeanByName, metric_names
 
 logger = logging.get_logger(f"llamafactory.{__name__}")
@@ -52,6 +53,7 @@ class FireMPOTrainer(Trainer):
         finetuning_args: The host's.
         processor: Saved beside every checkpoint, or None.
         caches: What is kept on disk.
+        updates_in_backward: Whether weights change while a loss is propagated back (`workflow.updating_in_backward`).
         **kwargs: Of `transformers.Trainer`.
     """
 
@@ -65,6 +67,7 @@ class FireMPOTrainer(Trainer):
         finetuning_args: Any,
         processor: Any,
         caches: Caches,
+        updates_in_backward: bool = False,
         **kwargs: Any,
     ) -> None:
         rates = [rate for each in (model, ref_model) if each is not None for rate in switch_off(each).items()]
@@ -78,12 +81,14 @@ class FireMPOTrainer(Trainer):
         self._eval_means = MeanByName((LOSS, *metric_names(settings)))
         self._rows_of_step = 1
         self._caches = caches
+        self._updates_in_backward = updates_in_backward
         self._results: list[tuple[Tensor, dict[str, RowTerm]]] = []
         self._said: list[tuple[dict[str, Any], ReferenceScores]] = []
         self._tree_masks = TreeMasks.of(model)
         _never_wait(kwargs["args"])
         super().__init__(model=model, **kwargs)
         self.model_accepts_loss_kwargs = False
+        self._guard = FiniteGuard(self.accelerator, self._settings_to_name())
         self.ref_model = self._prepare_reference(ref_model)
         if processor is not None:
             self.add_callback(SaveProcessorCallback(processor))
@@ -92,6 +97,20 @@ class FireMPOTrainer(Trainer):
 
             self.accelerator.clip_grad_norm_ = MethodType(clip_grad_norm_old_version, self.accelerator)
             self.add_callback(BAdamCallback)
+
+    def _settings_to_name(self) -> dict[str, Any]:
+        """What a step's numbers depend on most, by key."""
+        precision = [key for key in ("bf16", "fp16") if vars(self.args)[key]]
+        text = self.model.config.get_text_config()
+        return {
+            "fire_objective": self.settings.objective.name,
+            "pref_beta": self.settings.beta,
+            "learning_rate": self.args.learning_rate,
+            "max_grad_norm": self.args.max_grad_norm,
+            "precision": precision[0] if precision else "fp32",
+            "weights": str(self.model.dtype).removeprefix("torch."),
+            "attention": text._attn_implementation,
+        }
 
     def _prepare_reference(self, ref_model: Any) -> Any:
         """Wraps a separate reference for the run's kind of distribution, and freezes it."""
@@ -210,7 +229,7 @@ class FireMPOTrainer(Trainer):
         self._results = []
         for is_last, run in self.pass_losses(model, batch):
             if is_last:
-                super().training_step(model, {"run": run}, num_items_in_batch)
+                super().training_step(model, {"run": run, "sources": batch["sources"]}, num_items_in_batch)
                 continue
             with self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
@@ -218,11 +237,23 @@ class FireMPOTrainer(Trainer):
                 self.accelerator.backward(loss / self.current_gradient_accumulation_steps)
         report = self._report(batch, self._results)
         self._train_means.add(self._train_means.stack(report))
+        if not self._updates_in_backward:
+            self._guard.add(report[LOSS].values, batch["sources"])
         return self._step_loss(report[LOSS].values) / self.current_gradient_accumulation_steps
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
-        """The training loss of one pass."""
-        return self._run(inputs["run"])
+        """The training loss of one pass; checked here where propagating it back changes the weights."""
+        loss = self._run(inputs["run"])
+        if self._updates_in_backward:
+            self._guard.add(self._results[-1][0], inputs["sources"])
+            self._guard.check(self.state.global_step + 1)
+        return loss
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        """The last look at a step before its update; infinite gradients under fp16 are the gradient scaler's."""
+        grad_norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        self._guard.check(self.state.global_step + 1, None if self.accelerator.scaler else grad_norm)
+        return grad_norm
 
     def _run(self, run: Callable[[], tuple[Tensor, dict[str, RowTerm]]]) -> Tensor:
         losses, report = run()

@@ -141,6 +141,7 @@ def run_fire_mpo(
         processing_class=tokenizer_module["tokenizer"],
         processor=tokenizer_module["processor"],
         caches=caches,
+        updates_in_backward=any(updating_in_backward(training_args, finetuning_args).values()),
         callbacks=[*callbacks, report.ShortcutWarning()],
         **dataset_module,
     )
@@ -157,19 +158,23 @@ def run_fire_mpo(
     create_modelcard_and_push(trainer, model_args, data_args, training_args, finetuning_args)
 
 
+def updating_in_backward(training_args: Any, finetuning_args: Any) -> dict[str, bool]:
+    """By key, whether a run changes weights while a loss is propagated back."""
+    return {
+        "deepspeed": bool(training_args.deepspeed),
+        "galore_layerwise": finetuning_args.use_galore and finetuning_args.galore_layerwise,
+        "apollo_layerwise": finetuning_args.use_apollo and finetuning_args.apollo_layerwise,
+        f"optim: {training_args.optim}": training_args.optim in ("lomo", "adalomo"),
+    }
+
+
 def pass_tokens(model_args: Any, training_args: Any, finetuning_args: Any) -> int | None:
     """Most tokens of a pass, as written or as fits the device; None where a batch must be one pass.
 
     Raises:
         ValueError: `fire_pass_tokens` is written where it would have no effect.
     """
-    obstacles = {
-        "deepspeed": bool(training_args.deepspeed),
-        "fsdp": bool(training_args.fsdp),
-        "galore_layerwise": finetuning_args.use_galore and finetuning_args.galore_layerwise,
-        "apollo_layerwise": finetuning_args.use_apollo and finetuning_args.apollo_layerwise,
-        f"optim: {training_args.optim}": training_args.optim in ("lomo", "adalomo"),
-    }
+    obstacles = {**updating_in_backward(training_args, finetuning_args), "fsdp": bool(training_args.fsdp)}
     written: int | None = finetuning_args.fire_pass_tokens
     for key, found in obstacles.items():
         if found and written is not None:
