@@ -72,6 +72,11 @@ def refuse_unsupported(model_args: Any, data_args: Any, training_args: Any, fine
             finetuning_args.fire_group_by_image is not None and training_args.per_device_train_batch_size < 2,
             "Rows share the image's tokens within a batch; raise per_device_train_batch_size.",
         ),
+        "deepspeed with several processes on a CPU": (
+            _shards_on_the_cpu(training_args),
+            "ZeRO-2 ends there in an error, and ZeRO-3 in losses that are no numbers, in the host's own stages too. "
+            "Remove deepspeed, or train with one process.",
+        ),
         "packing": (data_args.packing, "Remove packing and neat_packing."),
         "do_eval without do_train": (
             lora_without_reference,
@@ -83,6 +88,13 @@ def refuse_unsupported(model_args: Any, data_args: Any, training_args: Any, fine
             raise ValueError(f"stage: {STAGE} does not support {key}. {remedy}")
     if missing := reporters.problem(training_args.report_to):
         raise ValueError(": ".join(missing))
+
+
+def _shards_on_the_cpu(training_args: Any) -> bool:
+    if not training_args.deepspeed or training_args.device.type != "cpu" or training_args.world_size == 1:
+        return False
+    config = training_args.hf_deepspeed_config
+    return bool(config.is_zero2() or config.is_zero3())
 
 
 def run_fire_mpo(

@@ -1,0 +1,44 @@
+"""What the stage refuses before anything is loaded."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from accelerate.utils.deepspeed import HfDeepSpeedConfig
+from llamafactory.hparams import DataArguments, FinetuningArguments, ModelArguments
+
+from firempo_plugin.host.workflow import refuse_unsupported
+
+
+def refuse(**training):
+    args = {
+        "do_train": True,
+        "neftune_noise_alpha": None,
+        "train_sampling_strategy": "random",
+        "per_device_train_batch_size": 2,
+        "report_to": [],
+        "device": torch.device("cpu"),
+        "world_size": 1,
+        "deepspeed": None,
+        **training,
+    }
+    model_args = ModelArguments(model_name_or_path="model")
+    finetuning_args = FinetuningArguments(stage="fire_mpo")
+    refuse_unsupported(model_args, DataArguments(), SimpleNamespace(**args), finetuning_args)
+
+
+def zero(stage):
+    config = {"zero_optimization": {"stage": stage}}
+    return {"deepspeed": config, "hf_deepspeed_config": HfDeepSpeedConfig(config)}
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_deepspeed_with_several_processes_on_a_cpu(stage):
+    with pytest.raises(ValueError, match=r"does not support deepspeed with several processes on a CPU\. .* no numbers"):
+        refuse(**zero(stage), world_size=2)
+
+
+def test_deepspeed_elsewhere():
+    refuse(**zero(3), world_size=1)
+    refuse(**zero(3), world_size=2, device=torch.device("cuda"))
+    refuse(**zero(1), world_size=2)
