@@ -3,6 +3,7 @@
 from typing import Any
 
 from ..pairs.endpoint.failures import ReplyTruncatedError
+from ..pairs.placeholders import IMAGE, lead
 
 
 class ChatEngine:
@@ -15,6 +16,7 @@ class ChatEngine:
     def __init__(self, arguments: dict[str, Any]) -> None:
         from llamafactory.chat import ChatModel
 
+        self._template = str(arguments.get("template", ""))
         self._model = ChatModel({"infer_backend": "huggingface", **arguments})
 
     def respond(self, question: str, images: tuple[str, ...], system: str, temperature: float, max_tokens: int) -> str:
@@ -24,6 +26,8 @@ class ChatEngine:
             ReplyTruncatedError: The answer ended at `max_tokens`.
         """
         sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
+        if images and IMAGE not in question:
+            question = lead(len(images), self._template) + question
         (response,) = self._model.chat(
             [{"role": "user", "content": question}],
             system=system or None,

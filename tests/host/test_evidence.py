@@ -235,9 +235,10 @@ def test_grounding_is_that_of_full_matrices(family, arguments, adapter, checkpoi
     plain = Plain(family, checkpoint(family), adapter(family))
     base = AutoModelForImageTextToText.from_pretrained(checkpoint(family), attn_implementation="eager")
     model = PeftModel.from_pretrained(base.float(), adapter(family)).eval()
+    place = "<image>\n" if family == "llava" else "<image>"
     rows = []
     for prompt in ("Which side is affected?", "Write a general description of the image."):
-        inputs, start, _ = plain.sequence(f"<image>{prompt} Be brief.", "", [scan["clean"]])
+        inputs, start, _ = plain.sequence(f"{place}{prompt} Be brief.", "", [scan["clean"]])
         cut = ("input_ids", "attention_mask", "mm_token_type_ids")
         inputs = {name: value[:, :start] if name in cut else value for name, value in inputs.items()}
         with torch.no_grad():

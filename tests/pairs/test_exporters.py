@@ -132,6 +132,21 @@ def test_a_placeholder_in_the_question_keeps_its_place_and_a_wrong_number_is_put
     assert common.prompt(make("c", question="<image>\nWhich lung?", images=())) == "Which lung?"
 
 
+@pytest.mark.parametrize(
+    ("template", "written"),
+    [
+        ("llava", "<image>\n<image>\nWhich lung?"),
+        ("huatuo_vision", "<image>\n<image>\nWhich lung?"),
+        ("qwen2_vl", "<image><image>Which lung?"),
+    ],
+)
+def test_a_line_break_follows_an_image_where_the_model_was_trained_with_one(template, written, make, workspace):
+    pair = make("a", question="Which lung?", images=("frontal", "lateral"))
+    file, *_ = export("llamafactory", [pair], workspace / "export", name="x", options={"template": template}).files
+    (row,) = json.loads(file.read_text(encoding="utf-8"))
+    assert row["conversations"][0]["value"] == written
+
+
 def test_files_outside_the_root_and_on_demand_all_are_named_absolutely(make, workspace):
     pair = make("plain")
     for name, keys in (

@@ -19,6 +19,7 @@ from ...evaluate.items import Item
 from ...forward.families import FAMILIES, SharedImageFeatures
 from ...pairs.images import decode
 from ...pairs.masks import Mask, box_mask, read_mask
+from ...pairs.placeholders import IMAGE, lead
 from ...pairs.records import RejectedError
 from ...pairs.sources.files import as_rows, not_empty, read_json_rows, read_jsonl
 from .model import load, start
@@ -96,6 +97,7 @@ class Gaze:
 
         started = start(arguments)
         self._template, self._tokens = started.template, started.tokens
+        self._template_name = str(arguments.get("template", ""))
         self._model = load(started, adapter)
         self._options = options
         self._config = self._model.config
@@ -162,16 +164,14 @@ class Gaze:
         return SharedImageFeatures(FAMILIES[self._config.model_type], frozen=True)
 
     def _prompt_ids(self, text: str, image: Any) -> list[int]:
-        """A prompt as the host's chat engine writes it.
+        """A prompt as `responder.ChatEngine` writes it.
 
         Raises:
             RejectedError: The question stands for more images than one.
         """
-        from llamafactory.extras.constants import IMAGE_PLACEHOLDER
-
-        content = text if IMAGE_PLACEHOLDER in text else IMAGE_PLACEHOLDER + text
-        if content.count(IMAGE_PLACEHOLDER) != 1:
-            raise RejectedError(f"the question has {content.count(IMAGE_PLACEHOLDER)} {IMAGE_PLACEHOLDER} places")
+        content = text if IMAGE in text else lead(1, self._template_name) + text
+        if content.count(IMAGE) != 1:
+            raise RejectedError(f"the question has {content.count(IMAGE)} {IMAGE} places")
         plugin, tokenizer, processor = self._template.mm_plugin, self._tokens["tokenizer"], self._tokens["processor"]
         messages = plugin.process_messages([{"role": "user", "content": content}], [image], [], [], processor)
         messages = [*messages, {"role": "assistant", "content": ""}]

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from ...phrases import PhraseError, phrase_pair
 from ..pair import Pair
+from ..placeholders import IMAGE, lead
 
-IMAGE = "<image>"
 FOREIGN_PLACEHOLDERS = ("<video>", "<audio>")
 
 REMEDY = "choose another export.name, or set export.options.overwrite: true"
@@ -72,11 +72,11 @@ def question(pair: Pair) -> str:
     return pair.question.replace(IMAGE, "").strip()
 
 
-def prompt(pair: Pair) -> str:
-    """The question with one image placeholder for each image."""
+def prompt(pair: Pair, template: str = "") -> str:
+    """The question with one image placeholder for each image, as the host's template wants it."""
     if pair.question.count(IMAGE) == len(pair.images):
         return pair.question
-    return IMAGE * len(pair.images) + question(pair)
+    return lead(len(pair.images), template) + question(pair)
 
 
 @contextmanager

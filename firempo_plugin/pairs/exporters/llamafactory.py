@@ -30,7 +30,7 @@ class Options:
         absolute_paths: Name image files absolutely; else relative to the dataset's folder where they move with it.
         overwrite: Replace files and a dataset_info.json entry of the same name even where they are not this export's.
         model: For the training YAML: a model's name or folder.
-        template: The chat template that fits the model.
+        template: The chat template that fits the model; it also decides whether a line break follows an image.
         processor: Where to load the processor from, for a model that ships none.
     """
 
@@ -63,15 +63,15 @@ def export(pairs: list[Pair], folder: Path, name: str, root: Path, options: dict
     name_of = namer(folder, root, absolute=settings.absolute_paths)
     # In ASCII: the host opens dataset_info.json in the machine's own encoding.
     write_text(info_file, json.dumps(entries | {name: entry(data_file.name)}, indent=2) + "\n")
-    _WRITERS[settings.file_format](data_file, [row(pair, name_of) for pair in pairs])
+    _WRITERS[settings.file_format](data_file, [row(pair, name_of, settings.template) for pair in pairs])
     notes = _write_training(yaml_file, training(name, folder, settings), settings)
     return ExportResult((data_file, info_file, yaml_file), len(pairs), notes=notes)
 
 
-def row(pair: Pair, name_of: Callable[[str], str]) -> dict[str, Any]:
+def row(pair: Pair, name_of: Callable[[str], str], template: str) -> dict[str, Any]:
     """A pair as a row; the last four columns are for people."""
     return {
-        "conversations": [{"from": "human", "value": prompt(pair)}],
+        "conversations": [{"from": "human", "value": prompt(pair, template)}],
         "chosen": {"from": "gpt", "value": pair.chosen},
         "rejected": {"from": "gpt", "value": pair.rejected},
         "images": [name_of(image) for image in pair.images],
