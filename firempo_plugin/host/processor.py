@@ -18,6 +18,25 @@ def extend_loader(module: Any) -> None:
     module.load_tokenizer = load_tokenizer_and_processor
 
 
+def shrunk_first(processor: Any) -> str | None:
+    """What to say where the host scales images down to fewer pixels than the model takes; None where it does not.
+
+    Args:
+        processor: The host's, with its `image_max_pixels`; None for a model without.
+    """
+    if processor is None or processor.image_processor is None:
+        return None
+    size = dict(processor.image_processor.size)
+    height, width = size.get("height"), size.get("width")
+    if height is None or width is None or height * width <= processor.image_max_pixels:
+        return None
+    return (
+        f"The model takes images of {width} x {height} = {width * height} pixels, and LLaMA-Factory scales larger ones "
+        f"down to image_max_pixels: {processor.image_max_pixels} before: detail is lost. "
+        "Write a larger image_max_pixels, for example `image_max_pixels: 16777216`."
+    )
+
+
 def load_processor(model_args: Any) -> Any:
     """Loads the processor that `processor_name_or_path` names.
 

@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from .arguments import STAGE, settings_of
+from .processor import shrunk_first
 from .reasons import kind_of
 from .workflow import refuse_unsupported
 
@@ -45,7 +46,10 @@ def validate(target: str, overrides: list[str], rejected: Path | None) -> int:
         config, builtin = open_config(target, overrides, Path(scratch))
         if builtin:
             print("No model is named: rows are encoded with a small tokeniser, and cutoff_len is not checked.\n")
-        found = _examine(config, scratch)
+        run = start(config, scratch)
+        found = _examine(run)
+    if warning := shrunk_first(run.tokens["processor"]):
+        print(f"{warning}\n")
     print("\n".join(_summary(found)))
     if rejected is not None:
         from .admission import as_lines
@@ -124,13 +128,12 @@ def start(config: dict[str, Any], output_dir: str) -> Run:
     return Run(model_args, data_args, training_args, finetuning_args, template, tokens)
 
 
-def _examine(config: dict[str, Any], output_dir: str) -> Any:
+def _examine(run: Run) -> Any:
     from llamafactory.data import get_dataset
 
     from .admission import examine
     from .dataset import encoding_fingerprint
 
-    run = start(config, output_dir)
     rows = get_dataset(run.template, run.model_args, run.data_args, run.training_args, stage=STAGE, **run.tokens)
     encoding = encoding_fingerprint(run.data_args, **run.tokens)
     return examine(rows, settings_of(run.finetuning_args), encoding)

@@ -111,6 +111,7 @@ def run_fire_mpo(
     from .caches import Caches, check_caches
     from .collator import FireCollator
     from .dataset import encoding_fingerprint
+    from .processor import shrunk_first
     from .trainer import FireMPOTrainer
 
     logger = logging.get_logger(f"llamafactory.{__name__}")
@@ -127,7 +128,8 @@ def run_fire_mpo(
     dataset_module, counts = admit(
         dataset_module, settings, finetuning_args.fire_skip_invalid, output_dir, encoding, data_args.tokenized_path
     )
-    for warning in warnings(counts, settings):
+    shrunk = shrunk_first(tokenizer_module["processor"])
+    for warning in [*warnings(counts, settings), *([shrunk] if shrunk else [])]:
         logger.warning_rank0(warning)
 
     report.MetricsLogCallback.take_over(callbacks)
