@@ -21,6 +21,7 @@ from flops import flops
 from model import Loaded, load
 from presets import Checkpoint, Preset
 from rows import Rows
+from runners import Runner
 
 STATUS = Path("/proc/self/status")
 LIBRARIES = ["llamafactory.train.dpo.trainer", "firempo_plugin.host.trainer", "firempo_plugin.demo.scans"]
@@ -129,29 +130,33 @@ def measure(task: Task) -> Measurement:
         runner.run(runner.collate(task.warm_up), lambda backward: backward)
         started = time.perf_counter()
         batches = runner.collate(task.rows)
-        collate_seconds = time.perf_counter() - started
-        stopwatch = _Stopwatch(loaded.device)
-        before = _start_of_peak(loaded)
-        started = stopwatch.now()
-        loss = runner.run(batches, stopwatch.around)
-        seconds = stopwatch.now() - started
-        peak = _peak(loaded.device)
-        work = runner.work(batches)
-        return Measurement(
-            seconds=seconds,
-            backward_seconds=stopwatch.seconds,
-            collate_seconds=collate_seconds,
-            memory=peak - before,
-            peak=peak,
-            tokens=work.tokens,
-            flops=flops(loaded.model, work),
-            loss=loss,
-            gradient_norm=_gradient_norm(loaded.model),
-        )
+        return measure_step(loaded, runner, batches, time.perf_counter() - started)
     finally:
         loaded.model.zero_grad(set_to_none=True)
         del runner
         gc.collect()
+
+
+def measure_step(loaded: Loaded, runner: Runner, batches: list[Any], collate_seconds: float) -> Measurement:
+    """Runs a step of batches that a warm runner has collated; leaves its gradients."""
+    stopwatch = Stopwatch(loaded.device)
+    before = start_of_peak(loaded)
+    started = stopwatch.now()
+    loss = runner.run(batches, stopwatch.around)
+    seconds = stopwatch.now() - started
+    peak = _peak(loaded.device)
+    work = runner.work(batches)
+    return Measurement(
+        seconds=seconds,
+        backward_seconds=stopwatch.seconds,
+        collate_seconds=collate_seconds,
+        memory=peak - before,
+        peak=peak,
+        tokens=work.tokens,
+        flops=flops(loaded.model, work),
+        loss=loss,
+        gradient_norm=_gradient_norm(loaded.model),
+    )
 
 
 def run_first_epoch(task: Task) -> None:
@@ -162,13 +167,13 @@ def run_first_epoch(task: Task) -> None:
     loaded.model.zero_grad(set_to_none=True)
 
 
-def matrix_throughput(preset: Preset, threads: int) -> float:
+def matrix_throughput(preset: Preset, threads: int, side: int | None = None) -> float:
     """Floating-point operations a second of a large matrix product in the preset's dtype; the best of some runs."""
     torch.set_num_threads(threads)
-    side = MATRIX_SIDE[preset.device]
+    side = side or MATRIX_SIDE[preset.device]
     device, dtype = torch.device(preset.device), getattr(torch, preset.dtype)
     left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    stopwatch = _Stopwatch(device)
+    stopwatch = Stopwatch(device)
     best = float("inf")
     for _ in range(MATRIX_RUNS):
         started = stopwatch.now()
@@ -177,7 +182,7 @@ def matrix_throughput(preset: Preset, threads: int) -> float:
     return 2 * side**3 / best
 
 
-class _Stopwatch:
+class Stopwatch:
     """A clock that waits for the accelerator, and the time spent in the functions it is put around."""
 
     def __init__(self, device: torch.device) -> None:
@@ -198,12 +203,11 @@ class _Stopwatch:
         return timed
 
 
-def _start_of_peak(loaded: Loaded) -> int:
+def start_of_peak(loaded: Loaded) -> int:
     """Forgets the peak so far; returns the bytes in use."""
     loaded.model.zero_grad(set_to_none=True)
     gc.collect()
     if loaded.device.type == "cuda":
-        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()
     Path("/proc/self/clear_refs").write_text("5")

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from llamafactory.data import get_template_and_fix_tokenizer
 from llamafactory.hparams import DataArguments, FinetuningArguments, ModelArguments
 from llamafactory.model import load_model, load_tokenizer
-from presets import FAMILIES, LARGEST_IMAGE_TOKENS, Checkpoint
+from presets import LARGEST_IMAGE_TOKENS, TEMPLATES, Checkpoint
 from transformers import Seq2SeqTrainingArguments
 
 SEED = 0
@@ -59,9 +59,10 @@ def host_arguments(
     preset = checkpoint.preset
     model = ModelArguments(
         model_name_or_path=str(checkpoint.folder),
-        train_from_scratch=preset.quantization_bit is None,
+        adapter_name_or_path=None if checkpoint.adapter is None else str(checkpoint.adapter),
+        train_from_scratch=checkpoint.adapter is None and preset.quantization_bit is None,
         quantization_bit=preset.quantization_bit,
-        flash_attn="sdpa",
+        flash_attn=checkpoint.attention,
         disable_gradient_checkpointing=not checkpoint.checkpointing,
         image_max_pixels=LARGEST_IMAGE_TOKENS * preset.pixels_per_token**2,
         cache_dir=str(checkpoint.folder / "cache"),
@@ -69,7 +70,7 @@ def host_arguments(
     model.compute_dtype = getattr(torch, preset.dtype)
     model.device_map = None
     data = DataArguments(
-        template=FAMILIES[preset.family].template,
+        template=TEMPLATES[preset.family],
         dataset="rows",
         dataset_dir=str(dataset_dir),
         media_dir=str(dataset_dir),
@@ -108,7 +109,8 @@ def load(checkpoint: Checkpoint) -> Loaded:
     torch.manual_seed(SEED)
     with torch.device(preset.device):
         model = load_model(tokens["tokenizer"], arguments.model, arguments.finetuning, is_trainable=True)
-        _randomise(model, preset.adapter_std, STD if preset.device == "cpu" else None)
+        if checkpoint.adapter is None:
+            _randomise(model, preset.adapter_std, STD if preset.device == "cpu" else None)
     half = preset.dtype == "bfloat16"
     accelerator = Accelerator(cpu=preset.device == "cpu", mixed_precision="bf16" if half else "no")
     return Loaded(checkpoint, accelerator.prepare_model(model), tokens, template, arguments)

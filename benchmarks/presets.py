@@ -29,9 +29,8 @@ LARGEST_IMAGE_TOKENS = 4096
 
 @dataclass(frozen=True)
 class Family:
-    """The classes of a model family, and its template in LLaMA-Factory."""
+    """The classes of a model family."""
 
-    template: str
     config: Callable[..., Any]
     processor: Callable[..., Any]
     videos: Callable[..., Any]
@@ -39,13 +38,13 @@ class Family:
 
 
 FAMILIES = {
-    "qwen3_vl": Family(
-        "qwen3_vl_nothink", Qwen3VLConfig, Qwen3VLProcessor, Qwen3VLVideoProcessor, "Qwen3VLForConditionalGeneration"
-    ),
+    "qwen3_vl": Family(Qwen3VLConfig, Qwen3VLProcessor, Qwen3VLVideoProcessor, "Qwen3VLForConditionalGeneration"),
     "qwen2_5_vl": Family(
-        "qwen2_vl", Qwen2_5_VLConfig, Qwen2_5_VLProcessor, Qwen2VLVideoProcessor, "Qwen2_5_VLForConditionalGeneration"
+        Qwen2_5_VLConfig, Qwen2_5_VLProcessor, Qwen2VLVideoProcessor, "Qwen2_5_VLForConditionalGeneration"
     ),
 }
+TEMPLATES = {"qwen3_vl": "qwen3_vl_nothink", "qwen2_5_vl": "qwen2_vl", "llava": "llava"}
+"""LLaMA-Factory's template of each family."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Preset:
 
     Attributes:
         name: As on the command line.
-        family: Key of `FAMILIES`.
+        family: Key of `TEMPLATES`, and of `FAMILIES` where its files are written here.
         device: "cpu" or "cuda".
         dtype: Of the frozen weights and of the computation.
         text, vision: Shapes, by the names of the family's configuration.
@@ -196,6 +195,37 @@ PRESETS = {
         ),
     )
 }
+
+SMALL_TEXT = {
+    "vocab_size": 2000,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 32,
+}
+SMALL_VISION = {
+    "depth": 2,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_heads": 2,
+    "out_hidden_size": 64,
+    "num_position_embeddings": 64,
+    "deepstack_visual_indexes": [0],
+    "fullatt_block_indexes": [1],
+}
+ROTARY_SECTIONS = [6, 5, 5]
+
+
+def shrunk(preset: Preset) -> Preset:
+    """The preset with shapes that run in a moment on a CPU, and everything else as it is."""
+    text = {name: SMALL_TEXT.get(name, value) for name, value in preset.text.items()}
+    text["rope_parameters"] = {**text["rope_parameters"], "mrope_section": ROTARY_SECTIONS}
+    vision = {name: SMALL_VISION.get(name, value) for name, value in preset.vision.items()}
+    return replace(preset, device="cpu", text=text, vision=vision, lora_rank=4, adapter_std=0.1)
+
+
 QLORA = replace(
     PRESETS["qwen2_5_vl_7b"], name="qwen2_5_vl_7b_qlora", quantization_bit=4, checkpointing=(True,), accumulation=1
 )
@@ -211,12 +241,16 @@ class Checkpoint:
         folder: Where its files are.
         checkpointing: Whether gradient checkpointing is on.
         threads: Of torch on the CPU.
+        attention: LLaMA-Factory's name of it; "disabled" is the eager one.
+        adapter: Folder of a LoRA adapter, for a folder with weights; None where both are drawn at random.
     """
 
     preset: Preset
     folder: Path
     checkpointing: bool = False
     threads: int = 2
+    attention: str = "sdpa"
+    adapter: Path | None = None
 
     def parts(self, rows: list[Any], image_tokens: int) -> list[list[Any]]:
         """A micro-batch as the contestants with full logits run it: whole, or in equal parts that fit."""
@@ -228,14 +262,14 @@ class Checkpoint:
         return [rows[at : at + size] for at in range(0, len(rows), size)]
 
 
-def write_checkpoint(preset: Preset, folder: Path) -> None:
-    """Writes all files of a checkpoint; its weights only if they are quantised, else they are drawn at loading."""
+def write_checkpoint(preset: Preset, folder: Path, *, weights: bool = False) -> None:
+    """Writes all files of a checkpoint; random weights if asked for or quantised, else they are drawn at loading."""
     tiny_model.build(folder / "tokenizer")
     tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
     family = FAMILIES[preset.family]
     config = _config(preset, family, tokenizer)
     config.save_pretrained(folder)
-    if preset.quantization_bit is not None:
+    if weights or preset.quantization_bit is not None:
         with torch.device(preset.device):
             AutoModelForImageTextToText.from_config(config, dtype=getattr(torch, preset.dtype)).save_pretrained(folder)
     patches = {"patch_size": preset.vision["patch_size"], "merge_size": preset.vision["spatial_merge_size"]}

@@ -41,24 +41,13 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture(scope="session")
 def adapter(checkpoint, tmp_path_factory):
     """Returns a function from a family's name to a LoRA adapter whose B is not zero."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForImageTextToText
+    import tiny
 
     built = {}
 
     def get(family: str) -> Path:
         if family not in built:
-            with torch.random.fork_rng():
-                torch.manual_seed(3)
-                model = AutoModelForImageTextToText.from_pretrained(checkpoint(family))
-                targets = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
-                model = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules=targets))
-                for name, weight in model.named_parameters():
-                    if "lora_B" in name:
-                        torch.nn.init.normal_(weight, std=0.2)
-            built[family] = tmp_path_factory.mktemp(f"{family}_adapter")
-            model.save_pretrained(built[family])
+            built[family] = tiny.build_adapter(checkpoint(family), tmp_path_factory.mktemp(f"{family}_adapter"))
         return built[family]
 
     return get

@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import (
+    AutoModelForImageTextToText,
     AutoTokenizer,
     CLIPImageProcessor,
     CLIPVisionConfig,
@@ -63,6 +65,20 @@ def build(family: str, folder: Path) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(7)
         builders[family](folder)
+    return folder
+
+
+def build_adapter(checkpoint: Path, folder: Path) -> Path:
+    """Writes a LoRA adapter of the checkpoint's language model whose B is not zero, and returns its folder."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = AutoModelForImageTextToText.from_pretrained(checkpoint)
+        targets = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
+        model = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules=targets))
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.2)
+    model.save_pretrained(folder)
     return folder
 
 

@@ -18,34 +18,12 @@ from contestants import CONTESTANTS, DEFAULT, PUBLISHED
 from flops import Text, Work, flops, sequences
 from measure import Measurement, Task, measure, run_first_epoch
 from model import load
-from presets import PRESETS, Checkpoint, write_checkpoint
+from presets import PRESETS, Checkpoint, shrunk, write_checkpoint
 from report import Line, Workload
 from rows import Shape, make_rows
 from torch.utils.flop_counter import FlopCounterMode
 
-SMALL = replace(
-    PRESETS["cpu"],
-    text={
-        **PRESETS["cpu"].text,
-        "vocab_size": 2000,
-        "hidden_size": 64,
-        "intermediate_size": 96,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-    },
-    vision={
-        **PRESETS["cpu"].vision,
-        "depth": 2,
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_heads": 2,
-        "out_hidden_size": 64,
-        "num_position_embeddings": 64,
-        "deepstack_visual_indexes": [0],
-    },
-    lora_rank=4,
-)
+SMALL = shrunk(PRESETS["cpu"])
 SHAPE = Shape(image_tokens=16, words=20, batch=2, accumulation=2)
 SAME = [name for name, contestant in CONTESTANTS.items() if contestant.same_as]
 
