@@ -1,0 +1,208 @@
+"""Steps of real shapes: who takes how long, what fits, and how the cost grows."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import torch
+from contestants import CONTESTANTS, DEFAULT, PUBLISHED, PUBLISHED_ONE_IMAGE
+from measure import Measurement, matrix_throughput, measure_step
+from model import Loaded, load
+from presets import PRESETS, QLORA, Checkpoint, Preset, shrunk, write_checkpoint
+from report import Line
+from rows import Rows, Shape, make_rows
+from runners import Runner
+
+from gpu.clock import failure, release
+from gpu.stage import Cell, Context, Table
+
+FOUR, SEVEN = "qwen3_vl_4b", "qwen2_5_vl_7b"
+DPO, ALL_CACHED = "llamafactory_dpo", "one_image_all_cached"
+SHAPE = Shape(image_tokens=1024, words=120, batch=4, accumulation=2)
+SMALL_WORDS, SMALL_BATCH, SMALL_MATRIX = 20, 2, 256
+"""In a rehearsal, whose images are as small as they can be."""
+RUNS = 3
+STEPS = (
+    (False, (DEFAULT, DPO, PUBLISHED, PUBLISHED_ONE_IMAGE, ALL_CACHED)),
+    (True, (DEFAULT, PUBLISHED, PUBLISHED_ONE_IMAGE, DPO, "trees", "vision", "head")),
+    (False, ("trees", "vision", "head", "all_cached", "one_image")),
+)
+"""By whether gradient checkpointing is on, in the order of their worth."""
+MOST_SECONDS = 12.0
+"""Of a contestant with collating and warming up: less left, and it is not begun."""
+LOADING_SECONDS = 15.0
+WRITING_SECONDS = 35.0
+"""To write a quantised model's weights, and to read them."""
+SWEEP = (Shape(256, 120, 4, 2), Shape(1024, 120, 8, 1), Shape(2304, 120, 4, 2), Shape(1024, 120, 4, 2))
+COLUMNS = ("contestant", "chk", "step s", "fwd", "bwd", "collate", "tokens", "tokens/s", "of rate", "peak GB", "loss")
+GIGABYTE = 1e9
+
+
+class Bench:
+    """A model and rows of one shape, for any contestant.
+
+    Args:
+        context: Of the stage.
+        preset: The model.
+        shape: Of the step.
+    """
+
+    def __init__(self, context: Context, preset: Preset, shape: Shape) -> None:
+        self.context, self.preset, self.shape = context, preset, shape
+        self.rate = matrix_throughput(preset, 2, SMALL_MATRIX if context.rehearse else None)
+        self._rows: dict[bool, Rows] = {}
+
+    def checkpoint(self, checkpointing: bool) -> Checkpoint:
+        """The model's files, written at the first call."""
+        folder = self.context.folder / self.preset.name
+        if not folder.exists():
+            write_checkpoint(self.preset, folder)
+        return Checkpoint(self.preset, folder, checkpointing)
+
+    def rows(self, one_image: bool) -> Rows:
+        """The rows of the step, written at the first call."""
+        if one_image not in self._rows:
+            folder = Path(mkdtemp(dir=self.context.folder)) / "rows"
+            self._rows[one_image] = make_rows(self.checkpoint(False), self.shape, one_image, folder)
+        return self._rows[one_image]
+
+    def measure(self, name: str, checkpointing: bool) -> Line:
+        """Some steps of a contestant after one that warms up, or why there are none."""
+        line = Line()
+        try:
+            self._measure(name, checkpointing, line.runs)
+        except Exception as error:  # a result like any other, most of all where memory runs out
+            if self.context.rehearse:
+                raise
+            line.error = failure(error)
+        release()
+        return line
+
+    def _measure(self, name: str, checkpointing: bool, runs: list[Measurement]) -> None:
+        loaded, runner, batches, seconds = self.warm(name, checkpointing)
+        try:
+            for _ in range(1 if self.context.rehearse else RUNS):
+                runs.append(measure_step(loaded, runner, batches, seconds))
+        finally:
+            loaded.model.zero_grad(set_to_none=True)
+
+    def warm(self, name: str, checkpointing: bool) -> tuple[Loaded, Runner, list[Any], float]:
+        """A loaded model, a contestant that has run a step, its batches, and the seconds of collating."""
+        contestant = CONTESTANTS[name]
+        rows = self.rows(contestant.one_image)  # before the trainer, since encoding resets accelerate's state
+        loaded = load(self.checkpoint(checkpointing))
+        runner = contestant.build(loaded)
+        started = time.perf_counter()
+        batches = runner.collate(rows)
+        seconds = time.perf_counter() - started
+        runner.run(batches, lambda backward: backward)
+        if contestant.second_epoch:
+            batches = runner.collate(rows)
+            runner.run(batches, lambda backward: backward)
+        return loaded, runner, batches, seconds
+
+    def tell(self, table: Table, stage: str, name: str, checkpointing: bool, line: Line, *before: Cell) -> None:
+        """Adds a contestant's row, some cells before it, and its values for the figures to reach."""
+        first = (*before, name, "yes" if checkpointing else "no")
+        if not line.runs:
+            table.add(*first, line.error)
+            return
+        seconds = line.typical("seconds")
+        share = line.typical("flops") / seconds / self.rate
+        parts = (seconds - line.typical("backward_seconds"), line.typical("backward_seconds"))
+        tokens = int(line.typical("tokens"))
+        peak = line.typical("peak") / GIGABYTE
+        speed, loss = f"{tokens / seconds:.0f}", f"{line.typical('loss'):.5f}"
+        table.add(*first, seconds, *parts, line.typical("collate_seconds"), tokens, speed, share, peak, loss)
+        key = f"{stage}/{name}/checkpointed" if checkpointing else f"{stage}/{name}"
+        values = self.context.result.values
+        values |= {key: seconds, f"{key}/peak": peak, f"{key}/share": share}
+        values[f"{stage}/{name}/best"] = min(seconds, values.get(f"{stage}/{name}/best", seconds))
+        self.context.result.save()
+
+
+def bench(context: Context, name: str, shape: Shape = SHAPE) -> Bench:
+    """The bench of a preset, with everything small in a rehearsal."""
+    preset = PRESETS[name]
+    if context.rehearse:
+        preset = replace(shrunk(preset), dtype="float32")  # bf16 is slow on most CPUs
+        side = 4 + 2 * (shape.image_tokens > SHAPE.image_tokens)
+        shape = replace(shape, image_tokens=side**2, words=SMALL_WORDS, batch=min(shape.batch, SMALL_BATCH))
+    return Bench(context, preset, shape)
+
+
+def measure_all(
+    context: Context, on: Bench, stage: str, plan: Sequence[tuple[bool, Sequence[str]]], title: str
+) -> None:
+    """Measures contestants in order, each told as soon as it is known."""
+    table = context.result.table(title, *COLUMNS)
+    for checkpointing, names in plan:
+        for name in names:
+            label = f"{name}{' checkpointed' if checkpointing else ''}"
+            if context.may_start(label, MOST_SECONDS):
+                on.tell(table, stage, name, checkpointing, on.measure(name, checkpointing))
+
+
+def run_step(context: Context) -> None:
+    """The stage `step`."""
+    on = bench(context, FOUR)
+    pairs = f"{on.shape.batch} x {on.shape.accumulation} pairs, {on.shape.name}"
+    rate = f"{on.rate / 1e12:.3g} TFLOP/s"
+    measure_all(context, on, "step", STEPS, f"{pairs}; chk: gradient checkpointing; of rate: of {rate}")
+
+
+def run_seven(context: Context) -> None:
+    """The stage `seven`."""
+    budgets = context.result.table("with AdamW's state", "model", "s with the optimiser's step", "peak GB")
+    four = bench(context, FOUR)
+    if context.may_start("the budget of 4B", LOADING_SECONDS + MOST_SECONDS):
+        _budget(four, budgets)
+    seven = bench(context, SEVEN)
+    plan = ((True, (DEFAULT, PUBLISHED, DPO)), (False, (DEFAULT, PUBLISHED)))
+    if context.may_start("7B", LOADING_SECONDS + MOST_SECONDS):
+        measure_all(context, seven, "seven", plan, f"7B, {seven.shape.name}")
+    if context.may_start("the budget of 7B QLoRA", WRITING_SECONDS):
+        load.cache_clear()
+        release()
+        _budget(bench(context, QLORA.name), budgets)
+
+
+def _budget(on: Bench, table: Table) -> None:
+    """Peak memory of the second step with gradient checkpointing, once the optimiser has its state."""
+    try:
+        table.add(on.preset.name, *_budget_figures(on))
+    except Exception as error:  # a result like any other
+        if on.context.rehearse:
+            raise
+        table.add(on.preset.name, failure(error))
+    release()
+
+
+def _budget_figures(on: Bench) -> tuple[float, float]:
+    loaded, runner, batches, collating = on.warm(DEFAULT, True)
+    weights = [weight for weight in loaded.model.parameters() if weight.requires_grad]
+    optimiser = torch.optim.AdamW(weights, fused=True)
+    optimiser.step()
+    found = measure_step(loaded, runner, batches, collating)
+    started = time.perf_counter()
+    optimiser.step()
+    if on.context.device == "cuda":
+        torch.cuda.synchronize()
+    peak = (torch.cuda.max_memory_allocated() if on.context.device == "cuda" else found.peak) / GIGABYTE
+    on.context.result.value(f"seven/{on.preset.name}/peak", peak)
+    return found.seconds + time.perf_counter() - started, peak
+
+
+def run_sweep(context: Context) -> None:
+    """The stage `sweep`."""
+    table = context.result.table("Qwen3-VL-4B shapes", "image tokens", "pairs", *COLUMNS)
+    benches = [bench(context, FOUR, shape) for shape in SWEEP]
+    for name, checkpointing in ((DEFAULT, False), (DEFAULT, True), (PUBLISHED, True)):
+        for on in benches:
+            tokens, pairs = on.shape.image_tokens, f"{on.shape.batch} x {on.shape.accumulation}"
+            if context.may_start(f"{name} at {tokens} x {on.shape.batch}", MOST_SECONDS):
+                line = on.measure(name, checkpointing)
+                on.tell(table, f"sweep/{tokens}/{on.shape.batch}", name, checkpointing, line, tokens, pairs)
