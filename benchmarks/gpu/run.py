@@ -11,6 +11,7 @@ are complete up to the last finding at any moment; a stage that fails, hangs or 
 import argparse
 import json
 import os
+import shutil
 import signal
 import site
 import subprocess
@@ -179,6 +180,7 @@ def run_stages(
             continue
         started = time.monotonic()
         run_stage(stage, python, work, limit, report, log, rehearse, grace)
+        shutil.rmtree(work / stage.name, ignore_errors=True)  # weights, which the next stage needs the room for
         report.tell(stage, time.monotonic() - started)
 
 
