@@ -173,8 +173,9 @@ def run_stages(
         grace: Seconds that a stage is given beyond its limit.
     """
     for stage in stages:
-        limit = REHEARSAL_SECONDS if rehearse else min(stage.seconds, ends - time.monotonic() - grace)
-        if limit < LEAST_SECONDS and not rehearse:
+        left = ends - time.monotonic() - grace
+        limit = REHEARSAL_SECONDS if rehearse else min(stage.seconds, left)
+        if left < LEAST_SECONDS:
             report.update(stage, "not begun: the time was up", {})
             report.tell(stage, 0.0)
             continue
