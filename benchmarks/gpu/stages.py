@@ -26,6 +26,7 @@ STAGES = (
     Stage("step", "gpu.steps", "run_step", 140, "a step of Qwen3-VL-4B shapes, each saving in turn"),
     Stage("attention", "gpu.attention", "run", 40, "ways to attend in trees, one layer forward and backward"),
     Stage("profile", "gpu.kernels", "run", 35, "where the time of the default step goes"),
+    Stage("parity", "gpu.parity", "run", 60, "loss, terms and gradients against eight plain float32 forwards"),
     Stage("seven", "gpu.steps", "run_seven", 60, "a step of Qwen2.5-VL-7B shapes, and what fits into 24 GB"),
     Stage("sweep", "gpu.steps", "run_sweep", 40, "how the cost of a step grows with its image tokens"),
 )
