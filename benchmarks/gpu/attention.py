@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from firempo_plugin.forward.score import tree_mask
+from firempo_plugin.forward.masks import TreeMasks
 from firempo_plugin.forward.tree import TreeBuilder
 from gpu.clock import failure, release, seconds_of
 from gpu.stage import Context
@@ -69,7 +69,7 @@ Way = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 def dense(found: Trees) -> Way:
     """As the trees are run today: the library's SDPA with a boolean mask [N, 1, T, T]."""
-    mask = tree_mask(found.end, None)
+    mask = TreeMasks()(found.end)
     layer = SimpleNamespace(num_key_value_groups=HEADS // KEY_HEADS, is_causal=True)
 
     def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ def flex(found: Trees) -> Way:
 
 def merged(found: Trees) -> Way:
     """The common prefix through flash, the rest densely among itself, merged by their log-sum-exps."""
-    prefix, mask = found.prefix, tree_mask(found.end[:, found.prefix :] - found.prefix, None)
+    prefix, mask = found.prefix, TreeMasks()(found.end[:, found.prefix :] - found.prefix)
     causal = flash(found)
 
     def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -83,7 +83,7 @@ def other_weights(checkpoint, tmp_path):
 @pytest.mark.parametrize(
     ("part", "known"),
     [
-        ("layers.0.mlp.up_proj", {"passes": False, "images": False}),
+        ("layers.0.mlp.up_proj", {"passes": False, "images": True}),
         ("visual.blocks.0.attn.proj", {"passes": False, "images": False}),
     ],
 )

@@ -22,6 +22,7 @@ from firempo_plugin.host.responder import ChatEngine
 from firempo_plugin.pairs import commands
 from firempo_plugin.pairs.build import run
 from firempo_plugin.pairs.config import load
+from firempo_plugin.pairs.placeholders import IMAGE
 from firempo_plugin.pairs.request_store import WorkspaceRequests
 from firempo_plugin.pairs.workspace import Workspace
 
@@ -458,7 +459,7 @@ class Fake:
 
     def chat(self, messages, **more):
         self.chats.append((messages, more))
-        question = messages[0]["content"]
+        question = messages[0]["content"].removeprefix(IMAGE)
         text = next((response for q, _, response in QUESTIONS if q == question), "")
         cut = "length" if "modality" in question else "stop"
         return [SimpleNamespace(response_text="" if "heart" in question else text, finish_reason=cut)]
@@ -480,7 +481,7 @@ def test_the_engine_gets_images_system_and_sampling(write, monkeypatch):
     progress = go()
     assert Fake.last.arguments == {"infer_backend": "huggingface", **engine}
     messages, more = Fake.last.chats[0]
-    assert messages == [{"role": "user", "content": QUESTIONS[0][0]}]
+    assert messages == [{"role": "user", "content": IMAGE + QUESTIONS[0][0]}]
     assert more == {
         "system": "Be brief.",
         "images": [str(path.parent / "images" / "0.png")],
