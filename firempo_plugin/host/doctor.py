@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from .. import __version__
 from ..torch_releases import misfits
-from . import reporters
+from . import demands, reporters
 from .autoload import HostFinder
+from .processor import shrunk_first_in
 from .touchpoints import SUPPORTED_HOSTS, TOUCH_POINTS, host_version, missing_points
 
 START_UP_FILE = "firempo_plugin_autoload.pth"
@@ -46,12 +48,14 @@ def examine(training: Path | None = None) -> int:
         ValueError: The YAML cannot be read.
     """
     failures = 0
+    config = read_config(training) if training else {}
     for title, findings in (
         ("Installed", _packages()),
         ("Loading", _loading()),
         ("LLaMA-Factory touch points", _touch_points()),
         ("Commands", _commands()),
-        ("Reporters", _reporters(training)),
+        ("Reporters", _reporters()),
+        *([(str(training), _asked_by(config))] if training else []),
     ):
         print(f"\n{title}")
         for finding in findings:
@@ -126,11 +130,13 @@ def _loading() -> Iterator[Finding]:
         yield Finding("USE_V1 is set: LLaMA-Factory's v1 has no fire_mpo stage", "unset USE_V1")
 
 
-def _reporters(training: Path | None) -> Iterator[Finding]:
+def _reporters() -> Iterator[Finding]:
     there = ", ".join(reporters.installed())
     yield Finding(f"`report_to` can be none, {there}" if there else "`report_to` can be none: no tracker is installed")
-    if training is None:
-        return
+
+
+def read_config(training: Path) -> dict[str, Any]:
+    """The keys and values of a training YAML; ValueError where it has none."""
     from yaml import YAMLError, safe_load
 
     try:
@@ -139,8 +145,17 @@ def _reporters(training: Path | None) -> Iterator[Finding]:
         raise ValueError(f"{training} is not readable YAML: {error}") from error
     if not isinstance(config, dict):
         raise ValueError(f"{training} must hold keys and values")
-    found = reporters.problem(config.get("report_to"))
-    yield Finding(f"{training}: {found[0]}", found[1]) if found else Finding(f"{training}: its reporters are there")
+    return config
+
+
+def _asked_by(config: dict[str, Any]) -> Iterator[Finding]:
+    """What a training YAML asks for: what cannot be had, and what would be lost without an error."""
+    wrong = [found for found in (reporters.problem(config.get("report_to")), demands.problem(config)) if found]
+    yield from (Finding(what, remedy) for what, remedy in wrong)
+    if not wrong:
+        yield Finding("its reporters, DeepSpeed, Ray and mix of data sets can be had")
+    if shrunk := shrunk_first_in(config):
+        yield Finding(shrunk)
 
 
 def _touch_points() -> Iterator[Finding]:

@@ -1,6 +1,15 @@
 """`processor_name_or_path`: a processor for checkpoints that ship none, in training, chat, API and export."""
 
+import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+IMAGE_MAX_PIXELS = 768 * 768
+"""The host's `image_max_pixels` where a configuration writes none."""
+
+HELD_BY = (("processor_config.json", "image_processor"), ("preprocessor_config.json", None))
+"""The files of a model's folder that say how it takes images, and the key of the file that holds it."""
 
 
 def extend_loader(module: Any) -> None:
@@ -26,13 +35,36 @@ def shrunk_first(processor: Any) -> str | None:
     """
     if processor is None or processor.image_processor is None:
         return None
-    size = dict(processor.image_processor.size)
+    return _shrunk_below(dict(processor.image_processor.size), processor.image_max_pixels)
+
+
+def shrunk_first_in(config: Mapping[str, Any]) -> str | None:
+    """The same of a training configuration whose model is a folder; None also where the folder does not say.
+
+    Raises:
+        ValueError: A file of the folder is no JSON.
+    """
+    folder = Path(config.get("processor_name_or_path") or config.get("model_name_or_path") or "")
+    for name, key in HELD_BY:
+        try:
+            held = json.loads((folder / name).read_text(encoding="utf-8"))
+        except OSError:
+            continue
+        except ValueError as error:
+            raise ValueError(f"{folder / name} is not readable JSON: {error}") from error
+        settings = held.get(key) if key and isinstance(held, dict) else held
+        if isinstance(settings, dict) and isinstance(settings.get("size"), dict):
+            return _shrunk_below(settings["size"], int(config.get("image_max_pixels", IMAGE_MAX_PIXELS)))
+    return None
+
+
+def _shrunk_below(size: Mapping[str, Any], image_max_pixels: int) -> str | None:
     height, width = size.get("height"), size.get("width")
-    if height is None or width is None or height * width <= processor.image_max_pixels:
+    if height is None or width is None or height * width <= image_max_pixels:
         return None
     return (
         f"The model takes images of {width} x {height} = {width * height} pixels, and LLaMA-Factory scales larger ones "
-        f"down to image_max_pixels: {processor.image_max_pixels} before: detail is lost. "
+        f"down to image_max_pixels: {image_max_pixels} before: detail is lost. "
         "Write a larger image_max_pixels, for example `image_max_pixels: 16777216`."
     )
 

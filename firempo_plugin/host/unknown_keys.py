@@ -1,25 +1,30 @@
-"""A misspelt key of the stage is refused with the key that was meant, before the host says that it is unused."""
+"""What the host parses is looked at first: a misspelt key of the stage is refused with the key that was meant."""
 
 import difflib
 from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
+from . import demands
+from .arguments import STAGE
+
 PREFIX = "fire_"
 
 
 def extend_parser(module: Any) -> None:
-    """Looks at the keys before the host parses them; keys that do not resemble ours are left to the host's words."""
+    """Looks at the keys before the host does; those that do not resemble ours are left to its words."""
     parse = module._parse_args
 
     def parse_args(
         parser: Any, args: dict[str, Any] | list[str] | None = None, allow_extra_keys: bool = False
     ) -> tuple[Any]:
         args = module.read_args(args)
+        config = demands.as_mapping(args)
+        if config.get("stage") == STAGE:
+            demands.refuse(config)
         if not allow_extra_keys:
-            words = args if isinstance(args, dict) else [word[2:] for word in args if word.startswith("--")]
             known = [part.name for kind in parser.dataclass_types for part in fields(kind)]
-            refuse_unknown((str(word).partition("=")[0] for word in words), known)
+            refuse_unknown(map(str, config), known)
         return parse(parser, args, allow_extra_keys)
 
     module._parse_args = parse_args
