@@ -159,6 +159,26 @@ def test_sam3_takes_a_lora_adapter(sam3, tmp_path):
     assert plain.settings() != medical.settings()
 
 
+@pytest.mark.parametrize("name", ["best_lora_weights.pt", "lora.pth", "lora.safetensors"])
+@pytest.mark.parametrize("in_folder", [False, True])
+def test_sam3_says_what_to_do_with_raw_lora_weights(name, in_folder, tmp_path):
+    (tmp_path / name).write_bytes(b"never opened")
+    adapter = tmp_path if in_folder else tmp_path / name
+    with pytest.raises(ValueError, match="PEFT's format") as caught:
+        make("sam3", {"checkpoint": str(tmp_path), "adapter": str(adapter)})
+    held = "holds" if in_folder else "is"
+    assert str(caught.value).startswith(f"segment.options.adapter: {adapter} {held} the raw weights {name}, not a LoRA")
+    assert "convert it to a folder with adapter_config.json and adapter_model.safetensors" in str(caught.value)
+
+
+def test_sam3_says_what_an_adapter_lacks(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"holds no adapter_config\.json and adapter_model\.safetensors, not a LoRA"):
+        make("sam3", {"checkpoint": str(tmp_path), "adapter": str(tmp_path)})
+    with pytest.raises(ValueError, match="is no folder; write the path of a local adapter"):
+        make("sam3", {"checkpoint": str(tmp_path), "adapter": str(tmp_path / "nowhere")})
+
+
 def test_sam3_keeps_the_better_of_two_detections_of_one_thing(sam3):
     torch = pytest.importorskip("torch")
     segmenter = make("sam3", {"checkpoint": str(sam3)})

@@ -17,6 +17,8 @@ MAX_TOKENS = 32
 """Length of the text encoder's window, to which `Sam3Processor` pads every prompt."""
 DTYPES = ("float32", "bfloat16", "float16")
 
+PEFT_FILES = ("adapter_config.json", "adapter_model.safetensors")
+
 
 @dataclass(frozen=True)
 class Sam3Segmenter(Segmenter):
@@ -49,6 +51,8 @@ class Sam3Segmenter(Segmenter):
 
     def __post_init__(self) -> None:
         """Raises ValueError where an option is out of range or a folder is absent; loads nothing."""
+        if self.adapter:
+            _require_peft(Path(self.adapter))
         for option, folder in (("checkpoint", self.checkpoint), ("adapter", self.adapter)):
             if folder and not Path(folder).is_dir():
                 raise ValueError(f"segment.options.{option}: {folder} is no folder; write the path of a local {option}")
@@ -150,6 +154,22 @@ class Sam3Segmenter(Segmenter):
         masks = detections["masks"][kept].bool().cpu().numpy()
         boxes = [(x0, y0, x1, y1) for x0, y0, x1, y1 in detections["boxes"][kept].tolist()]
         return joined(list(masks), detections["scores"][kept].tolist(), boxes)
+
+
+def _require_peft(adapter: Path) -> None:
+    """Raises ValueError where weights lie at a place of an adapter, but not in PEFT's format; loads none."""
+    found = [adapter] if adapter.is_file() else sorted(adapter.iterdir()) if adapter.is_dir() else []
+    if not found or all((adapter / name).is_file() for name in PEFT_FILES):
+        return
+    weights = [path.name for path in found if path.suffix in (".pt", ".pth", ".bin", ".ckpt", ".safetensors")]
+    held = f"the raw weights {', '.join(weights)}" if weights else f"no {' and '.join(PEFT_FILES)}"
+    verb = "is" if adapter.is_file() and weights else "holds"
+    raise ValueError(
+        f"segment.options.adapter: {adapter} {verb} {held}, not a LoRA adapter in PEFT's format. "
+        "MedSAM3's released file (best_lora_weights.pt) names the modules of Meta's own SAM 3 "
+        f"code: convert it to a folder with {' and '.join(PEFT_FILES)} for transformers' Sam3Model, and write that "
+        "folder; without `adapter` plain SAM 3 segments"
+    )
 
 
 def _files(folder: str) -> list[list[Any]]:
