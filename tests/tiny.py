@@ -19,6 +19,10 @@ from transformers import (
     LlavaForConditionalGeneration,
     LlavaProcessor,
     MistralConfig,
+    MllamaConfig,
+    MllamaForConditionalGeneration,
+    MllamaImageProcessor,
+    MllamaProcessor,
     Phi3Config,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
@@ -34,6 +38,7 @@ TEMPLATES = {
     "qwen3_vl": "qwen3_vl_nothink",
     **dict.fromkeys(("qwen2_5_vl", "qwen2_5_vl_windows"), "qwen2_vl"),
     **dict.fromkeys(("llava", "llava_mistral", "llava_phi3", "llava_gemma3"), "llava"),
+    "mllama": "mllama",
 }
 TEXT = {
     "hidden_size": 64,
@@ -56,6 +61,7 @@ def build(family: str, folder: Path) -> Path:
         "qwen2_5_vl": _qwen2_5_vl,
         "qwen2_5_vl_windows": partial(_qwen2_5_vl, **LAYERED),
         "llava": _llava,
+        "mllama": _mllama,
         "llava_mistral": partial(_llava, text=MistralConfig, sliding_window=WINDOW),
         "llava_phi3": partial(_llava, text=Phi3Config, sliding_window=WINDOW),
         "llava_gemma3": partial(
@@ -159,3 +165,38 @@ def _llava(folder: Path, text=Qwen2Config, **attention) -> None:
         image_token="<image>",
         num_additional_image_tokens=1,
     ).save_pretrained(folder)
+
+
+def _mllama(folder: Path) -> None:
+    tokenizer = _tokenizer(folder)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|image|>"]})
+    image = tokenizer.convert_tokens_to_ids("<|image|>")  # the input embeddings have rows that the output has not
+    config = MllamaConfig(
+        text_config={
+            **TEXT,
+            **_token_ids(tokenizer),
+            "num_hidden_layers": 4,
+            "cross_attention_layers": [1, 3],
+            "vocab_size": image,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+        },
+        vision_config={
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_hidden_layers": 2,
+            "num_global_layers": 1,
+            "attention_heads": 2,
+            "image_size": 56,
+            "patch_size": 14,
+            "vision_output_dim": 64,
+            "intermediate_layers_indices": [0],
+        },
+        image_token_index=image,
+    )
+    model = MllamaForConditionalGeneration(config)
+    for name, weight in model.named_parameters():
+        if name.endswith("gate"):  # closed at first, which would hide the images
+            torch.nn.init.constant_(weight, 0.7)
+    model.save_pretrained(folder)
+    images = MllamaImageProcessor(size={"height": 56, "width": 56}, max_image_tiles=4)
+    MllamaProcessor(image_processor=images, tokenizer=tokenizer).save_pretrained(folder)

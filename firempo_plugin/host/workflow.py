@@ -77,6 +77,10 @@ def refuse_unsupported(model_args: Any, data_args: Any, training_args: Any, fine
             "ZeRO-2 ends there in an error, and ZeRO-3 in losses that are no numbers, in the host's own stages too. "
             "Remove deepspeed, or train with one process.",
         ),
+        "image_do_pan_and_scan": (
+            model_args.image_do_pan_and_scan,
+            "Remove it; LLaMA-Factory's crops fail on every row. Gemma 3 then takes each image whole.",
+        ),
         "packing": (data_args.packing, "Remove packing and neat_packing."),
         "do_eval without do_train": (
             lora_without_reference,
@@ -133,6 +137,7 @@ def run_fire_mpo(
         logger.warning_rank0(warning)
 
     report.MetricsLogCallback.take_over(callbacks)
+    checkpoint_exactly(model_args)
     model = load_model(tokenizer_module["tokenizer"], model_args, finetuning_args, training_args.do_train)
     ref_model = create_ref_model(model_args, finetuning_args)
     caches = Caches.of(model, ref_model, settings, training_args, finetuning_args, encoding)
@@ -170,6 +175,25 @@ def run_fire_mpo(
     for line in caches.report():
         logger.info_rank0(line)
     create_modelcard_and_push(trainer, model_args, data_args, training_args, finetuning_args)
+
+
+CROSS_ATTENDING = ("mllama",)
+"""Model types whose layers share the states of an image, which the reentrant kind would propagate back twice."""
+
+
+def checkpoint_exactly(model_args: Any) -> None:
+    """Takes the kind of gradient checkpointing that the model can be propagated back with."""
+    from llamafactory.extras import logging
+    from llamafactory.model import load_config
+
+    if model_args.disable_gradient_checkpointing or not model_args.use_reentrant_gc:
+        return
+    model_type = load_config(model_args).model_type
+    if model_type in CROSS_ATTENDING:
+        model_args.use_reentrant_gc = False
+        logging.get_logger(f"llamafactory.{__name__}").info_rank0(
+            f"use_reentrant_gc is false: layers of {model_type} share the states of an image."
+        )
 
 
 def updating_in_backward(training_args: Any, finetuning_args: Any) -> dict[str, bool]:

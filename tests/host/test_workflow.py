@@ -10,7 +10,7 @@ from llamafactory.hparams import DataArguments, FinetuningArguments, ModelArgume
 from firempo_plugin.host.workflow import refuse_unsupported
 
 
-def refuse(**training):
+def refuse(model_keys=None, **training):
     args = {
         "do_train": True,
         "neftune_noise_alpha": None,
@@ -22,7 +22,7 @@ def refuse(**training):
         "deepspeed": None,
         **training,
     }
-    model_args = ModelArguments(model_name_or_path="model")
+    model_args = ModelArguments(model_name_or_path="model", **model_keys or {})
     finetuning_args = FinetuningArguments(stage="fire_mpo")
     refuse_unsupported(model_args, DataArguments(), SimpleNamespace(**args), finetuning_args)
 
@@ -42,3 +42,8 @@ def test_deepspeed_elsewhere():
     refuse(**zero(3), world_size=1)
     refuse(**zero(3), world_size=2, device=torch.device("cuda"))
     refuse(**zero(1), world_size=2)
+
+
+def test_pan_and_scan():
+    with pytest.raises(ValueError, match=r"does not support image_do_pan_and_scan\. Remove it"):
+        refuse({"image_do_pan_and_scan": True})
