@@ -77,7 +77,7 @@ def read_source(config: BuildConfig, workspace: Workspace | None, progress: Prog
         if config.source.limit is not None and len(records) >= config.source.limit:
             break
     if config.source.test_images is not None:
-        progress.leaks = leaks(records, _test_images(config.source.test_images))
+        progress.leaks = leaks(records, _test_images(config.source.test_images), config.source.max_pixels)
         if config.source.leaks == "refuse":
             progress.problems |= {name: f"leak: shows test image {image}" for name, image in progress.leaks.items()}
             records = [record for record in records if record.id not in progress.leaks]

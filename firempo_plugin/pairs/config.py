@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from .tiles import MAX_PIXELS
+
 Config = TypeVar("Config")
 
 
@@ -31,6 +33,9 @@ class SourceConfig:
     test_images: str | None = config_key(None, "folder or list of test images: records that show one are leaks")
     leaks: str = config_key("refuse", "what to do with leaks: refuse (reject the record) or report")
     window: list[float] | None = config_key(None, "low, high grey value of images deeper than 8 bits; else min and max")
+    max_pixels: int = config_key(
+        64_000_000, "refuse images of more pixels; reading one takes up to 12 bytes for each, 768 MB"
+    )
 
 
 @dataclass
@@ -158,6 +163,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 LEAST: dict[str, float] = {
     "source.limit": 1,
+    "source.max_pixels": 1,
     "respond.samples": 1,
     "edit.max_words": 1,
     "edit.max_words_per_sentence": 1,
@@ -267,6 +273,11 @@ def _check(config: BuildConfig, path: Path) -> None:
     window = config.source.window
     if window is not None and not (len(window) == 2 and window[0] < window[1]):
         raise ValueError(f"{path}: source.window must be two grey values, the lower first, found {window}")
+    if config.source.max_pixels > MAX_PIXELS:
+        raise ValueError(
+            f"{path}: source.max_pixels must be at most {MAX_PIXELS}, found {config.source.max_pixels}; "
+            "the trainer refuses larger images"
+        )
     if config.respond.file is not None and config.respond.backend != "recorded":
         raise ValueError(f"{path}: respond.file needs respond.backend: recorded; the model answers otherwise")
     if config.respond.samples > 1 and config.respond.backend == "recorded":

@@ -132,24 +132,17 @@ class NoiseStep(Step):
 
     def run(self, item: Item) -> dict[str, Any]:
         """Corrupts the images with a detection; where there is none, all of them by the rules of `plan_noise`."""
-        from .images import decode, write_png
-        from .masks import read_mask
-        from .noise import corrupt, plan_noise, seed_of
+        from .images import write_png
+        from .noise import plan_noise
 
         masks = [found.mask for found in item.segmentations] or [None] * len(item.images)
         plan = plan_noise(item.record.kind, self._target(item), any(masks), self._config)
         made = []
         for place, (path, mask_file) in enumerate(zip(item.images, masks, strict=True)):
-            pixels = decode(path)
-            if plan.use_mask and mask_file is None:
-                noised = pixels  # the evidence is on another image of the record
-            else:
-                mask = read_mask(mask_file, pixels.shape[:2]) if plan.use_mask and mask_file else None
-                owner = (item.image_ids[place], 0) if self._config.shared else (item.record.id, place)
-                noised = corrupt(pixels, mask, plan.how, seed_of(*owner, plan.how))
             name = self._name(item, place, plan, mask_file)
             file = self._workspace.path("images", "noised", f"{name}.png")
-            write_png(noised, file)
+            owner = (item.image_ids[place], 0) if self._config.shared else (item.record.id, place)
+            write_png(_noised(path, mask_file, plan, owner), file)
             made.append({"file": relative(file, self._workspace), "clean": item.images[place]})
         return {"path": plan.path, "sigma": plan.how.sigma, "corruption": plan.how.name, "images": made}
 
@@ -172,3 +165,16 @@ class NoiseStep(Step):
                 Noised(file=file, clean=clean, **shared) for file, clean in zip(files, item.images, strict=True)
             ),
         )
+
+
+def _noised(path: str, mask_file: str | None, plan: Any, owner: tuple[str, int]) -> Any:
+    """The twin of one image; only its pixels live on, not what they were made of."""
+    from .images import decode
+    from .masks import read_mask
+    from .noise import corrupt, seed_of
+
+    pixels = decode(path)
+    if plan.use_mask and mask_file is None:
+        return pixels  # the evidence is on another image of the record
+    mask = read_mask(mask_file, pixels.shape[:2]) if plan.use_mask and mask_file else None
+    return corrupt(pixels, mask, plan.how, seed_of(*owner, plan.how))

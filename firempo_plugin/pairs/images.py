@@ -7,7 +7,10 @@ deeper than 8 bits, which PIL would clip, and DICOM files, which it cannot open,
 
 import hashlib
 import os
+import struct
 import threading
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,19 +20,22 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from . import dicom
 from .records import RejectedError
+from .tiles import MAX_PIXELS, TILE, cut, refuse_large, tiles
 
 Pixels = NDArray[np.uint8]
 """An image, 0-255: [height, width] in grey or [height, width, 3] in red-green-blue."""
 Window = tuple[float, float]
 """The values, of an image deeper than 8 bits, that become black and white."""
 
-MAX_PIXELS = 2 * 89_478_485
-"""More pixels than this are taken for a decompression bomb; PIL's own limit, which the trainer obeys too."""
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000", "PPM")
 
 _GREY = ("1", "L", "LA", "La")
 _DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
+_PNG_UP = 2
+# Their decoders take more than BYTES_A_PIXEL: the canvases of an animation; 32 bits for every sample.
+_COSTLY = {"WEBP": 24, "JPEG2000": 24}
 _DICOM_MAGIC = b"DICM"
 
 
@@ -40,7 +46,7 @@ def decode(path: str | Path, window: Window | None = None, max_pixels: int = MAX
         path: A file of one of FORMATS, or DICOM (by content or by the suffix .dcm).
         window: Values that become black and white, for grey images of more than 8 bits and grey DICOM images.
             None takes a DICOM file's own window, else the smallest and the largest value.
-        max_pixels: Refuse more pixels than this; MAX_PIXELS at most.
+        max_pixels: Refuse more pixels than this; MAX_PIXELS at most. Formats that take more memory may have fewer.
 
     Returns:
         [height, width] where the file is grey, else [height, width, 3].
@@ -85,7 +91,9 @@ def content_id(path: str | Path) -> str:
 def pixel_id(array: Pixels) -> str:
     """SHA-256 of an image's size and pixels; the same for a grey image and its copy in equal red, green and blue."""
     grey = _without_equal_channels(array)
-    return hashlib.sha256(repr(grey.shape).encode() + np.ascontiguousarray(grey).tobytes()).hexdigest()
+    digest = hashlib.sha256(repr(grey.shape).encode())
+    digest.update(np.ascontiguousarray(grey).data)
+    return digest.hexdigest()
 
 
 def write_png(array: Pixels, path: Path) -> None:
@@ -99,23 +107,43 @@ def write_png(array: Pixels, path: Path) -> None:
         ValueError: The array is no such image.
         OSError: The file cannot be written.
     """
-    import cv2
-
     if array.dtype != np.uint8 or array.size == 0 or array.shape[2:] not in ((), (3,)) or array.ndim < 2:
         raise ValueError(f"no 8-bit image in grey or red-green-blue: {array.dtype} of shape {array.shape}")
-    # One filter for all rows and run lengths alone: a noised image is as small as with the slower settings.
-    settings = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
-    settings += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
-    pixels = array if array.ndim == 2 else cv2.cvtColor(array, cv2.COLOR_RGB2BGR)
-    done, data = cv2.imencode(".png", pixels, settings)
-    if not done:
-        raise ValueError(f"{path}: OpenCV cannot encode an image of shape {array.shape}")
     part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
-        part.write_bytes(data.data)
+        with part.open("wb") as file:
+            for chunk in _png(array):
+                file.write(chunk)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _png(array: Pixels) -> Iterator[bytes]:
+    """A PNG file, some rows at a time.
+
+    One filter for all rows, the difference to the row above, and run lengths alone: a noised image is as small as
+    with the slower settings.
+    """
+    height, width, *colours = array.shape
+    yield b"\x89PNG\r\n\x1a\n" + _chunk(
+        b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2 if colours else 0, 0, 0, 0)
+    )
+    packer = zlib.compressobj(level=1, strategy=zlib.Z_RLE)
+    above = np.zeros_like(array[:1]).reshape(1, -1)
+    step = max(1, TILE // width)
+    for top in range(0, height, step):
+        rows = array[top : top + step].reshape(-1, above.size)
+        lines = np.full((len(rows), 1 + above.size), _PNG_UP, dtype=np.uint8)
+        np.subtract(rows[:1], above, out=lines[:1, 1:])
+        np.subtract(rows[1:], rows[:-1], out=lines[1:, 1:])
+        yield _chunk(b"IDAT", packer.compress(lines.data))
+        above = rows[-1:]
+    yield _chunk(b"IDAT", packer.flush()) + _chunk(b"IEND", b"")
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def inside(root: Path, relative: str, *, allow_outside: bool = False) -> Path:
@@ -162,19 +190,27 @@ def _head(path: Path) -> bytes:
 
 def _read(path: Path, window: Window | None, max_pixels: int) -> Pixels:
     with Image.open(path, formats=FORMATS) as image:
-        if image.width * image.height > max_pixels:
-            raise RejectedError(
-                f"image is too large: {path}: {image.width} x {image.height} pixels, limit {max_pixels}"
-            )
+        kind = str(image.format)
+        cost = _COSTLY.get(kind, 0) if len(image.getbands()) > 1 else 0
+        refuse_large(path, image.size, max_pixels, cost, kind)
+        if isinstance(image, TiffImageFile) and _TILE_WIDTH in image.tag_v2:  # a decoder unpacks whole tiles
+            refuse_large(path, (image.tag_v2[_TILE_WIDTH], image.tag_v2.get(_TILE_LENGTH, 1)), max_pixels)
         if has_more_frames(image):
             raise RejectedError(f"image has several frames: {path}: one is needed")
         image.load()
         if image.mode in _DEEP:
             return _deep(image, window)
         if image.mode in _GREY:
-            return np.array(image.convert("L"))
-        colour = np.array(image.convert("RGB"))
+            return _converted(image, "L")
+        colour = _converted(image, "RGB")
         return _without_equal_channels(colour) if image.mode == "P" else colour
+
+
+def _converted(image: Image.Image, mode: str) -> Pixels:
+    pixels = np.empty((image.height, image.width, 3) if mode == "RGB" else (image.height, image.width), dtype=np.uint8)
+    for place in tiles(image.height, image.width):
+        pixels[place] = np.asarray(cut(image, place).convert(mode))
+    return pixels
 
 
 def has_more_frames(image: Image.Image) -> bool:
@@ -190,11 +226,21 @@ def has_more_frames(image: Image.Image) -> bool:
 
 def _deep(image: Image.Image, window: Window | None) -> Pixels:
     """A grey image of more than 8 bits, between the window's values or its own smallest and largest."""
-    values = np.asarray(image).astype(np.float64)
-    low, high = window or (values.min(), values.max())
-    grey = dicom.to_grey((values - low) / ((high - low) or 1.0))
+    low, high = window or _extremes(image)
     negative = isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
-    return 255 - grey if negative else grey
+    pixels = np.empty((image.height, image.width), dtype=np.uint8)
+    for place in tiles(image.height, image.width):
+        values = np.asarray(cut(image, place)).astype(np.float64)
+        grey = dicom.to_grey((values - low) / ((high - low) or 1.0))
+        pixels[place] = 255 - grey if negative else grey
+    return pixels
+
+
+def _extremes(image: Image.Image) -> Window:
+    """The smallest and the largest value."""
+    pieces = (np.asarray(cut(image, place)) for place in tiles(image.height, image.width))
+    lows, highs = zip(*((float(piece.min()), float(piece.max())) for piece in pieces), strict=True)
+    return min(lows), max(highs)
 
 
 def _without_equal_channels(array: Pixels) -> Pixels:

@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 
 from .images import FORMATS, has_more_frames, write_png
 from .records import RejectedError, Segmentation
+from .tiles import cut, tiles
 from .workspace import private_folder
 
 Mask = NDArray[np.bool_]
@@ -75,8 +76,9 @@ def read_mask(
         raise ValueError(f"{name}: a mask value is one grey level or red, green, blue; found {wrong[0]}")
     try:
         with Image.open(source, formats=FORMATS) as file:
-            lossy, size, several = file.format == "JPEG", (file.height, file.width), has_more_frames(file)
-            planes = _planes(file) if size == shape else {}
+            lossy, size = file.format == "JPEG", (file.height, file.width)
+            several = size == shape and has_more_frames(file)  # which decodes the first
+            mask = _region(file, values) if size == shape and not several and not (lossy and values) else None
     except UnidentifiedImageError as error:
         raise RejectedError(f"mask cannot be read: {name}: it is none of {', '.join(FORMATS)}") from error
     except Exception as error:  # decoders raise anything at all over damaged bytes
@@ -87,10 +89,22 @@ def read_mask(
         raise RejectedError(f"mask has several frames: {name}: one is needed")
     if lossy and values:
         raise RejectedError(f"mask is compressed as JPEG, which changes label values: {name}: save it as PNG")
-    if not values:
-        shown: Mask = np.any(planes[3] >= HALF if lossy else planes[3] != 0, axis=-1)
-        return shown
-    return union([(planes[len(value)] == np.array(value)).all(axis=-1) for value in values])
+    assert mask is not None
+    return mask
+
+
+def _region(file: Image.Image, values: Sequence[tuple[int, ...]]) -> Mask:
+    """Where an open file shows one of the values, or without any what is not black."""
+    file.load()
+    lossy = file.format == "JPEG"
+    mask = np.empty((file.height, file.width), dtype=np.bool_)
+    for place in tiles(*mask.shape):
+        planes = _planes(cut(file, place))
+        if values:
+            mask[place] = union([(planes[len(value)] == np.array(value)).all(axis=-1) for value in values])
+        else:
+            mask[place] = np.any(planes[3] >= HALF if lossy else planes[3] != 0, axis=-1)
+    return mask
 
 
 def _planes(file: Image.Image) -> dict[int, NDArray[Any]]:

@@ -22,6 +22,7 @@ from .config import NoiseConfig
 from .images import Pixels
 from .masks import Mask
 from .records import Kind, NoisePath
+from .tiles import TILE
 
 NEIGHBOURHOOD = 1 / 32
 """Reach of the blur (one standard deviation), and width of the rim that a crop is filled from, as a share of the
@@ -120,20 +121,23 @@ def corrupt(image: Pixels, mask: Mask | None, how: Corruption, seed: int) -> Pix
     if how.name not in CORRUPTIONS:
         raise ValueError(f"unknown corruption {how.name!r}; choose one of: {', '.join(CORRUPTIONS)}")
     corrupted = CORRUPTIONS[how.name](image, mask, how.sigma, seed)
-    if mask is None:
-        return corrupted
-    kept: Pixels = image.copy()
-    cv2.copyTo(corrupted, mask.astype(np.uint8), kept)
-    return kept
+    if mask is not None:
+        cv2.copyTo(image, np.logical_not(mask).view(np.uint8), corrupted)
+    return corrupted
 
 
 def _noise(image: Pixels, mask: Mask | None, sigma: float, seed: int) -> Pixels:
     if image.ndim == 3 and all(np.array_equal(image[..., 0], image[..., other]) for other in (1, 2)):
         return np.repeat(_noise(image[..., 0], mask, sigma, seed)[..., None], 3, axis=-1)
-    words = np.random.PCG64(seed).random_raw(-(-image.size // 4)).astype("<u8", copy=False)
-    bits = words.view("<u2")[: image.size].reshape(image.shape)
-    # Saturating addition: the exact sum, clipped to 0-255.
-    return cv2.add(image, np.take(_quantiles(sigma), bits), dtype=cv2.CV_8U).astype(np.uint8, copy=False)
+    values = np.ascontiguousarray(image).reshape(1, -1)
+    noised = np.empty_like(values)
+    bits, table = np.random.PCG64(seed), _quantiles(sigma)
+    for start in range(0, values.size, 4 * TILE):  # four values a word: every piece but the last takes whole words
+        piece = values[:, start : start + 4 * TILE]
+        drawn = bits.random_raw(-(-piece.size // 4)).astype("<u8", copy=False).view("<u2")[: piece.size]
+        # Saturating addition: the exact sum, clipped to 0-255.
+        noised[:, start : start + 4 * TILE] = cv2.add(piece, np.take(table, drawn)[None], dtype=cv2.CV_8U)
+    return noised.reshape(image.shape)
 
 
 @lru_cache(maxsize=8)

@@ -56,14 +56,20 @@ class ReadStep(Step):
 
     def __init__(self, config: BuildConfig, workspace: Workspace) -> None:
         self._window = tuple(config.source.window) if config.source.window else None
+        self._max_pixels = config.source.max_pixels
         self._workspace = workspace
 
     def depends_on(self, item: Item) -> dict[str, Any]:
-        """The files' content."""
+        """The files' content, and how they are read."""
         ids = [
             file_id(path) if os.access(path, os.R_OK) and Path(path).is_file() else None for path in item.record.images
         ]
-        return {"images": list(item.record.images), "content": ids, "window": self._window}
+        return {
+            "images": list(item.record.images),
+            "content": ids,
+            "window": self._window,
+            "max_pixels": self._max_pixels,
+        }
 
     def run(self, item: Item) -> dict[str, Any]:
         """Raises RejectedError where an image cannot be read, or the text holds a placeholder."""
@@ -76,7 +82,7 @@ class ReadStep(Step):
                 raise RejectedError(f"placeholder in the {what}: {held[0]}")
         files, ids = [], []
         for path in record.images:
-            pixels = decode(path, self._window)  # type: ignore[arg-type]
+            pixels = decode(path, self._window, self._max_pixels)  # type: ignore[arg-type]
             content = file_id(path)
             if is_plain(path):
                 files.append(path)

@@ -38,6 +38,8 @@ def test_defaults_and_overrides(read):
         (MINIMAL, ["noise.sigma=nan"], "noise.sigma must be at least 0, found nan"),
         (MINIMAL, ["max_cost=-1"], "max_cost must be at least 0"),
         (MINIMAL, ["source.limit=0"], "source.limit must be at least 1"),
+        (MINIMAL, ["source.max_pixels=0"], "source.max_pixels must be at least 1"),
+        (MINIMAL, ["source.max_pixels=178956971"], "source.max_pixels must be at most 178956970, found 178956971"),
         (MINIMAL, ["source.window=[255,0]"], "source.window must be two grey values"),
         (MINIMAL, ["respond.system=[open"], "the value of respond.system is no YAML; quote"),
         (
