@@ -7,7 +7,9 @@ import torch
 from torch.testing import assert_close
 
 from firempo_plugin.losses import (
+    RowTerm,
     ScoredTokens,
+    add_reports,
     chosen_nll,
     log_ratios,
     objective_loss,
@@ -177,3 +179,41 @@ def test_gradient_of_rank_by_hand():
     losses, _ = objective_loss(settings("mask_dpo"), tokens, PLAIN, ONE)
     losses.mean().backward()
     assert_close(tokens.policy_logps.grad, torch.tensor([-0.25, 0.25]))
+
+
+def test_a_report_names_every_quantity_and_the_rows_that_have_it():
+    """Row 0 has a noised image and row 1 has none; a tie is not a preference."""
+    tokens = scored(
+        [(0, cell, True, -1.0, -1.0) for cell in Cell] + [(1, CC, True, 0.0, -2.0), (1, CR, True, -2.0, -1.0)],
+        kl=[(0, 0.1, 0.2), (1, 0.3, 0.4)],
+    )
+    chosen = settings("fire_mpo", nll_weight=0.5)
+    _, report = objective_loss(chosen, tokens, torch.tensor([True, False]), torch.ones(2))
+    noised = {"terms/visual", "rewards/accuracies_visual", "rewards/margins_visual"}
+    everywhere = {"terms/rank", "rewards/accuracies", "rewards/margins", "rewards/chosen", "rewards/rejected"}
+    everywhere |= {"terms/kl_forward", "terms/kl_reverse", "terms/nll"}
+    rows = {name: entry.applies.tolist() for name, entry in report.items()}
+    assert rows == {name: [True, name in everywhere] for name in everywhere | noised}
+    assert report["rewards/accuracies"].values.tolist() == [0.0, 1.0]
+    assert report["rewards/chosen"].values.tolist() == [0.0, 1.0]
+    assert report["rewards/rejected"].values.tolist() == [0.0, -0.5]
+    assert report["terms/nll"].values.tolist() == [1.0, 0.0]
+
+
+def test_a_term_counts_in_the_pass_that_has_its_tokens():
+    tokens = scored([(0, CC, True, 0.0, -2.0), (0, CR, True, -3.0, -1.0)])
+    tokens.terms[:] = torch.tensor([[False], [True], [True]])
+    losses, report = objective_loss(settings("fire_mpo", alpha=0.0), tokens, NOISED, ONE)
+    assert_close(losses.item(), 0.1 * math.log(2.0), rtol=1e-6, atol=0)
+    assert (report["terms/rank"].applies.item(), report["terms/visual"].applies.item()) == (False, True)
+
+
+def test_the_report_of_a_batch_sums_what_its_passes_have():
+    def part(values, applies):
+        return {"terms/rank": RowTerm(torch.tensor(values), torch.tensor(applies))}
+
+    nan = float("nan")
+    total = add_reports([part([1.0, nan, nan], [True, False, False]), part([2.0, 4.0, nan], [True, True, False])])
+    assert total.keys() == {"terms/rank"}
+    assert total["terms/rank"].values.tolist() == [3.0, 4.0, 0.0]
+    assert total["terms/rank"].applies.tolist() == [True, True, False]

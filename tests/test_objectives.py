@@ -55,11 +55,26 @@ def test_a_cell_is_scored_as_widely_as_its_widest_use():
 def test_objective_that_needs_a_noised_image_does_not_apply_without():
     assert not OBJECTIVES["copo"].applies(has_noised=False)
     assert all(objective.applies(has_noised=False) for name, objective in OBJECTIVES.items() if name != "copo")
+    assert all(objective.applies(has_noised=True) for objective in OBJECTIVES.values())
 
 
 @pytest.mark.parametrize(
-    "change", [{"beta": 0.0}, {"alpha": -1.0}, {"gamma": float("nan")}, {"kl_lambda": 1.1}, {"kl_scope": "word"}]
+    "change",
+    [
+        *({name: -0.1} for name in ("beta", "alpha", "gamma", "kl_lambda", "nll_weight")),
+        *({name: float("nan")} for name in ("beta", "alpha", "gamma", "kl_lambda", "nll_weight")),
+        {"beta": 0.0},
+        {"beta": float("inf")},
+        {"kl_lambda": 1.1},
+        {"kl_scope": "word"},
+    ],
+    ids=str,
 )
 def test_settings_out_of_range_are_refused(change):
     with pytest.raises(ValueError, match="out of range"):
         settings("fire_mpo", **change)
+
+
+@pytest.mark.parametrize("edge", [{"alpha": 0.0}, {"gamma": 0.0}, {"kl_lambda": 0.0}, {"kl_lambda": 1.0}], ids=str)
+def test_the_edges_of_the_ranges_are_in_them(edge):
+    assert vars(settings("fire_mpo", **edge)).items() >= edge.items()

@@ -21,6 +21,8 @@ def diffs(chosen, rejected):
         ("a left-sided effusion", "a right-sided effusion", (["left"], ["right"])),
         ("T1 weighted MRI", "T2 weighted MRI", (["T1"], ["T2"])),
         ("There is no effusion", "There is effusion", (["no"], [])),
+        ("There is effusion", "There is no effusion", ([], ["no"])),
+        ("effusion", "effusion left", ([], ["left"])),
         ("Yes", "No", (["Yes"], ["No"])),
         ("左肺有结节", "右肺有结节", (["左"], ["右"])),
         ("Lésion à gauche", "Lésion à droite", (["gauche"], ["droite"])),
@@ -35,6 +37,17 @@ def test_diff_finds_several_phrases():
     assert diffs("Left lung, large mass", "Right lung, small mass") == (["Left", "large"], ["Right", "small"])
 
 
+def test_words_that_are_common_in_a_long_text_are_words_like_others():
+    common = "no mass and no effusion and " * 60
+    assert diffs(f"{common}the left lung", f"{common}the right lung") == (["left"], ["right"])
+
+
+@pytest.mark.parametrize(("chosen", "rejected"), [("no mass", "mass"), ("mass", "no mass")])
+def test_a_phrase_on_one_side_is_enough(chosen, rejected):
+    sides = phrase_pair(chosen, rejected)
+    assert [words(side.text, side.spans) for side in sides] == [["no"] if "no" in side.text else [] for side in sides]
+
+
 def test_tags_are_stripped_and_count_in_plain_characters():
     text, spans = strip_tags("The <mask>left</mask> lung has a <mask>mass </mask>.", "chosen")
     assert text == "The left lung has a mass ."
@@ -46,6 +59,15 @@ def test_tags_are_stripped_and_count_in_plain_characters():
 def test_unbalanced_tags_are_refused(text):
     with pytest.raises(PhraseError, match="chosen"):
         strip_tags(text, "chosen")
+    with pytest.raises(PhraseError, match="rejected"):
+        phrase_pair("plain", text)
+
+
+def test_spans_reach_from_the_first_character_to_the_last():
+    chosen, rejected = phrase_pair("left top", "right top", [[0, 8]], [[0, 5]])
+    assert (words(chosen.text, chosen.spans), words(rejected.text, rejected.spans)) == (["left top"], ["right"])
+    chosen, _ = phrase_pair("left-sided", "right-sided", [[0, 4]])
+    assert chosen.spans == ((0, 4),)
 
 
 def test_pair_prefers_given_spans_then_tags_then_the_diff():
@@ -67,13 +89,15 @@ def test_spans_are_code_points_sorted_and_merged():
     ("kwargs", "reason"),
     [
         ({"chosen_spans": [[0, 99]]}, "outside the chosen text of 8 characters"),
+        ({"chosen_spans": [[0, 9]]}, r"chosen_spans has \[0, 9\) outside the chosen text of 8 characters"),
+        ({"rejected_spans": [[8, 10]]}, r"rejected_spans has \[8, 10\) outside the rejected text of 9 characters"),
         ({"chosen_spans": [[-1, 2]]}, "outside"),
         ({"chosen_spans": [[3, 3]]}, "outside"),
         ({"rejected_spans": [[0, 1.5]]}, "pairs of integers"),
         ({"rejected_spans": [[True, 2]]}, "pairs of integers"),
         ({"rejected_spans": [0, 4]}, "pairs of integers"),
         ({"rejected_spans": "0-4"}, "must be a list"),
-        ({"chosen_spans": [], "rejected_spans": []}, "neither chosen nor rejected has a phrase"),
+        ({"chosen_spans": [], "rejected_spans": []}, "^neither chosen nor rejected has a phrase .*white space only.$"),
     ],
 )
 def test_bad_spans_are_refused_with_the_reason(kwargs, reason):
@@ -84,7 +108,7 @@ def test_bad_spans_are_refused_with_the_reason(kwargs, reason):
 @pytest.mark.parametrize(
     ("chosen", "rejected", "reason"),
     [
-        ("same", "same", "equal"),
+        ("same", "same", "^chosen and rejected are equal$"),
         ("<mask>same</mask>", "same", "equal"),
         ("a b", "a  b", "white space only"),
         ("", "b", "chosen response is empty"),
