@@ -139,6 +139,28 @@ def test_truncation_keeps_the_prompt_and_the_phrases_before_it(encode, write_dat
     assert not whole["truncated"]
 
 
+@pytest.mark.parametrize("side", ["chosen", "rejected"])
+def test_the_token_at_cutoff_len_is_cut_off(encode, write_dataset, side):
+    texts = {"chosen": "It is left at the top", "rejected": "It is right at the bottom"}
+    folder = write_dataset([pair_of(**texts)])
+    (whole,), _ = encode("pairs", dataset_dir=folder)
+    places = whole[f"{side}_phrase"]
+    for room in (places[1], places[1] + 1):
+        (cut,), _ = encode("pairs", dataset_dir=folder, cutoff_len=len(whole["prompt_ids"]) + room)
+        assert cut[f"{side}_phrase"] == [place for place in places if place < room]
+        assert len(cut[f"{side}_ids"]) == room
+
+
+def pair_of(chosen, rejected):
+    return {
+        "conversations": [{"from": "human", "value": "Which side?"}],
+        "chosen": {"from": "gpt", "value": chosen},
+        "rejected": {"from": "gpt", "value": rejected},
+        "images": [],
+        "rejected_images": [],
+    }
+
+
 def test_a_noised_image_of_another_size_has_its_own_prompt(encode, write_dataset, tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch.utils.data._utils.pin_memory import pin_memory
 from transformers import Seq2SeqTrainingArguments
 
 import firempo_plugin
+from firempo_plugin.host.trainer import FireMPOTrainer
 
 OURS = str(Path(firempo_plugin.__file__).parent)
 READS = {
@@ -154,3 +156,30 @@ def test_a_batch_is_pinned_and_moved_whole_without_waiting(trainer_and_batch, mo
     assert len(pinned) == expected
     assert moved == [True] * expected
     assert {tensor.device.type for tensor in tensors(there)} == {"meta"}
+
+
+def test_every_pass_weighs_the_same_whatever_the_accumulation(step):
+    """A step's gradient is that of its rows, in however many micro-batches they come."""
+    trainer, batch = step
+    trainer._rows_of_step = len(batch["sources"])
+
+    def gradients(steps):
+        trainer.model.zero_grad()
+        trainer.current_gradient_accumulation_steps = steps
+        trainer.training_step(trainer.model, batch, torch.tensor(9))
+        return {name: weight.grad.clone() for name, weight in trainer.model.named_parameters() if weight.requires_grad}
+
+    once = gradients(1)
+    assert any(gradient.abs().max() > 0 for gradient in once.values())
+    torch.testing.assert_close(gradients(4), once, rtol=1e-4, atol=1e-7)
+
+
+def test_a_separate_reference_is_frozen():
+    run = SimpleNamespace(
+        is_deepspeed_enabled=False,
+        is_fsdp_enabled=False,
+        accelerator=SimpleNamespace(prepare_model=lambda model, evaluation_mode: model),
+    )
+    reference = FireMPOTrainer._prepare_reference(run, torch.nn.Linear(2, 2).train())
+    assert not reference.training
+    assert not any(weight.requires_grad for weight in reference.parameters())

@@ -5,6 +5,7 @@ import logging
 import re
 import traceback
 from collections.abc import Iterator
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from pairs_asking import ask, endpoint_for, outcome
 from pairs_server import DROP, Answer, PairsServer, error, well
 from pairs_store import LinesStore
 
+from firempo_plugin.pairs.endpoint import wire
 from firempo_plugin.pairs.endpoint.failures import StopRunError
 from firempo_plugin.pairs.endpoint.scrub import hide, scrub
 from firempo_plugin.pairs.endpoint.settings import EndpointSettings
+from firempo_plugin.pairs.http_call import HttpAnswer, NothingSentError
 
 KEY = "sk-test-0123456789abcdef-SECRET"
 
@@ -99,6 +102,28 @@ def test_nor_is_a_part_of_it(
     assert "***" in told
     assert not leaks(told) | leaks(told.lower().replace("secret", "SECRET"))
     assert "welcome" in told or place in ("refusal", "failure"), "the rest stays"
+
+
+@pytest.mark.parametrize("error", [NothingSentError, ConnectionResetError, HTTPException])
+def test_nor_is_it_in_what_a_call_ends_with(monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error(f"no way for {KEY}")
+
+    monkeypatch.setenv("JUDGE_KEY", KEY)
+    monkeypatch.setattr(wire, "call", fail)
+    told = wire.Wire(EndpointSettings("http://host/v1", "m", key_env="JUDGE_KEY")).send("GET", "/models")
+    assert "no way for ***" in told.message
+    assert not leaks(told.message)
+
+
+@pytest.mark.parametrize("content", [KEY, json.dumps([KEY]), f"<html>{KEY}"])
+def test_nor_is_it_in_what_is_no_json(monkeypatch: pytest.MonkeyPatch, content: str) -> None:
+    monkeypatch.setenv("JUDGE_KEY", KEY)
+    asking = wire.Wire(EndpointSettings("http://host/v1", "m", key_env="JUDGE_KEY"))
+    asking.open()
+    told = asking.json(HttpAnswer(200, {}, content.encode()))
+    assert "no JSON object" in told.message
+    assert not leaks(told.message)
 
 
 def test_no_key_is_taken_from_the_environment_unasked(

@@ -259,6 +259,18 @@ def test_bounds_are_configurable_and_leave_short_sentences_room():
         vqa(*case, bounds=EditBounds(max_words=1))
 
 
+@pytest.mark.parametrize(("share", "allowed"), [(0.4, 4), (0.5, 5), (0.6, 6)])
+def test_no_more_than_a_share_of_a_sentence_may_change(share, allowed):
+    """Ten words, of which six change."""
+    question, truth = "Where is the mass?", "left upper lobe"
+    right, wrong = "The mass is in the left upper lobe here now.", "The cyst was near one right lower lobe here now."
+    if allowed == 6:
+        assert vqa(question, truth, right, right, True, wrong, bounds=EditBounds(max_share=share)).was_correct
+        return
+    with pytest.raises(ReplyError, match=f"changes 6 words, at most {allowed} may change"):
+        vqa(question, truth, right, right, True, wrong, bounds=EditBounds(max_share=share))
+
+
 def test_a_correction_may_bring_all_words_of_the_truth():
     truth = "ring enhancing lesion in the left occipital lobe"
     edit = vqa("What is abnormal?", truth, "A cyst.", "A cyst.", False, f"A {truth}.")
