@@ -77,7 +77,7 @@ class Rows:
     image_tokens: int
 
 
-def make_rows(checkpoint: Checkpoint, shape: Shape, one_image: bool, folder: Path) -> Rows:
+def make_rows(checkpoint: Checkpoint, shape: Shape, one_image: bool, folder: Path, kind: str = "png") -> Rows:
     """Writes rows and images into a folder, and encodes them as the host does.
 
     Args:
@@ -85,15 +85,16 @@ def make_rows(checkpoint: Checkpoint, shape: Shape, one_image: bool, folder: Pat
         shape: Their sizes.
         one_image: Whether all rows of a micro-batch are about one image, instead of one each.
         folder: An empty or missing folder.
+        kind: Of the image files: "png" or "jpg".
     """
     folder.mkdir(parents=True)
     rows = shape.batch * shape.accumulation
     images = [number // shape.batch if one_image else number for number in range(rows)]
     side = math.isqrt(shape.image_tokens) * checkpoint.preset.pixels_per_token
     for image in set(images):
-        write_image(image, side, folder)
+        write_image(image, side, folder, kind)
     words = source_words(AutoTokenizer.from_pretrained(checkpoint.folder))
-    text = [row(number, image, responses(words, number, shape.words)) for number, image in enumerate(images)]
+    text = [row(number, image, responses(words, number, shape.words), kind) for number, image in enumerate(images)]
     (folder / "rows.json").write_text(json.dumps(text))
     columns = {name: name for name in ("chosen", "rejected", "images", "rejected_images")}
     columns["messages"] = "conversations"
@@ -109,20 +110,21 @@ def source_words(tokenizer: Any) -> list[str]:
     return [word for word in words if len(tokenizer(f" {word}")["input_ids"]) <= LONGEST_WORD]
 
 
-def row(number: int, image: int, texts: tuple[str, str]) -> dict[str, Any]:
+def row(number: int, image: int, texts: tuple[str, str], kind: str) -> dict[str, Any]:
     """One row of the data set.
 
     Args:
         number: Of the row; picks its question.
         image: Number of its image.
         texts: The chosen and the rejected response.
+        kind: Of the image files.
     """
     return {
         "conversations": [{"from": "human", "value": f"<image>{QUESTIONS[number % len(QUESTIONS)]}"}],
         "chosen": {"from": "gpt", "value": texts[0]},
         "rejected": {"from": "gpt", "value": texts[1]},
-        "images": [f"{image}.png"],
-        "rejected_images": [f"{image}_noised.png"],
+        "images": [f"{image}.{kind}"],
+        "rejected_images": [f"{image}_noised.{kind}"],
     }
 
 
@@ -143,16 +145,17 @@ def responses(source: Sequence[str], number: int, words: int) -> tuple[str, str]
     return " ".join(sides[0]), " ".join(sides[1])
 
 
-def write_image(number: int, side: int, folder: Path) -> None:
+def write_image(number: int, side: int, folder: Path, kind: str = "png") -> None:
     """Writes a square scan and its twin with noise in a box; equal numbers and sides give equal files."""
     scan = Image.fromarray(load(SCANS[number % len(SCANS)])).resize((side, side), Image.Resampling.BICUBIC)
-    pixels = np.rot90(np.array(scan), number // len(SCANS))
+    turned = np.rot90(np.array(scan), number // len(SCANS))
+    pixels = np.roll(turned, number // (4 * len(SCANS)), axis=1)
     box = (slice(side // 4, side // 2), slice(side // 3, 2 * side // 3))
     noise = np.random.default_rng(number).normal(0.0, NOISE_STD, pixels[box].shape)
     noised = pixels.copy()
     noised[box] = np.clip(pixels[box] + noise, 0, 255).astype(np.uint8)
-    Image.fromarray(pixels).save(folder / f"{number}.png")
-    Image.fromarray(noised).save(folder / f"{number}_noised.png")
+    Image.fromarray(pixels).save(folder / f"{number}.{kind}")
+    Image.fromarray(noised).save(folder / f"{number}_noised.{kind}")
 
 
 def encode(checkpoint: Checkpoint, folder: Path, stage: str) -> list[dict[str, Any]]:

@@ -34,7 +34,7 @@ def run(context: Context) -> None:
     if context.device == "cuda":
         _card(known)
     preset = PRESETS["qwen3_vl_4b" if context.device == "cuda" else "cpu"]
-    rate = matrix_throughput(preset, os.cpu_count() or 1, 256 if context.rehearse else None)
+    rate = matrix_throughput(preset, context.threads, 256 if context.rehearse else None)
     context.result.value("machine/rate", rate)
     known.add("matrix products, TFLOP/s", rate / 1e12)
     _bandwidths(context, known)
@@ -50,7 +50,8 @@ def _version(package: str) -> str:
 
 
 def _disk(context: Context) -> str:
-    return f"{shutil.disk_usage(context.folder).free / GIGABYTE:.0f} GB free"
+    disk, shared = (shutil.disk_usage(folder).free / GIGABYTE for folder in (context.folder, "/dev/shm"))
+    return f"{disk:.0f} GB free, {shared:.1f} GB of shared memory"
 
 
 def _card(known: Table) -> None:

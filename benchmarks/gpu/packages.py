@@ -24,9 +24,9 @@ trove-classifiers builds this package."""
 # fmt: off
 PRESENT = frozenset((
     "aiohappyeyeballs", "aiohttp", "aiosignal", "anyio", "attrs", "certifi", "charset-normalizer", "click",
-    "contourpy", "cycler", "filelock", "fonttools", "frozenlist", "h11", "hf-xet", "httpcore", "httpx",
+    "cloudpickle", "contourpy", "cycler", "filelock", "fonttools", "frozenlist", "h11", "hf-xet", "httpcore", "httpx",
     "huggingface-hub", "idna", "imageio", "jinja2", "joblib", "kiwisolver", "lazy-loader", "markdown-it-py",
-    "markupsafe", "matplotlib", "mdurl", "mpmath", "multidict", "networkx", "ninja", "numpy",
+    "markupsafe", "matplotlib", "mdurl", "mpmath", "multidict", "narwhals", "networkx", "ninja", "numpy",
     "opencv-python-headless", "packaging", "pandas", "pathspec", "pillow", "pip", "pluggy", "propcache",
     "protobuf", "psutil", "pyarrow", "pygments", "pyparsing", "python-dateutil", "pyyaml", "regex", "requests",
     "rich", "safetensors", "scikit-image", "scikit-learn", "scipy", "sentencepiece", "setuptools",

@@ -93,6 +93,11 @@ class Context:
     def device(self) -> str:
         return "cpu" if self.rehearse else "cuda"
 
+    @property
+    def threads(self) -> int:
+        """Of torch on the CPU; one in a rehearsal, since two wait for each other where other programs run."""
+        return 1 if self.rehearse else 2
+
     def may_start(self, what: str, seconds: float) -> bool:
         """Whether something that takes about so long on the device can still be done; what cannot is noted."""
         if self.ends - time.monotonic() >= (0 if self.rehearse else seconds):

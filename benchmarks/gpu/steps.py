@@ -24,19 +24,25 @@ DPO, ALL_CACHED = "llamafactory_dpo", "one_image_all_cached"
 SHAPE = Shape(image_tokens=1024, words=120, batch=4, accumulation=2)
 SMALL_WORDS, SMALL_BATCH, SMALL_MATRIX = 20, 2, 256
 """In a rehearsal, whose images are as small as they can be."""
-RUNS = 3
+RUNS, ENOUGH_SECONDS = 3, 4.0
+"""Most steps of a contestant that are timed, and after how long one that is slow is timed no more."""
 STEPS = (
     (False, (DEFAULT, DPO, PUBLISHED, PUBLISHED_ONE_IMAGE, ALL_CACHED)),
     (True, (DEFAULT, PUBLISHED, PUBLISHED_ONE_IMAGE, DPO, "trees", "vision", "head")),
     (False, ("trees", "vision", "head", "all_cached", "one_image")),
 )
+SEVENS = ((True, (DEFAULT, PUBLISHED, DPO)), (False, (DEFAULT, PUBLISHED)))
 """By whether gradient checkpointing is on, in the order of their worth."""
-MOST_SECONDS = 12.0
-"""Of a contestant with collating and warming up: less left, and it is not begun."""
+MOST_SECONDS, HASHING_SECONDS = 12.0, 8.0
+"""Of a contestant with collating and warming up, and more where caches need the weights' digest: less left, and it is
+not begun."""
 LOADING_SECONDS = 15.0
 WRITING_SECONDS = 35.0
 """To write a quantised model's weights, and to read them."""
 SWEEP = (Shape(256, 120, 4, 2), Shape(1024, 120, 8, 1), Shape(2304, 120, 4, 2), Shape(1024, 120, 4, 2))
+SWEPT = ((DEFAULT, False), (DEFAULT, True), (PUBLISHED, True))
+TOLERANCE = {"float32": 1e-4, "bfloat16": 1e-2}
+"""Largest relative difference of the losses of two ways to compute the same."""
 COLUMNS = ("contestant", "chk", "step s", "fwd", "bwd", "collate", "tokens", "tokens/s", "of rate", "peak GB", "loss")
 GIGABYTE = 1e9
 
@@ -48,26 +54,29 @@ class Bench:
         context: Of the stage.
         preset: The model.
         shape: Of the step.
+
+    Attributes:
+        known_rows: Rows that are there, by whether they share an image.
     """
 
     def __init__(self, context: Context, preset: Preset, shape: Shape) -> None:
         self.context, self.preset, self.shape = context, preset, shape
-        self.rate = matrix_throughput(preset, 2, SMALL_MATRIX if context.rehearse else None)
-        self._rows: dict[bool, Rows] = {}
+        self.rate = matrix_throughput(preset, context.threads, SMALL_MATRIX if context.rehearse else None)
+        self.known_rows: dict[bool, Rows] = {}
 
     def checkpoint(self, checkpointing: bool) -> Checkpoint:
         """The model's files, written at the first call."""
         folder = self.context.folder / self.preset.name
         if not folder.exists():
             write_checkpoint(self.preset, folder)
-        return Checkpoint(self.preset, folder, checkpointing)
+        return Checkpoint(self.preset, folder, checkpointing, self.context.threads)
 
     def rows(self, one_image: bool) -> Rows:
         """The rows of the step, written at the first call."""
-        if one_image not in self._rows:
+        if one_image not in self.known_rows:
             folder = Path(mkdtemp(dir=self.context.folder)) / "rows"
-            self._rows[one_image] = make_rows(self.checkpoint(False), self.shape, one_image, folder)
-        return self._rows[one_image]
+            self.known_rows[one_image] = make_rows(self.checkpoint(False), self.shape, one_image, folder)
+        return self.known_rows[one_image]
 
     def measure(self, name: str, checkpointing: bool) -> Line:
         """Some steps of a contestant after one that warms up, or why there are none."""
@@ -86,6 +95,8 @@ class Bench:
         try:
             for _ in range(1 if self.context.rehearse else RUNS):
                 runs.append(measure_step(loaded, runner, batches, seconds))
+                if sum(each.seconds for each in runs) > ENOUGH_SECONDS:
+                    break
         finally:
             loaded.model.zero_grad(set_to_none=True)
 
@@ -137,13 +148,36 @@ def bench(context: Context, name: str, shape: Shape = SHAPE) -> Bench:
 def measure_all(
     context: Context, on: Bench, stage: str, plan: Sequence[tuple[bool, Sequence[str]]], title: str
 ) -> None:
-    """Measures contestants in order, each told as soon as it is known."""
+    """Measures contestants in order, each told as soon as it is known.
+
+    Raises:
+        ValueError: See `agree`; when all are measured.
+    """
     table = context.result.table(title, *COLUMNS)
+    lines = []
     for checkpointing, names in plan:
         for name in names:
             label = f"{name}{' checkpointed' if checkpointing else ''}"
-            if context.may_start(label, MOST_SECONDS):
-                on.tell(table, stage, name, checkpointing, on.measure(name, checkpointing))
+            if context.may_start(label, MOST_SECONDS + HASHING_SECONDS * CONTESTANTS[name].second_epoch):
+                lines.append((name, on.measure(name, checkpointing)))
+                on.tell(table, stage, name, checkpointing, lines[-1][1])
+    agree(lines, on.preset.dtype)
+
+
+def agree(lines: Sequence[tuple[str, Line]], dtype: str) -> None:
+    """Holds the losses of contestants on the same rows against each other.
+
+    Raises:
+        ValueError: One differs from that of the contestant that computes the same; names all such.
+    """
+    losses = {name: line.typical("loss") for name, line in lines if line.runs}
+    wrong = []
+    for name, line in lines:
+        other = losses.get(CONTESTANTS[name].same_as)
+        if line.runs and other is not None and not abs(line.typical("loss") / other - 1) <= TOLERANCE[dtype]:
+            wrong.append(f"{name} {line.typical('loss'):.5f}, expected {other:.5f}")
+    if wrong:
+        raise ValueError(f"WRONG losses: {'; '.join(wrong)}")
 
 
 def run_step(context: Context) -> None:
@@ -161,9 +195,8 @@ def run_seven(context: Context) -> None:
     if context.may_start("the budget of 4B", LOADING_SECONDS + MOST_SECONDS):
         _budget(four, budgets)
     seven = bench(context, SEVEN)
-    plan = ((True, (DEFAULT, PUBLISHED, DPO)), (False, (DEFAULT, PUBLISHED)))
     if context.may_start("7B", LOADING_SECONDS + MOST_SECONDS):
-        measure_all(context, seven, "seven", plan, f"7B, {seven.shape.name}")
+        measure_all(context, seven, "seven", SEVENS, f"7B, {seven.shape.name}")
     if context.may_start("the budget of 7B QLoRA", WRITING_SECONDS):
         load.cache_clear()
         release()
@@ -200,9 +233,13 @@ def run_sweep(context: Context) -> None:
     """The stage `sweep`."""
     table = context.result.table("Qwen3-VL-4B shapes", "image tokens", "pairs", *COLUMNS)
     benches = [bench(context, FOUR, shape) for shape in SWEEP]
-    for name, checkpointing in ((DEFAULT, False), (DEFAULT, True), (PUBLISHED, True)):
-        for on in benches:
+    lines: list[list[tuple[str, Line]]] = [[] for _ in benches]
+    for name, checkpointing in SWEPT:
+        for on, mine in zip(benches, lines, strict=True):
             tokens, pairs = on.shape.image_tokens, f"{on.shape.batch} x {on.shape.accumulation}"
             if context.may_start(f"{name} at {tokens} x {on.shape.batch}", MOST_SECONDS):
                 line = on.measure(name, checkpointing)
+                mine.append((name, line))
                 on.tell(table, f"sweep/{tokens}/{on.shape.batch}", name, checkpointing, line, tokens, pairs)
+    for mine in lines:
+        agree(mine, benches[0].preset.dtype)
