@@ -66,17 +66,15 @@ def _event(event: Any) -> Event:
 def _tell(context: Context, kernels: Sequence[Event], launches: Sequence[Event]) -> None:
     span = max(each.end for each in kernels) - min(each.start for each in kernels)
     idle = span - busy(kernels)
-    kinds = context.result.table(
-        f"default step of 4B shapes, {span / 1e6:.1f} ms from first to last kernel", "kind", "ms", "share", "kernels"
-    )
+    kinds = context.result.table(f"default step of 4B shapes, {span / 1e6:.1f} ms from first to last kernel", "", "")
     for kind, (time, count) in by_kind(kernels).items():
-        kinds.add(kind, time / 1e6, time / span, count)
+        kinds.add(kind, f"{time / 1e6:.3g} ms, {time / span:.1%}, {count} kernels")
         context.result.value(f"profile/{kind}", time / span)
-    kinds.add("idle", idle / 1e6, idle / span)
+    kinds.add("idle", f"{idle / 1e6:.3g} ms, {idle / span:.1%}")
     context.result.value("profile/idle", idle / span)
     if launches:
         between = gaps(launches)
-        kinds.add("host between launches, median us", median(between) / 1e3, None, len(launches))
+        kinds.add("host between launches", f"median {median(between) / 1e3:.3g} us, {len(launches)} launches")
     longest = context.result.table("", "longest kernels, by their sum", "kind", "ms", "times")
     total: dict[str, list[int]] = defaultdict(list)
     for each in kernels:

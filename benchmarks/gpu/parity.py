@@ -48,35 +48,49 @@ def run(context: Context) -> None:
         ValueError: In float32 something differs from the plain computation; when all is compared.
     """
     table = context.result.table(
-        "differences relative to plain float32; gradients by norm; the worst of all ways",
-        "family", "attention", "dtype", "loss", "term", "gradients", "worst in gradients",
+        "differences relative to plain float32: loss, worst term, gradients by norm (the way that is worst in them)",
+        "family", "attention", *DTYPES,
     )  # fmt: skip
     worst: dict[str, float] = {}
     for family in TEMPLATES:
         pairs = write_rows(context.folder / f"{family}-rows")
         folders = write_models(family, context.folder / family)
         expected = expected_of(family, folders["float32"], folders["adapter"], pairs)
-        for dtype in DTYPES:
-            for attention in ATTENTION:
-                if not context.may_start(f"{family} {attention} {dtype}", SECONDS):
-                    continue
-                try:
-                    found = dict(differences(context, family, dtype, attention, folders, expected))
-                except Exception as error:  # a result like any other
-                    if context.rehearse:
-                        raise
-                    table.add(family, attention, dtype, failure(error))
-                    release()
-                    continue
-                most = [max(each[part] for each in found.values()) for part in range(3)]
-                table.add(family, attention, dtype, *most, max(found, key=lambda name: found[name][2]))
-                for part, value in zip(("loss", "term", "gradient"), most, strict=True):
-                    name = f"parity/{dtype}/{part}"
-                    worst[name] = max(worst.get(name, 0.0), value)
-                    context.result.value(name, worst[name])
+        for attention in ATTENTION:
+            cells = [_cell(context, family, dtype, attention, folders, expected, worst) for dtype in DTYPES]
+            table.add(family, attention, *cells)
     wrong = [name for name, value in worst.items() if "float32" in name and not value <= TOLERANCE]
     if wrong:
         raise ValueError(f"WRONG: differs from the plain computation in {', '.join(wrong)}")
+
+
+def _cell(
+    context: Context,
+    family: str,
+    dtype: str,
+    attention: str,
+    folders: dict[str, Path],
+    expected: "Expected",
+    worst: dict[str, float],
+) -> str:
+    """What the table says of the ways in one dtype; keeps the worst so far of all families."""
+    if not context.may_start(f"{family} {attention} {dtype}", SECONDS):
+        return "not begun"
+    try:
+        found = dict(differences(context, family, dtype, attention, folders, expected))
+    except Exception as error:  # a result like any other
+        if context.rehearse:
+            raise
+        said = failure(error)
+        release()
+        return said
+    most = [max(each[part] for each in found.values()) for part in range(3)]
+    for part, value in zip(("loss", "term", "gradient"), most, strict=True):
+        name = f"parity/{dtype}/{part}"
+        worst[name] = max(worst.get(name, 0.0), value)
+        context.result.value(name, worst[name])
+    named = max(found, key=lambda name: found[name][2])
+    return f"{', '.join(f'{value:.1e}' for value in most)} ({named})"
 
 
 def write_rows(folder: Path) -> list[plain.Pair]:

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gpu.packages import PYTHON
 from gpu.stages import STAGES, Stage
-from gpu.tables import goals_table, stage_text
+from gpu.tables import goals_table, printed, stage_text
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -89,7 +89,7 @@ class Report:
 
     def say(self, text: str) -> None:
         """Prints, and adds to results.md."""
-        print(text, flush=True)
+        print(printed(text), flush=True)
         self._parts.append(text)
         (self._out / "results.md").write_text("\n\n".join(self._parts) + "\n")
 

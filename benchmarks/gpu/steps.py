@@ -17,7 +17,7 @@ from rows import Rows, Shape, make_rows
 from runners import Runner
 
 from gpu.clock import failure, release
-from gpu.stage import Cell, Context, Table
+from gpu.stage import Context, Table
 
 FOUR, SEVEN = "qwen3_vl_4b", "qwen2_5_vl_7b"
 DPO, ALL_CACHED = "llamafactory_dpo", "one_image_all_cached"
@@ -115,24 +115,35 @@ class Bench:
             runner.run(batches, lambda backward: backward)
         return loaded, runner, batches, seconds
 
-    def tell(self, table: Table, stage: str, name: str, checkpointing: bool, line: Line, *before: Cell) -> None:
-        """Adds a contestant's row, some cells before it, and its values for the figures to reach."""
-        first = (*before, name, "yes" if checkpointing else "no")
+    def tell(self, table: Table, stage: str, name: str, checkpointing: bool, line: Line) -> None:
+        """Adds a contestant's row, and its values for the figures to reach."""
+        first = (name, "yes" if checkpointing else "no")
         if not line.runs:
             table.add(*first, line.error)
             return
+        self.keep(stage, name, checkpointing, line)
         seconds = line.typical("seconds")
-        share = line.typical("flops") / seconds / self.rate
         parts = (seconds - line.typical("backward_seconds"), line.typical("backward_seconds"))
         tokens = int(line.typical("tokens"))
         peak = line.typical("peak") / GIGABYTE
         speed, loss = f"{tokens / seconds:.0f}", f"{line.typical('loss'):.5f}"
-        table.add(*first, seconds, *parts, line.typical("collate_seconds"), tokens, speed, share, peak, loss)
+        table.add(*first, seconds, *parts, line.typical("collate_seconds"), tokens, speed, self.share(line), peak, loss)
+
+    def share(self, line: Line) -> float:
+        """Of the measured matrix rate."""
+        return line.typical("flops") / line.typical("seconds") / self.rate
+
+    def keep(self, stage: str, name: str, checkpointing: bool, line: Line) -> str:
+        """Keeps a contestant's values for the figures to reach; returns the most important of them in a cell."""
+        if not line.runs:
+            return line.error
+        seconds, peak, share = line.typical("seconds"), line.typical("peak") / GIGABYTE, self.share(line)
         key = f"{stage}/{name}/checkpointed" if checkpointing else f"{stage}/{name}"
         values = self.context.result.values
         values |= {key: seconds, f"{key}/peak": peak, f"{key}/share": share}
         values[f"{stage}/{name}/best"] = min(seconds, values.get(f"{stage}/{name}/best", seconds))
         self.context.result.save()
+        return f"{seconds:.3g} s, {share:.2g}, {peak:.3g} GB"
 
 
 def bench(context: Context, name: str, shape: Shape = SHAPE) -> Bench:
@@ -190,7 +201,7 @@ def run_step(context: Context) -> None:
 
 def run_seven(context: Context) -> None:
     """The stage `seven`."""
-    budgets = context.result.table("with AdamW's state", "model", "s with the optimiser's step", "peak GB")
+    budgets = context.result.table("checkpointed, AdamW's step and state included", "", "")
     four = bench(context, FOUR)
     if context.may_start("the budget of 4B", LOADING_SECONDS + MOST_SECONDS):
         _budget(four, budgets)
@@ -206,7 +217,8 @@ def run_seven(context: Context) -> None:
 def _budget(on: Bench, table: Table) -> None:
     """Peak memory of the second step with gradient checkpointing, once the optimiser has its state."""
     try:
-        table.add(on.preset.name, *_budget_figures(on))
+        seconds, peak = _budget_figures(on)
+        table.add(on.preset.name, f"{seconds:.3g} s, peak {peak:.3g} GB")
     except Exception as error:  # a result like any other
         if on.context.rehearse:
             raise
@@ -230,16 +242,22 @@ def _budget_figures(on: Bench) -> tuple[float, float]:
 
 
 def run_sweep(context: Context) -> None:
-    """The stage `sweep`."""
-    table = context.result.table("Qwen3-VL-4B shapes", "image tokens", "pairs", *COLUMNS)
+    """The stage `sweep`; one contestant after the other at every shape, since each loads the model anew."""
+    titles = [f"{name}{', chk' if checkpointing else ''}" for name, checkpointing in SWEPT]
+    table = context.result.table("seconds, share of the measured rate, peak", "image tokens", "pairs", *titles)
     benches = [bench(context, FOUR, shape) for shape in SWEEP]
     lines: list[list[tuple[str, Line]]] = [[] for _ in benches]
+    for on in benches:
+        table.add(on.shape.image_tokens, f"{on.shape.batch} x {on.shape.accumulation}")
     for name, checkpointing in SWEPT:
-        for on, mine in zip(benches, lines, strict=True):
-            tokens, pairs = on.shape.image_tokens, f"{on.shape.batch} x {on.shape.accumulation}"
+        for place, on in enumerate(benches):
+            tokens, pairs = table.rows[place][:2]
+            cell = "not begun"
             if context.may_start(f"{name} at {tokens} x {on.shape.batch}", MOST_SECONDS):
                 line = on.measure(name, checkpointing)
-                mine.append((name, line))
-                on.tell(table, f"sweep/{tokens}/{on.shape.batch}", name, checkpointing, line, tokens, pairs)
+                lines[place].append((name, line))
+                cell = on.keep(f"sweep/{tokens}/{pairs}", name, checkpointing, line)
+            table.rows[place] = (*table.rows[place], cell)
+            context.result.save()
     for mine in lines:
         agree(mine, benches[0].preset.dtype)

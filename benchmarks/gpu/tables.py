@@ -73,10 +73,21 @@ def stage_text(name: str, title: str, status: str, content: Mapping[str, Any]) -
     for table in content.get("tables", ()):
         if table["rows"]:
             heading = [table["title"]] if table["title"] else []
-            parts += [*heading, markdown(table["columns"], table["rows"])]
+            body = markdown(table["columns"], table["rows"]) if any(table["columns"]) else facts(table["rows"])
+            parts += [*heading, body]
     if content.get("left_out"):
         parts.append(f"Not begun for want of time: {', '.join(content['left_out'])}")
     return "\n".join(parts)
+
+
+def facts(rows: Sequence[Sequence[Any]]) -> str:
+    """A table without columns, in one line: names and what is so named."""
+    return "; ".join(": ".join(filter(None, map(_text, row))) for row in rows)
+
+
+def printed(text: str) -> str:
+    """Markdown as it is printed: without the lines that part the headings of tables from their rows."""
+    return "\n".join(line for line in text.splitlines() if not set(line) <= set("|-") or not line)
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

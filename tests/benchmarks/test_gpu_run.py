@@ -100,6 +100,9 @@ def test_stages_fit_their_names_and_the_last_hundred_lines():
         assert (ROOT / "benchmarks" / Path(*stage.module.split("."))).with_suffix(".py").is_file()
     wide = tables.markdown(("a", "b"), [("x" * 500, 1.0)])
     assert max(map(len, wide.splitlines())) <= tables.WIDEST + 10
+    content = {"tables": [{"title": "", "columns": ("", ""), "rows": [("a", 1.0), ("b", "two")]}]}
+    assert tables.stage_text("x", "some", "done", content) == "## x: some [done]\na: 1; b: two"
+    assert tables.printed("|a|\n|-|\n|1|\n\n--- x") == "|a|\n|1|\n\n--- x"
 
 
 def test_the_pack_is_chosen_from_the_lock_file():
