@@ -24,7 +24,7 @@ class Stage:
 STAGES = (
     Stage("machine", "gpu.machine", "run", 20, "the machine: versions, matrix rate, bandwidths"),
     Stage("step", "gpu.steps", "run_step", 125, "a step of Qwen3-VL-4B shapes, each saving in turn"),
-    Stage("train", "gpu.train", "run", 130, "llamafactory-cli train itself, and the caches in it"),
+    Stage("train", "gpu.train", "run", 145, "llamafactory-cli train itself, and the caches in it"),
     Stage("parity", "gpu.parity", "run", 45, "loss, terms and gradients against eight plain float32 forwards"),
     Stage("profile", "gpu.kernels", "run", 30, "where the time of the default step goes"),
     Stage("attention", "gpu.attention", "run", 30, "ways to attend in trees, one layer forward and backward"),
