@@ -2,6 +2,8 @@
 
 import argparse
 import io
+import os
+import shlex
 import sqlite3
 import sys
 from pathlib import Path
@@ -18,6 +20,9 @@ STEP_HELP = {
     "noise": "write the noised images",
     "export": "write the dataset of the pairs that are there",
 }
+HOST_COMMANDS = ("train", "chat", "api", "eval", "webchat", "webui")
+NO_READER = 141
+"""What a shell gives for a command whose reader went away, as `| head` does."""
 
 
 def doctor(args: argparse.Namespace) -> int:
@@ -115,12 +120,21 @@ def _protocol(measure: str, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _keys(command: str) -> str:
+    """What `--help` of a command says of its configuration: all keys, or those of its own step."""
     from .evaluate.config import describe as evaluation
     from .pairs.config import describe
     from .pairs.sources import describe_options
 
-    keys = ["keys of CONFIG.yaml, with their defaults:", *(evaluation() if command == "evaluate" else describe())]
-    return "\n  ".join([*keys, "", "source.options of each source:", *describe_options()])
+    of_source = ["", "source.options of each source:", *describe_options()]
+    lines = {
+        "build": ["keys of CONFIG.yaml, with their defaults:", *describe(), *of_source],
+        "evaluate": ["keys of CONFIG.yaml, with their defaults:", *evaluation(), *of_source],
+    }
+    for step in STEP_HELP:
+        own = [line for line in describe() if line.startswith(f"{step}.")]
+        lines[step] = ["keys of CONFIG.yaml for this step, with their defaults:", *own]
+    rest = "" if command in ("build", "evaluate") else "`firempo build --help` lists all keys of CONFIG.yaml."
+    return "\n\n".join(part for part in ("\n  ".join(lines.get(command, [])), rest) if part)
 
 
 def _parser(command: str) -> argparse.ArgumentParser:
@@ -186,8 +200,23 @@ def _parser(command: str) -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a subcommand and returns its exit code."""
-    words = sys.argv[1:] if argv is None else argv
+    try:
+        try:
+            return _main(sys.argv[1:] if argv is None else argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes out what is left at its end
+        return NO_READER
+
+
+def _main(words: list[str]) -> int:
     parser = _parser(words[0] if words else "")
+    if not words:
+        parser.print_help(sys.stderr)
+        return 2
+    if words[0] in HOST_COMMANDS:
+        parser.error(f"{words[0]} is a command of LLaMA-Factory: write `llamafactory-cli {shlex.join(words)}`")
     args, rest = parser.parse_known_args(words)
     if "overrides" in args:  # those behind an option are not matched to their place
         args.overrides += [word for word in rest if not word.startswith("-") and "=" in word]
@@ -205,6 +234,8 @@ def main(argv: list[str] | None = None) -> int:
     except sqlite3.Error as error:
         say(f"firempo: the store cannot be written or read: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError) as error:
         say(*f"firempo: {error}".split("\n"), *getattr(error, "__notes__", []), file=sys.stderr)
         return 1

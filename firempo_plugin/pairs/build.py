@@ -175,6 +175,7 @@ def pair_of(item: Item) -> Pair:
         rejected_spans=rejected.spans,
         images=item.images,
         rejected_images=tuple(image.file for image in item.noised),
+        weight=record.weight,
         truth=record.truth,
         kind=record.kind,
         language=record.language,

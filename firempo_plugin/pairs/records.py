@@ -49,6 +49,7 @@ class Record:
         closed: Whether the answer is one of a known few (yes/no, a or b); None where the source does not say.
         response: The model's own answer, where the source brings one.
         regions: Masks and boxes that the source brings.
+        weight: The share in the loss that the source gives it; None: 1.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Record:
     closed: bool | None = None
     response: str | None = None
     regions: tuple[Region, ...] = ()
+    weight: float | None = None
 
 
 @dataclass(frozen=True)

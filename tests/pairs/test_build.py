@@ -148,6 +148,29 @@ def test_a_file_of_responses_and_a_model_are_one_too_many(write, tmp_path):
         outcome(write(), *overrides)
 
 
+def test_scores_of_mmedpo_weigh_the_pairs_and_those_of_zero_are_counted(write, tmp_path, capsys):
+    answers = [(0.25, "No"), (0.0, "Yes"), (None, "Yes")]
+    rows = [
+        {
+            "id": number,
+            "image": f"{number}.png",
+            "conversations": [{"from": "human", "value": "Is it a CT?"}, {"from": "gpt", "value": answer}],
+            "weighted_score": score,
+        }
+        for number, (score, answer) in enumerate(answers)
+    ]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    said = [{"id": f"mmedpo:{number}", "response": "Yes, it is."} for number in range(3)]
+    (tmp_path / "said.jsonl").write_text("".join(json.dumps(row) + "\n" for row in said))
+    options = {"file": str(tmp_path / "rows.json"), "image_root": str(tmp_path / "images")}
+    config = write(source={"name": "mmedpo", "options": options}, respond={"file": str(tmp_path / "said.jsonl")})
+    assert commands.build(config, []) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["1", "weighted_score", "is", "0:"] in [line[:4] for line in lines]
+    exported = json.loads((tmp_path / "work" / "export" / "fire_mpo_pairs.json").read_text())
+    assert [row["weight"] for row in exported] == [0.25, None]
+
+
 def test_shared_noise_gives_records_of_one_image_and_mask_one_noised_image(write, tmp_path):
     path = write(QUESTIONS[:3])
     shutil.copy(tmp_path / "images" / "0.png", tmp_path / "images" / "1.png")

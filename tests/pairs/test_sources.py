@@ -1,6 +1,7 @@
 """The readers: real samples, synthetic oddities, refused options and broken files."""
 
 import json
+import math
 import subprocess
 import sys
 from collections import Counter
@@ -402,7 +403,7 @@ def test_llava_med_samples() -> None:
 
 
 @real
-@pytest.mark.parametrize(("name", "count", "shown"), [("slake", 4919, 20), ("vqa-rad", 1797, 68)])
+@pytest.mark.parametrize(("name", "count", "shown"), [("slake", 4919, 19), ("vqa-rad", 1797, 68)])
 def test_mmedpo_samples(name: str, count: int, shown: int, tmp_path: Path) -> None:
     file = DATA / "mmedpo" / f"{name}_dpo_weighted.json"
     root = {"slake": DATA / "slake" / "imgs", "vqa-rad": DATA / "vqa-rad" / "VQA_RAD Image Folder"}[name]
@@ -453,12 +454,25 @@ def test_mmedpo_rows(tmp_path: Path) -> None:
     ]
     file = dump(tmp_path / "a.json", [{"id": 5, "image": "a.jpg", "conversations": turns} for turns in conversations])
     (record,), problems = read("mmedpo", file=file, image_root=tmp_path)
-    assert (record.id, record.question, record.truth) == ("mmedpo:5", "What?", "An MRI")
+    assert (record.id, record.question, record.truth, record.kind) == ("mmedpo:5", "What?", "An MRI", "vqa")
     assert [problem.id for problem in problems] == [f"mmedpo:5#{number}" for number in range(2, 8)]
     assert {problem.reason.split(":")[0] for problem in problems[:-1]} == {
         "conversation is not one human and one gpt turn"
     }
     assert problems[-1].reason == "field is missing: conversations, gpt"
+
+
+def test_mmedpo_scores_become_weights_and_reports_are_reports(tmp_path: Path) -> None:
+    picture(tmp_path / "a.jpg")
+    turns = [{"from": "human", "value": "Describe."}, {"from": "gpt", "value": "The lungs are clear."}]
+    scores = [0.25, 1, 0.0, -0.1, math.nan, math.inf, True, "0.5", 10**400]
+    rows = [{"image": "a.jpg", "conversations": turns, "weighted_score": score} for score in scores]
+    file = dump(tmp_path / "a.json", [*rows, {"image": "a.jpg", "conversations": turns}])
+    records, problems = read("mmedpo", file=file, image_root=tmp_path, kind="report")
+    assert [(record.kind, record.weight) for record in records] == [("report", 0.25), ("report", 1.0), ("report", None)]
+    reasons = [problem.reason for problem in problems]
+    assert reasons[0] == "weighted_score is 0: the row has no share in the loss"
+    assert {text.split(":")[0] for text in reasons[1:]} == {"weighted_score is not a number from 0"}
 
 
 # --- What ends a run -------------------------------------------------------------------------------------------------

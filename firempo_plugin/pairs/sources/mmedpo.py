@@ -1,9 +1,11 @@
-"""Preference files of MMedPO and its relatives: JSON of id, image, conversations and rejected_conversations.
+"""Preference files of MMedPO and its relatives: JSON of id, image, conversations, rejected_conversations and
+weighted_score.
 
 The answer of `conversations` is the ground truth. The rejected one was written to be wrong, by another model; it is
-nobody's own answer, and is not read.
+nobody's own answer, and is not read. The score is the row's weight; the loss sees nothing of a row that weighs 0.
 """
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ class Options:
 
     file: str = option("JSON file of the preferences")
     image_root: str = option("folder that the image paths start from")
+    kind: Literal["vqa", "report"] = option("vqa, or report for a file whose answers are reports", "vqa")
     language: Literal["en", "zh"] = option("en or zh: the language of the questions", "en")
     allow_outside: bool = option("read images outside image_root", False)
 
@@ -37,8 +40,26 @@ def _record(record_id: str, row: Row, options: Options) -> Record:
         images=(image_file(Path(options.image_root), row.get("image"), allow_outside=options.allow_outside),),
         question=plain(without_image_mark(question), "conversations, human"),
         truth=plain(answer, "conversations, gpt"),
+        kind=options.kind,
         language=options.language,
+        weight=_weight(row.get("weighted_score")),
     )
+
+
+def _weight(score: Any) -> float | None:
+    """The row's weight, where it has one.
+
+    Raises:
+        RejectedError: It is 0, or no number that can weigh a row.
+    """
+    if score is None:
+        return None
+    number = isinstance(score, int | float) and not isinstance(score, bool)
+    if not number or not 0 <= score <= sys.float_info.max:
+        raise RejectedError(f"weighted_score is not a number from 0: {score!r:.80}")
+    if score == 0:
+        raise RejectedError("weighted_score is 0: the row has no share in the loss")
+    return float(score)
 
 
 def _turns(conversation: Any) -> tuple[Any, Any]:
