@@ -1,17 +1,30 @@
 """The row checks of training from the command line: every row is encoded, no model is loaded."""
 
+import difflib
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ..pairs.terminal import say
 from .arguments import STAGE, settings_of
+from .autoload import switched_off
 from .processor import shrunk_first
 from .reasons import kind_of
 from .workflow import refuse_unsupported
 
 SOUND, UNSOUND = 0, 1
 EXAMPLES = 3
+KINDS = 8
+"""Kinds of problems that one screen shows."""
+REASON_LENGTH = 200
+VERBOSITY = "LLAMAFACTORY_VERBOSITY"
+"""The host's variable: how much it logs."""
 
 WITHOUT_A_MACHINE = {
     "use_cpu": True,
@@ -42,20 +55,21 @@ def validate(target: str, overrides: list[str], rejected: Path | None) -> int:
     Raises:
         ValueError: The configuration or a data set cannot be read; says what to do.
     """
-    with TemporaryDirectory() as scratch:
+    with TemporaryDirectory() as scratch, quiet_host():
         config, builtin = open_config(target, overrides, Path(scratch))
-        if builtin:
-            print("No model is named: rows are encoded with a small tokeniser, and cutoff_len is not checked.\n")
         run = start(config, scratch)
         found = _examine(run)
+    if builtin:
+        say("No model is named: rows are encoded with a small tokeniser, and cutoff_len is not checked.", "")
     if warning := shrunk_first(run.tokens["processor"]):
-        print(f"{warning}\n")
-    print("\n".join(_summary(found)))
+        say(warning, "")
+    say(*(f"{name}: {count}" for name, count in found.counts.items()))
     if rejected is not None:
         from .admission import as_lines
 
         rejected.write_text(as_lines(found.problems), encoding="utf-8")
-        print(f"{len(found.problems)} rows are listed in {rejected}")
+        say(f"{len(found.problems)} rows are listed in {rejected}")
+    say(*verdict(found.problems, found.total))
     return UNSOUND if found.problems or not all(count.rows for count in found.counts.values()) else SOUND
 
 
@@ -74,6 +88,9 @@ def open_config(target: str, overrides: list[str], scratch: Path) -> tuple[dict[
     """
     from omegaconf import OmegaConf
 
+    if cause := switched_off():
+        raise ValueError(cause)
+    _refuse_missing_file(Path(target))
     given = OmegaConf.from_cli(overrides)
     builtin = not Path(target).is_file() and "model_name_or_path" not in given
     written = OmegaConf.load(target) if Path(target).is_file() else _by_name(target)
@@ -82,6 +99,44 @@ def open_config(target: str, overrides: list[str], scratch: Path) -> tuple[dict[
     if not isinstance(config, dict) or config.get("stage") != STAGE:
         raise ValueError(f"{target}: expected a training YAML with `stage: {STAGE}`, or the name of a data set")
     return config, builtin
+
+
+def _refuse_missing_file(target: Path) -> None:
+    """Raises ValueError for what is written as a file is, and is none; names those that are there."""
+    written = target.suffix in (".yaml", ".yml", ".json") or len(target.parts) > 1
+    if target.is_file() or not written:
+        return
+    there = sorted(path.name for path in target.parent.glob("*.y*ml")) if target.parent.is_dir() else []
+    close = difflib.get_close_matches(target.name, there, n=1)
+    hint = f"; did you mean {target.parent / close[0]}?" if close else ""
+    listed = f"; {target.parent.absolute()} has: {', '.join(there[: EXAMPLES * 5])}" if there and not close else ""
+    raise ValueError(f"{target} does not exist{hint}{listed}")
+
+
+@contextmanager
+def quiet_host() -> Iterator[None]:
+    """Silences the host's logs and bars, unless LLAMAFACTORY_VERBOSITY asks for them: errors come as exceptions."""
+    if VERBOSITY in os.environ:
+        yield
+        return
+    import datasets
+    import transformers
+
+    logs = logging.getLogger("llamafactory"), transformers.logging.get_logger(), datasets.logging.get_logger()
+    before = [log.level for log in logs]
+    os.environ[VERBOSITY] = "ERROR"
+    for log in logs:
+        log.setLevel(logging.ERROR)
+    transformers.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        transformers.logging.enable_progress_bar()
+        datasets.enable_progress_bars()
+        for log, level in zip(logs, before, strict=True):
+            log.setLevel(level)
+        del os.environ[VERBOSITY]
 
 
 def _by_name(name: str) -> dict[str, Any]:
@@ -134,17 +189,14 @@ def _examine(run: Run) -> Any:
     from .admission import examine
     from .dataset import encoding_fingerprint
 
-    rows = get_dataset(run.template, run.model_args, run.data_args, run.training_args, stage=STAGE, **run.tokens)
+    with redirect_stdout(StringIO()):  # the example that training shows
+        rows = get_dataset(run.template, run.model_args, run.data_args, run.training_args, stage=STAGE, **run.tokens)
     encoding = encoding_fingerprint(run.data_args, **run.tokens)
     return examine(rows, settings_of(run.finetuning_args), encoding)
 
 
-def _summary(found: Any) -> list[str]:
-    return [*(f"{name}: {count}" for name, count in found.counts.items()), *by_reason(found.problems, found.total)]
-
-
-def by_reason(problems: list[dict[str, str]], total: int) -> list[str]:
-    """Lines that count the rows that cannot be used by kind of problem, the most frequent first.
+def verdict(problems: list[dict[str, str]], total: int) -> list[str]:
+    """One screen that counts the rows that cannot be used by kind of problem, the most frequent first; the sum last.
 
     Args:
         problems: Of every such row its place in the data ("row") and why it cannot be used ("problem").
@@ -153,8 +205,16 @@ def by_reason(problems: list[dict[str, str]], total: int) -> list[str]:
     places: dict[str, list[str]] = {}
     for entry in problems:
         places.setdefault(kind_of(entry["problem"]), []).append(entry["row"])
-    lines = ["", f"{len(problems)} of {total} rows cannot be used:"] if problems else []
-    for kind, rows in sorted(places.items(), key=lambda item: -len(item[1])):
+    lines = [""]
+    for kind, rows in sorted(places.items(), key=lambda item: -len(item[1]))[:KINDS]:
         more = f" and {len(rows) - EXAMPLES} more" if len(rows) > EXAMPLES else ""
-        lines.append(f"{len(rows):7}  {kind}\n         {'; '.join(rows[:EXAMPLES])}{more}")
-    return lines
+        short = kind if len(kind) <= REASON_LENGTH else f"{kind[:REASON_LENGTH]}..."
+        lines += [f"{len(rows):7}  {short}", f"         {'; '.join(rows[:EXAMPLES])}{more}"]
+    if len(places) > KINDS:
+        lines.append(
+            f"         and {len(places) - KINDS} more kinds of problems; `firempo validate --rejected FILE` lists all"
+        )
+    return [
+        *lines,
+        f"{len(problems)} of {total} rows cannot be used." if problems else f"All {total} rows can be used.",
+    ]

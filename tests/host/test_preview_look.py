@@ -199,8 +199,8 @@ def test_a_look_ends_at_the_interpreters_exit():
 @pytest.mark.parametrize(
     ("changes", "text", "message"),
     [
-        ({"dataset_dir": "nowhere"}, None, "Cannot open nowhere/dataset_info.json"),
-        ({"dataset": "nothing"}, None, "Undefined dataset nothing in dataset_info.json."),
+        ({"dataset_dir": "nowhere"}, None, "nowhere/dataset_info.json does not exist (looked in "),
+        ({"dataset": "nothing"}, None, "dataset_info.json in "),
         ({"model_name_or_path": "/no/model", "template": "qwen3_vl"}, None, "Failed to load tokenizer"),
         ({"stage": "sft"}, None, "expected a training configuration with `stage: fire_mpo`"),
         ({"fire_alpha": -1}, None, "fire_alpha must be a number >= 0"),

@@ -192,7 +192,7 @@ def test_the_command_writes_a_page_and_counts(two_rows, tmp_path, capsys):
     command = ["preview", "pairs", f"dataset_dir={two_rows}", "overwrite_cache=true", "--page", str(page)]
     assert cli.main(command) == 1
     said = capsys.readouterr().out
-    assert "1 of 2 rows cannot be used:\n      1  chosen and rejected are equal\n         pairs, row 1" in said
+    assert "      1  chosen and rejected are equal\n         pairs, row 1\n1 of 2 rows cannot be used.\n" in said
     assert f"The page is {page}" in said
     assert "No model is named" in said
     assert "No model is named" in data(page.read_text(), "page-data")["note"]
@@ -203,7 +203,7 @@ def test_the_command_writes_a_page_and_counts(two_rows, tmp_path, capsys):
 def test_the_command_refuses_what_it_cannot_read(two_rows, tmp_path, capsys):
     page = tmp_path / "look.html"
     assert cli.main(["preview", "nothing", f"dataset_dir={two_rows}", "--page", str(page)]) == 1
-    assert "Undefined dataset nothing" in capsys.readouterr().err
+    assert "has no data set 'nothing'" in capsys.readouterr().err
     assert not page.exists()
     with pytest.raises(SystemExit):
         cli.main(["preview", "pairs", "--rows", "0"])

@@ -1,6 +1,9 @@
 """The row checks from the command line: the same reasons as in training, and no model."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -97,8 +100,38 @@ def test_what_is_neither_is_named(write_dataset, capsys, tmp_path):
     assert cli.main(["validate", str(other)]) == 1
     assert "expected a training YAML with `stage: fire_mpo`" in capsys.readouterr().err
     folder = write_dataset([GOOD])
-    assert cli.main(["validate", "nothing", f"dataset_dir={folder}"]) == 1
-    assert "nothing" in capsys.readouterr().err
+    assert cli.main(["validate", "pears", f"dataset_dir={folder}"]) == 1
+    assert "has no data set 'pears'; did you mean 'pairs'? it has: pairs" in capsys.readouterr().err
+    assert cli.main(["validate", str(tmp_path / "stf.yaml")]) == 1
+    assert capsys.readouterr().err == f"firempo: {tmp_path}/stf.yaml does not exist; did you mean {other}?\n"
+    assert cli.main(["validate", "runs/train.yaml"]) == 1
+    assert capsys.readouterr().err == "firempo: runs/train.yaml does not exist\n"
+
+
+def test_the_variable_that_takes_the_stage_away_is_the_reason(write_dataset, capsys, monkeypatch):
+    monkeypatch.setenv("FIREMPO_DISABLE", "1")
+    assert cli.main(["validate", "pairs", f"dataset_dir={write_dataset([GOOD])}"]) == 1
+    assert capsys.readouterr().err.startswith("firempo: FIREMPO_DISABLE is set, ")
+
+
+@pytest.mark.parametrize("command", ["validate", "preview"])
+def test_the_answer_fits_one_screen_and_comes_last(command, write_dataset, tmp_path):
+    broken = [{**GOOD, "images": [f"{'x' * 300}.png"] * number} for number in range(1, 12)]
+    folder = write_dataset([GOOD, *broken])
+    environment = {name: value for name, value in os.environ.items() if name != "LLAMAFACTORY_VERBOSITY"}
+    run = subprocess.run(
+        [sys.executable, "-m", "firempo_plugin.cli", command, "pairs", f"dataset_dir={folder}"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+        check=False,
+    )
+    lines = [*run.stderr.splitlines(), *run.stdout.splitlines()]
+    assert run.returncode == 1, run.stderr
+    assert len(lines) <= 24
+    assert lines[-1] == "11 of 12 rows cannot be used."
+    assert max(map(len, lines)) <= 250
 
 
 def test_reasons_are_alike_without_their_names_and_numbers():

@@ -5,7 +5,8 @@ from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ..validate import SOUND, UNSOUND, by_reason, open_config
+from ...pairs.terminal import say
+from ..validate import SOUND, UNSOUND, open_config, quiet_host, verdict
 
 NO_MODEL = (
     "No model is named: rows are encoded with a small tokeniser. Token borders are not those of your model, and "
@@ -30,7 +31,7 @@ def preview(target: str, overrides: list[str], page: Path, rows: int | None) -> 
     from .rows import see
     from .static import write_page
 
-    with TemporaryDirectory() as scratch:
+    with TemporaryDirectory() as scratch, quiet_host():
         config, builtin = open_config(target, overrides, Path(scratch))
         found = see(config, Path(scratch))
         total = min(found.total, rows or found.total)
@@ -42,8 +43,8 @@ def preview(target: str, overrides: list[str], page: Path, rows: int | None) -> 
         title = f"FiRe-MPO rows of {Path(target).name}"
         made = write_page(seen, page, title=title, note=note, progress=_pictures)
     problems = [{"row": row.place, "problem": row.problem} for row in seen if row.problem]
-    print("\n".join([*([note] if note else []), f"{total} rows", *by_reason(problems, total)]))
-    print(f"\nThe page is {made.path} ({made.size / 1e6:.1f} MB); open it in a browser.")
+    say(*([note] if note else []), f"The page is {made.path} ({made.size / 1e6:.1f} MB); open it in a browser.")
+    say(*verdict(problems, total))
     return UNSOUND if problems else SOUND
 
 
