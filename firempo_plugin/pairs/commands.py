@@ -91,6 +91,7 @@ def _export(config: BuildConfig, workspace: Workspace, progress: Progress) -> No
         folder,
         name=config.export.name,
         root=workspace.folder,
+        images=config.export.images,
         options=config.export.options,
         decisions=decisions.read(Path(config.export.decisions)) if config.export.decisions else None,
     )

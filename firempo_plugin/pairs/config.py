@@ -128,6 +128,11 @@ class ExportConfig:
     format: str = config_key("llamafactory", "llamafactory, swift or trl")
     folder: str = config_key("", "where to write; default: export/ in the workspace")
     name: str = config_key("fire_mpo_pairs", "name of the dataset")
+    images: str = config_key(
+        "copy",
+        "copy (into the export's folder), link (hard links there: who changes one changes the original), or absolute "
+        "(left where they are: the export cannot be moved)",
+    )
     options: dict[str, Any] = config_key({}, "what the format understands: file_format, model, template, ...")
     decisions: str | None = config_key(None, "JSON file of accept/reject marks from the review page")
 
@@ -157,6 +162,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "segment.by": ("none", "file", "box", "sam3", "http"),
     "noise.corruption": ("noise", "crop", "black", "blur"),
     "export.format": ("llamafactory", "swift", "trl"),
+    "export.images": ("copy", "link", "absolute"),
     "respond.endpoint.structured": ("auto", "json_schema", "json_object", "none"),
     "edit.endpoint.structured": ("auto", "json_schema", "json_object", "none"),
 }

@@ -1,5 +1,6 @@
 """What the exporters write is what the trainers read: LLaMA-Factory in earnest, TRL and ms-swift by their forms."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -69,6 +70,12 @@ def pairs(make):
     ]
 
 
+def placed(workspace, data_file, image):
+    """How a row names an image of the workspace."""
+    content = hashlib.sha256((workspace / "images" / image).read_bytes()).hexdigest()
+    return f"images/{data_file}/{content[:32]}.png"
+
+
 def read(file):
     return json.loads(file.read_text(encoding="utf-8"))
 
@@ -82,8 +89,8 @@ def test_rows_carry_everything_the_trainer_reads(pairs, workspace):
         "conversations": [{"from": "human", "value": "<image>Which lung is opaque?"}],
         "chosen": {"from": "gpt", "value": "The left lung is opaque."},
         "rejected": {"from": "gpt", "value": "The right lung is opaque."},
-        "images": ["../images/frontal.png"],
-        "rejected_images": ["../images/frontal_noised.png"],
+        "images": [placed(workspace, "lungs.json", "frontal.png")],
+        "rejected_images": [placed(workspace, "lungs.json", "frontal_noised.png")],
         "chosen_spans": [[4, 8]],
         "rejected_spans": [[4, 9]],
         "weight": None,
@@ -147,14 +154,14 @@ def test_a_line_break_follows_an_image_where_the_model_was_trained_with_one(temp
     assert row["conversations"][0]["value"] == written
 
 
-def test_files_outside_the_root_and_on_demand_all_are_named_absolutely(make, workspace):
+def test_on_demand_all_is_named_absolutely(make, workspace):
     pair = make("plain")
-    for name, keys in (
-        ("outside", {"root": workspace / "export"}),
-        ("absolute", {"root": workspace, "options": {"absolute_paths": True}}),
-    ):
-        result = export("llamafactory", [pair], workspace / "export", name=name, **keys)
-        assert read(result.files[0])[0]["images"] == list(pair.images)
+    result = export("llamafactory", [pair], workspace / "export", name="lungs", images="absolute")
+    assert read(result.files[0])[0]["images"] == list(pair.images)
+    assert yaml.safe_load(result.files[2].read_text())["dataset_dir"] == str(workspace / "export")
+    assert not (workspace / "export" / "images").exists()
+    with pytest.raises(ValueError, match=r"export\.images is 'move'; write one of: copy, link, absolute"):
+        export("llamafactory", [pair], workspace / "export", name="lungs", images="move")
 
 
 def test_unusable_pairs_are_left_out_with_their_reason(make, workspace):
@@ -173,9 +180,9 @@ def test_unusable_pairs_are_left_out_with_their_reason(make, workspace):
     assert result.rows == 1
     assert result.left_out == {
         "missing": f"an image file is missing: {workspace / 'none.png'}",
-        "unequal": "its noised images do not match: 1 for 2 images",
+        "unequal": "its noised images do not match: 1 for 2 images; an image file is missing: x.png",
         "video": "its question holds a media placeholder: <video>",
-        "image": "its chosen holds a media placeholder: <image>",
+        "image": "its chosen holds a media placeholder: <image>; its rejected holds a media placeholder: <image>",
         "span": "its phrases cannot be used: chosen_spans has [0, 99) outside the chosen text of 24 characters",
         "equal": "its phrases cannot be used: chosen and rejected are equal",
         "weight": "its weight is not a positive number: 0.0",
@@ -299,12 +306,12 @@ def test_two_formats_do_not_share_a_file(make, workspace):
 def test_a_failed_write_leaves_the_old_file_and_nothing_else_and_can_be_repeated(make, workspace, monkeypatch):
     folder = workspace / "export"
     export("llamafactory", [make("a")], folder, name="lungs")
-    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    before = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
     with monkeypatch.context() as patch:
         patch.setattr(common.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("the disk is full")))
         with pytest.raises(OSError, match="full"):
             export("llamafactory", [make("a"), make("b")], folder, name="lungs")
-    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    assert {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()} == before
 
     def killed(*_):
         raise KeyboardInterrupt
@@ -320,10 +327,11 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else_and_can_be_repeated
 def test_exporting_the_same_again_touches_no_file(format_name, pairs, workspace):
     def state():
         files = export(format_name, pairs, workspace / "export", name="lungs", root=workspace).files
-        return [(file, file.stat().st_mtime_ns, file.stat().st_ino) for file in files]
+        everything = [file for file in sorted((workspace / "export").rglob("*")) if file.is_file()]
+        assert {file for file in everything if "images" not in file.parts[-3:]} == set(files)
+        return [(file, file.stat().st_mtime_ns, file.stat().st_ino) for file in everything]
 
     assert state() == state()
-    assert {file for file, *_ in state()} == set((workspace / "export").iterdir())
 
 
 def test_the_training_file_is_the_papers_recipe_and_opens_with_its_command(make, workspace):
@@ -331,16 +339,16 @@ def test_the_training_file_is_the_papers_recipe_and_opens_with_its_command(make,
     file = export("llamafactory", [make("a")], workspace / "export", name="lungs", options=options).files[2]
     text = file.read_text(encoding="utf-8")
     recipe = yaml.safe_load((EXAMPLES_DIR / "qwen3_vl_4b" / "fire_mpo.yaml").read_text(encoding="utf-8"))
-    assert f"llamafactory-cli train {file}\n" in text.split("###")[0]
+    assert "llamafactory-cli train lungs.yaml\n" in text.split("###")[0]
     assert yaml.safe_load(text) == recipe | {
         "model_name_or_path": options["model"],
         "template": options["template"],
         "processor_name_or_path": options["processor"],
-        "dataset_dir": str(workspace / "export"),
+        "dataset_dir": ".",
         "dataset": "lungs",
         "output_dir": "saves/lungs",
     }
-    assert yaml.safe_load(llamafactory.training("no", workspace, llamafactory.Options()))["dataset"] == "no"
+    assert yaml.safe_load(llamafactory.training("no", ".", llamafactory.Options()))["dataset"] == "no"
 
 
 def test_a_training_file_that_a_person_has_changed_is_kept(make, workspace):
@@ -364,7 +372,7 @@ def test_names_that_break_files_or_the_host_are_refused(name, make, workspace):
         ("llamafactory", {"modle": "x"}, "unknown key 'modle'; known: file_format"),
         ("llamafactory", {"file_format": "csv"}, "write one of: json, parquet"),
         ("llamafactory", {"overwrite": "yes"}, "overwrite is 'yes'; expected bool"),
-        ("swift", {"model": "x"}, "known: noised, absolute_paths"),
+        ("swift", {"model": "x"}, "known: noised, overwrite"),
         ("trl", {"model": "x"}, "known: overwrite"),
     ],
 )
@@ -377,7 +385,7 @@ def test_swift_rows(pairs, workspace):
     """As ms-swift 4 documents them in Custom-dataset.md; `images` may stand in for `rejected_images`."""
     result = export("swift", pairs, workspace, name="lungs")
     rows = [json.loads(line) for line in result.files[0].read_text(encoding="utf-8").splitlines()]
-    clean, noised = (str(workspace / "images" / f"frontal{part}.png") for part in ("", "_noised"))
+    clean, noised = (placed(workspace, "lungs.jsonl", f"frontal{part}.png") for part in ("", "_noised"))
     assert rows[0] == {
         "messages": [
             {"role": "user", "content": "<image>Which lung is opaque?"},
@@ -389,19 +397,22 @@ def test_swift_rows(pairs, workspace):
     }
     assert rows[4]["rejected_images"] == [clean]
     assert len({tuple(row) for row in rows}) == 1, "every row has the same keys"
-    result = export("swift", pairs, workspace, name="dpo", options={"noised": False, "absolute_paths": False})
+    result = export("swift", pairs, workspace, name="dpo", options={"noised": False})
     row = json.loads(result.files[0].read_text(encoding="utf-8").splitlines()[0])
     assert "rejected_images" not in row
-    assert row["images"] == ["images/frontal.png"]
+    assert row["images"] == [placed(workspace, "dpo.jsonl", "frontal.png")]
     assert any("ROOT_IMAGE_DIR" in note for note in result.notes)
 
 
-def test_trl_loads_it_with_its_images_and_applies_the_chat_template(pairs, workspace, checkpoint, tmp_path):
+def test_trl_loads_it_with_its_images_and_applies_the_chat_template(
+    pairs, workspace, checkpoint, tmp_path, monkeypatch
+):
     from datasets import load_dataset
     from transformers import AutoProcessor
     from trl.data_utils import is_conversational, maybe_apply_chat_template
 
     file = export("trl", pairs, workspace, name="lungs").files[0]
+    monkeypatch.chdir(workspace)
     dataset = load_dataset("parquet", data_files=str(file), split="train", cache_dir=str(tmp_path / "cache"))
     assert len(dataset) == 7
     row = dataset[3]

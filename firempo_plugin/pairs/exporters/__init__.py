@@ -10,8 +10,9 @@ from .. import decisions as review_decisions
 from ..pair import Pair
 from . import llamafactory, swift, trl
 from .common import ExportResult, usable
+from .images import PLACES
 
-Exporter = Callable[[list[Pair], Path, str, Path, dict[str, Any]], ExportResult]
+Exporter = Callable[[list[Pair], Path, str, Path, str, dict[str, Any]], ExportResult]
 
 _NAME = re.compile(r"[^\W\d_][\w.-]*")
 
@@ -29,6 +30,7 @@ def export(
     *,
     name: str,
     root: Path | None = None,
+    images: str = "copy",
     options: Mapping[str, Any] | None = None,
     decisions: Mapping[str, review_decisions.Decision] | None = None,
 ) -> ExportResult:
@@ -39,8 +41,8 @@ def export(
         pairs: In the order of the rows.
         folder: Where the dataset file goes; made if need be.
         name: Of the dataset and its files.
-        root: Folder that is moved as a whole, such as the workspace: image files below it are named relative to
-            `folder`, all others absolutely. Default: `folder`.
+        root: The build's folder, which knows the files that it has exported. Default: `folder`.
+        images: One of `images.PLACES`: whether image files are placed below `folder`, and named relative to it.
         options: Of the format; see the module's `Options`.
         decisions: A reviewer's; rejected pairs are left out.
 
@@ -49,13 +51,15 @@ def export(
     """
     if not _NAME.fullmatch(name):
         raise ValueError(f"export.name is {name!r}; write letters, digits, '_', '-' and '.', starting with a letter")
+    if images not in PLACES:
+        raise ValueError(f"export.images is {images!r}; write one of: {', '.join(PLACES)}")
     verdict = review_decisions.apply(pairs, decisions or {})
     good, unusable = usable(verdict.kept)
     left_out = verdict.rejected | unusable
     if not good:
         reasons = "; ".join(sorted(set(left_out.values()))[:3])
         raise ValueError(f"no pair to export: {len(left_out)} left out{': ' if reasons else ''}{reasons}")
-    result = FORMATS[format_name](good, folder, name, root or folder, dict(options or {}))
+    result = FORMATS[format_name](good, folder, name, root or folder, images, dict(options or {}))
     notes = result.notes
     if verdict.outdated:
         notes += (f"Marks that are not used because their pair has changed since: {len(verdict.outdated)}.",)

@@ -4,7 +4,7 @@ import filecmp
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 from ...phrases import PhraseError, phrase_pair
 from ..pair import Pair
 from ..placeholders import IMAGE, lead
+from ..workspace import private_folder
+from .images import REMEDY
 
 FOREIGN_PLACEHOLDERS = ("<video>", "<audio>")
-
-REMEDY = "choose another export.name, or set export.options.overwrite: true"
 
 Options = TypeVar("Options")
 
@@ -59,11 +59,11 @@ def usable(pairs: Iterable[Pair]) -> tuple[list[Pair], dict[str, str]]:
     good: list[Pair] = []
     left_out: dict[str, str] = {}
     for pair in pairs:
-        problem = next(_problems(pair), None)
-        if problem is None:
-            good.append(pair)
+        problems = "; ".join(_problems(pair))
+        if problems:
+            left_out[pair.id] = problems
         else:
-            left_out[pair.id] = problem
+            good.append(pair)
     return good, left_out
 
 
@@ -87,7 +87,7 @@ def replacing(path: Path) -> Iterator[Path]:
     symbolic link stays, and what it leads to is replaced.
     """
     path = Path(os.path.realpath(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield temporary
@@ -134,24 +134,6 @@ def write_text(path: Path, text: str) -> None:
     """Writes a UTF-8 file whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def namer(folder: Path, root: Path, *, absolute: bool) -> Callable[[str], str]:
-    """How a dataset file in `folder` names an image file.
-
-    Args:
-        folder: Of the dataset file.
-        root: Files below it are named relative to `folder`, so that `root` can be moved as a whole; others absolutely.
-        absolute: Name all files absolutely.
-    """
-    real_folder, real_root = os.path.realpath(folder), Path(os.path.realpath(root))
-
-    def name(file: str) -> str:
-        real = os.path.realpath(file)
-        inside = Path(real).is_relative_to(real_root)
-        return os.path.relpath(real, real_folder) if inside and not absolute else real
-
-    return name
 
 
 def _problems(pair: Pair) -> Iterator[str]:

@@ -11,13 +11,14 @@ from string import Template
 from typing import Any
 
 from ..pair import Pair
-from .common import REMEDY, Claims, ExportResult, namer, prompt, read_options, replacing, write_text
+from .common import Claims, ExportResult, prompt, read_options, replacing, write_text
+from .images import REMEDY, Images
 
 COLUMNS = ("chosen", "rejected", "images", "rejected_images", "chosen_spans", "rejected_spans", "weight")
 MADE_BY = "firempo build"
 FILE_FORMATS = ("json", "parquet")
 
-_PLAIN_YAML = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
+_PLAIN_YAML = re.compile(r"\.|[A-Za-z/][A-Za-z0-9_./-]*")
 _YAML_WORDS = ("true", "false", "yes", "no", "on", "off", "y", "n", "null")
 
 
@@ -27,7 +28,6 @@ class Options:
 
     Attributes:
         file_format: `json` or `parquet`.
-        absolute_paths: Name image files absolutely; else relative to the dataset's folder where they move with it.
         overwrite: Replace files and a dataset_info.json entry of the same name even where they are not this export's.
         model: For the training YAML: a model's name or folder.
         template: The chat template that fits the model; it also decides whether a line break follows an image.
@@ -35,7 +35,6 @@ class Options:
     """
 
     file_format: str = "json"
-    absolute_paths: bool = False
     overwrite: bool = False
     model: str = "Qwen/Qwen3-VL-4B-Instruct"
     template: str = "qwen3_vl_nothink"
@@ -48,7 +47,9 @@ class Options:
             )
 
 
-def export(pairs: list[Pair], folder: Path, name: str, root: Path, options: dict[str, Any]) -> ExportResult:
+def export(
+    pairs: list[Pair], folder: Path, name: str, root: Path, images: str, options: dict[str, Any]
+) -> ExportResult:
     """Writes `<name>.json` (or `.parquet`), dataset_info.json and `<name>.yaml`; see `exporters.export`."""
     settings = read_options(Options, options)
     data_file, info_file, yaml_file = (
@@ -60,12 +61,14 @@ def export(pairs: list[Pair], folder: Path, name: str, root: Path, options: dict
     claims = Claims(root, "llamafactory")
     _refuse_other_entry(entries.get(name), name, data_file, claims, overwrite=settings.overwrite)
     claims.take(data_file, overwrite=settings.overwrite)
-    name_of = namer(folder, root, absolute=settings.absolute_paths)
+    placed = Images(data_file, images, overwrite=settings.overwrite)
+    rows = [row(pair, placed.name, settings.template) for pair in pairs]
     # In ASCII: the host opens dataset_info.json in the machine's own encoding.
     write_text(info_file, json.dumps(entries | {name: entry(data_file.name)}, indent=2) + "\n")
-    _WRITERS[settings.file_format](data_file, [row(pair, name_of, settings.template) for pair in pairs])
-    notes = _write_training(yaml_file, training(name, folder, settings), settings)
-    return ExportResult((data_file, info_file, yaml_file), len(pairs), notes=notes)
+    _WRITERS[settings.file_format](data_file, rows)
+    place = str(folder.resolve()) if images == "absolute" else "."
+    notes = _write_training(yaml_file, training(name, place, settings), settings)
+    return ExportResult((data_file, info_file, yaml_file), len(pairs), notes=(*notes, *placed.finish()))
 
 
 def row(pair: Pair, name_of: Callable[[str], str], template: str) -> dict[str, Any]:
@@ -97,16 +100,16 @@ def entry(file_name: str) -> dict[str, Any]:
     }
 
 
-def training(name: str, folder: Path, settings: Options) -> str:
-    """The training YAML."""
+def training(name: str, dataset_dir: str, settings: Options) -> str:
+    """The training YAML; the host looks for a relative `dataset_dir` from the folder where it is run."""
     text = files(__package__).joinpath("training.yaml").read_text(encoding="utf-8")
     processor = "" if settings.processor is None else f"\nprocessor_name_or_path: {_yaml(settings.processor)}"
     return Template(text).substitute(
         name=_yaml(name),
-        command=shlex.quote(str(folder.resolve() / f"{name}.yaml")),
+        command=shlex.quote(f"{name}.yaml"),
         model=_yaml(settings.model),
         processor=processor,
-        folder=_yaml(str(folder.resolve())),
+        folder=_yaml(dataset_dir),
         template=_yaml(settings.template),
         output=_yaml(f"saves/{name}"),
     )

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..pair import Pair
-from .common import Claims, ExportResult, namer, prompt, read_options, write_text
+from .common import Claims, ExportResult, prompt, read_options, write_text
+from .images import Images
 
 
 @dataclass(frozen=True)
@@ -20,27 +21,27 @@ class Options:
 
     Attributes:
         noised: Score the rejected response on the noised image.
-        absolute_paths: ms-swift reads relative paths from the current folder, or from ROOT_IMAGE_DIR.
         overwrite: Replace a file of the same name even where it is not this export's.
     """
 
     noised: bool = True
-    absolute_paths: bool = True
     overwrite: bool = False
 
 
-def export(pairs: list[Pair], folder: Path, name: str, root: Path, options: dict[str, Any]) -> ExportResult:
+def export(
+    pairs: list[Pair], folder: Path, name: str, root: Path, images: str, options: dict[str, Any]
+) -> ExportResult:
     """Writes `<name>.jsonl`; see `exporters.export`."""
     settings = read_options(Options, options)
-    name_of = namer(folder, root, absolute=settings.absolute_paths)
     file = folder / f"{name}.jsonl"
     Claims(root, "swift").take(file, overwrite=settings.overwrite)
-    rows = [_row(pair, name_of, noised=settings.noised) for pair in pairs]
+    placed = Images(file, images, overwrite=settings.overwrite)
+    rows = [_row(pair, placed.name, noised=settings.noised) for pair in pairs]
     write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     notes = ["ms-swift has no columns for phrases and weights: they are not in this file."]
-    if not settings.absolute_paths:
-        notes.append(f"Image files are named relative to {folder}: set ROOT_IMAGE_DIR to it.")
-    return ExportResult((file,), len(rows), notes=tuple(notes))
+    if images != "absolute":
+        notes.append(f"Image files are named relative to {folder}: run ms-swift there, or set ROOT_IMAGE_DIR to it.")
+    return ExportResult((file,), len(rows), notes=(*notes, *placed.finish()))
 
 
 def _row(pair: Pair, name_of: Callable[[str], str], *, noised: bool) -> dict[str, Any]:

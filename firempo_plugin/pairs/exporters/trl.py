@@ -1,7 +1,7 @@
 """TRL's preference form: conversational `prompt`, `chosen` and `rejected`, and `images`, as Parquet.
 
 The Parquet file carries the column types of the `datasets` library, so that it opens the images by itself:
-`load_dataset("parquet", data_files="<name>.parquet")`. It holds their absolute paths, not their bytes.
+`load_dataset("parquet", data_files="<name>.parquet")`, in its folder. It holds their paths, not their bytes.
 """
 
 import json
@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..pair import Pair
-from .common import Claims, ExportResult, namer, question, read_options, replacing
+from .common import Claims, ExportResult, question, read_options, replacing
+from .images import Images
 
 _TEXT = {"dtype": "string", "_type": "Value"}
 _MESSAGES = [{"role": _TEXT, "content": [{"type": _TEXT, "text": _TEXT}]}]
@@ -33,7 +34,9 @@ class Options:
     overwrite: bool = False
 
 
-def export(pairs: list[Pair], folder: Path, name: str, root: Path, options: dict[str, Any]) -> ExportResult:
+def export(
+    pairs: list[Pair], folder: Path, name: str, root: Path, images: str, options: dict[str, Any]
+) -> ExportResult:
     """Writes `<name>.parquet`; see `exporters.export`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -50,14 +53,16 @@ def export(pairs: list[Pair], folder: Path, name: str, root: Path, options: dict
         ],
         metadata={"huggingface": json.dumps({"info": {"features": _FEATURES}})},
     )
-    name_of = namer(folder, root, absolute=True)
     file = folder / f"{name}.parquet"
     Claims(root, "trl").take(file, overwrite=settings.overwrite)
-    table = pa.Table.from_pylist([_row(pair, [name_of(image) for image in pair.images]) for pair in pairs], schema)
+    placed = Images(file, images, overwrite=settings.overwrite)
+    table = pa.Table.from_pylist([_row(pair, [placed.name(image) for image in pair.images]) for pair in pairs], schema)
     with replacing(file) as temporary:
         pq.write_table(table, temporary)
-    note = "TRL has no columns for noised images, phrases and weights: they are not in this file."
-    return ExportResult((file,), len(pairs), notes=(note,))
+    notes = ["TRL has no columns for noised images, phrases and weights: they are not in this file."]
+    if images != "absolute":
+        notes.append(f"Image files are named relative to {folder}: run TRL there.")
+    return ExportResult((file,), len(pairs), notes=(*notes, *placed.finish()))
 
 
 def _row(pair: Pair, images: list[str]) -> dict[str, Any]:
