@@ -1,5 +1,6 @@
 """What the `firempo` subcommands of the pair builder do. Each returns an exit code."""
 
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -124,12 +125,25 @@ def dry_run(path: Path, overrides: list[str]) -> int:
     from .plan import plan
 
     config = configuration.load(path, overrides)
-    workspace = Workspace(Path(config.workspace))
+    with _new_things_removed_on_refusal(Path(config.workspace)):
+        workspace = Workspace(Path(config.workspace))
+        try:
+            print(plan(config, workspace))
+            return DONE
+        finally:
+            workspace.close()
+
+
+@contextmanager
+def _new_things_removed_on_refusal(folder: Path) -> Iterator[None]:
+    """Where a folder was not there, neither is it, nor one above it, after a ValueError."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
-        print(plan(config, workspace))
-        return DONE
-    finally:
-        workspace.close()
+        yield
+    except ValueError:
+        if missing:
+            shutil.rmtree(missing[-1], ignore_errors=True)
+        raise
 
 
 def review(path: Path, overrides: list[str], page: Path | None) -> int:

@@ -283,6 +283,18 @@ def test_a_dry_run_makes_no_call_and_shows_the_prompt(write, capsys):
     assert "edit: 1 calls" in text, "the rules decide the others"
 
 
+def test_a_refused_dry_run_leaves_nothing_behind_and_takes_nothing_away(write, tmp_path):
+    path = write()
+    wrong = ["source.options.file=gone.jsonl", f"workspace={tmp_path}/new/work"]
+    with pytest.raises(ValueError, match="gone"):
+        commands.dry_run(path, wrong)
+    assert not (tmp_path / "new").exists()
+    assert outcome(path).pairs
+    with pytest.raises(ValueError, match="gone"):
+        commands.dry_run(path, wrong[:1])
+    assert outcome(path, make=False).pairs
+
+
 def judge(text):
     """A judge's reply to every question."""
     return lambda call: well(json.dumps(text) if not isinstance(text, str) else text)
