@@ -9,6 +9,7 @@ import pytest
 import yaml
 from llamafactory.hparams import get_train_args
 
+from firempo_plugin.cli import _positive
 from firempo_plugin.host.sentences import is_ours
 from firempo_plugin.phrases import phrase_pair
 
@@ -59,6 +60,7 @@ def raised(function, *arguments):
 def test_a_fault_keeps_its_traceback():
     assert is_ours(raised(phrase_pair, "same", "same"))
     assert not is_ours(raised(phrase_pair, 1, "text")), "an error inside the package that nobody foresaw"
+    assert not is_ours(raised(_positive, "x")), "a ValueError inside the package that nobody foresaw"
     assert not is_ours(raised(int, "x"))
     assert not is_ours(raised(lambda: command(None))), "not of the package"
 
