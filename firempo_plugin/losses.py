@@ -11,13 +11,22 @@ float32 whatever the logits are.
     (5)  loss     = mean over rows of weight * [rank + gamma * visual + alpha * KL]
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from .objectives import Cell, PreferenceTerm, Scope, Settings
+
+Head = Callable[[Tensor], Tensor]
+
+HEAD_ROWS = 256
+"""Tokens whose logits exist at once: enough that a product with the head's weights is bound by arithmetic, not by
+reading them (an H200 needs about 165 in bf16), and few enough that a real vocabulary takes about a gigabyte."""
 
 
 @dataclass
@@ -72,6 +81,40 @@ def token_kls(policy_logits: Tensor, reference_logits: Tensor) -> tuple[Tensor, 
     forward_kl = (log_ref.exp() * (log_ref - log_pi)).sum(-1)
     reverse_kl = (log_pi.exp() * (log_pi - log_ref)).sum(-1)
     return forward_kl, reverse_kl
+
+
+def logps_in_chunks(head: Head, hidden: Tensor, tokens: Tensor) -> Tensor:
+    """`token_logps` from hidden states: [M, H], [M] -> [M]; logits of `HEAD_ROWS` tokens at once, backward too.
+
+    Args:
+        head: Makes logits of hidden states, each row by itself; no gradient is needed of its weights.
+        hidden: Where the tokens are predicted from.
+        tokens: Their ids.
+    """
+
+    def chunk(hidden: Tensor, tokens: Tensor) -> Tensor:
+        return token_logps(head(hidden), tokens)
+
+    parts = zip(torch.split(hidden, HEAD_ROWS), torch.split(tokens, HEAD_ROWS), strict=True)
+    return torch.cat([_recomputed(chunk, *part) for part in parts])
+
+
+def kls_in_chunks(head: Head, reference_head: Head, hidden: Tensor, reference_hidden: Tensor) -> tuple[Tensor, Tensor]:
+    """`token_kls` from hidden states, [K, H] twice, as `logps_in_chunks`; the reference gets no gradient."""
+
+    def chunk(hidden: Tensor, reference_hidden: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            reference_logits = reference_head(reference_hidden)
+        return token_kls(head(hidden), reference_logits)
+
+    parts = zip(torch.split(hidden, HEAD_ROWS), torch.split(reference_hidden, HEAD_ROWS), strict=True)
+    forward_kl, reverse_kl = zip(*(_recomputed(chunk, *part) for part in parts), strict=True)
+    return torch.cat(forward_kl), torch.cat(reverse_kl)
+
+
+def _recomputed(chunk: Callable[..., Any], *tensors: Tensor) -> Any:
+    """A chunk that is run again backward; saving the state of random numbers would wait for the device."""
+    return checkpoint(chunk, *tensors, use_reentrant=False, preserve_rng_state=False)
 
 
 def sum_by(index: Tensor, values: Tensor, size: int) -> Tensor:

@@ -1,16 +1,16 @@
 """Runs the sequences of a plan under policy and reference, and scores its tokens."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
-from ..losses import ScoredTokens, token_kls, token_logps
-from .families import SharedImageFeatures
+from ..losses import HEAD_ROWS, ScoredTokens, kls_in_chunks, logps_in_chunks, token_kls, token_logps
+from .families import FAMILIES, SharedImageFeatures
 from .reference_cache import ReferenceScores
 
 ModelInputs = dict[str, Any]
@@ -63,23 +63,38 @@ class Runner:
         head: The output embeddings, which turn hidden states into logits.
         core: The module whose `get_image_features` the forward uses.
         around: Makes what is entered around a forward, as the adapter's switch is; None where nothing is needed.
+        by_chunks: Whether the head may be called outside of the forward, on some tokens at a time: it is not in
+            training, has no adapter, is whole on this device, and its outputs are the model's logits.
     """
 
     call: nn.Module
     head: nn.Module
     core: nn.Module
     around: Callable[[], AbstractContextManager[Any]] | None = None
+    by_chunks: bool = False
 
     @classmethod
     def of(
-        cls, call: nn.Module, unwrapped: Any, around: Callable[[], AbstractContextManager[Any]] | None = None
+        cls,
+        call: nn.Module,
+        unwrapped: Any,
+        around: Callable[[], AbstractContextManager[Any]] | None = None,
+        sharded: bool = False,
     ) -> "Runner":
-        """Finds head and core in an unwrapped Hugging Face model, with or without a PEFT adapter."""
+        """Finds head and core in an unwrapped Hugging Face model, with or without a PEFT adapter.
+
+        Args:
+            call, around: See the class.
+            unwrapped: The model inside `call`.
+            sharded: Whether weights are whole within the model's forward only.
+        """
         base = unwrapped.get_base_model() if isinstance(unwrapped, PeftModel) else unwrapped
         head = base.get_output_embeddings()
         if head is None:
             raise TypeError(f"{type(base).__name__} has no output embeddings (`get_output_embeddings` is None)")
-        return cls(call, head, base.base_model, around)
+        frozen = not any(weight.requires_grad for weight in head.parameters())
+        by_chunks = frozen and not sharded and base.config.model_type in FAMILIES
+        return cls(call, head, base.base_model, around, by_chunks)
 
 
 @dataclass
@@ -88,13 +103,17 @@ class HeadInput:
 
     Attributes:
         scored: [M, H] hidden states at the scored positions; None before the head is called.
+        precision: The autocast that the head was called under.
     """
 
     scored: Tensor | None = None
+    precision: AbstractContextManager[Any] = field(default_factory=nullcontext)
 
 
 @contextmanager
-def head_at(head: nn.Module, tree: Tensor, position: Tensor, more: Tensor | None = None) -> Iterator[HeadInput]:
+def head_at(
+    head: nn.Module, tree: Tensor, position: Tensor, more: Tensor | None = None, most: int | None = None
+) -> Iterator[HeadInput]:
     """Lets the head see the hidden states of M positions only, so that logits are [M, V], not [N, T, V].
 
     Args:
@@ -102,6 +121,7 @@ def head_at(head: nn.Module, tree: Tensor, position: Tensor, more: Tensor | None
         tree: [M] which sequence of the batch.
         position: [M] which position of it.
         more: [K, H] further hidden states, whose logits follow the M.
+        most: Of how many of them the head makes logits; None for all.
 
     Raises:
         RuntimeError: The model never called its head on [N, T, H] hidden states.
@@ -113,8 +133,11 @@ def head_at(head: nn.Module, tree: Tensor, position: Tensor, more: Tensor | None
         hidden = args[0]
         calls.append(hidden.shape)
         seen.scored = hidden[tree, position]
+        kind = hidden.device.type
+        dtype, enabled = torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)
+        seen.precision = torch.autocast(kind, dtype=dtype, enabled=enabled)
         rows = seen.scored if more is None else torch.cat([seen.scored, more.to(seen.scored.dtype)])
-        return (rows, *args[1:])
+        return (rows[:most], *args[1:])
 
     handle = head.register_forward_pre_hook(gather)
     try:
@@ -135,14 +158,26 @@ def scored_logits(
 
     With `more` hidden states [K, H], logits are [M + K, V].
     """
+    logits, seen = _forward(runner, inputs, scoring, images, more)
+    return logits, cast(Tensor, seen.scored)
+
+
+def _forward(
+    runner: Runner,
+    inputs: ModelInputs,
+    scoring: Scoring,
+    images: Images | None,
+    more: Tensor | None = None,
+    most: int | None = None,
+) -> tuple[Tensor, HeadInput]:
     with ExitStack() as stack:
         if runner.around is not None:
             stack.enter_context(runner.around())
         if images is not None:
             stack.enter_context(images.features.on(runner.core, images.index))
-        seen = stack.enter_context(head_at(runner.head, scoring.tree, scoring.position, more))
+        seen = stack.enter_context(head_at(runner.head, scoring.tree, scoring.position, more, most))
         logits: Tensor = runner.call(**inputs, return_dict=True, use_cache=False).logits
-    return logits, cast(Tensor, seen.scored)
+    return logits, seen
 
 
 def score(
@@ -161,11 +196,42 @@ def score(
         inputs: Keyword arguments of the models' forward.
         scoring: The scored tokens.
         images: Shares image features; None on the plain path and where the pass has no image.
-        known: What the reference says, where that is known. Its hidden states are for the policy's head.
+        known: What the reference says, where that is known. Its hidden states are for the reference's head, which
+            then is the policy's.
 
     Returns:
         The scores, and the reference's part in them.
     """
+    by_chunks = policy.by_chunks and reference.by_chunks and len(scoring.token) > HEAD_ROWS
+    way = _score_by_chunks if by_chunks else _score_at_once
+    known, policy_logps, (forward_kl, reverse_kl) = way(policy, reference, inputs, scoring, images, known)
+    scored = ScoredTokens(
+        row=scoring.row,
+        cell=scoring.cell,
+        in_phrase=scoring.in_phrase,
+        policy_logps=policy_logps,
+        reference_logps=known.logps,
+        kl_row=scoring.row[scoring.kl],
+        forward_kl=forward_kl,
+        reverse_kl=reverse_kl,
+        terms=scoring.terms,
+    )
+    return scored, known
+
+
+Scores = tuple[ReferenceScores, Tensor, tuple[Tensor, Tensor]]
+"""The reference's part; log pi of the tokens [M]; the two halves of the KL [K]."""
+
+
+def _score_at_once(
+    policy: Runner,
+    reference: Runner,
+    inputs: ModelInputs,
+    scoring: Scoring,
+    images: Images | None,
+    known: ReferenceScores | None,
+) -> Scores:
+    """From the model's logits of all tokens."""
     at_kl = scoring.kl
     if known is None:
         with torch.no_grad():
@@ -177,16 +243,36 @@ def score(
     else:
         all_logits, _ = scored_logits(policy, inputs, scoring, images, known.hidden if len(known.hidden) else None)
         policy_logits, reference_logits = all_logits[: len(scoring.token)], all_logits[len(scoring.token) :].detach()
-    forward_kl, reverse_kl = token_kls(policy_logits[at_kl], reference_logits)
-    scored = ScoredTokens(
-        row=scoring.row,
-        cell=scoring.cell,
-        in_phrase=scoring.in_phrase,
-        policy_logps=token_logps(policy_logits, scoring.token),
-        reference_logps=known.logps,
-        kl_row=scoring.row[at_kl],
-        forward_kl=forward_kl,
-        reverse_kl=reverse_kl,
-        terms=scoring.terms,
-    )
-    return scored, known
+    return known, token_logps(policy_logits, scoring.token), token_kls(policy_logits[at_kl], reference_logits)
+
+
+def _score_by_chunks(
+    policy: Runner,
+    reference: Runner,
+    inputs: ModelInputs,
+    scoring: Scoring,
+    images: Images | None,
+    known: ReferenceScores | None,
+) -> Scores:
+    """From hidden states: a forward makes the logits of one token only, so that wrappers find every weight used."""
+    at_kl = scoring.kl
+    if known is None:
+        with torch.no_grad():
+            hidden, precision = _hidden(reference, inputs, scoring, images)
+            with precision:
+                known = ReferenceScores(logps_in_chunks(reference.head, hidden, scoring.token), hidden[at_kl])
+    hidden, precision = _hidden(policy, inputs, scoring, images)
+    with precision:
+        policy_logps = logps_in_chunks(policy.head, hidden, scoring.token)
+        if not len(at_kl):
+            return known, policy_logps, (policy_logps[at_kl], policy_logps[at_kl])
+        kls = kls_in_chunks(policy.head, reference.head, hidden[at_kl], known.hidden.to(hidden.dtype))
+    return known, policy_logps, kls
+
+
+def _hidden(
+    runner: Runner, inputs: ModelInputs, scoring: Scoring, images: Images | None
+) -> tuple[Tensor, AbstractContextManager[Any]]:
+    """Hidden states [M, H] that predict the scored tokens, and the precision that the head is to be called under."""
+    _, seen = _forward(runner, inputs, scoring, images, most=1)
+    return cast(Tensor, seen.scored), seen.precision

@@ -1,6 +1,7 @@
 """The trainer: the passes of a step, their losses, and their metrics over ranks and steps."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cached_property, partial
 from types import MethodType
 from typing import Any
@@ -130,10 +131,11 @@ class FireMPOTrainer(Trainer):
 
     def _runners(self, model: Any) -> tuple[Runner, Runner]:
         unwrapped = self.accelerator.unwrap_model(model)
-        policy = Runner.of(model, unwrapped)
+        sharded = self.is_deepspeed_enabled or self.is_fsdp_enabled
+        policy = Runner.of(model, unwrapped, sharded=sharded)
         if self.ref_model is None:
-            return policy, Runner.of(model, unwrapped, around=unwrapped.disable_adapter)
-        return policy, Runner.of(self.ref_model, self.accelerator.unwrap_model(self.ref_model))
+            return policy, replace(policy, around=unwrapped.disable_adapter)
+        return policy, Runner.of(self.ref_model, self.accelerator.unwrap_model(self.ref_model), sharded=sharded)
 
     def pass_losses(
         self, model: Any, batch: dict[str, Any]

@@ -1,0 +1,166 @@
+"""Log-probabilities and KL from hidden states in chunks are those of whole logits, which then never exist."""
+
+import pytest
+import torch
+from test_numbers import as_rows, first_log, pairs  # noqa: F401 - a fixture
+from torch.testing import assert_close
+
+from firempo_plugin import losses
+from firempo_plugin.forward import families, score
+
+ROWS = 3
+SETTINGS = {"fire_kl_scope": "response", "fire_alpha": 0.2, "fire_lambda": 0.3, "pref_ftx": 0.1}
+WIDE = {"fire_mpo": SETTINGS, "mdpo": {"fire_objective": "mdpo"}}
+
+
+def in_chunks_of(rows, monkeypatch):
+    for module in (losses, score):
+        monkeypatch.setattr(module, "HEAD_ROWS", rows)
+
+
+@pytest.fixture
+def most_rows(monkeypatch):
+    """The most rows of logits that were scored at once, in a list of one."""
+    most = [0]
+
+    def watched(function):
+        def call(logits, *args):
+            most[0] = max(most[0], len(logits))
+            return function(logits, *args)
+
+        return call
+
+    for name in ("token_logps", "token_kls"):
+        monkeypatch.setattr(losses, name, watched(getattr(losses, name)))
+        monkeypatch.setattr(score, name, watched(getattr(score, name)))
+    return most
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
+@pytest.mark.parametrize("count", [1, ROWS, 2 * ROWS + 1])
+def test_chunks_are_the_whole(count, dtype, rtol, monkeypatch):
+    torch.manual_seed(0)
+    head, other = (torch.nn.Linear(8, 50, dtype=dtype).requires_grad_(False) for _ in range(2))
+    hidden, reference = (torch.randn(count, 8, dtype=dtype) for _ in range(2))
+    tokens, weights = torch.randint(50, (count,)), torch.randn(3, count)
+
+    def scores(by_chunks):
+        mine = hidden.clone().requires_grad_()
+        if by_chunks:
+            found = (
+                losses.logps_in_chunks(head, mine, tokens),
+                *losses.kls_in_chunks(head, other, mine, reference),
+            )
+        else:
+            found = losses.token_logps(head(mine), tokens), *losses.token_kls(head(mine), other(reference))
+        sum((weight * part).sum() for weight, part in zip(weights, found, strict=True)).backward()
+        return (*found, mine.grad)
+
+    whole = scores(by_chunks=False)
+    in_chunks_of(ROWS, monkeypatch)
+    for one, same in zip(scores(by_chunks=True), whole, strict=True):
+        assert_close(one, same, rtol=rtol, atol=rtol * same.abs().max().item())
+        assert one.dtype == same.dtype
+
+
+def step(trainer_and_batch, family, folder, adapter, **keys):
+    trainer, batch = trainer_and_batch(family, "pairs", dataset_dir=folder, adapter=adapter(family), **keys)
+    trainer.current_gradient_accumulation_steps = 1
+    trainer.get_batch_samples(iter([batch]), 1, trainer.args.device)
+    loss = trainer.training_step(trainer.model, batch)
+    gradients = {name: weight.grad for name, weight in trainer.model.named_parameters() if weight.requires_grad}
+    return trainer, loss, gradients
+
+
+@pytest.mark.parametrize("objective", WIDE)
+@pytest.mark.parametrize("family", ["qwen3_vl", "qwen2_5_vl", "llava"])
+def test_a_step_is_the_same(
+    family,
+    objective,
+    trainer_and_batch,
+    write_dataset,
+    pairs,  # noqa: F811
+    adapter,
+    monkeypatch,
+    most_rows,
+):
+    folder = write_dataset(as_rows(pairs))
+    _, loss, gradients = step(trainer_and_batch, family, folder, adapter, **WIDE[objective])
+    assert most_rows[0] > ROWS
+    most_rows[0] = 0
+    in_chunks_of(ROWS, monkeypatch)
+    _, same, others = step(trainer_and_batch, family, folder, adapter, **WIDE[objective])
+    assert most_rows[0] == ROWS
+    assert_close(same, loss, rtol=1e-6, atol=0)
+    assert len(gradients) == 28
+    for name, gradient in gradients.items():
+        assert_close(others[name], gradient, rtol=1e-4, atol=1e-5 * gradient.abs().max().item())
+
+
+def test_chunks_run_in_the_precision_of_the_forward():
+    head, hidden, places = torch.nn.Linear(4, 6), torch.randn(1, 3, 4), torch.tensor([0, 2])
+    with torch.autocast("cpu", dtype=torch.bfloat16), score.head_at(head, torch.zeros_like(places), places) as seen:
+        head(hidden)
+    with seen.precision:
+        assert head(seen.scored).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("family", ["qwen3_vl", "qwen2_5_vl", "llava", "llava_gemma3"])
+def test_logits_of_the_listed_families_are_what_the_head_gives(family, trainer_and_batch):
+    """Nothing is scaled or capped behind it, which chunks would miss."""
+    trainer, batch = trainer_and_batch(family, "fire_mpo_sharegpt")
+    given, returned = [], []
+    head = trainer.model.get_base_model().get_output_embeddings()
+    head.register_forward_hook(lambda _, args, output: given.append(output))
+    trainer.model.register_forward_hook(lambda _, args, output: returned.append(output.logits))
+    trainer.row_losses(trainer.model, batch)
+    assert len(given) == 2
+    assert all(one is other for one, other in zip(given, returned, strict=True))
+
+
+def test_a_head_in_training_and_other_models_see_whole_logits(
+    trainer_and_batch,
+    write_dataset,
+    pairs,  # noqa: F811
+    adapter,
+    monkeypatch,
+    most_rows,
+):
+    in_chunks_of(ROWS, monkeypatch)
+    folder = write_dataset(as_rows(pairs))
+    keys = {"additional_target": "lm_head", **SETTINGS}
+    trainer, batch = trainer_and_batch("qwen3_vl", "pairs", dataset_dir=folder, **keys)
+    trainer.row_losses(trainer.model, batch)
+    assert most_rows[0] > ROWS
+    monkeypatch.delitem(families.FAMILIES, "qwen3_vl")
+    most_rows[0] = 0
+    trainer, batch = trainer_and_batch("qwen3_vl", "pairs", dataset_dir=folder, adapter=adapter("qwen3_vl"), **SETTINGS)
+    trainer.row_losses(trainer.model, batch)
+    assert most_rows[0] > ROWS
+
+
+def test_runs_with_bf16_a_cache_and_a_separate_reference(
+    train,
+    write_dataset,
+    pairs,  # noqa: F811
+    adapter,
+    checkpoint,
+    tmp_path,
+    monkeypatch,
+    most_rows,
+):
+    def log(**keys):
+        return first_log(train, write_dataset, pairs, "qwen3_vl", adapter, **SETTINGS, **keys)
+
+    ways = {"bf16": {"bf16": True}, "cached": {"fire_reference_cache": str(tmp_path / "cache")}}
+    ways["known"] = ways["cached"]
+    ways["separate"] = {"ref_model": str(checkpoint("qwen3_vl"))}
+    whole = {name: log(**ways[name]) for name in ("bf16", "cached", "separate")}
+    most_rows[0] = 0
+    in_chunks_of(ROWS, monkeypatch)
+    for name in ways:
+        found, expected = log(**ways[name]), whole["cached" if name == "known" else name]
+        rtol = 1e-3 if name == "bf16" else 1e-5
+        for key in ("loss", "terms/kl_forward", "terms/kl_reverse", "terms/rank", "grad_norm"):
+            assert_close(found[key], expected[key], rtol=rtol, atol=1e-6, msg=lambda m, n=name, k=key: f"{n} {k}: {m}")
+    assert most_rows[0] == ROWS
