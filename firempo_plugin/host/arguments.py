@@ -88,8 +88,8 @@ def extend_finetuning_arguments(module: Any) -> None:
     objective_help = f"stage: {STAGE} only. The objective. Default {STAGE}."
     pass_help = (
         f"stage: {STAGE} only. Most tokens, padding included, that are propagated back at once, as far as the losses "
-        "can be separated: less memory, same gradients. Default 1024 on a CPU, else 4096, or 16384 with gradient "
-        "checkpointing."
+        "can be separated: less memory, same gradients. Default 1024 on a CPU, and on a GPU what fits its "
+        "free memory, at most 16384."
     )
     cache_help = (
         f"stage: {STAGE} only. Folder that keeps what the frozen reference says of every row, for later epochs, "

@@ -115,6 +115,7 @@ def run_fire_mpo(
     from .caches import Caches, check_caches
     from .collator import FireCollator
     from .dataset import encoding_fingerprint
+    from .memory import fitting
     from .processor import shrunk_first
     from .trainer import FireMPOTrainer
 
@@ -150,6 +151,9 @@ def run_fire_mpo(
         caches.reference,
         caches.vision,
     )
+    if finetuning_args.fire_pass_tokens is None and training_args.do_train:
+        rows = dataset_module["train_dataset"]
+        collator.layout = fitting(collator.layout, model, ref_model, rows, settings, training_args)
     trainer = FireMPOTrainer(
         model=model,
         ref_model=ref_model,
@@ -207,7 +211,7 @@ def updating_in_backward(training_args: Any, finetuning_args: Any) -> dict[str, 
 
 
 def pass_tokens(model_args: Any, training_args: Any, finetuning_args: Any) -> int | None:
-    """Most tokens of a pass, as written or as fits the device; None where a batch must be one pass.
+    """Most tokens of a pass, as written or by kind of device; None where a batch must be one pass.
 
     Raises:
         ValueError: `fire_pass_tokens` is written where it would have no effect.
