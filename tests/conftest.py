@@ -138,6 +138,7 @@ def trainer_and_batch(checkpoint, tmp_path):
     from firempo_plugin.host.caches import Caches
     from firempo_plugin.host.collator import FireCollator
     from firempo_plugin.host.trainer import FireMPOTrainer
+    from firempo_plugin.host.workflow import checkpoint_exactly
 
     def build(family, dataset, *, dataset_dir=TEMPLATES_DIR, adapter=None, flash_attn="auto", pass_tokens=None, **keys):
         model_args = ModelArguments(
@@ -155,6 +156,7 @@ def trainer_and_batch(checkpoint, tmp_path):
         tokens = load_tokenizer(model_args)
         template = get_template_and_fix_tokenizer(tokens["tokenizer"], data_args)
         rows = get_dataset(template, model_args, data_args, training_args, stage="fire_mpo", **tokens)
+        checkpoint_exactly(model_args)
         model = load_model(tokens["tokenizer"], model_args, finetuning_args, is_trainable=True)
         settings = settings_of(finetuning_args)
         collator = FireCollator.of(model, template, settings, tokens, pass_tokens)

@@ -12,15 +12,24 @@ import torch.nn.functional as F
 from peft import PeftModel
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+from transformers.models.mllama.processing_mllama import (
+    convert_sparse_cross_attention_mask_to_dense,
+    get_cross_attention_token_mask,
+)
 
 CHATML = ("<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>\n")
 VICUNA_SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the user's questions."
 )
+LLAMA3 = (
+    "<|start_header_id|>user<|end_header_id|>\n\n{}<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+    "<|eot_id|>",
+)
 FORMATS = {
     "qwen3_vl": ("", *CHATML),
     "qwen2_5_vl": ("<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n", *CHATML),
+    "mllama": ("", *LLAMA3),
     "llava": (VICUNA_SYSTEM, "USER: {} ASSISTANT:", "<eos>"),
 }
 
@@ -55,7 +64,9 @@ class Plain:
         if images:
             opened = [Image.open(path).convert("RGB") for path in images]
             pixels = dict(self.processor.image_processor(images=opened, return_tensors="pt"))
-        if self.family == "llava":
+        if self.family == "mllama":
+            question = question.replace("<image>", "<|image|>")
+        elif self.family == "llava":
             question = question.replace("<image>", "<image>" * 16)
         else:
             for number in range(len(images)):
@@ -70,9 +81,18 @@ class Plain:
         encoded = self.tokenizer(answer + end, add_special_tokens=False, return_offsets_mapping=True)
         ids = torch.tensor([prompt + encoded["input_ids"]])
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **pixels}
-        if self.family != "llava":
+        if self.family == "mllama" and images:
+            inputs["cross_attention_mask"] = self.what_tokens_see(ids, inputs.pop("num_tiles"))
+        if self.family.startswith("qwen"):
             inputs["mm_token_type_ids"] = (ids == self.tokenizer.convert_tokens_to_ids("<|image_pad|>")).int()
         return inputs, len(prompt), encoded["offset_mapping"]
+
+    def what_tokens_see(self, ids, tiles):
+        """The mask of Llama 3.2 Vision's own processor: [1, T, images, tiles]."""
+        token = self.tokenizer.convert_tokens_to_ids("<|image|>")
+        seen = [get_cross_attention_token_mask(ids[0].tolist(), token)]
+        most = self.processor.image_processor.max_image_tiles
+        return torch.from_numpy(convert_sparse_cross_attention_mask_to_dense(seen, tiles, most, ids.shape[1]))
 
     def cell(self, question, answer, spans, images, scope):
         """log pi and log ref of the scored tokens, and the full log-distributions there."""

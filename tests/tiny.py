@@ -169,7 +169,8 @@ def _llava(folder: Path, text=Qwen2Config, **attention) -> None:
 
 def _mllama(folder: Path) -> None:
     tokenizer = _tokenizer(folder)
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<|image|>"]})
+    turns = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|eom_id|>"]
+    tokenizer.add_special_tokens({"additional_special_tokens": [*turns, "<|image|>"]})
     image = tokenizer.convert_tokens_to_ids("<|image|>")  # the input embeddings have rows that the output has not
     config = MllamaConfig(
         text_config={

@@ -38,6 +38,13 @@ FAMILIES: dict[str, Family] = {
     "llava": Family(("vision_tower", "multi_modal_projector"), image_token="image_token_index"),
 }
 
+CROSS_ATTENDING = ("mllama",)
+"""Model types whose layers attend to states of images, not to tokens that images take.
+
+There a token that no image of its row reaches, as those before the first, attends to all states alike: to those that
+fill the row up to the most images of a batch too.
+"""
+
 
 def is_frozen(family: Family, core: Any) -> bool:
     """Whether nothing that makes image features is in training; adapters count."""

@@ -50,10 +50,12 @@ class Layout:
             common beginning as one tree; None where every sequence must stand alone.
         pass_tokens: Most tokens, padding included, that one pass may hold, as long as its losses can be
             separated; None for one pass.
+        by_images: Whether a pass holds only rows with the same number of images.
     """
 
     image_tokens: Collection[int] | None = None
     pass_tokens: int | None = None
+    by_images: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def make_plan(rows: SequenceOf[Row], settings: Settings, layout: Layout) -> list
     numbers = {home: number for number, home in enumerate(built)}
     tree_of = {(cell.row, cell.cell): numbers[home] for cell, home in zip(cells, homes, strict=True)}
     components, component_of_term = _components(rows, settings, len(trees), tree_of)
-    passes, pass_of_tree = _passes(trees, components, layout.pass_tokens, len(settings.terms))
+    passes, pass_of_tree = _passes(trees, components, layout, len(settings.terms))
     for (row, term), tree in component_of_term.items():
         passes[pass_of_tree[tree][0]].terms[term].append(row)
     for cell, home, path in zip(cells, homes, nodes, strict=True):
@@ -220,24 +222,29 @@ def _components(
 
 
 def _passes(
-    trees: list[Tree], components: list[list[int]], most_tokens: int | None, terms: int
+    trees: list[Tree], components: list[list[int]], layout: Layout, terms: int
 ) -> tuple[list[Pass], list[tuple[int, int]]]:
     """Fills passes with components of like length, so that little padding is run.
+
+    Where they are told apart by their images, those with most images come last.
 
     Returns:
         The passes with their trees, and for every tree its pass and its place there.
     """
+    most_tokens = layout.pass_tokens
     longest = {id(component): max(len(trees[tree]) for tree in component) for component in components}
+    images = {id(component): len(trees[component[0]].images) * layout.by_images for component in components}
     if most_tokens is not None:
         components = sorted(components, key=lambda component: -longest[id(component)])
+    components = sorted(components, key=lambda component: images[id(component)])
     passes: list[Pass] = []
-    width = 0
+    width = shown = 0
     where: list[tuple[int, int]] = [(0, 0)] * len(trees)
     for component in components:
         full = passes and most_tokens is not None and (len(passes[-1].trees) + len(component)) * width > most_tokens
-        if not passes or full:
+        if not passes or full or images[id(component)] != shown:
             passes.append(Pass(terms=[[] for _ in range(terms)]))
-            width = longest[id(component)]
+            width, shown = longest[id(component)], images[id(component)]
         for tree in component:
             where[tree] = (len(passes) - 1, len(passes[-1].trees))
             passes[-1].trees.append(trees[tree])

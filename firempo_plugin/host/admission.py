@@ -66,7 +66,7 @@ def examine(dataset_module: dict[str, Any], settings: Settings, encoding: str) -
     Raises:
         DatasetError: The rows were encoded by another run that this one cannot use.
     """
-    found = Examination(_splits(dataset_module), {}, [], 0)
+    found = Examination(splits_of(dataset_module), {}, [], 0)
     for name, dataset in found.splits.items():
         _require_current(dataset, encoding)
         unusable = _problems(dataset, settings)
@@ -112,7 +112,8 @@ def admit(
     return _put_back(dataset_module, found.splits), found.counts
 
 
-def _splits(dataset_module: dict[str, Any]) -> dict[str, Any]:
+def splits_of(dataset_module: dict[str, Any]) -> dict[str, Any]:
+    """The rows of a dataset module by the name of their split."""
     splits: dict[str, Any] = {}
     for key, dataset in dataset_module.items():
         name = key.removesuffix("_dataset")

@@ -13,7 +13,7 @@ from peft import PeftModel
 
 from ..forward import masks
 from ..forward.disk import DamagedError
-from ..forward.families import FAMILIES, ImageFeatures, is_frozen
+from ..forward.families import CROSS_ATTENDING, FAMILIES, ImageFeatures, is_frozen
 from ..forward.plan import Layout, Pass, image_key, make_plan
 from ..forward.reference_cache import ReferenceCache
 from ..forward.tree import Tree
@@ -152,7 +152,8 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
         obstacle = obstacle_to_trees(base)
         if obstacle:
             logger.info_rank0(f"Every response is run as a sequence of its own: {obstacle}.")
-        split = family is not None and is_frozen(family, base.base_model)
+        by_images = base.config.model_type in CROSS_ATTENDING
+        split = by_images or (family is not None and is_frozen(family, base.base_model))
         return cls(
             template=template,
             model=model,
@@ -161,6 +162,7 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
             layout=Layout(
                 image_tokens=(base.config.to_dict()[family.image_token],) if family and not obstacle else None,
                 pass_tokens=pass_tokens if split else None,
+                by_images=by_images,
             ),
             share_images=family is not None,
             reference_cache=reference_cache,
@@ -181,20 +183,22 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
             raise ValueError("FireCollator needs the settings of the objective")
         plan = make_plan([row_of(feature) for feature in features], self.settings, self.layout)
         trees = [tree for each in plan for tree in each.trees]
-        inputs = dict(super().__call__([self._as_feature(tree) for tree in trees]))
-        for unused in ("labels", "rope_deltas"):
-            inputs.pop(unused, None)
-        images = {name: inputs.pop(name) for name in list(inputs) if name not in PER_TOKEN}
-        if "distinct_grid_thw" in images:
-            images["image_grid_thw"] = images.pop("distinct_grid_thw")
-        index = images.pop("image_index", None)
-        vision = {"keys": images.pop("keys", []), "known": images.pop("known", {}), "damaged": images.pop("damaged", 0)}
-        if vision["known"]:
-            images.setdefault("pixel_values", torch.empty(0))  # so that the model asks for image features
-        if self.layout.pass_tokens is not None and not any(tree.images for tree in trees):
-            # The host adds an image to a batch without any, for the sake of sharded models only.
-            images, vision = {}, {"keys": [], "known": {}, "damaged": 0}
-        passes = list(self._passes(plan, inputs, index, bool(images), len(features)))
+        images: dict[str, Any] = {}
+        vision: dict[str, Any] = {"keys": [], "known": {}, "damaged": 0}
+        if self.layout.by_images:
+            passes = [self._on_its_own(each, len(features)) for each in plan]
+        else:
+            inputs, images = self._collate(trees)
+            index = images.pop("image_index", None)
+            vision |= {name: images.pop(name) for name in vision if name in images}
+            if "distinct_grid_thw" in images:
+                images["image_grid_thw"] = images.pop("distinct_grid_thw")
+            if vision["known"]:
+                images.setdefault("pixel_values", torch.empty(0))  # so that the model asks for image features
+            if self.layout.pass_tokens is not None and not any(tree.images for tree in trees):
+                # The host adds an image to a batch without any, for the sake of sharded models only.
+                images, vision = {}, {"keys": [], "known": {}, "damaged": 0}
+            passes = list(self._passes(plan, inputs, index, bool(images), len(features)))
         return {
             "passes": passes,
             "tokens": {
@@ -205,6 +209,36 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
             "sources": [row["source"] for row in features],
             "images": images,
             "vision": vision,
+        }
+
+    def _collate(self, trees: Sequence[Tree]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What the host makes of trees: the model's inputs that are one of each token, and those of images."""
+        inputs = dict(super().__call__([self._as_feature(tree) for tree in trees]))
+        for unused in ("labels", "rope_deltas"):
+            inputs.pop(unused, None)
+        images = {name: inputs.pop(name) for name in list(inputs) if name not in PER_TOKEN}
+        return inputs, images
+
+    def _on_its_own(self, each: Pass, rows: int) -> dict[str, Any]:
+        """A pass whose images no other pass has, for a model that attends to their states."""
+        inputs, images = self._collate(each.trees)
+        if not each.trees[0].images:
+            images = self._nothing_to_attend_to(inputs["input_ids"].shape)
+        (piece,) = self._passes([each], inputs, None, False, rows)
+        piece["inputs"] |= images
+        return piece
+
+    def _nothing_to_attend_to(self, shape: torch.Size) -> dict[str, torch.Tensor]:
+        """States of zero, which add nothing to any token: the numbers of a text alone, in every layer's graph.
+
+        The host's image for batches without any would be seen by all tokens.
+        """
+        core = self.model.base_model
+        patches = core.vision_model.num_patches
+        width = core.config.text_config.hidden_size
+        return {
+            "cross_attention_states": torch.zeros(shape[0], patches, width, dtype=core.dtype),
+            "cross_attention_mask": torch.zeros(*shape, 1, 1, dtype=torch.int64),
         }
 
     @staticmethod

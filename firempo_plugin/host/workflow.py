@@ -107,7 +107,7 @@ def run_fire_mpo(
     """Loads and checks the data, loads the models, trains, evaluates and saves."""
     from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
     from llamafactory.extras import logging
-    from llamafactory.model import load_model, load_tokenizer
+    from llamafactory.model import load_config, load_model, load_tokenizer
     from llamafactory.train.trainer_utils import create_modelcard_and_push, create_ref_model
 
     from . import report
@@ -123,6 +123,7 @@ def run_fire_mpo(
     refuse_unsupported(model_args, data_args, training_args, finetuning_args)
     settings = settings_of(finetuning_args)
     check_caches(training_args, finetuning_args, settings)
+    most_tokens = pass_tokens(model_args, training_args, finetuning_args)
     skip_broken_checkpoint(training_args)
     output_dir = training_args.output_dir if training_args.should_save else None
 
@@ -133,6 +134,8 @@ def run_fire_mpo(
     dataset_module, counts = admit(
         dataset_module, settings, finetuning_args.fire_skip_invalid, output_dir, encoding, data_args.tokenized_path
     )
+    if most_tokens is None:
+        refuse_mixed_images(load_config(model_args).model_type, dataset_module)
     shrunk = shrunk_first(tokenizer_module["processor"])
     for warning in [*warnings(counts, settings), *([shrunk] if shrunk else [])]:
         logger.warning_rank0(warning)
@@ -147,7 +150,7 @@ def run_fire_mpo(
         template,
         settings,
         tokenizer_module,
-        pass_tokens(model_args, training_args, finetuning_args),
+        most_tokens,
         caches.reference,
         caches.vision,
     )
@@ -181,14 +184,15 @@ def run_fire_mpo(
     create_modelcard_and_push(trainer, model_args, data_args, training_args, finetuning_args)
 
 
-CROSS_ATTENDING = ("mllama",)
-"""Model types whose layers share the states of an image, which the reentrant kind would propagate back twice."""
-
-
 def checkpoint_exactly(model_args: Any) -> None:
-    """Takes the kind of gradient checkpointing that the model can be propagated back with."""
+    """Takes the kind of gradient checkpointing that the model can be propagated back with.
+
+    The reentrant kind would propagate states back twice that several layers share.
+    """
     from llamafactory.extras import logging
     from llamafactory.model import load_config
+
+    from ..forward.families import CROSS_ATTENDING
 
     if model_args.disable_gradient_checkpointing or not model_args.use_reentrant_gc:
         return
@@ -197,6 +201,26 @@ def checkpoint_exactly(model_args: Any) -> None:
         model_args.use_reentrant_gc = False
         logging.get_logger(f"llamafactory.{__name__}").info_rank0(
             f"use_reentrant_gc is false: layers of {model_type} share the states of an image."
+        )
+
+
+def refuse_mixed_images(model_type: str, dataset_module: dict[str, Any]) -> None:
+    """Refuses rows with different numbers of images, of a model that runs them apart, where a batch must be one pass.
+
+    Raises:
+        ValueError: Says which numbers were found.
+    """
+    from ..forward.families import CROSS_ATTENDING
+    from .admission import splits_of
+
+    if model_type not in CROSS_ATTENDING:
+        return
+    found = {len(row["images"]) for rows in splits_of(dataset_module).values() for row in rows.select_columns("images")}
+    if len(found) > 1:
+        raise ValueError(
+            f"{model_type} runs rows with different numbers of images apart, and the data has rows with "
+            f"{', '.join(map(str, sorted(found)))}. Under deepspeed, fsdp, LOMO and layer-wise optimisers a batch is "
+            "propagated back at once: keep to rows with one number of images, or train without these."
         )
 
 

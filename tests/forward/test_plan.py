@@ -152,3 +152,12 @@ def test_passes_are_filled_with_trees_of_like_length():
 
 def test_rows_are_numbered_in_the_batch():
     assert sorted(set(only_pass([row(), row(), row()], settings("rrpo")).row)) == [0, 1, 2]
+
+
+def test_rows_with_other_numbers_of_images_are_told_apart_and_most_images_come_last():
+    two = {"prompt_ids": [1, 2, 2, 3], "noised_prompt_ids": [1, 2, 2, 3], "images": ["a", "b"]}
+    rows = [row(**two, rejected_images=["c", "d"]), row(), text_row(), row(chosen_ids=[10, 31, 12, 99])]
+    found = make_plan(rows, settings(), Layout(by_images=True))
+    assert [{len(tree.images) for tree in each.trees} for each in found] == [{0}, {1}, {2}]
+    assert [sorted(set(each.row)) for each in found] == [[2], [1, 3], [0]]
+    assert [each.terms for each in found] == [[[2], []], [[1, 3], [1, 3]], [[0], [0]]]

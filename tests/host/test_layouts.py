@@ -112,6 +112,33 @@ def test_odd_rows(family, layout, odd_pairs, plain, trainer_and_batch, write_dat
     check(run(trainer, batch), plain(family))
 
 
+@pytest.mark.parametrize("pass_tokens", [None, 300])
+def test_odd_rows_of_a_model_that_attends_to_the_states_of_images(
+    pass_tokens, odd_pairs, plain, trainer_and_batch, write_dataset, adapter
+):
+    """What fills a batch up to the most images of a row would be seen by the tokens before the first image."""
+    folder = write_dataset(as_rows(odd_pairs))
+    trainer, batch = trainer_and_batch(
+        "mllama", "pairs", dataset_dir=folder, adapter=adapter("mllama"), pass_tokens=pass_tokens, **NUMBERS
+    )
+    assert pass_tokens is not None or len(batch["passes"]) == 3, "rows with one image, with two and with none"
+    check(run(trainer, batch), plain("mllama"))
+
+
+def test_text_alone_of_a_model_that_attends_to_the_states_of_images(
+    odd_pairs, trainer_and_batch, write_dataset, checkpoint, adapter
+):
+    rows = odd_pairs[-2:]
+    trainer, batch = trainer_and_batch(
+        "mllama", "pairs", dataset_dir=write_dataset(as_rows(rows)), adapter=adapter("mllama"), **NUMBERS
+    )
+    model = Plain("mllama", checkpoint("mllama"), adapter("mllama"))
+    expected, _ = model.batch(rows, "fire_mpo", alpha=0.2, gamma=0.7, lam=0.3)
+    loss, gradients = run(trainer, batch)
+    assert_close(loss, expected.detach(), rtol=1e-5, atol=0)
+    assert all(gradient is not None for gradient in gradients.values()), "several processes wait for every one"
+
+
 @pytest.mark.parametrize("attention", ["sdpa", "disabled"])
 @pytest.mark.parametrize("family", ["llava_mistral", "llava_phi3", "llava_gemma3", "qwen2_5_vl_windows"])
 def test_odd_rows_that_are_longer_than_the_window(

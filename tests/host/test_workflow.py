@@ -5,9 +5,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 from accelerate.utils.deepspeed import HfDeepSpeedConfig
+from datasets import Dataset
 from llamafactory.hparams import DataArguments, FinetuningArguments, ModelArguments
 
-from firempo_plugin.host.workflow import refuse_unsupported
+from firempo_plugin.host.workflow import refuse_mixed_images, refuse_unsupported
 
 
 def refuse(model_keys=None, **training):
@@ -47,3 +48,14 @@ def test_deepspeed_elsewhere():
 def test_pan_and_scan():
     with pytest.raises(ValueError, match=r"does not support image_do_pan_and_scan\. Remove it"):
         refuse({"image_do_pan_and_scan": True})
+
+
+def test_rows_with_other_numbers_of_images_where_a_batch_is_one_pass():
+    def rows(*images):
+        return Dataset.from_dict({"images": list(images)})
+
+    mixed = {"train_dataset": rows(["a"], ["b"]), "eval_dataset": {"one": rows(["a", "b"])}}
+    with pytest.raises(ValueError, match=r"mllama runs rows .* apart, and the data has rows with 1, 2"):
+        refuse_mixed_images("mllama", mixed)
+    refuse_mixed_images("mllama", {"train_dataset": rows(["a"], ["b"])})
+    refuse_mixed_images("llava", mixed)
