@@ -14,9 +14,18 @@ from transformers import (
     AutoTokenizer,
     CLIPImageProcessor,
     CLIPVisionConfig,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    Gemma3ImageProcessor,
+    Gemma3Processor,
     Gemma3TextConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
+    LlavaOnevisionImageProcessor,
+    LlavaOnevisionProcessor,
+    LlavaOnevisionVideoProcessor,
     LlavaProcessor,
     MistralConfig,
     MllamaConfig,
@@ -30,6 +39,7 @@ from transformers import (
     Qwen2Config,
     Qwen2VLImageProcessor,
     Qwen2VLVideoProcessor,
+    SiglipVisionConfig,
 )
 
 from firempo_plugin.demo import tiny_model
@@ -39,6 +49,8 @@ TEMPLATES = {
     **dict.fromkeys(("qwen2_5_vl", "qwen2_5_vl_windows"), "qwen2_vl"),
     **dict.fromkeys(("llava", "llava_mistral", "llava_phi3", "llava_gemma3"), "llava"),
     "mllama": "mllama",
+    "llava_onevision": "llava_next_qwen",
+    "gemma3": "gemma3",
 }
 TEXT = {
     "hidden_size": 64,
@@ -62,6 +74,8 @@ def build(family: str, folder: Path) -> Path:
         "qwen2_5_vl_windows": partial(_qwen2_5_vl, **LAYERED),
         "llava": _llava,
         "mllama": _mllama,
+        "llava_onevision": _llava_onevision,
+        "gemma3": _gemma3,
         "llava_mistral": partial(_llava, text=MistralConfig, sliding_window=WINDOW),
         "llava_phi3": partial(_llava, text=Phi3Config, sliding_window=WINDOW),
         "llava_gemma3": partial(
@@ -201,3 +215,66 @@ def _mllama(folder: Path) -> None:
     model.save_pretrained(folder)
     images = MllamaImageProcessor(size={"height": 56, "width": 56}, max_image_tiles=4)
     MllamaProcessor(image_processor=images, tokenizer=tokenizer).save_pretrained(folder)
+
+
+SIGLIP = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 56,
+    "patch_size": 14,
+    "vision_use_head": False,
+}
+
+
+def _llava_onevision(folder: Path) -> None:
+    tokenizer = _tokenizer(folder)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>", "<video>"]})
+    pinpoints = [[56, 56], [56, 112], [112, 56], [112, 112]]
+    config = LlavaOnevisionConfig(
+        text_config=Qwen2Config(**TEXT, **_token_ids(tokenizer), vocab_size=len(tokenizer)),
+        vision_config=SiglipVisionConfig(**SIGLIP),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
+        image_grid_pinpoints=pinpoints,
+    )
+    LlavaOnevisionForConditionalGeneration(config).save_pretrained(folder)
+    images = LlavaOnevisionImageProcessor(size={"height": 56, "width": 56}, image_grid_pinpoints=pinpoints)
+    LlavaOnevisionProcessor(
+        image_processor=images,
+        video_processor=LlavaOnevisionVideoProcessor(size={"height": 56, "width": 56}),
+        tokenizer=tokenizer,
+        num_image_tokens=16,
+        vision_feature_select_strategy="full",
+    ).save_pretrained(folder)
+
+
+def _gemma3(folder: Path) -> None:
+    tokenizer = _tokenizer(folder)
+    names = {
+        "boi_token": "<start_of_image>",
+        "eoi_token": "<end_of_image>",
+        "image_token": "<image_soft_token>",
+    }
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<start_of_turn>", "<end_of_turn>", *names.values()]})
+    tokenizer.save_pretrained(folder / "source")
+    tokenizer = AutoTokenizer.from_pretrained(folder / "source", extra_special_tokens=names)
+    config = Gemma3Config(
+        text_config={
+            **TEXT,
+            **_token_ids(tokenizer),
+            "head_dim": 16,
+            "sliding_window": WINDOW,
+            "layer_types": ONE_OF_EACH,
+            "vocab_size": len(tokenizer),
+        },
+        vision_config=SIGLIP,
+        mm_tokens_per_image=4,
+        boi_token_index=tokenizer.convert_tokens_to_ids(names["boi_token"]),
+        eoi_token_index=tokenizer.convert_tokens_to_ids(names["eoi_token"]),
+        image_token_index=tokenizer.convert_tokens_to_ids(names["image_token"]),
+    )
+    Gemma3ForConditionalGeneration(config).save_pretrained(folder)
+    images = Gemma3ImageProcessor(size={"height": 56, "width": 56})
+    Gemma3Processor(image_processor=images, tokenizer=tokenizer, image_seq_length=4).save_pretrained(folder)

@@ -110,7 +110,7 @@ def run_fire_mpo(
     from llamafactory.model import load_config, load_model, load_tokenizer
     from llamafactory.train.trainer_utils import create_modelcard_and_push, create_ref_model
 
-    from . import report
+    from . import report, tower
     from .admission import admit, warnings
     from .caches import Caches, check_caches
     from .collator import FireCollator
@@ -143,6 +143,8 @@ def run_fire_mpo(
     report.MetricsLogCallback.take_over(callbacks)
     checkpoint_exactly(model_args)
     model = load_model(tokenizer_module["tokenizer"], model_args, finetuning_args, training_args.do_train)
+    if against_the_key := tower.in_training(model, finetuning_args):
+        logger.warning_rank0(against_the_key)
     ref_model = create_ref_model(model_args, finetuning_args)
     caches = Caches.of(model, ref_model, settings, training_args, finetuning_args, encoding)
     collator = FireCollator.of(

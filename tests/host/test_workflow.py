@@ -6,7 +6,10 @@ import pytest
 import torch
 from accelerate.utils.deepspeed import HfDeepSpeedConfig
 from datasets import Dataset
+from llamafactory.data.template import TEMPLATES
 from llamafactory.hparams import DataArguments, FinetuningArguments, ModelArguments
+from llamafactory.model import load_tokenizer
+from PIL import Image
 
 from firempo_plugin.host.workflow import refuse_mixed_images, refuse_unsupported
 
@@ -48,6 +51,16 @@ def test_deepspeed_elsewhere():
 def test_pan_and_scan():
     with pytest.raises(ValueError, match=r"does not support image_do_pan_and_scan\. Remove it"):
         refuse({"image_do_pan_and_scan": True})
+
+
+@pytest.mark.parametrize("size", [(64, 64), (700, 300)])
+def test_pan_and_scan_fails_in_the_host_with_any_image(size, checkpoint):
+    """As long as it does, there is nothing to support."""
+    model_args = ModelArguments(model_name_or_path=str(checkpoint("gemma3")), image_do_pan_and_scan=True)
+    processor = load_tokenizer(model_args)["processor"]
+    plugin = TEMPLATES["gemma3"].mm_plugin
+    with pytest.raises(IndexError, match="invalid index of a 0-dim tensor"):
+        plugin.process_messages([{"role": "user", "content": "<image>?"}], [Image.new("RGB", size)], [], [], processor)
 
 
 def test_rows_with_other_numbers_of_images_where_a_batch_is_one_pass():
