@@ -275,6 +275,10 @@ def _gemma3(folder: Path) -> None:
         eoi_token_index=tokenizer.convert_tokens_to_ids(names["eoi_token"]),
         image_token_index=tokenizer.convert_tokens_to_ids(names["image_token"]),
     )
-    Gemma3ForConditionalGeneration(config).save_pretrained(folder)
+    model = Gemma3ForConditionalGeneration(config)
+    torch.nn.init.normal_(
+        model.model.multi_modal_projector.mm_input_projection_weight, std=0.2
+    )  # zero would hide images
+    model.save_pretrained(folder)
     images = Gemma3ImageProcessor(size={"height": 56, "width": 56})
     Gemma3Processor(image_processor=images, tokenizer=tokenizer, image_seq_length=4).save_pretrained(folder)

@@ -6,6 +6,7 @@ import stat
 import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -22,6 +23,23 @@ CHECKSUM = "checksum"
 
 class DamagedError(ValueError):
     """A file is there, and is not what was written under its name."""
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """What the vectors of a run are like.
+
+    Attributes:
+        width: How many numbers each of them has.
+        kinds: The types that these may have.
+    """
+
+    width: int
+    kinds: frozenset[torch.dtype]
+
+    def hold(self, found: Tensor, rows: int) -> bool:
+        """Whether a tensor is [rows, width] of them."""
+        return found.shape == (rows, self.width) and found.dtype in self.kinds
 
 
 def read(path: Path) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .disk import DamagedError, image_digest, read, write_whole
+from .disk import DamagedError, Vectors, image_digest, read, write_whole
 from .plan import ScoredCell
 
 
@@ -53,11 +53,13 @@ class ReferenceCache:
     Args:
         folder: Exists.
         reference: Digest of the reference's weights and of all else that its numbers depend on.
+        states: What its hidden states are like.
     """
 
-    def __init__(self, folder: Path, reference: str) -> None:
+    def __init__(self, folder: Path, reference: str, states: Vectors) -> None:
         self._folder = folder
         self._reference = reference
+        self._states = states
 
     def entry(self, cell: ScoredCell) -> Entry:
         """The entry of a cell."""
@@ -98,17 +100,17 @@ class ReferenceCache:
         """The scores of one cell; None where they are not all known.
 
         Raises:
-            DamagedError: See `disk.read`; or they are not of the shape that was asked for.
+            DamagedError: See `disk.read`; or they are not of the shape and kind that was asked for.
         """
         content = read(self._path(entry.key))
         if not content or (entry.in_kl and entry.hidden_name not in content):
             return None
         hidden = content[entry.hidden_name] if entry.in_kl else torch.empty(0, 0)
-        scores = ReferenceScores(content["logps"], hidden)
+        scores = ReferenceScores(content.get("logps", torch.empty(0)), hidden)
         if scores.logps.shape != (entry.scored,) or scores.logps.dtype != torch.float32:
             raise DamagedError(f"{entry.key}: log-probabilities of another shape or kind")
-        if entry.in_kl and (scores.hidden.ndim != 2 or len(scores.hidden) != entry.in_kl):
-            raise DamagedError(f"{entry.key}: hidden states of another shape")
+        if entry.in_kl and not self._states.hold(scores.hidden, entry.in_kl):
+            raise DamagedError(f"{entry.key}: hidden states of another shape or kind")
         return scores
 
     def save(self, entries: Sequence[Entry], scores: ReferenceScores) -> None:

@@ -5,20 +5,23 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
+import torch
 from llamafactory.extras import logging
 
-from ..forward.disk import weights_digest
-from ..forward.families import FAMILIES, ImageFeatures, is_frozen
+from .. import __version__, forward
+from ..forward.disk import Vectors, weights_digest
+from ..forward.families import FAMILIES, Family, ImageFeatures, is_frozen
 from ..forward.reference_cache import ReferenceCache, ReferenceScores
 from ..forward.score import Runner
-from ..forward.vision_cache import VisionCache
+from ..forward.vision_cache import FeatureKind, VisionCache
 from ..objectives import Settings
+from . import collator
 
 logger = logging.get_logger(f"llamafactory.{__name__}")
 
@@ -95,6 +98,7 @@ class Caches:
             ValueError: The output layer or the vision tower is in training, and its cache wanted.
         """
         runner = Runner.of(model, model)
+        vectors = Vectors(model.config.get_text_config().hidden_size, _kinds(model, training_args))
         reference, vision = None, None
         if finetuning_args.fire_reference_cache is not None:
             if settings.has_kl and any(weight.requires_grad for weight in runner.head.parameters()):
@@ -104,7 +108,8 @@ class Caches:
                 )
             reference_model, trained = (model, _trained(model)) if ref_model is None else (ref_model, set[str]())
             digest = model_digest(reference_model, training_args, encoding, lambda name: name not in trained)
-            reference = ReferenceCache(Path(os.path.abspath(finetuning_args.fire_reference_cache)), digest)
+            folder = Path(os.path.abspath(finetuning_args.fire_reference_cache))
+            reference = ReferenceCache(folder, digest, vectors)
         if finetuning_args.fire_vision_cache is not None:
             family = FAMILIES.get(model.config.model_type)
             if family is None or not is_frozen(family, runner.core):
@@ -117,7 +122,8 @@ class Caches:
                 model, training_args, encoding, lambda name: any(f".{part}." in name for part in family.vision)
             )
             folder = Path(os.path.abspath(finetuning_args.fire_vision_cache))
-            vision = VisionCache(folder, digest, int(finetuning_args.fire_vision_cache_gb * GIGABYTE))
+            most_bytes = int(finetuning_args.fire_vision_cache_gb * GIGABYTE)
+            vision = VisionCache(folder, digest, most_bytes, _feature_kind(model.config, family, vectors))
         return cls(reference, vision)
 
     def keep_reference(self, each: dict[str, Any], scores: ReferenceScores) -> None:
@@ -172,8 +178,31 @@ class Caches:
         return lines
 
 
+def _kinds(model: Any, training_args: Any) -> frozenset[torch.dtype]:
+    """The types that a model's states may have: those of its weights, and that of autocast."""
+    own = {weight.dtype for weight in model.parameters() if weight.is_floating_point()}
+    autocast = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    return frozenset(own | {kind for key, kind in autocast.items() if vars(training_args)[key]})
+
+
+def _feature_kind(config: Any, family: Family, vectors: Vectors) -> FeatureKind:
+    facts = config.vision_config.to_dict()
+    merge = facts.get("spatial_merge_size")
+    layers = len(facts["deepstack_visual_indexes"]) if family.deepstack else 0
+    return FeatureKind(vectors, layers, None if merge is None else merge**2)
+
+
 def _trained(model: Any) -> set[str]:
     return {name for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+@lru_cache(maxsize=1)
+def code_that_runs() -> str:
+    """Digest of the source that decides what a model is given and what is taken from it."""
+    digest = hashlib.sha256(__version__.encode())
+    for file in (*sorted(Path(str(forward.__file__)).parent.glob("*.py")), Path(str(collator.__file__))):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def model_digest(model: Any, training_args: Any, encoding: str, counts: Callable[[str], bool]) -> str:
@@ -186,6 +215,7 @@ def model_digest(model: Any, training_args: Any, encoding: str, counts: Callable
         "encoding": encoding,
         "precision": [vars(training_args)[key] for key in ("bf16", "fp16", "bf16_full_eval", "fp16_full_eval", "tf32")],
         "device": training_args.device.type,
+        "code": code_that_runs(),
         "versions": [version(name) for name in ("torch", "transformers", "pillow", "torchvision")],
     }
     return hashlib.sha256(json.dumps(parts, default=str, sort_keys=True).encode()).hexdigest()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from firempo_plugin.forward.disk import write_whole
+from firempo_plugin.forward.disk import Vectors, write_whole
 from firempo_plugin.forward.plan import ScoredCell
 from firempo_plugin.forward.reference_cache import ReferenceCache, ReferenceScores
 from firempo_plugin.objectives import Cell
@@ -26,11 +26,12 @@ def cell(**changes):
 
 PLAIN = cell(cell=Cell.CLEAN_REJECTED, response_ids=[10, 21, 12], in_kl=frozenset())
 SCORES = ReferenceScores(torch.tensor([-1.0, -2.0, -3.0, -4.0]), torch.tensor([[5.0, 6.0]], dtype=torch.bfloat16))
+STATES = Vectors(2, frozenset({torch.float32, torch.bfloat16}))
 
 
 @pytest.fixture
 def cache(tmp_path):
-    return ReferenceCache(tmp_path, "weights")
+    return ReferenceCache(tmp_path, "weights", STATES)
 
 
 def test_what_is_saved_is_loaded_in_the_order_asked_for(cache):
@@ -67,7 +68,7 @@ def test_another_row_is_another_entry(cache, changes):
 
 
 def test_another_reference_is_another_entry(cache, tmp_path):
-    assert cache.entry(cell()).key != ReferenceCache(tmp_path, "other weights").entry(cell()).key
+    assert cache.entry(cell()).key != ReferenceCache(tmp_path, "other weights", STATES).entry(cell()).key
 
 
 def test_an_entry_without_the_hidden_states_that_the_kl_needs_is_not_used_and_then_completed(cache):
@@ -111,8 +112,11 @@ def test_a_damaged_entry_is_counted_and_not_used(cache, tmp_path, damage):
         ReferenceScores(torch.ones(2, 1), SCORES.hidden),
         ReferenceScores(torch.ones(2), torch.ones(1)),
         ReferenceScores(torch.ones(2), torch.ones(1, 2, 2)),
+        ReferenceScores(torch.ones(2), torch.ones(1, 3)),
+        ReferenceScores(torch.ones(2), torch.ones(1, 2, dtype=torch.int64)),
+        ReferenceScores(torch.ones(2), torch.ones(1, 2).half()),
     ],
-    ids=["kind", "shape", "one vector", "a dimension more"],
+    ids=["kind", "shape", "one vector", "a dimension more", "wider", "whole numbers", "a type of another run"],
 )
 def test_scores_of_another_shape_or_kind_are_not_used(cache, scores):
     entry = cache.entry(cell())
@@ -125,6 +129,12 @@ def test_scores_of_another_number_of_tokens_are_not_used(cache, tmp_path, logps,
     entry = cache.entry(cell())
     content = {"logps": torch.ones(logps), entry.hidden_name: torch.ones(rows, 2)}
     write_whole(tmp_path / entry.key[:2] / f"{entry.key}.safetensors", content)
+    assert cache.load([entry]) == (None, 1)
+
+
+def test_an_entry_without_log_probabilities_is_not_used(cache, tmp_path):
+    entry = cache.entry(cell())
+    write_whole(tmp_path / entry.key[:2] / f"{entry.key}.safetensors", {entry.hidden_name: torch.ones(1, 2)})
     assert cache.load([entry]) == (None, 1)
 
 

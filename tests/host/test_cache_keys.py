@@ -1,5 +1,6 @@
 """Any two settings whose results differ have two keys: every input of them, one at a time."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,8 @@ from llamafactory.hparams import DataArguments, ModelArguments
 from llamafactory.model import load_tokenizer
 from transformers import PretrainedConfig
 
-from firempo_plugin.host import caches, dataset
+from firempo_plugin.forward import masks, score
+from firempo_plugin.host import caches, collator, dataset
 from firempo_plugin.host.caches import model_digest
 from firempo_plugin.host.dataset import encoding_fingerprint
 
@@ -143,3 +145,18 @@ def test_the_versions_are_in_it(monkeypatch, package):
     before, real = digest(), caches.version
     monkeypatch.setattr(caches, "version", lambda name: "another" if name == package else real(name))
     assert digest() != before
+
+
+def test_the_code_that_runs_the_model_is_in_it(monkeypatch):
+    before = digest()
+    monkeypatch.setattr(caches, "code_that_runs", lambda: "another")
+    assert digest() != before
+
+
+@pytest.mark.parametrize("module", [collator, masks, score])
+def test_every_part_of_that_code_counts(monkeypatch, module):
+    before = caches.code_that_runs.__wrapped__()
+    real = Path.read_bytes
+    changed = Path(module.__file__)
+    monkeypatch.setattr(Path, "read_bytes", lambda path: real(path) + (b"#" if path == changed else b""))
+    assert caches.code_that_runs.__wrapped__() != before
