@@ -182,15 +182,13 @@ class MaskCache:
         """The entry of that key; None where there is none that is whole."""
         try:
             entry = json.loads((self._entries / f"{key}.json").read_bytes())
-        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
-            return None
-        mask = None
-        if entry["mask"] is not None:
-            mask = self._masks / entry["mask"]
-            if not mask.is_file() or _checksum(mask) != entry["checksum"]:
+            mask = None if entry["mask"] is None else self._masks / Path(entry["mask"]).name
+            if mask is not None and (not mask.is_file() or _checksum(mask) != entry["checksum"]):
                 return None
-        boxes = tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in entry["boxes"])
-        return Segmentation(str(mask) if mask else None, boxes, tuple(entry["scores"]), entry["segmenter"])
+            boxes = tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in entry["boxes"])
+            return Segmentation(str(mask) if mask else None, boxes, tuple(entry["scores"]), entry["segmenter"])
+        except (OSError, LookupError, TypeError, ValueError, RecursionError):  # not there, or changed since
+            return None
 
     def put(self, key: str, found: Found, segmenter: str) -> Segmentation:
         """Keeps what was found, under a key."""

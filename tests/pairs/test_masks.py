@@ -223,6 +223,14 @@ def test_nothing_half_written_is_served(tmp_path):
             assert cache.get("k") is None
             path.write_bytes(content)
     assert cache.get("k") == kept
+    changes = ([], {}, {"mask": 5}, {"boxes": [[1, 2]]}, {"boxes": 7}, {"scores": None}, {"mask": "\0"})
+    for changed in changes:
+        content = {**json.loads(whole[entry]), **changed} if changed else changed
+        entry.write_text(json.dumps(content))
+        assert cache.get("k") is None, changed
+    entry.write_text("[" * 100_000)
+    assert cache.get("k") is None
+    entry.write_bytes(whole[entry])
     mask.write_bytes(b"")
     assert cache.put("k", FOUND, "sam3") == cache.get("k") == kept
 
