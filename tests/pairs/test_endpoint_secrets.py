@@ -1,13 +1,16 @@
 """The key reaches the server, and nobody else."""
 
+import base64
 import json
 import logging
 import re
 import traceback
+import tracemalloc
 from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from pairs_asking import ask, endpoint_for, outcome
@@ -148,6 +151,13 @@ def test_no_key_is_taken_from_the_environment_unasked(
         {"model": "the-key-itself-in-the-wrong-place", "key_env": "WRONG_PLACE"},
         {"base_url": "localhost:8000/v1"},
         {"base_url": "ftp://host/v1"},
+        {"base_url": "http://host:abc/v1"},
+        {"base_url": "http://host:99999/v1"},
+        {"base_url": "http://[::1/v1"},
+        {"base_url": "http://host/\u00fc/v1"},
+        {"base_url": "http://host/a b/v1"},
+        {"base_url": "http://host/v1?version=1"},
+        {"base_url": "http://me:hun/ter2@host/v1"},
         {"model": ""},
         {"temperature": -1},
         {"max_tokens": 0},
@@ -167,7 +177,7 @@ def test_settings_that_cannot_work_or_hold_secrets_are_refused(
     monkeypatch.setenv("WRONG_PLACE", "the-key-itself-in-the-wrong-place")
     with pytest.raises(ValueError, match=r"key_env|expected") as caught:
         EndpointSettings(**{"base_url": "http://h/v1", "model": "m", **change})
-    assert not re.search(r"hunter2|0123456789abcdef|abcdefgh12345|wrong-place", str(caught.value))
+    assert not re.search(r"hun/?ter2|0123456789abcdef|abcdefgh12345|wrong-place", str(caught.value))
 
 
 @pytest.mark.parametrize(
@@ -189,6 +199,25 @@ def test_what_is_no_part_of_the_key_stays_as_it_is() -> None:
     assert hide(reply, KEY) == reply
     assert hide(f"a{KEY}b{KEY[:8]}c", KEY) == "a***b***c"
     assert hide("short1 and 1trohs", "short1") == "*** and ***"
+
+
+@pytest.mark.parametrize("before", ["", "u:", "us:", "use:"])
+@pytest.mark.parametrize("key", [KEY, "plus+and/slash=here/and+there"])
+def test_nor_is_it_told_in_base64_hexadecimal_or_as_in_an_address(before: str, key: str) -> None:
+    content = f"{before}{key} and more".encode()
+    told = (base64.b64encode(content).decode(), content.hex(), quote(content, safe=""))
+    for text in told:
+        kept = hide(f"<{text}>", key)
+        assert len(kept) < len(text) - len(key) + 8, "what is left is what stood around it"
+        assert kept.startswith("<")
+        assert kept.endswith(">")
+
+
+def test_a_flood_of_keys_is_hidden_in_little_memory() -> None:
+    tracemalloc.start()
+    assert hide(KEY * 5000, KEY) == "***"
+    assert tracemalloc.get_traced_memory()[1] < 3e6
+    tracemalloc.stop()
 
 
 def test_a_customary_placeholder_is_no_secret() -> None:
