@@ -7,11 +7,12 @@ through a tunnel into which it cannot look; what goes over plain http, and to th
 import base64
 import io
 import math
+import os
 import socket
 import ssl
 import time
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
@@ -52,6 +53,29 @@ class HttpAnswer:
     trouble: Exception | None = None
 
 
+def is_address(url: str) -> bool:
+    """Whether a call can go there: http or https, a host, no user, ASCII without spaces."""
+    try:
+        parts = urlsplit(url)
+        placed = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # an odd port, or odd brackets
+        return False
+    written = url.isascii() and url.isprintable() and " " not in url
+    return placed and written and parts.scheme in ("http", "https") and "@" not in parts.netloc
+
+
+def key_of(variable: str | None) -> str | None:
+    """The key that an environment variable holds; None where none is named, or it is not set or blank.
+
+    Raises:
+        ValueError: It holds what no header can; does not show it.
+    """
+    key = os.environ.get(variable or "", "").strip()
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ValueError("the environment variable that key_env names holds no key: it is not plain ASCII")
+    return key or None
+
+
 class _Clock:
     """The time of one call."""
 
@@ -73,24 +97,26 @@ class _Clock:
 
 
 class _Reader(io.RawIOBase):
-    """Reads from a connection as long as the call has time."""
+    """Reads from a connection as long as the call has time, of which `most` bytes give more."""
 
-    def __init__(self, connected: socket.socket, clock: _Clock) -> None:
-        self._socket, self._clock = connected, clock
+    def __init__(self, connected: socket.socket, clock: _Clock, most: int) -> None:
+        self._socket, self._clock, self._most = connected, clock, most
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         self._socket.settimeout(self._clock.left())
-        return self._clock.moved(self._socket.recv_into(buffer))
+        count = self._socket.recv_into(buffer)
+        self._most -= self._clock.moved(min(count, self._most))
+        return count
 
 
 class _Line:
     """What `http.client` needs of a socket. Its timeouts are those of the call, not those of a single byte."""
 
-    def __init__(self, connected: socket.socket, clock: _Clock) -> None:
-        self._socket, self._clock = connected, clock
+    def __init__(self, connected: socket.socket, clock: _Clock, most: int = 0) -> None:
+        self._socket, self._clock, self._most = connected, clock, most
 
     def sendall(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -99,7 +125,7 @@ class _Line:
             rest = rest[self._clock.moved(self._socket.send(rest[:_PIECE])) :]
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Reader(self._socket, self._clock))
+        return io.BufferedReader(_Reader(self._socket, self._clock, self._most))
 
     def close(self) -> None:
         """Left to `call`, which still reads from the connection."""
@@ -137,7 +163,7 @@ def call(
     address = urlsplit(url)
     with closing(_connected(address, clock)) as connected:
         connection = HTTPConnection(address.hostname or "", address.port)
-        connection.sock = _Line(connected, clock)
+        connection.sock = _Line(connected, clock, limit)
         target = (address.path or "/") + (f"?{address.query}" if address.query else "")
         own = {"Host": address.netloc, "Accept-Encoding": "identity", "Connection": "close"}
         try:
@@ -159,12 +185,9 @@ def _read(response: HTTPResponse, content: IO[bytes], limit: int) -> Exception |
     packing = response.headers.get("Content-Encoding", "identity").strip().lower()
     if packing not in ("", "identity", "gzip", "x-gzip", "deflate"):
         return HTTPException(f"the answer is packed as {packing[:20]}, which was not asked for")
-    unpacker = None if packing in ("", "identity") else zlib.decompressobj(wbits=47)
     size = 0
     try:
-        while piece := response.read1(_PIECE):
-            if unpacker:
-                piece = unpacker.decompress(piece, limit + 1 - size)
+        for piece in _plain(response, packed=packing not in ("", "identity"), most=limit + 1):
             size += len(piece)
             content.write(piece[: len(piece) - max(size - limit, 0)])
             if size > limit:
@@ -173,9 +196,25 @@ def _read(response: HTTPResponse, content: IO[bytes], limit: int) -> Exception |
         return TimeoutError("the call's time is up")
     except (OSError, HTTPException, zlib.error) as error:
         return error
-    if response.length:
-        return HTTPException("the answer broke off")
     return None
+
+
+def _plain(response: HTTPResponse, *, packed: bool, most: int) -> Iterator[bytes]:
+    """The content in pieces of so many bytes at most; what is packed may be several files, one behind the other."""
+    unpacker = zlib.decompressobj(wbits=47)
+    sent = 0
+    while piece := response.read1(_PIECE):
+        sent += len(piece)
+        if not packed:
+            yield piece
+        while packed and piece:
+            unpacker = zlib.decompressobj(wbits=47) if unpacker.eof else unpacker
+            yield unpacker.decompress(piece, most)
+            piece = unpacker.unused_data
+        if sent > most:
+            raise TooLargeError("the answer is larger packed than it may be unpacked")
+    if response.length or (packed and sent and not unpacker.eof):
+        raise HTTPException("the answer broke off")
 
 
 def _connected(address: SplitResult, clock: _Clock) -> socket.socket:

@@ -174,6 +174,8 @@ def test_http_keeps_the_key_to_the_server_and_out_of_messages(monkeypatch):
         ({"masks": [encoded(MASK)], "scores": []}, "1 masks, but scores"),
         ({"masks": [encoded(MASK)], "scores": [1.5]}, r"outside \[0, 1\]"),
         ({"masks": [encoded(MASK)], "scores": ["high"]}, r"outside \[0, 1\]"),
+        ({"masks": [encoded(MASK)], "scores": [10**400]}, r"outside \[0, 1\]"),
+        ({"masks": [encoded(MASK)], "boxes": [[0, 1, 2, -(10**400)]]}, "not x0, y0, x1, y1"),
         ({"masks": [encoded(MASK)], "boxes": [[1, 2, 3]]}, "not x0, y0, x1, y1"),
         (b'{"masks": ["%s"], "boxes": [[NaN, 1, 2, 3]]}' % encoded(MASK).encode(), "not x0, y0, x1, y1"),
     ],
@@ -254,6 +256,24 @@ def test_http_tells_no_part_of_the_key(monkeypatch, part, status):
         told += str(refused.value)
     assert "***" in told
     assert not [n for n in range(len(part) - 7) if part[n : n + 8] in told]
+
+
+def test_http_sends_a_key_without_its_line_end_and_refuses_what_is_none_unsaid(monkeypatch):
+    monkeypatch.setenv("SEGMENTER_KEY", f" {SESAME}\n")
+    with scripted(GOOD) as (url, seen):
+        make("http", {"url": url, "key_env": "SEGMENTER_KEY", **QUICK}).segment("a.png", IMAGE, "lung")
+    assert seen[0][1]["Authorization"] == f"Bearer {SESAME}"
+    for key in (f"{SESAME}\r\nX: 1", f"{SESAME}\u20ac", "\n"):
+        monkeypatch.setenv("SEGMENTER_KEY", key)
+        with pytest.raises(ValueError, match="key_env") as refused:
+            make("http", {"url": url, "key_env": "SEGMENTER_KEY"})
+        assert "sesame" not in str(refused.value)
+
+
+@pytest.mark.parametrize("options", [{"timeout": float("nan")}, {"wait": float("nan")}, {"timeout": 0}])
+def test_http_takes_no_time_that_is_none(options):
+    with pytest.raises(ValueError, match="timeout must be more than 0"):
+        make("http", {"url": "http://127.0.0.1:9/", **options})
 
 
 def test_http_takes_no_address_with_a_key():

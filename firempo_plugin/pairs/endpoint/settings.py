@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
-from urllib.parse import urlsplit
 
+from ..http_call import is_address, key_of
 from .failures import StopRunError
 from .scrub import scrub
 
@@ -66,16 +66,17 @@ class EndpointSettings:
         values = asdict(self)
         key_env = values.pop("key_env") or "KEY"
         shown = json.dumps(values, ensure_ascii=False, default=str)
-        if scrub(shown, os.environ.get(key_env)) != shown or scrub(key_env) != key_env:
+        told = scrub(shown, os.environ.get(key_env)) != shown or scrub(key_env) != key_env
+        if told or "@" in self.base_url:
             raise ValueError(
                 "the endpoint's settings hold what looks like a key or password; put it into an environment "
                 "variable and name that variable in key_env"
             )
-        url = urlsplit(self.base_url)
+        reachable = is_address(self.base_url) and not set("?#") & set(self.base_url)
         owned = sorted(set(self.extra_body) & set(OWNED))
         checks = (
             (re.fullmatch(r"[A-Za-z_]\w*", key_env), "key_env", "an environment variable's name", "something else"),
-            (url.scheme in ("http", "https") and bool(url.hostname), "base_url", "http://host:port/v1", self.base_url),
+            (reachable, "base_url", "http://host:port/v1, in ASCII and without a query", self.base_url),
             (bool(self.model), "model", "a model's name", self.model),
             (self.temperature is None or 0 <= self.temperature <= 2, "temperature", "0 to 2", self.temperature),
             (self.max_tokens is None or self.max_tokens > 0, "max_tokens", "1 or more", self.max_tokens),
@@ -105,12 +106,10 @@ class EndpointSettings:
         Raises:
             StopRunError: The variable does not hold a key.
         """
-        key = os.environ.get(self.key_env or "", "").strip()
-        if not key:
-            return None
-        if not (key.isascii() and key.isprintable()) or " " in key:
-            raise StopRunError("the environment variable that key_env names holds no key: it is not plain ASCII")
-        return key
+        try:
+            return key_of(self.key_env)
+        except ValueError as error:
+            raise StopRunError(str(error)) from None
 
 
 def _is_limit(per_minute: float | None) -> bool:

@@ -27,8 +27,7 @@ examples/segmenter_server holds a server to start from.
 import base64
 import binascii
 import json
-import math
-import os
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,12 +35,11 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from io import BytesIO
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 from PIL import Image
 
 from ..endpoint.scrub import scrub
-from ..http_call import HttpAnswer, TooLargeError, call
+from ..http_call import HttpAnswer, TooLargeError, call, is_address, key_of
 from ..images import Pixels
 from ..masks import NOTHING, Box, Found, Mask, box_around, read_mask, union
 from ..records import Region, RejectedError
@@ -92,19 +90,20 @@ class HttpSegmenter(Segmenter):
 
     def __post_init__(self) -> None:
         """Raises ValueError where an option is wrong; sends nothing."""
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"segment.options.url is {self.url!r}; write http://host:port/path")
-        if parts.username or parts.password:
-            raise ValueError("segment.options.url holds a password; put it into the environment and name it in key_env")
+        if not is_address(self.url):
+            shown = "holds a password" if "@" in self.url else f"is {self.url!r}"
+            raise ValueError(
+                f"segment.options.url {shown}; write http://host:port/path in ASCII, and what is secret into an "
+                "environment variable that key_env names"
+            )
         if scrub(self.url) != self.url:
             raise ValueError("segment.options.url holds what looks like a key; put it into the environment")
-        if self.key_env and not os.environ.get(self.key_env):
+        if self.key_env and self._key is None:
             raise ValueError(f"segment.options.key_env: the environment variable {self.key_env} is not set")
         for option, value, least in (("retries", self.retries, 0), ("concurrency", self.concurrency, 1)):
             if value < least:
                 raise ValueError(f"segment.options.{option} must be at least {least}, found {value}")
-        if self.timeout <= 0 or self.wait < 0:
+        if not (self.timeout > 0 and self.wait >= 0):  # NaN is neither
             raise ValueError("segment.options: timeout must be more than 0, and wait at least 0")
 
     @property
@@ -130,7 +129,7 @@ class HttpSegmenter(Segmenter):
 
     @property
     def _key(self) -> str | None:
-        return os.environ[self.key_env] if self.key_env else None
+        return key_of(self.key_env)
 
     def segment_many(self, requests: Sequence[Request]) -> list[Answer]:
         """Asks for several at a time."""
@@ -233,4 +232,5 @@ def _box(box: object) -> Box:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # Without math.isfinite, which fails for whole numbers that no float can hold.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
