@@ -222,9 +222,9 @@ def _connected(address: SplitResult, clock: _Clock) -> socket.socket:
     secure = address.scheme == "https"
     host = address.hostname or ""
     port = address.port or (443 if secure else 80)
-    proxy = _proxy(host) if secure else None
-    place = (proxy.hostname or "", proxy.port or 80) if proxy else (host, port)
     try:
+        proxy = _proxy(host) if secure else None
+        place = (proxy.hostname or "", proxy.port or 80) if proxy else (host, port)
         connected = socket.create_connection(place, min(clock.left(), LONGEST_CONNECT))
         try:
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -236,7 +236,7 @@ def _connected(address: SplitResult, clock: _Clock) -> socket.socket:
         except BaseException:
             connected.close()
             raise
-    except (OSError, HTTPException, UnicodeError) as error:
+    except (OSError, HTTPException, ValueError) as error:
         raise NothingSentError(str(error) or type(error).__name__) from error
     return connected
 
@@ -252,13 +252,24 @@ def _certificates() -> ssl.SSLContext:
 
 
 def _proxy(host: str) -> SplitResult | None:
-    """The environment's proxy for https; None for this machine, and where there is none."""
+    """The environment's proxy for https; None for this machine, and where there is none.
+
+    Raises:
+        ValueError: It is none that is asked in plain HTTP; another would be told its password in the clear.
+    """
     from urllib.request import getproxies, proxy_bypass
 
     proxy = getproxies().get("https")
     if not proxy or host in ("localhost", "::1") or host.startswith("127.") or proxy_bypass(host):
         return None
-    return urlsplit(proxy if "//" in proxy else f"//{proxy}")
+    try:
+        address = urlsplit(proxy if "//" in proxy else f"http://{proxy}")
+        fine = address.scheme == "http" and address.hostname and address.port != 0
+    except ValueError:
+        fine = False
+    if not fine:
+        raise ValueError("the proxy in the environment variable https_proxy is not http://host:port")
+    return address
 
 
 def _tunnel(connected: socket.socket, clock: _Clock, place: str, proxy: SplitResult) -> None:

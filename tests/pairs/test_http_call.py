@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from firempo_plugin.pairs.http_call import TooLargeError, call, is_address, key_of
+from firempo_plugin.pairs.http_call import NothingSentError, TooLargeError, call, is_address, key_of
 
 OK = b"HTTP/1.1 200 OK\r\n"
 GZIP = OK + b"Content-Encoding: gzip\r\n"
@@ -94,6 +94,24 @@ def test_bytes_that_give_time_end(start: bytes, rest: bytes) -> None:
     with sending(start, then=itertools.repeat(rest * 1000)) as url, suppress(TimeoutError):
         assert call("GET", url, {}, timeout=0.3, limit=10_000, slowest=100_000).trouble
     assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("proxy", ["socks5://", "https://", "http://[", "http://:x", ""])
+def test_a_proxy_of_another_kind_is_told_nothing(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    taken: list[bytes] = []
+    server = socket.create_server(("127.0.0.1", 0))
+    server.settimeout(0.2)
+    port = server.getsockname()[1]
+    place = f"me:secret@127.0.0.1:{port}" if proxy else "127.0.0.1:none"
+    monkeypatch.setenv("https_proxy", f"{proxy}{place}")
+    with pytest.raises(NothingSentError, match="https_proxy") as refused:
+        call("GET", "https://far.example/", {}, timeout=2, limit=100)
+    assert "secret" not in str(refused.value)
+    with server, pytest.raises(TimeoutError):
+        taken.append(server.accept()[0].recv(100))
+    assert taken == []
 
 
 @pytest.mark.parametrize(
