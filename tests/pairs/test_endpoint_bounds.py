@@ -18,7 +18,7 @@ from PIL import Image
 from firempo_plugin.pairs.endpoint import limits
 from firempo_plugin.pairs.endpoint.costs import Budget
 from firempo_plugin.pairs.endpoint.failures import RequestRefusedError, StopRunError
-from firempo_plugin.pairs.endpoint.limits import duration, retry_after
+from firempo_plugin.pairs.endpoint.limits import PUT_OFF_IN_A_ROW, duration, retry_after
 from firempo_plugin.pairs.endpoint.replies import Completion, read_completion
 from firempo_plugin.pairs.endpoint.wire import LARGEST_REPLY
 
@@ -185,6 +185,18 @@ def test_a_server_that_comes_back_in_time_is_asked_again(server: PairsServer, st
         time.sleep(0.3)
         with PairsServer(port=port):
             assert waiting.result() == "fine"
+
+
+def test_one_that_puts_everybody_off_is_given_up_by_all_at_once(server: PairsServer, store: LinesStore) -> None:
+    """Each thread counted the pauses that it alone had tried out: together they waited for an hour."""
+    server.script = lambda call: error(429, "later") if len(server.calls) > 5 else well("fine")
+    endpoint = endpoint_for(server, store, retries=1000, concurrency=4, backoff=0.001)
+    results = all_at_once(endpoint, [ask(str(n)) for n in range(40)])
+    assert results.count("fine") == 5
+    stops = [result for result in results if isinstance(result, StopRunError)]
+    assert len(stops) == 35
+    assert "HTTP 429: later. Nothing has been answered for a while" in str(stops[0])
+    assert len(server.calls) <= 5 + 4 + PUT_OFF_IN_A_ROW
 
 
 # Odd, and paid for.

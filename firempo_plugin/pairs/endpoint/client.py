@@ -180,7 +180,7 @@ class Endpoint:
             if outcome.kind == "unsupported" or self._was_only_its_turn(outcome, answered):
                 continue
             failures += 1
-            if failures > self.settings.retries or (outcome.unreachable and self._gate.deserted):
+            if failures > self.settings.retries or self._is_shut(outcome):
                 self._store.fail(key, outcome.message, permanent=False)
                 raise self._give_up(outcome, answered_before)
             if outcome.kind == "failed":
@@ -204,14 +204,18 @@ class Endpoint:
         """Whether a rate limit kept this call back while others were answered: no failure of the request."""
         return outcome.kind == "paused" and not outcome.unreachable and self._gate.answered > answered
 
+    def _is_shut(self, outcome: Failure) -> bool:
+        """Whether the pauses of all threads together, which a call has just made longer, have been enough."""
+        return outcome.kind == "paused" and (self._gate.deserted if outcome.unreachable else self._gate.put_off)
+
     def _give_up(self, outcome: Failure, answered_before: int) -> Exception:
         """A request whose repetitions are used up; the run ends where that says something about the server."""
         with self._lock:
             in_a_row, answered = self._given_up
             in_a_row = in_a_row + 1 if answered == self._gate.answered else 1
             self._given_up = in_a_row, self._gate.answered
-        gone = outcome.unreachable and (self._gate.deserted or self._gate.answered == answered_before)
-        if gone or in_a_row >= GIVEN_UP_IN_A_ROW:
+        gone = outcome.unreachable and self._gate.answered == answered_before
+        if gone or self._is_shut(outcome) or in_a_row >= GIVEN_UP_IN_A_ROW:
             return self._gate.stop(
                 f"{outcome.message}. Nothing has been answered for a while: check the server and run again; "
                 f"no answered request is repeated"

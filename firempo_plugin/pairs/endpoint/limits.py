@@ -16,6 +16,8 @@ LONGEST_BACKOFF = 60.0
 LONGEST_ABSENCE = 30.0
 """Seconds in which a server that has gone may come back; with its last pause and attempt, less than a minute."""
 _ABSENT_BACKOFF = 10.0
+PUT_OFF_IN_A_ROW = 8
+"""Pauses, and nothing answered between, after which a server answers nobody; at the usual ones, within four minutes."""
 _LADDER: tuple[Structured, ...] = ("json_schema", "json_object", "none")
 
 
@@ -100,6 +102,12 @@ class Gate:
                 return False
             absent = time.monotonic() - self._absent_since
             return absent > LONGEST_ABSENCE or self._pauses > (self._retries if self.answered else 1)
+
+    @property
+    def put_off(self) -> bool:
+        """Whether a server that is there has asked everybody to wait again and again, and has answered nobody."""
+        with self._changed:
+            return self._absent_since is None and self._pauses >= PUT_OFF_IN_A_ROW
 
     def enter(self, tokens: int) -> bool:
         """Waits until a call of about so many tokens may start; every `enter` needs its `leave`.
