@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__, phrases
-from . import row_images, rows
+from . import reasons, row_images, rows
 from .arguments import STAGE
 from .dataset_info import DatasetError, check_entries
+from .reasons import together
 from .row_images import as_stored
 from .rows import RowEncoder, encoded_features
 from .source_file import explain, explain_early
@@ -32,7 +33,7 @@ COLUMNS = ("rejected_images", "chosen_spans", "rejected_spans", "weight")
 def code_fingerprint() -> str:
     """Version and source of all that decides how a row is encoded: cached rows are keyed by it."""
     digest = hashlib.sha256(__version__.encode())
-    for module in (phrases, rows, row_images):
+    for module in (phrases, reasons, rows, row_images):
         digest.update(Path(str(module.__file__)).read_bytes())
     digest.update(Path(__file__).read_bytes())
     return digest.hexdigest()
@@ -269,8 +270,8 @@ class RowConverter:
         }
         row: dict[str, Any] = {key: [] for key in ("_prompt", "_response", "_images", "_rejected_images")}
         row |= {"_system": "", "_tools": ""}
-        problem = next(self._problems(example), None)
-        if problem is None:
+        problem = together(self._problems(example))
+        if not problem:
             try:
                 aligned = self.host(example)
                 row |= {key: aligned[key] for key in ("_prompt", "_response", "_system", "_tools")}
@@ -280,7 +281,7 @@ class RowConverter:
             except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
                 problem = f"it cannot be read as {self.attr.formatting}: {type(error).__name__}: {error}"
             else:
-                problem = next(_turn_problems(row), None)
+                problem = together(_turn_problems(row))
         row["_fire"] = json.dumps(fire | {"problem": problem}, default=str, ensure_ascii=False)
         return row
 

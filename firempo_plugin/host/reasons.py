@@ -1,13 +1,23 @@
 """Reasons why rows cannot be used, and their kinds. Light: standard library only."""
 
 import re
+from collections.abc import Iterable
 
 
 class RowError(ValueError):
     """Why a row cannot be used."""
 
 
-def kind_of(problem: str) -> str:
-    """A problem without what differs from row to row: quoted words, paths and numbers."""
+ALSO = "; also: "
+"""Between the problems of one row."""
+
+
+def together(problems: Iterable[str]) -> str:
+    """All problems of a row, each once."""
+    return ALSO.join(dict.fromkeys(problems))
+
+
+def kinds_of(problem: str) -> list[str]:
+    """What kinds of problems a row has: without what differs from row to row, quoted words, paths and numbers."""
     without_quotes = re.sub(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", "...", problem)
-    return re.sub(r"\d+", "N", without_quotes)
+    return list(dict.fromkeys(filter(None, re.sub(r"\d+", "N", without_quotes).split(ALSO))))

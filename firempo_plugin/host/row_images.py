@@ -6,7 +6,7 @@ from io import BytesIO
 from typing import Any
 
 from ..pairs.tiles import cut, tiles
-from .reasons import RowError
+from .reasons import RowError, together
 
 DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
@@ -22,17 +22,25 @@ def open_images(aligned: dict[str, Any], media_dir: str) -> tuple[list[Any], lis
         media_dir: Named in messages about missing files.
 
     Raises:
-        RowError: An image cannot be used, or the noised ones do not fit the clean ones.
+        RowError: Images cannot be used, or the noised ones do not fit the clean ones; names all that is wrong.
     """
-    clean, noised = (
-        [_open(image, f"{name}[{number}]", media_dir) for number, image in enumerate(aligned[f"_{name}"])]
-        for name in ("images", "rejected_images")
-    )
-    if noised and len(noised) != len(clean):
-        raise RowError(
-            f"rejected_images has {len(noised)} images and images has {len(clean)}; each noised image stands for "
+    opened: dict[str, list[Any]] = {"images": [], "rejected_images": []}
+    problems: list[str] = []
+    for name, images in opened.items():
+        for number, image in enumerate(aligned[f"_{name}"]):
+            try:
+                images.append(_open(image, f"{name}[{number}]", media_dir))
+            except RowError as problem:
+                problems.append(str(problem))
+    clean_count, noised_count = len(aligned["_images"]), len(aligned["_rejected_images"])
+    if noised_count not in (0, clean_count):
+        problems.append(
+            f"rejected_images has {noised_count} images and images has {clean_count}; each noised image stands for "
             "the clean one at its place"
         )
+    if problems:
+        raise RowError(together(problems))
+    clean, noised = opened.values()
     if noised and all(_same_pixels(*twins) for twins in zip(clean, noised, strict=True)):
         raise RowError("its rejected_images are pixel for pixel its images: nothing is noised")
     return clean, noised

@@ -2,12 +2,13 @@
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from ..forward.plan import Row
 from ..phrases import PhrasedText, PhraseError, phrase_pair, token_positions
-from .reasons import RowError
+from .reasons import RowError, together
 from .row_images import open_images
 
 Message = dict[str, str]
@@ -121,12 +122,7 @@ class RowEncoder:
         return {**empty, **images, "weight": 0.0, "truncated": False, **common, "problem": reason}, None
 
     def _encode(self, aligned: dict[str, Any], fire: dict[str, Any]) -> tuple[dict[str, Any], Sides]:
-        chosen_text, rejected_text = (message["content"] for message in aligned["_response"])
-        pair = phrase_pair(chosen_text, rejected_text, fire["chosen_spans"], fire["rejected_spans"])
-        weight = _check_weight(fire["weight"])
-        clean, noised = open_images(aligned, self.media_dir)
-        _check_placeholders(aligned["_prompt"], pair, len(clean))
-        self._check_special_tokens(aligned, pair)
+        pair, weight, clean, noised = self._checked(aligned, fire)
         messages = self._with_image_tokens(aligned["_prompt"], clean)
         chosen, rejected = (
             self._encode_side(aligned, messages, response, clean, text)
@@ -158,22 +154,47 @@ class RowEncoder:
         }
         return encoded, (chosen, rejected)
 
-    def _check_special_tokens(self, aligned: dict[str, Any], pair: tuple[PhrasedText, PhrasedText]) -> None:
+    def _checked(
+        self, aligned: dict[str, Any], fire: dict[str, Any]
+    ) -> tuple[tuple[PhrasedText, PhrasedText], float, list[Any], list[Any]]:
+        """The responses, the weight, and the clean and noised images; RowError names all that is wrong with them."""
+        chosen, rejected = texts = tuple(message["content"] for message in aligned["_response"])
+        problems: list[str] = []
+        try:
+            pair = phrase_pair(chosen, rejected, fire["chosen_spans"], fire["rejected_spans"])
+            texts = tuple(side.text for side in pair)
+        except PhraseError as problem:
+            problems.append(str(problem))
+        try:
+            weight = _check_weight(fire["weight"])
+        except RowError as problem:
+            problems.append(str(problem))
+        try:
+            clean, noised = open_images(aligned, self.media_dir)
+        except RowError as problem:
+            problems.append(str(problem))
+        problems += _placeholder_problems(aligned["_prompt"], texts, len(aligned["_images"]))
+        problems += self._special_token_problems(aligned, texts)
+        if problems:
+            raise RowError(together(problems))
+        return pair, weight, clean, noised
+
+    def _special_token_problems(self, aligned: dict[str, Any], texts: tuple[str, ...]) -> Iterator[str]:
         """Text of a row must not steer the template: special tokens in it would end turns or stand for images."""
         from llamafactory.extras.constants import IMAGE_PLACEHOLDER
 
         places = {
-            "the chosen response": pair[0].text,
-            "the rejected response": pair[1].text,
+            "the chosen response": texts[0].replace(IMAGE_PLACEHOLDER, ""),
+            "the rejected response": texts[1].replace(IMAGE_PLACEHOLDER, ""),
             "the system text": aligned["_system"] or "",
             "the tools": aligned["_tools"] or "",
             "the prompt": "".join(turn["content"].replace(IMAGE_PLACEHOLDER, "") for turn in aligned["_prompt"]),
         }
         special = [str(t) for t in self.tokenizer.added_tokens_decoder.values() if t.special] + [IMAGE_PLACEHOLDER]
         for where, text in places.items():
-            for token in special:
-                if token in text:
-                    raise RowError(f"{where} holds the special token {token}")
+            held = next((token for token in special if token in text), None)
+            if held is not None:
+                yield f"{where} holds the special token {held}"
 
     def _room(self, prompt_length: int, phrases: tuple[list[int], list[int]]) -> int:
         """How many response tokens `cutoff_len` leaves; the prompt and its image are never cut."""
@@ -183,12 +204,14 @@ class RowEncoder:
                 f"its prompt has {prompt_length} tokens, images included, and cutoff_len is {self.cutoff_len}; "
                 "raise cutoff_len, or lower image_max_pixels"
             )
-        for side, phrase in zip(("chosen", "rejected"), phrases, strict=True):
-            if phrase and phrase[0] >= room:
-                raise RowError(
-                    f"cutoff_len {self.cutoff_len} cuts off every phrase of the {side} response, which needs "
-                    f"{prompt_length + phrase[0] + 1} tokens; raise cutoff_len"
-                )
+        beyond = [
+            f"cutoff_len {self.cutoff_len} cuts off every phrase of the {side} response, which needs "
+            f"{prompt_length + phrase[0] + 1} tokens; raise cutoff_len"
+            for side, phrase in zip(("chosen", "rejected"), phrases, strict=True)
+            if phrase and phrase[0] >= room
+        ]
+        if beyond:
+            raise RowError(together(beyond))
         return room
 
     def _with_image_tokens(self, prompt: list[Message], images: list[Any]) -> list[Message]:
@@ -276,13 +299,13 @@ def _check_weight(weight: Any) -> float:
     return float(weight)
 
 
-def _check_placeholders(prompt: list[Message], pair: tuple[PhrasedText, PhrasedText], images: int) -> None:
+def _placeholder_problems(prompt: list[Message], texts: tuple[str, ...], images: int) -> Iterator[str]:
     from llamafactory.extras.constants import AUDIO_PLACEHOLDER, IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER
 
-    for side, text in zip(("chosen", "rejected"), pair, strict=True):
+    for side, text in zip(("chosen", "rejected"), texts, strict=True):
         for placeholder in (IMAGE_PLACEHOLDER, VIDEO_PLACEHOLDER, AUDIO_PLACEHOLDER):
-            if placeholder in text.text:
-                raise RowError(f"the {side} response holds the placeholder {placeholder}")
+            if placeholder in text:
+                yield f"the {side} response holds the placeholder {placeholder}"
     found = sum(message["content"].count(IMAGE_PLACEHOLDER) for message in prompt)
     if found != images:
-        raise RowError(f"its prompt has {found} {IMAGE_PLACEHOLDER} placeholders and it has {images} images")
+        yield f"its prompt has {found} {IMAGE_PLACEHOLDER} placeholders and it has {images} images"

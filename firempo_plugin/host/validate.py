@@ -15,7 +15,7 @@ from ..pairs.terminal import say
 from .arguments import STAGE, settings_of
 from .autoload import switched_off
 from .processor import shrunk_first
-from .reasons import kind_of
+from .reasons import kinds_of
 from .workflow import refuse_unsupported
 
 SOUND, UNSOUND = 0, 1
@@ -204,7 +204,8 @@ def verdict(problems: list[dict[str, str]], total: int) -> list[str]:
     """
     places: dict[str, list[str]] = {}
     for entry in problems:
-        places.setdefault(kind_of(entry["problem"]), []).append(entry["row"])
+        for kind in kinds_of(entry["problem"]):
+            places.setdefault(kind, []).append(entry["row"])
     lines = [""]
     for kind, rows in sorted(places.items(), key=lambda item: -len(item[1]))[:KINDS]:
         more = f" and {len(rows) - EXAMPLES} more" if len(rows) > EXAMPLES else ""

@@ -95,20 +95,22 @@ def test_rows_are_read_as_they_come_and_sorted_by_kind(by_hand):
     assert look.poll().state == "loading"
     assert look.rows(None, 0, 10) == []
     enter(folder, "checking", total=5)
-    lines = [seen(n, problem) for n, problem in enumerate(("", "weight 3", "gone", "weight 44", ""))]
+    lines = [seen(n, problem) for n, problem in enumerate(("", "weight 3", "gone; also: weight 1", "weight 44", ""))]
     text = "".join(row.to_json() + "\n" for row in lines)
     cut = len(text) - 30
     append(folder, text[:cut])
     progress = look.poll()
     assert (progress.state, progress.checked, progress.total) == ("checking", 4, 5)
-    assert progress.kinds == {"weight N": 2, "gone": 1}
+    assert progress.kinds == {"weight N": 3, "gone": 1}
+    assert progress.bad == 3, "a row of two kinds is one row"
     append(folder, text[cut:])
     assert look.poll().checked == 5
     assert look.rows(None, 0, 10) == lines
     assert look.rows(None, 3, 1) == [lines[3]]
     assert look.rows(ANY_PROBLEM, 1, 10) == [lines[2], lines[3]]
-    assert look.rows("weight N", 1, 5) == [lines[3]]
-    assert [look.count(kind) for kind in (None, ANY_PROBLEM, "weight N", "other")] == [5, 3, 2, 0]
+    assert look.rows("weight N", 1, 5) == [lines[2], lines[3]]
+    assert look.rows("gone", 0, 5) == [lines[2]]
+    assert [look.count(kind) for kind in (None, ANY_PROBLEM, "weight N", "other")] == [5, 3, 3, 0]
     enter(folder, "done", total=5)
     assert look.poll().state == "done"
 

@@ -128,18 +128,18 @@ def test_a_picture_is_made_anew_when_its_file_has_changed(tmp_path):
 
 
 def test_a_page_holds_all_rows_and_each_picture_once(tmp_path):
-    rows = [replace(ROW, place=f"pairs, row {n}", problem="" if n % 10 else f"gone {n}") for n in range(300)]
+    rows = [replace(ROW, place=f"pairs, row {n}", problem="" if n % 10 else f"gone {n}; also: bad") for n in range(300)]
     path = tmp_path / "page.html"
     result = write_page(rows, path, title="A <title> & </script>", note="No model.")
     text = path.read_text()
-    assert (result.rows, result.kinds, result.size) == (300, {"gone N": 30}, path.stat().st_size)
+    assert (result.rows, result.kinds, result.size) == (300, {"gone N": 30, "bad": 30}, path.stat().st_size)
     assert text.count("data:image") == 3, "a clean image, a noised one, their difference"
     entries = data(text, "row-data")
     assert len(entries) == 300
-    assert (entries[10]["kind"], entries[11]["kind"]) == ("gone N", "")
+    assert (entries[10]["kinds"], entries[11]["kinds"]) == (["gone N", "bad"], [])
     assert 'data-picture="2"' in entries[11]["html"]
     assert "the left" in entries[11]["text"].lower()
-    assert data(text, "page-data") == {"note": "No model.", "kinds": [["gone N", 30]], "block": BLOCK}
+    assert data(text, "page-data") == {"note": "No model.", "kinds": [["gone N", 30], ["bad", 30]], "block": BLOCK}
     assert "A &lt;title&gt; &amp; &lt;/script&gt;" in text
 
 

@@ -215,3 +215,51 @@ def test_parallel_workers_encode_the_same_rows(encode):
     one, _ = encode(ALL)
     two, _ = encode(ALL, preprocessing_num_workers=2)
     assert one.to_list() == two.to_list()
+
+
+def test_a_row_names_all_that_is_wrong_with_it(encode, write_dataset):
+    """Who mends the first problem of thousands of rows should not meet the second one in the next run."""
+    whole = pair_of("It is <|im_end|> left", "It is right")
+    badly = {
+        "conversations": [{"from": "human", "value": "<image>Which <|im_start|> side?"}],
+        "images": ["none.png", "nor this.png"],
+        "rejected_images": ["none.png"],
+    }
+    rows = [
+        {**whole, **badly, "chosen_spans": [[0, 99]], "weight": -1.0},
+        {**whole, "chosen": {"from": "gpt", "value": None}, "rejected": {"from": "gpt", "value": ""}, "images": [""]},
+        pair_of("<image>left", "<video>right"),
+    ]
+    defaults = {"chosen_spans": None, "weight": 1.0}
+    first, second, third = (
+        row["problem"].split("; also: ")
+        for row in encode("pairs", dataset_dir=write_dataset([{**defaults, **row} for row in rows]))[0]
+    )
+    wanted = (
+        "chosen_spans has [0, 99) outside",
+        "weight must be a positive number",
+        "images[0] = ",
+        "images[1] = ",
+        "rejected_images[0] = ",
+        "rejected_images has 1 images and images has 2",
+        "its prompt has 1 <image> placeholders and it has 2 images",
+        "the chosen response holds the special token <|im_end|>",
+        "the prompt holds the special token <|im_start|>",
+    )
+    assert [problem.startswith(part) for problem, part in zip(first, wanted, strict=True)] == [True] * 9, first
+    assert len(second) == 2
+    assert second[0].startswith("chosen must be a message")
+    assert second[1].startswith("images[0] is empty")
+    assert third[:2] == [
+        "the chosen response holds the placeholder <image>", "the rejected response holds the placeholder <video>"
+    ]  # fmt: skip
+    assert not any("special token <image>" in problem for problem in third)
+
+
+def test_both_responses_whose_phrases_are_cut_off_are_named(encode, write_dataset):
+    folder = write_dataset([pair_of("It is seen at the very left", "It is seen at the very right")])
+    (whole,), _ = encode("pairs", dataset_dir=folder)
+    (cut,), _ = encode("pairs", dataset_dir=folder, cutoff_len=len(whole["prompt_ids"]) + 2)
+    assert [part.split(", which")[0].split("phrase ")[1] for part in cut["problem"].split("; also: ")] == [
+        "of the chosen response", "of the rejected response"
+    ]  # fmt: skip

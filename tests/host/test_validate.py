@@ -10,7 +10,8 @@ import yaml
 from places import TEMPLATES_DIR
 
 from firempo_plugin import cli
-from firempo_plugin.host.validate import kind_of
+from firempo_plugin.host.reasons import kinds_of, together
+from firempo_plugin.host.validate import verdict
 
 GOOD = {
     "conversations": [{"from": "human", "value": "Which side?"}],
@@ -136,4 +137,13 @@ def test_the_answer_fits_one_screen_and_comes_last(command, write_dataset, tmp_p
 
 def test_reasons_are_alike_without_their_names_and_numbers():
     one, two = (f"images[0] = '/data/{n}.png' does not exist (looked in '{n}')" for n in (3, 44))
-    assert kind_of(one) == kind_of(two) == "images[N] = ... does not exist (looked in ...)"
+    assert kinds_of(one) == kinds_of(two) == ["images[N] = ... does not exist (looked in ...)"]
+
+
+def test_a_row_counts_under_each_of_its_kinds_and_once_in_all():
+    problems = [together(["weight 1", "weight 2", f"gone '{other}; also: {other}'"]) for other in ("a", "b")]
+    assert kinds_of(problems[0]) == ["weight N", "gone ..."]
+    assert kinds_of("") == []
+    lines = verdict([{"row": f"pairs, row {n}", "problem": problem} for n, problem in enumerate(problems)], 5)
+    assert [line.split(maxsplit=1) for line in lines[1::2][:2]] == [["2", "weight N"], ["2", "gone ..."]]
+    assert lines[-1] == "2 of 5 rows cannot be used."

@@ -164,7 +164,7 @@ def status_line(progress: Progress, language: str) -> str:
         language,
         checked=progress.checked,
         total=progress.total,
-        bad=sum(progress.kinds.values()),
+        bad=progress.bad,
         error=progress.error,
     )
     return f"{line} {say('builtin_tokenizer', language)}" if progress.builtin_tokenizer else line
@@ -172,10 +172,9 @@ def status_line(progress: Progress, language: str) -> str:
 
 def choices(progress: Progress, language: str) -> list[tuple[str, str]]:
     """Which rows can be shown: all, those with any problem, those of each reason."""
-    bad = sum(progress.kinds.values())
     found = [(say("all_rows", language, number=progress.checked), ALL)]
-    if bad:
-        found.append((say("bad_rows", language, number=bad), ANY_PROBLEM))
+    if progress.bad:
+        found.append((say("bad_rows", language, number=progress.bad), ANY_PROBLEM))
     return found + [(f"{number} × {kind}", kind) for kind, number in progress.kinds.items()]
 
 

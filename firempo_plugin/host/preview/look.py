@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory, gettempdir
 from threading import Lock
 from typing import Any, Literal
 
-from ..reasons import kind_of
+from ..reasons import kinds_of
 from .seen import SeenRow
 
 ROWS, STATE = "rows.jsonl", "state.json"
@@ -34,7 +34,8 @@ class Progress:
         checked: Rows that can be read.
         total: Of all data sets; None while loading.
         error: Why it failed, as training would say it.
-        kinds: Rows with a problem by kind of problem, the most frequent first.
+        kinds: Rows with a problem by kind of problem, the most frequent first; a row may have several.
+        bad: Rows with a problem.
         builtin_tokenizer: No model was named: token borders are not those of a model, and cutoff_len is not checked.
     """
 
@@ -43,6 +44,7 @@ class Progress:
     total: int | None = None
     error: str = ""
     kinds: dict[str, int] = field(default_factory=dict)
+    bad: int = 0
     builtin_tokenizer: bool = False
 
 
@@ -99,7 +101,8 @@ class Look:
             ended = f"the process that reads the rows ended with {self._process.returncode}"
             state |= {"state": "failed", "error": f"{ended}: {said}" if said else ended}
         kinds = Counter({kind: len(numbers) for kind, numbers in self._by_kind.items()})
-        self._progress = Progress(**state, checked=len(self._lines), kinds=dict(kinds.most_common()))
+        by_kind = dict(kinds.most_common())
+        self._progress = Progress(**state, checked=len(self._lines), kinds=by_kind, bad=len(self._problems))
 
     def _state(self) -> dict[str, Any]:
         try:
@@ -118,7 +121,8 @@ class Look:
                 problem = json.loads(line)["problem"]
                 if problem:
                     self._problems.append(len(self._lines))
-                    self._by_kind.setdefault(kind_of(problem), []).append(len(self._lines))
+                for kind in kinds_of(problem):
+                    self._by_kind.setdefault(kind, []).append(len(self._lines))
                 self._lines.append((self._end, len(line)))
                 self._end += len(line)
 

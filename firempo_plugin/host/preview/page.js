@@ -29,7 +29,7 @@ function pictureOf(index) {
 }
 
 function fits(row, kind) {
-  return kind === ALL || (kind === PROBLEMS ? row.kind !== "" : row.kind === kind);
+  return kind === ALL || (kind === PROBLEMS ? row.kinds.length > 0 : row.kinds.includes(kind));
 }
 
 function filter() {
@@ -94,7 +94,7 @@ function choose(kind) {
 }
 
 function build() {
-  const problems = rows.filter((row) => row.kind !== "").length;
+  const problems = rows.filter((row) => row.kinds.length > 0).length;
   const count = (number) => number.toLocaleString("en");
   element("summary").textContent = problems
     ? `${count(rows.length)} rows; ${count(problems)} cannot be used:`

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 
 from ...pairs.exporters.common import replacing
 from ...pairs.static_page import data_json, data_lines, fill
-from ..reasons import kind_of
+from ..reasons import kinds_of
 from .page import Shown, legend_html, row_html, style
 from .pictures import Picture, difference, thumbnail
 from .seen import SeenRow
@@ -69,10 +69,10 @@ def write_page(
         return Shown(attribute, picture.problem, picture.changed)
 
     entries = [
-        {"place": row.place, "kind": kind_of(row.problem), "text": _searched(row), "html": row_html(row, picture_of)}
+        {"place": row.place, "kinds": kinds_of(row.problem), "text": _searched(row), "html": row_html(row, picture_of)}
         for row in seen
     ]
-    kinds = Counter(str(entry["kind"]) for entry in entries if entry["kind"]).most_common()
+    kinds = Counter(kind for row in seen for kind in kinds_of(row.problem)).most_common()
     text = fill(
         _file("page.html"),
         title=title,
