@@ -92,7 +92,10 @@ def _registered(path: Path, columns: list[str]) -> Form | None:
     named = [entry for entry in entries.values() if entry.get("file_name") == path.name and entry.get("ranking")]
     if not named:
         return None
-    given, tags = named[0].get("columns", {}), named[0].get("tags", {})
+    given, tags = (named[0].get(part) or {} for part in ("columns", "tags"))
+    for part in (given, tags):
+        if not isinstance(part, dict) or not all(isinstance(name, str) for name in part.values()):
+            raise ValueError(f"{info}: columns and tags of {path.name} must be objects of names, found {part!r:.200}")
     prompt = tuple(given[kind] for kind in ("messages", "prompt", "query", "system") if kind in given)
     form = Form(
         f"LLaMA-Factory {named[0].get('formatting', 'alpaca')}, by dataset_info.json",
@@ -134,7 +137,9 @@ def _text(value: Any, keys: tuple[str, ...], where: str) -> str:
         if isinstance(content, str):
             return content
         if isinstance(content, list) and all(isinstance(part, dict) for part in content):
-            return "".join(part.get("text") or "" for part in content)
+            texts = [part.get("text") or "" for part in content]
+            if all(isinstance(text, str) for text in texts):
+                return "".join(texts)
     raise ValueError(f"{where}: expected text, a message or a list of messages, found {value!r:.200}")
 
 

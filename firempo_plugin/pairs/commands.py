@@ -176,8 +176,8 @@ def audit(files: list[Path], plot: Path | None) -> int:
     for file in files:
         _, rows = audit_files.read(file)
         reports.append(auditing.audit(rows, file.name))
-    print(audit_report.table(*reports))
+    say(*audit_report.table(*reports).split("\n"))
     if plot is not None:
         audit_report.plot(plot, *reports)
-        print(f"Drawn in {plot}")
+        say(f"Drawn in {plot}")
     return DONE

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from places import TEMPLATES_DIR
 
-from firempo_plugin.pairs import audit_files, audit_report
+from firempo_plugin.pairs import audit_files, audit_report, commands
 from firempo_plugin.pairs.audit import Preference, audit, length_accuracy, word_distance, words, words_outside
 from firempo_plugin.phrases import PhrasedText
 
@@ -286,6 +286,32 @@ def test_a_row_that_does_not_fit_is_named_and_a_missing_response_is_counted(tmp_
 
 
 @pytest.mark.skipif(not MMEDPO.is_dir(), reason="shared/data/mmedpo is absent")
+@pytest.mark.parametrize("content", [[{"text": 5}], [{"text": ["a"]}], [7]])
+def test_parts_of_a_message_that_are_no_texts_are_named(content, tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps([{"chosen": [{"content": content}], "rejected": "b"}]))
+    with pytest.raises(ValueError, match=r"row 0, chosen: expected text"):
+        list(audit_files.read(tmp_path / "a.json")[1])
+
+
+@pytest.mark.parametrize("entry", [{"columns": "chosen"}, {"columns": {"chosen": 5}}, {"tags": []}, {"tags": ["a"]}])
+def test_a_dataset_info_that_names_no_columns_is_refused_or_passed_over(entry, tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps([{"chosen": "a", "rejected": "b"}]))
+    info = {"a": {"file_name": "a.json", "ranking": True, **entry}}
+    (tmp_path / "dataset_info.json").write_text(json.dumps(info))
+    if entry == {"tags": []}:
+        assert len(list(audit_files.read(tmp_path / "a.json")[1])) == 1
+    else:
+        with pytest.raises(ValueError, match=r"columns and tags of a\.json must be objects of names"):
+            audit_files.read(tmp_path / "a.json")
+
+
+def test_a_files_name_cannot_steer_the_terminal(tmp_path, capsys):
+    file = tmp_path / "a\x1b[2J.json"
+    file.write_text(json.dumps([{"chosen": "a", "rejected": "b"}]))
+    assert commands.audit([file], None) == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
 def test_6716_real_pairs_are_exact_in_far_less_than_twenty_seconds():
     began = time.perf_counter()
     reports = [audit(audit_files.read(file)[1], file.name) for file in sorted(MMEDPO.glob("*.json"))]
