@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from ..pairs.endpoint.requests import ChatRequest, Message, Schema
+from ..pairs.judges.contract import LONGEST_RESPONSE
 from ..pairs.judges.grammar import GRAMMARS
 from ..pairs.judges.questions import understand
 from ..pairs.judges.reply import ReplyError, read_object
@@ -78,6 +79,8 @@ class Judge:
     def _ruled(self, record: Record, answer: str) -> Verdict:
         if record.language not in GRAMMARS:
             return Verdict(None, "rules", f"the rules do not know the language {record.language}")
+        if len(answer) > LONGEST_RESPONSE:
+            return Verdict(None, "rules", f"the answer has more than {LONGEST_RESPONSE} characters")
         reading = understand(record, self._vocabulary).read(answer)
         return Verdict(reading.correct, "rules", reading.reason)
 

@@ -16,6 +16,7 @@ from .judges.contract import (
     ReplyError,
     accept_report,
     accept_vqa,
+    check_response,
     parse_reply,
 )
 from .judges.rules import Abstain, RuleJudge
@@ -92,6 +93,7 @@ class EditStep(Step):
 
     def _judged(self, item: Item) -> Edit:
         """Asks the model; once more with the reason if its reply is refused."""
+        check_response(item.response or "")
         request = self.request(item)
         text = self._complete(request)
         try:

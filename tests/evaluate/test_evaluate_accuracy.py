@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import time
 
 import pytest
 
@@ -120,6 +121,14 @@ class Replies:
         if isinstance(reply, Exception):
             raise reply
         return reply
+
+
+def test_an_answer_without_end_is_left_to_the_model():
+    start = time.monotonic()
+    text = "left lung. " * 6000
+    assert values("Which lung is it?", "left lung", text) == {"exact": 0}
+    score, *_ = judged('{"final_answer": "left lung", "verdict": "correct"}', answer=text)
+    assert (score, time.monotonic() - start < 3) == (1, True)
 
 
 def judged(*replies, question="What disease is it?", truth="Sarcoidosis", answer="Granulomatous disease"):

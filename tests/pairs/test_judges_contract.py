@@ -1,6 +1,7 @@
 """What a judge's reply must satisfy, and how a reply is read."""
 
 import json
+import time
 
 import pytest
 
@@ -283,6 +284,13 @@ def test_a_correction_may_bring_all_words_of_the_truth():
 def test_what_no_reply_can_mend_is_rejected(response):
     with pytest.raises(RejectedError):
         vqa("Where?", "left lung", response, "See", True, "Look")
+
+
+def test_a_response_without_end_is_not_read():
+    start = time.monotonic()
+    with pytest.raises(RejectedError, match="more than 32000 characters"):
+        vqa("Where?", "left lung", "left lung. " * 6000, "left lung.", True, "right lung.")
+    assert time.monotonic() - start < 2
 
 
 @pytest.mark.parametrize(

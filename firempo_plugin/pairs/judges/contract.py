@@ -41,6 +41,8 @@ _GRAMMAR_WORDS = 2
 _LONGEST_ANSWER = 20
 _LONGEST_ADDED = 400
 """Characters; no edit within the bounds adds as many, and reading a text takes longer the longer it is."""
+LONGEST_RESPONSE = 32_000
+"""Characters of a response that is read: reading takes seconds there, and hours for what a server may send."""
 _PLACEHOLDER = re.compile(r"</?\s*(?:mask|image|video|audio)\s*/?>", re.IGNORECASE)
 _ENDS = r".,;:!?。\uff0c\uff1b\uff1a\uff01\uff1f\n"
 _STANDS_ALONE = (re.compile(rf"(?:^|[{_ENDS})])[\s\"'“*]*$"), re.compile(rf"^[\s\"'”*]*(?:$|[{_ENDS}(])"))
@@ -167,10 +169,12 @@ def check_response(response: str) -> None:
     """Refuses a response that no edit can make a pair of.
 
     Raises:
-        RejectedError: It is empty, or holds a placeholder of the training format.
+        RejectedError: It is empty, far too long, or holds a placeholder of the training format.
     """
     if not any(c.isalnum() for c in response):
         raise RejectedError("the response is empty")
+    if len(response) > LONGEST_RESPONSE:
+        raise RejectedError(f"the response has more than {LONGEST_RESPONSE} characters")
     placeholder = _PLACEHOLDER.search(response)
     if placeholder:
         raise RejectedError(f"the response holds the placeholder {placeholder.group()}")
