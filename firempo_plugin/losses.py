@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from .objectives import Cell, PreferenceTerm, Scope, Settings
+from .objectives import Cell, KLTerm, NLLTerm, PreferenceTerm, Scope, Settings, Term, metrics_of
 
 Head = Callable[[Tensor], Tensor]
 
@@ -42,7 +42,7 @@ class ScoredTokens:
         kl_row: [K] row of each position that the KL sums over.
         forward_kl: [K] KL(ref || pi) over the vocabulary there.
         reverse_kl: [K] KL(pi || ref) over the vocabulary there.
-        terms: [terms, B] bool, the rows whose tokens of each preference term are all here.
+        terms: [terms, B] bool, the rows whose tokens of each term are all here.
     """
 
     row: Tensor
@@ -67,6 +67,10 @@ class RowTerm:
 
     values: Tensor
     applies: Tensor
+
+
+Quantities = dict[str, Tensor]
+"""What a term gives for each row [B], by the names of `objectives.Metric`."""
 
 
 def token_logps(logits: Tensor, tokens: Tensor) -> Tensor:
@@ -136,28 +140,60 @@ def preference_loss(margin: Tensor) -> Tensor:
     return -F.logsigmoid(margin)
 
 
-def preference_sides(term: PreferenceTerm, ratios: Tensor, has_noised: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """r of the preferred and of the other cell for each row, and whether the term applies to it.
+def reward_sides(term: PreferenceTerm, rewards: Tensor, has_noised: Tensor) -> tuple[Tensor, Tensor]:
+    """The rewards that a term's margin adds, and those that it takes off, for each row.
 
     Args:
         term: The preference term.
-        ratios: [B, 4] from `log_ratios`.
+        rewards: [B, 4] from `log_ratios`.
         has_noised: [B] bool.
 
     Returns:
-        preferred [B], other [B], applies [B] bool. An anchor compares with 0.
+        [B] and [B]; the margin is their difference. Meaningless for rows to which the term does not apply.
     """
-    preferred = ratios[:, term.preferred]
-    other = torch.zeros_like(preferred)
-    applies = torch.zeros_like(has_noised)
-    for noised in (False, True):
-        cells = term.cells(noised)
-        if cells:
-            rows = has_noised == noised
-            applies = applies | rows
-            if len(cells) == 2:
-                other = torch.where(rows, ratios[:, cells[1]], other)
-    return preferred, other, applies
+    totals = {True: torch.zeros_like(rewards[:, 0]), False: torch.zeros_like(rewards[:, 0])}
+    for side in term.sides:
+        with_noised, without = (rewards[:, side.cell(noised) or 0] for noised in (True, False))
+        totals[side.sign > 0] = totals[side.sign > 0] + abs(side.sign) * torch.where(has_noised, with_noised, without)
+    return totals[True], totals[False]
+
+
+def preference(term: PreferenceTerm, settings: Settings, scored: ScoredTokens, has_noised: Tensor) -> Quantities:
+    """(2), (3) and every other preference over cells, for each row."""
+    rewards = log_ratios(scored, len(has_noised), settings.beta, term.scope)
+    added, taken = reward_sides(term, rewards, has_noised)
+    margin = added - taken
+    return {
+        "loss": preference_loss(margin),
+        "accuracy": (margin > 0).float(),
+        "margin": margin,
+        "chosen": added,
+        "rejected": taken,
+    }
+
+
+def mixed_kl(term: KLTerm, settings: Settings, scored: ScoredTokens, has_noised: Tensor) -> Quantities:
+    """(4) and its two halves, for each row."""
+    forward_kl, reverse_kl = (
+        sum_by(scored.kl_row, values, len(has_noised)) for values in (scored.forward_kl, scored.reverse_kl)
+    )
+    share = settings.kl_share
+    return {"loss": share * forward_kl + (1 - share) * reverse_kl, "forward": forward_kl, "reverse": reverse_kl}
+
+
+def chosen_nll(term: NLLTerm, settings: Settings, scored: ScoredTokens, has_noised: Tensor) -> Quantities:
+    """The mean negative log-likelihood of a cell's whole response, for each row."""
+    mine = scored.cell == term.cell
+    total = sum_by(scored.row, torch.where(mine, -scored.policy_logps, 0.0), len(has_noised))
+    count = sum_by(scored.row, mine.to(total.dtype), len(has_noised))
+    return {"loss": total / count.clamp(min=1)}
+
+
+QUANTITIES: dict[type[Term], Callable[[Any, Settings, ScoredTokens, Tensor], Quantities]] = {
+    PreferenceTerm: preference,
+    KLTerm: mixed_kl,
+    NLLTerm: chosen_nll,
+}
 
 
 def objective_loss(
@@ -173,42 +209,17 @@ def objective_loss(
 
     Returns:
         The weighted loss of each row [B], as far as the scored tokens make it up; summed over the passes of a
-        batch, its mean is the loss of the batch. And by metric name each row's
-        detached, unscaled values: `terms/NAME`, `rewards/accuracies` and `rewards/margins` of every
-        preference term (the first bears the plain names), `rewards/chosen` and `rewards/rejected` of the
-        term that ranks them, `terms/kl_forward`, `terms/kl_reverse` and `terms/nll` where the settings have
-        them. The names depend on the settings only.
+        batch, its mean is the loss of the batch. And each row's detached, unscaled values by the names of
+        `objectives.metrics_of`.
     """
-    rows = len(has_noised)
-    everywhere = torch.ones_like(has_noised)
-    losses = scored.policy_logps.new_zeros(rows)
-    report: dict[str, RowTerm] = {}
-    for number, term in enumerate(settings.terms):
-        ratios = log_ratios(scored, rows, settings.beta, term.scope)
-        preferred, other, applies = preference_sides(term, ratios, has_noised)
-        applies = applies & scored.terms[number]
-        term_loss = preference_loss(preferred - other)
-        losses = losses + (settings.gamma if term.gamma else 1.0) * term_loss * applies
-        report[f"terms/{term.name}"] = RowTerm(term_loss, applies)
-        suffix = f"_{term.name}" if number else ""
-        report[f"rewards/accuracies{suffix}"] = RowTerm((preferred > other).float(), applies)
-        report[f"rewards/margins{suffix}"] = RowTerm(preferred - other, applies)
-        if term.ranks_responses:
-            report["rewards/chosen"] = RowTerm(preferred, applies)
-            report["rewards/rejected"] = RowTerm(other, applies)
-    if settings.has_kl:
-        forward_kl = sum_by(scored.kl_row, scored.forward_kl, rows)
-        reverse_kl = sum_by(scored.kl_row, scored.reverse_kl, rows)
-        share = settings.kl_lambda
-        losses = losses + settings.alpha * (share * forward_kl + (1 - share) * reverse_kl)
-        report["terms/kl_forward"] = RowTerm(forward_kl, everywhere)
-        report["terms/kl_reverse"] = RowTerm(reverse_kl, everywhere)
-    if settings.has_nll:
-        nll = chosen_nll(scored, rows)
-        losses = losses + settings.nll_weight * nll
-        report["terms/nll"] = RowTerm(nll, everywhere)
-    for entry in report.values():
-        entry.values = entry.values.detach()
+    losses = scored.policy_logps.new_zeros(len(has_noised))
+    found = [QUANTITIES[type(term)](term, settings, scored, has_noised) for term in settings.terms]
+    for term, quantities, applies in zip(settings.terms, found, scored.terms, strict=True):
+        losses = losses + settings.weight_of(term) * quantities["loss"] * applies
+    report = {
+        name: RowTerm(found[metric.term][metric.quantity].detach(), scored.terms[metric.term])
+        for name, metric in metrics_of(settings).items()
+    }
     return weight * losses, report
 
 
@@ -220,11 +231,3 @@ def add_reports(reports: list[dict[str, RowTerm]]) -> dict[str, RowTerm]:
         values = torch.stack([torch.where(part.applies, part.values, 0.0) for part in parts]).sum(0)
         total[name] = RowTerm(values, torch.stack([part.applies for part in parts]).any(0))
     return total
-
-
-def chosen_nll(scored: ScoredTokens, rows: int) -> Tensor:
-    """The mean negative log-likelihood of each row's whole chosen response on the clean image: [B]."""
-    on_chosen = scored.cell == Cell.CLEAN_CHOSEN
-    total = sum_by(scored.row, torch.where(on_chosen, -scored.policy_logps, 0.0), rows)
-    count = sum_by(scored.row, on_chosen.to(total.dtype), rows)
-    return total / count.clamp(min=1)

@@ -6,13 +6,12 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from firempo_plugin import losses as equations
 from firempo_plugin.losses import (
     RowTerm,
     ScoredTokens,
     add_reports,
-    chosen_nll,
     log_ratios,
-    objective_loss,
     preference_loss,
     token_kls,
     token_logps,
@@ -38,8 +37,15 @@ def scored(entries, kl=()) -> ScoredTokens:
         kl_row=torch.tensor(kl_row, dtype=torch.long),
         forward_kl=torch.tensor(forward_kl),
         reverse_kl=torch.tensor(reverse_kl),
-        terms=torch.ones(3, max(row) + 1, dtype=torch.bool),
+        terms=torch.empty(0, dtype=torch.bool),
     )
+
+
+def objective_loss(settings: Settings, tokens: ScoredTokens, has_noised, weight):
+    """Of tokens that are all there."""
+    noised = has_noised.tolist()
+    tokens.terms = torch.tensor([[len(term.cells(has)) > 0 for has in noised] for term in settings.terms])
+    return equations.objective_loss(settings, tokens, has_noised, weight)
 
 
 CC, CR, NC, NR = Cell
@@ -122,8 +128,11 @@ def test_a_row_without_noised_image_has_rank_and_kl_only():
 def test_a_row_without_any_scored_token_is_a_coin_toss():
     """No phrase left on either side: both rewards are 0, rank is log 2, and no gradient flows."""
     tokens = scored([(1, CC, True, -1.0, -1.0), (1, CR, True, -1.0, -1.0)])
+    tokens.policy_logps.requires_grad_()
     losses, _ = objective_loss(settings("rrpo"), tokens, torch.tensor([False, False]), torch.ones(2))
-    assert_close(losses, torch.full((2,), math.log(2.0)))
+    assert_close(losses.detach(), torch.full((2,), math.log(2.0)))
+    losses[0].backward()
+    assert_close(tokens.policy_logps.grad, torch.zeros(2))
 
 
 @pytest.mark.parametrize(
@@ -162,8 +171,9 @@ def test_rrpo_takes_the_forward_kl_only():
 
 def test_nll_is_normalised_by_the_length_of_the_whole_chosen_response():
     tokens = scored([(0, CC, True, -1.0, 0.0), (0, CC, False, -3.0, 0.0), (1, CR, True, -9.0, 0.0)])
-    assert_close(chosen_nll(tokens, 2), torch.tensor([2.0, 0.0]))
-    losses, report = objective_loss(settings("mask_dpo", nll_weight=0.5), tokens, torch.tensor([False] * 2), ONE)
+    losses, report = objective_loss(
+        settings("mask_dpo", nll_weight=0.5), tokens, torch.tensor([False] * 2), torch.ones(2)
+    )
     assert_close(report["terms/nll"].values, torch.tensor([2.0, 0.0]))
     assert_close(losses[0].item(), math.log1p(math.exp(0.5)) + 0.5 * 2.0, rtol=1e-6, atol=0)
 
@@ -202,8 +212,8 @@ def test_a_report_names_every_quantity_and_the_rows_that_have_it():
 
 def test_a_term_counts_in_the_pass_that_has_its_tokens():
     tokens = scored([(0, CC, True, 0.0, -2.0), (0, CR, True, -3.0, -1.0)])
-    tokens.terms[:] = torch.tensor([[False], [True], [True]])
-    losses, report = objective_loss(settings("fire_mpo", alpha=0.0), tokens, NOISED, ONE)
+    tokens.terms = torch.tensor([[False], [True]])
+    losses, report = equations.objective_loss(settings("fire_mpo", alpha=0.0), tokens, NOISED, ONE)
     assert_close(losses.item(), 0.1 * math.log(2.0), rtol=1e-6, atol=0)
     assert (report["terms/rank"].applies.item(), report["terms/visual"].applies.item()) == (False, True)
 

@@ -1,6 +1,8 @@
+import re
+
 import pytest
 
-from firempo_plugin.objectives import OBJECTIVES, Cell, Settings
+from firempo_plugin.objectives import OBJECTIVES, Cell, Metric, PreferenceTerm, Settings, metrics_of
 
 
 def settings(name: str, **changes) -> Settings:
@@ -37,8 +39,8 @@ def test_only_the_cells_that_an_objective_uses_are_run(name, with_noised, withou
 
 def test_switched_off_parts_need_no_cells():
     assert " ".join(cells("fire_mpo", True, gamma=0.0)) == "clean/chosen clean/rejected"
-    assert not settings("fire_mpo", alpha=0.0).has_kl
-    assert not settings("dpo").has_kl, "DPO has no KL whatever alpha is"
+    assert settings("fire_mpo", alpha=0.0).kl is None
+    assert settings("dpo").kl is None, "DPO has no KL whatever alpha is"
 
 
 def test_a_cell_is_scored_as_widely_as_its_widest_use():
@@ -78,3 +80,41 @@ def test_settings_out_of_range_are_refused(change):
 @pytest.mark.parametrize("edge", [{"alpha": 0.0}, {"gamma": 0.0}, {"kl_lambda": 0.0}, {"kl_lambda": 1.0}], ids=str)
 def test_the_edges_of_the_ranges_are_in_them(edge):
     assert vars(settings("fire_mpo", **edge)).items() >= edge.items()
+
+
+def test_every_metric_is_named_by_its_term():
+    names = list(metrics_of(settings("fire_mpo", nll_weight=0.5)))
+    assert names == [
+        "terms/rank",
+        "terms/visual",
+        "terms/kl_forward",
+        "terms/kl_reverse",
+        "terms/nll",
+        "rewards/accuracies",
+        "rewards/margins",
+        "rewards/chosen",
+        "rewards/rejected",
+        "rewards/accuracies_visual",
+        "rewards/margins_visual",
+    ]
+    assert metrics_of(settings("fire_mpo", nll_weight=0.5))["rewards/margins_visual"] == Metric(1, "margin")
+
+
+def test_an_objective_without_a_comparison_of_responses_has_no_rewards_of_them():
+    assert list(metrics_of(settings("copo"))) == ["terms/image", "rewards/accuracies", "rewards/margins"]
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_the_formula_says_what_the_terms_are(name):
+    """Read off the symbols: one L a preference term, its cells in order, gamma and alpha KL where they are."""
+    objective = OBJECTIVES[name]
+    preferences = [term for term in objective.terms if isinstance(term, PreferenceTerm)]
+    written = re.findall(r"(gamma )?L\(([^L]*)\)", objective.formula.split(", or ")[0].replace(" + alpha KL", ""))
+    assert len(written) == len(preferences)
+    short = {"cc": Cell.CLEAN_CHOSEN, "cr": Cell.CLEAN_REJECTED, "nc": Cell.NOISED_CHOSEN, "nr": Cell.NOISED_REJECTED}
+    for (weight, margin), term in zip(written, preferences, strict=True):
+        assert (weight.strip() or 1.0) == term.weight
+        assert [short[cell] for cell in re.findall(r"r(?:_P)?\((..)\)", margin)] == list(term.cells(True))
+        assert ("r_P" in margin) == (term.scope == "phrase")
+    assert ("alpha KL" in objective.formula) == (objective.kl is not None)
+    assert ("lambda = 1" in objective.formula) == (objective.kl is not None and objective.kl.fixed_lambda == 1)

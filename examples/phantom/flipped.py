@@ -14,9 +14,9 @@ from firempo_plugin.objectives import OBJECTIVES
 def flip() -> None:
     """Turns the visual term of `fire_mpo` around, in this process."""
     objective = OBJECTIVES["fire_mpo"]
-    rank, visual = objective.terms
-    turned = replace(visual, preferred=visual.others[0], others=(visual.preferred,))
-    OBJECTIVES["fire_mpo"] = replace(objective, terms=(rank, turned))
+    rank, visual, kl = objective.terms
+    turned = replace(visual, sides=tuple(replace(side, sign=-side.sign) for side in visual.sides))
+    OBJECTIVES["fire_mpo"] = replace(objective, terms=(rank, turned, kl))
 
 
 def main() -> None:

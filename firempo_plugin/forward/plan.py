@@ -97,7 +97,7 @@ class Pass:
         in_phrase: Whether it lies in a phrase.
         in_kl: Whether the KL sums over it.
         cells: The cells whose tokens these are, in order.
-        terms: For every preference term of the settings, the rows whose cells of it are all here.
+        terms: For every term of the settings, the rows whose cells of it are all here.
     """
 
     trees: list[Tree] = field(default_factory=list)
@@ -162,7 +162,7 @@ def _scored_cells(rows: SequenceOf[Row], settings: Settings) -> Iterator[ScoredC
                 images = row.images if clean else row.rejected_images
                 in_phrase = frozenset(phrase)
                 in_kl: frozenset[int] = frozenset()
-                if settings.has_kl and cell == Cell.CLEAN_CHOSEN:
+                if settings.kl is not None and cell == settings.kl.cell:
                     in_kl = in_phrase if settings.kl_scope == "phrase" else frozenset(scored)
                 yield ScoredCell(number, cell, prompt, response, images, scored, in_phrase, in_kl)
 
@@ -194,7 +194,7 @@ def _home(cell: ScoredCell, layout: Layout, builders: dict[Any, TreeBuilder]) ->
 def _components(
     rows: SequenceOf[Row], settings: Settings, trees: int, tree_of: dict[tuple[int, Cell], int]
 ) -> tuple[list[list[int]], dict[tuple[int, int], int]]:
-    """Trees that some preference term joins, which one backward must see together.
+    """Trees that some term joins, which one backward must see together.
 
     Returns:
         The trees of each component, and for every (row, term) that applies, a tree of its component.

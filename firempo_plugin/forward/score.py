@@ -24,7 +24,7 @@ class Scoring:
         tree, position, token, row, cell: [M] int64; see `plan.Pass`.
         in_phrase: [M] bool.
         kl: [K] int64, which of the M the KL sums over.
-        terms: [terms, B] bool, the rows whose cells of each preference term are all in the pass.
+        terms: [terms, B] bool, the rows whose cells of each term are all in the pass.
         has_noised: [B] bool.
         weight: [B] float32.
     """

@@ -170,7 +170,7 @@ def resolve(args: Any) -> None:
 def has_part(objective: Objective, part: str) -> bool:
     """Whether an objective has the part that an `Option` belongs to."""
     has = {
-        "gamma": objective.has_gamma,
+        "gamma": objective.weighs_by("gamma"),
         "kl": objective.kl is not None,
         "lambda": objective.kl is not None and objective.kl.fixed_lambda is None,
     }
@@ -216,16 +216,12 @@ def _check_ranges(args: Any) -> None:
 
 def settings_of(args: Any) -> Settings:
     """The loss settings of a resolved `FinetuningArguments`; parts that the objective lacks are 0."""
-    objective = OBJECTIVES[args.fire_objective]
-    kl_lambda = args.fire_lambda or 0.0
-    if objective.kl is not None and objective.kl.fixed_lambda is not None:
-        kl_lambda = objective.kl.fixed_lambda
     return Settings(
-        objective=objective,
+        objective=OBJECTIVES[args.fire_objective],
         beta=args.pref_beta,
         alpha=args.fire_alpha or 0.0,
         gamma=args.fire_gamma or 0.0,
-        kl_lambda=kl_lambda,
+        kl_lambda=args.fire_lambda or 0.0,
         kl_scope=args.fire_kl_scope or "phrase",
         nll_weight=args.pref_ftx,
     )

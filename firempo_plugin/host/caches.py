@@ -40,7 +40,7 @@ def check_caches(training_args: Any, finetuning_args: Any, settings: Settings) -
     obstacles = {
         "deepspeed, whose processes must all run the same": (FOLDERS, bool(training_args.deepspeed)),
         "fsdp, whose processes must all run the same": (FOLDERS, bool(training_args.fsdp)),
-        f"{own_reference}, whose output layer the KL needs": (FOLDERS[:1], separate and settings.has_kl),
+        f"{own_reference}, whose output layer the KL needs": (FOLDERS[:1], separate and settings.kl is not None),
         f"{own_reference}, whose vision tower would run all the same": (FOLDERS[1:], separate),
     }
     for key in FOLDERS:
@@ -101,7 +101,7 @@ class Caches:
         vectors = Vectors(model.config.get_text_config().hidden_size, _kinds(model, training_args))
         reference, vision = None, None
         if finetuning_args.fire_reference_cache is not None:
-            if settings.has_kl and any(weight.requires_grad for weight in runner.head.parameters()):
+            if settings.kl is not None and any(weight.requires_grad for weight in runner.head.parameters()):
                 raise ValueError(
                     "fire_reference_cache cannot be used while the output layer is in training, since the KL needs it "
                     "as it was. Remove fire_reference_cache, or train without the output layer."

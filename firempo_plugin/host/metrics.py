@@ -7,19 +7,12 @@ import torch
 from torch import Tensor
 
 from ..losses import RowTerm
-from ..objectives import Settings
+from ..objectives import Settings, metrics_of
 
 
 def metric_names(settings: Settings) -> tuple[str, ...]:
     """Every metric of a run besides the loss, in the order in which it is logged."""
-    names: list[str] = [f"terms/{term.name}" for term in settings.terms]
-    names += ["terms/kl_forward", "terms/kl_reverse"] if settings.has_kl else []
-    names += ["terms/nll"] if settings.has_nll else []
-    for number, term in enumerate(settings.terms):
-        suffix = f"_{term.name}" if number else ""
-        names += [f"rewards/accuracies{suffix}", f"rewards/margins{suffix}"]
-        names += ["rewards/chosen", "rewards/rejected"] if term.ranks_responses else []
-    return (*names, "phrase_tokens/chosen", "phrase_tokens/rejected", "noised_share")
+    return (*metrics_of(settings), "phrase_tokens/chosen", "phrase_tokens/rejected", "noised_share")
 
 
 class MeanByName:

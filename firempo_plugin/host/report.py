@@ -27,20 +27,20 @@ def effective_settings(settings: Settings, counts: dict[str, RowCount], model: A
     return {
         "fire_objective": settings.objective.name,
         "source": settings.objective.source,
+        "formula": settings.objective.formula,
         "terms": [
             {
                 "name": term.name,
-                "preferred": str(term.preferred),
-                "over": [str(cell) for cell in term.others] or "zero",
-                "tokens": term.scope,
-                "weight": settings.gamma if term.gamma else 1.0,
+                "cells": [str(cell) for cell in term.cells(has_noised=True)],
+                "tokens": settings.scope_of(term),
+                "weight": settings.weight_of(term),
             }
             for term in settings.terms
         ],
         "pref_beta": settings.beta,
-        "fire_gamma": settings.gamma if settings.objective.has_gamma else None,
+        "fire_gamma": settings.gamma if settings.objective.weighs_by("gamma") else None,
         "fire_alpha": settings.alpha if settings.objective.kl else None,
-        "fire_lambda": settings.kl_lambda if settings.objective.kl else None,
+        "fire_lambda": settings.kl_share if settings.objective.kl else None,
         "fire_kl_scope": settings.kl_scope if settings.objective.kl else None,
         "pref_ftx": settings.nll_weight,
         "rows": {name: asdict(count) for name, count in counts.items()},

@@ -50,7 +50,7 @@ def test_a_sequence_ends_before_its_last_scored_token_and_equal_ones_are_run_onc
     assert found.token == [11, 21, 11, 21]
     assert found.cell == [0, 1, 2, 3]
     assert found.in_phrase == [True] * 4
-    assert found.terms == [[0], [0]]
+    assert found.terms == [[0], [0], [0]]
 
 
 def test_whole_responses_are_scored_to_the_end_of_turn_as_branches_of_one_tree():
@@ -77,14 +77,14 @@ def test_a_row_without_noised_image_needs_clean_cells_only():
     found = only_pass([row(noised_prompt_ids=[], rejected_images=[])])
     assert found.cell == [0, 1]
     assert [tree.images for tree in found.trees] == [["clean"]]
-    assert found.terms == [[0], []]
+    assert found.terms == [[0], [], [0]]
 
 
 def test_a_side_without_a_phrase_needs_no_sequence():
     found = only_pass([row(chosen_phrase=[], rejected_phrase=[3], noised_prompt_ids=[], rejected_images=[])])
     assert found.cell == [1]
     assert len(found.trees) == 1
-    assert found.terms == [[0], []], "the term is there: the other side's reward is 0"
+    assert found.terms == [[0], [], [0]], "the term is there: the other side's reward is 0"
 
 
 def test_a_noised_prompt_of_another_length_moves_the_positions():
@@ -126,7 +126,7 @@ def test_passes_hold_whole_terms_and_no_more_tokens_than_wanted():
     """Clean and noised image never meet in a term of FiRe-MPO, so they are two passes of one tree each."""
     passes = make_plan([row(), row(images=["b"], rejected_images=["c"])], settings(), Layout((2,), pass_tokens=4))
     assert [len(each.trees) for each in passes] == [1, 1, 1, 1]
-    assert [each.terms for each in passes] == [[[0], []], [[], [0]], [[1], []], [[], [1]]]
+    assert [each.terms for each in passes] == [[[0], [], [0]], [[], [0], []], [[1], [], [1]], [[], [1], []]]
     assert [sorted(set(each.cell)) for each in passes] == [[0, 1], [2, 3]] * 2
     assert all(set(each.tree) == {0} for each in passes)
 
@@ -134,7 +134,7 @@ def test_passes_hold_whole_terms_and_no_more_tokens_than_wanted():
 def test_terms_that_compare_images_keep_them_in_one_pass():
     passes = make_plan([row()], settings("fire_mpo_v1"), Layout((2,), pass_tokens=1))
     assert [len(each.trees) for each in passes] == [2]
-    assert passes[0].terms == [[0], [0]]
+    assert passes[0].terms == [[0], [0], [0]]
 
 
 def test_sequences_of_a_term_stay_together_where_there_are_no_trees():

@@ -25,9 +25,9 @@ def test_defaults_are_those_of_the_paper():
 def test_every_objective_parses_with_its_own_defaults(objective):
     settings = settings_of(fire(fire_objective=objective))
     assert settings.objective is OBJECTIVES[objective]
-    assert settings.has_kl == (OBJECTIVES[objective].kl is not None)
+    assert (settings.kl is not None) == (OBJECTIVES[objective].kl is not None)
     if objective == "rrpo":
-        assert settings.kl_lambda == 1.0
+        assert settings.kl_share == 1.0
 
 
 def test_zero_is_a_value():

@@ -120,11 +120,13 @@ def test_the_control_prefers_the_chosen_response_on_the_noised_image(monkeypatch
     own = OBJECTIVES["fire_mpo"]
     monkeypatch.setitem(OBJECTIVES, "fire_mpo", own)
     flip()
-    rank, visual = OBJECTIVES["fire_mpo"].terms
-    assert rank == own.terms[0]
-    assert (visual.preferred, visual.others) == (Cell.NOISED_CHOSEN, (Cell.NOISED_REJECTED,))
-    assert visual.gamma
-    assert OBJECTIVES["fire_mpo"].kl == own.kl
+    rank, visual, kl = OBJECTIVES["fire_mpo"].terms
+    assert (rank, kl) == (own.terms[0], own.terms[2])
+    assert [(side.sign, side.cells) for side in visual.sides] == [
+        (-1.0, (Cell.NOISED_REJECTED,)),
+        (1.0, (Cell.NOISED_CHOSEN,)),
+    ]
+    assert visual.weight == "gamma"
 
 
 def task(name, folder, work):

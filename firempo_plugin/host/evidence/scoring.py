@@ -17,7 +17,7 @@ from ...forward.families import FAMILIES, SharedImageFeatures
 from ...forward.masks import TreeMasks
 from ...forward.score import Images, Runner, Scoring, scored_logits
 from ...losses import token_logps
-from ...objectives import Cell, Objective, PreferenceTerm, Settings
+from ...objectives import Cell, Objective, PreferenceTerm, Settings, prefer
 from ...pairs.images import Pixels
 from ...pairs.records import RejectedError
 from .. import validate
@@ -26,8 +26,8 @@ from ..dataset import load_all, row_encoder
 from ..row_images import open_images
 from .model import Start, load, start, training_arguments
 
-RESPONSES = PreferenceTerm("responses", Cell.CLEAN_CHOSEN, (Cell.CLEAN_REJECTED,), "response")
-IMAGES = PreferenceTerm("images", Cell.CLEAN_CHOSEN, (Cell.NOISED_CHOSEN,), "phrase")
+RESPONSES = prefer("responses", Cell.CLEAN_CHOSEN, Cell.CLEAN_REJECTED)
+IMAGES = prefer("images", Cell.CLEAN_CHOSEN, Cell.NOISED_CHOSEN, scope="phrase")
 NO_REFERENCE = (
     "there is no reward: the model is its own reference. Name an adapter, or under `reference` the model that this "
     "one was trained from"
@@ -211,7 +211,7 @@ class Scorer:
     """
 
     def __init__(self, model: Any, started: Start, term: PreferenceTerm) -> None:
-        objective = Objective(term.name, (term,), None, "")
+        objective = Objective(term.name, "", (term,), "")
         settings = Settings(objective, 1.0, 0.0, 0.0, 0.0, "phrase", 0.0)
         self.policy = Runner.of(model, model)
         self._device = model.device
