@@ -15,10 +15,11 @@ from model import Loaded, host_arguments
 from rows import Rows
 from trl import DPOConfig, DPOTrainer
 
+from firempo_plugin.forward.batch import PassInputs
 from firempo_plugin.forward.plan import Layout
 from firempo_plugin.host.arguments import settings_of
 from firempo_plugin.host.caches import Caches
-from firempo_plugin.host.collator import FireCollator
+from firempo_plugin.host.collator import BATCH, FireCollator
 from firempo_plugin.host.trainer import FireMPOTrainer
 from firempo_plugin.host.workflow import pass_tokens
 
@@ -145,33 +146,33 @@ class ThisProject(_ByTrainer):
         return trainer, collator
 
     def run(self, batches: list[Any], backward: Callable[[Backward], Backward]) -> float:
-        self.trainer._rows_of_step = sum(len(batch["rows"]["weight"]) for batch in batches)
+        self.trainer._rows_of_step = sum(len(batch[BATCH]) for batch in batches)
         return super().run(batches, backward)
 
     def work(self, batches: list[Any]) -> Work:
         total = Work()
-        for batch in batches:
-            for each in batch["passes"]:
+        for batch in [inputs[BATCH] for inputs in batches]:
+            for each in batch.passes:
                 text = _pass_text(each)
-                known = each.get("known") is not None
-                total += Work(text, Text(scored=len(each["scoring"]["kl"])) if known else text)
-            vision = batch["vision"]
-            grids = batch["images"]["image_grid_thw"]
-            if vision["known"]:
-                grids = grids[: len(vision["keys"]) - len(vision["known"])]
+                known = each.known is not None and each.known.scores is not None
+                total += Work(text, Text(scored=len(each.scoring.kl)) if known else text)
+            images = batch.images
+            grids = images.inputs["image_grid_thw"]
+            if images.features:
+                grids = grids[: len(images.keys) - len(images.features)]
             patches = tuple(int(grid.prod()) for grid in grids)
             total += Work(patches=patches if self.collator.share_images else 2 * patches)
         return total
 
 
-def _pass_text(each: dict[str, Any]) -> Text:
-    count, length = each["inputs"]["input_ids"].shape
-    scored = len(each["scoring"]["token"])
-    if "end" not in each:
+def _pass_text(each: PassInputs) -> Text:
+    count, length = each.inputs["input_ids"].shape
+    scored = len(each.scoring.token)
+    if each.end is None:
         return sequences(count, length, scored)
     places = torch.arange(length)
     # Place j is seen from j to the end of its subtree; padding sees itself.
-    return Text(count * length, int((each["end"] - places).sum()), scored)
+    return Text(count * length, int((each.end - places).sum()), scored)
 
 
 class HostDPO(_ByTrainer):

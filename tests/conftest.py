@@ -172,6 +172,6 @@ def trainer_and_batch(checkpoint, tmp_path):
             data_collator=collator,
             train_dataset=dataset,
         )
-        return trainer, collator(list(dataset))
+        return trainer, collator(list(dataset))["batch"]
 
     return build

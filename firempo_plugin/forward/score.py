@@ -10,35 +10,11 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from ..losses import HEAD_ROWS, ScoredTokens, kls_in_chunks, logps_in_chunks, token_kls, token_logps
+from .batch import Scoring
 from .families import FAMILIES, SharedImageFeatures
 from .reference_cache import ReferenceScores
 
 ModelInputs = dict[str, Any]
-
-
-@dataclass
-class Scoring:
-    """The scored tokens of a pass as tensors, and the rows of its batch.
-
-    Attributes:
-        tree, position, token, row, cell: [M] int64; see `plan.Pass`.
-        in_phrase: [M] bool.
-        kl: [K] int64, which of the M the KL sums over.
-        terms: [terms, B] bool, the rows whose cells of each term are all in the pass.
-        has_noised: [B] bool.
-        weight: [B] float32.
-    """
-
-    tree: Tensor
-    position: Tensor
-    token: Tensor
-    row: Tensor
-    cell: Tensor
-    in_phrase: Tensor
-    kl: Tensor
-    terms: Tensor
-    has_noised: Tensor
-    weight: Tensor
 
 
 @dataclass

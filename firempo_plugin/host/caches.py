@@ -15,6 +15,7 @@ import torch
 from llamafactory.extras import logging
 
 from .. import __version__, forward
+from ..forward.batch import DistinctImages, Known
 from ..forward.disk import Vectors, weights_digest
 from ..forward.families import FAMILIES, Family, ImageFeatures, is_frozen
 from ..forward.reference_cache import ReferenceCache, ReferenceScores
@@ -126,24 +127,23 @@ class Caches:
             vision = VisionCache(folder, digest, most_bytes, _feature_kind(model.config, family, vectors))
         return cls(reference, vision)
 
-    def keep_reference(self, each: dict[str, Any], scores: ReferenceScores) -> None:
+    def keep_reference(self, known: Known, scores: ReferenceScores) -> None:
         """Counts a pass of the collator, and keeps what the reference said unless that was known."""
-        self.counts["passes"].update(["known" if each["known"] else "run"])
-        self.damaged["fire_reference_cache"] += each["damaged"]
-        if self.reference is not None and not each["known"]:
-            self._write("fire_reference_cache", partial(self.reference.save, each["entries"], scores))
+        self.counts["passes"].update(["known" if known.scores else "run"])
+        self.damaged["fire_reference_cache"] += known.damaged
+        if self.reference is not None and not known.scores:
+            self._write("fire_reference_cache", partial(self.reference.save, known.entries, scores))
 
-    def keep_images(self, batch: dict[str, Any], computed: dict[int, ImageFeatures]) -> None:
+    def keep_images(self, images: DistinctImages, computed: dict[int, ImageFeatures]) -> None:
         """Counts the distinct images of a batch, and keeps the features that were computed for it."""
-        keys = batch["vision"]["keys"]
-        self.counts["images"].update({"known": len(keys) - len(computed), "run": len(computed)})
-        self.damaged["fire_vision_cache"] += batch["vision"]["damaged"]
-        grids = batch["images"].get("image_grid_thw")
+        self.counts["images"].update({"known": len(images.keys) - len(computed), "run": len(computed)})
+        self.damaged["fire_vision_cache"] += images.damaged
+        grids = images.inputs.get("image_grid_thw")
         if self.vision is None:
             return
         for place, (number, features) in enumerate(computed.items()):
             grid = None if grids is None else grids[place]
-            self._write("fire_vision_cache", partial(self.vision.save, keys[number], features, grid))
+            self._write("fire_vision_cache", partial(self.vision.save, images.keys[number], features, grid))
 
     def _write(self, key: str, save: Callable[[], None]) -> None:
         """Writes while that is possible; a folder that can no longer be written does not end a run."""

@@ -12,6 +12,7 @@ from llamafactory.extras.constants import IGNORE_INDEX
 from peft import PeftModel
 
 from ..forward import masks
+from ..forward.batch import Batch, DistinctImages, Known, PassInputs, Scoring
 from ..forward.disk import DamagedError
 from ..forward.families import CROSS_ATTENDING, FAMILIES, ImageFeatures, is_frozen
 from ..forward.plan import Layout, Pass, image_key, make_plan
@@ -23,12 +24,14 @@ from .rows import row_of
 
 logger = logging.get_logger(f"llamafactory.{__name__}")
 
+BATCH = "batch"
+"""The one key of what the collator returns."""
 WIDTH_MULTIPLE = 8
 PER_TOKEN = ("input_ids", "attention_mask", "position_ids", "token_type_ids", "mm_token_type_ids")
 
 
 @dataclass
-class DistinctImages:
+class DistinctPlugin:
     """Stands in for a template's `mm_plugin` in the collator: each distinct image is processed once.
 
     The batch then has the pixels of the distinct images, but for those whose features are `known` by index,
@@ -75,7 +78,7 @@ class DistinctImages:
             inputs["image_index"] = index
             inputs["keys"] = keys
             inputs["damaged"] = damaged
-            inputs["known"] = {n: vars(features) for n, (features, _) in known.items()}
+            inputs["known"] = {n: features for n, (features, _) in known.items()}
         own_grids = inputs.get("image_grid_thw", ())
         grids = {n: grid for n, (_, grid) in known.items()} | dict(zip(unknown, own_grids, strict=False))
         if any(grid is not None for grid in grids.values()):
@@ -101,14 +104,7 @@ class DistinctImages:
 class FireCollator(MultiModalDataCollatorForSeq2Seq):
     """Collates encoded rows into the passes of a step.
 
-    A batch holds under `passes`, for each of them, the model's `inputs`; the first place after each token's
-    subtree under `end`, where trees are run; the fields of `forward.score.Scoring` that differ between passes
-    under `scoring`; `image_index`, a list, where image features are shared; and with a cache of the reference its
-    `entries`, how many of them are `damaged` and, if they are all there, what is `known`. Under `rows` it holds
-    what belongs to the rows; under `sources` where each of them comes from; under `images` the model's inputs that
-    all passes with images have in common; and under `vision` the `keys` of the distinct images in the cache, the
-    features of those that are `known`, and how many are `damaged`. `tokens` counts what the passes hold, `all` and
-    `non_padding`. Whatever steers a step is a number on the host, which a device need not be asked for.
+    A batch comes as {`BATCH`: `forward.batch.Batch`}, since the host's loop wants a dict.
 
     Attributes:
         settings: The objective; it says which cells are needed.
@@ -176,40 +172,47 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
             self.tokenizer = copy.copy(self.tokenizer)
             self.tokenizer.padding_side = "right"
         if self.share_images:
-            self.template = replace(self.template, mm_plugin=DistinctImages(self.template.mm_plugin, self.vision_cache))
+            self.template = replace(self.template, mm_plugin=DistinctPlugin(self.template.mm_plugin, self.vision_cache))
 
-    def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+    def __call__(self, features: list[dict[str, Any]]) -> dict[str, Batch]:
         if self.settings is None:
             raise ValueError("FireCollator needs the settings of the objective")
         plan = make_plan([row_of(feature) for feature in features], self.settings, self.layout)
         trees = [tree for each in plan for tree in each.trees]
-        images: dict[str, Any] = {}
-        vision: dict[str, Any] = {"keys": [], "known": {}, "damaged": 0}
         if self.layout.by_images:
+            images = DistinctImages()
             passes = [self._on_its_own(each, len(features)) for each in plan]
         else:
-            inputs, images = self._collate(trees)
-            index = images.pop("image_index", None)
-            vision |= {name: images.pop(name) for name in vision if name in images}
-            if "distinct_grid_thw" in images:
-                images["image_grid_thw"] = images.pop("distinct_grid_thw")
-            if vision["known"]:
-                images.setdefault("pixel_values", torch.empty(0))  # so that the model asks for image features
-            if self.layout.pass_tokens is not None and not any(tree.images for tree in trees):
-                # The host adds an image to a batch without any, for the sake of sharded models only.
-                images, vision = {}, {"keys": [], "known": {}, "damaged": 0}
-            passes = list(self._passes(plan, inputs, index, bool(images), len(features)))
-        return {
-            "passes": passes,
-            "tokens": {
-                "all": sum(each["inputs"]["input_ids"].numel() for each in passes),
-                "non_padding": sum(map(len, trees)),
-            },
-            "rows": self._rows(features),
-            "sources": [row["source"] for row in features],
-            "images": images,
-            "vision": vision,
-        }
+            inputs, given = self._collate(trees)
+            index = given.pop("image_index", None)
+            images = self._images(given, any(tree.images for tree in trees))
+            passes = list(self._passes(plan, inputs, index, images, len(features)))
+        batch = Batch(
+            passes=passes,
+            images=images,
+            has_noised=torch.tensor([len(row["noised_prompt_ids"]) > 0 for row in features]),
+            weight=torch.tensor([row["weight"] for row in features], dtype=torch.float32),
+            chosen_tokens=torch.tensor([len(row["chosen_phrase"]) for row in features]),
+            rejected_tokens=torch.tensor([len(row["rejected_phrase"]) for row in features]),
+            sources=[row["source"] for row in features],
+            tokens=sum(each.inputs["input_ids"].numel() for each in passes),
+            own_tokens=sum(map(len, trees)),
+        )
+        return {BATCH: batch}
+
+    def _images(self, given: dict[str, Any], any_image: bool) -> DistinctImages:
+        """The images that `DistinctPlugin` gives, without what only the host's batch needs."""
+        if "distinct_grid_thw" in given:
+            given["image_grid_thw"] = given.pop("distinct_grid_thw")
+        images = DistinctImages(
+            keys=given.pop("keys", []), features=given.pop("known", {}), damaged=given.pop("damaged", 0), inputs=given
+        )
+        if images.features:
+            given.setdefault("pixel_values", torch.empty(0))  # so that the model asks for image features
+        if self.layout.pass_tokens is not None and not any_image:
+            # The host adds an image to a batch without any, for the sake of sharded models only.
+            return DistinctImages()
+        return images
 
     def _collate(self, trees: Sequence[Tree]) -> tuple[dict[str, Any], dict[str, Any]]:
         """What the host makes of trees: the model's inputs that are one of each token, and those of images."""
@@ -219,13 +222,13 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
         images = {name: inputs.pop(name) for name in list(inputs) if name not in PER_TOKEN}
         return inputs, images
 
-    def _on_its_own(self, each: Pass, rows: int) -> dict[str, Any]:
+    def _on_its_own(self, each: Pass, rows: int) -> PassInputs:
         """A pass whose images no other pass has, for a model that attends to their states."""
         inputs, images = self._collate(each.trees)
         if not each.trees[0].images:
             images = self._nothing_to_attend_to(inputs["input_ids"].shape)
-        (piece,) = self._passes([each], inputs, None, False, rows)
-        piece["inputs"] |= images
+        (piece,) = self._passes([each], inputs, None, DistinctImages(), rows)
+        piece.inputs |= images
         return piece
 
     def _nothing_to_attend_to(self, shape: torch.Size) -> dict[str, torch.Tensor]:
@@ -251,8 +254,13 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
         }
 
     def _passes(
-        self, plan: list[Pass], inputs: dict[str, torch.Tensor], index: list[int] | None, images: bool, rows: int
-    ) -> Iterator[dict[str, Any]]:
+        self,
+        plan: list[Pass],
+        inputs: dict[str, torch.Tensor],
+        index: list[int] | None,
+        images: DistinctImages,
+        rows: int,
+    ) -> Iterator[PassInputs]:
         """Cuts the host's padded batch of all trees into the passes."""
         first_tree, first_image = 0, 0
         for each in plan:
@@ -261,30 +269,31 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
             if self.layout.pass_tokens is not None:
                 width = -(-max(len(tree) for tree in each.trees) // WIDTH_MULTIPLE) * WIDTH_MULTIPLE
             mine = {name: values[..., first_tree:last_tree, :width] for name, values in inputs.items()}
-            piece: dict[str, Any] = {"inputs": mine, "scoring": _scoring(each, rows)}
+            end = None
             if self.layout.image_tokens is not None:
                 mine["position_ids"] = _positions(each.trees, mine.get("position_ids"), width)
                 if not all(tree.is_chain for tree in each.trees):
-                    piece["end"] = torch.stack([_padded(tree.end, range(1, width + 1)) for tree in each.trees])
-            places = sum(len(tree.images) for tree in each.trees) if images else 0
-            if index is not None and images:
-                piece["image_index"] = index[first_image : first_image + places] if len(plan) > 1 else index
-            if self.reference_cache is not None:
-                piece["entries"] = [self.reference_cache.entry(cell) for cell in each.cells]
-                known, piece["damaged"] = self.reference_cache.load(piece["entries"])
-                piece["known"] = None if known is None else vars(known)
-            piece["has_images"] = places > 0 or (images and len(plan) == 1)
+                    end = torch.stack([_padded(tree.end, range(1, width + 1)) for tree in each.trees])
+            places = sum(len(tree.images) for tree in each.trees) if images.inputs else 0
+            shown = index
+            if index is not None and len(plan) > 1:
+                shown = index[first_image : first_image + places]
+            yield PassInputs(
+                inputs=mine,
+                scoring=_scoring(each, rows),
+                has_images=places > 0 or (bool(images.inputs) and len(plan) == 1),
+                image_index=shown if images.inputs else None,
+                end=end,
+                known=self._known(each),
+            )
             first_tree, first_image = last_tree, first_image + places
-            yield piece
 
-    @staticmethod
-    def _rows(features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        return {
-            "has_noised": torch.tensor([len(row["noised_prompt_ids"]) > 0 for row in features]),
-            "weight": torch.tensor([row["weight"] for row in features], dtype=torch.float32),
-            "chosen_tokens": torch.tensor([len(row["chosen_phrase"]) for row in features]),
-            "rejected_tokens": torch.tensor([len(row["rejected_phrase"]) for row in features]),
-        }
+    def _known(self, each: Pass) -> Known | None:
+        """What the cache of the reference knows of a pass."""
+        if self.reference_cache is None:
+            return None
+        entries = [self.reference_cache.entry(cell) for cell in each.cells]
+        return Known(entries, *self.reference_cache.load(entries))
 
 
 def obstacle_to_trees(model: Any) -> str:
@@ -294,13 +303,13 @@ def obstacle_to_trees(model: Any) -> str:
     return masks.obstacle(model.config.get_text_config())
 
 
-def _scoring(each: Pass, rows: int) -> dict[str, torch.Tensor]:
+def _scoring(each: Pass, rows: int) -> Scoring:
     terms = torch.zeros(len(each.terms), rows, dtype=torch.bool)
     for term, chosen_rows in enumerate(each.terms):
         terms[term, chosen_rows] = True
     columns = {name: torch.tensor(getattr(each, name)) for name in ("tree", "position", "token", "row", "cell")}
     kl = torch.tensor([place for place, summed in enumerate(each.in_kl) if summed], dtype=torch.int64)
-    return {**columns, "in_phrase": torch.tensor(each.in_phrase), "kl": kl, "terms": terms}
+    return Scoring(**columns, in_phrase=torch.tensor(each.in_phrase), kl=kl, terms=terms)
 
 
 def _padded(values: Sequence[int], padding: Sequence[int]) -> torch.Tensor:

@@ -1,8 +1,7 @@
 """The trainer: the passes of a step, their losses, and their metrics over ranks and steps."""
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from types import MethodType
 from typing import Any
 
@@ -15,16 +14,18 @@ from transformers import Trainer
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl.models.utils import prepare_deepspeed, prepare_fsdp
 
+from ..forward.batch import Batch
 from ..forward.disk import image_digest
 from ..forward.dropout import switch_off
-from ..forward.families import FAMILIES, ImageFeatures, SharedImageFeatures, is_frozen
+from ..forward.families import FAMILIES
 from ..forward.masks import TreeMasks
 from ..forward.order import GroupByImage
-from ..forward.reference_cache import ReferenceScores
-from ..forward.score import Images, Runner, Scoring, score
-from ..losses import RowTerm, add_reports, objective_loss
+from ..forward.score import Runner
+from ..forward.step import Models, Step
+from ..losses import RowTerm
 from ..objectives import Settings
 from .caches import Caches
+from .collator import BATCH
 from .guard import FiniteGuard
 from .metrics import MeanByName, metric_names
 
@@ -83,8 +84,6 @@ class FireMPOTrainer(Trainer):
         self._rows_of_step = 1
         self._caches = caches
         self._updates_in_backward = updates_in_backward
-        self._results: list[tuple[Tensor, dict[str, RowTerm]]] = []
-        self._said: list[tuple[dict[str, Any], ReferenceScores]] = []
         self._tree_masks = TreeMasks.of(model)
         _never_wait(kwargs["args"])
         super().__init__(model=model, **kwargs)
@@ -129,86 +128,51 @@ class FireMPOTrainer(Trainer):
             return prepare_fsdp(ref_model, self.accelerator)
         return self.accelerator.prepare_model(ref_model, evaluation_mode=True).eval()
 
-    def _runners(self, model: Any) -> tuple[Runner, Runner]:
+    def _models(self, model: Any) -> Models:
         unwrapped = self.accelerator.unwrap_model(model)
         sharded = self.is_deepspeed_enabled or self.is_fsdp_enabled
         policy = Runner.of(model, unwrapped, sharded=sharded)
         if self.ref_model is None:
-            return policy, replace(policy, around=unwrapped.disable_adapter)
-        return policy, Runner.of(self.ref_model, self.accelerator.unwrap_model(self.ref_model), sharded=sharded)
+            reference = replace(policy, around=unwrapped.disable_adapter)
+        else:
+            reference = Runner.of(self.ref_model, self.accelerator.unwrap_model(self.ref_model), sharded=sharded)
+        return Models(policy, reference, self._family, self._tree_masks)
 
-    def pass_losses(
-        self, model: Any, batch: dict[str, Any]
-    ) -> Iterator[tuple[bool, Callable[[], tuple[Tensor, dict[str, RowTerm]]]]]:
-        """The passes of a batch of the collator, each to be run before the next.
+    def start(self, model: Any, batch: Batch) -> Step:
+        """A step over a batch of the collator, none of whose passes has been run."""
+        return Step(self._models(model), self.settings, batch)
 
-        Yields:
-            Whether it is the last, and a function that runs it: the share of it in the loss of each row [B], and
-            in each row's metrics.
-        """
-        runners = self._runners(model)
-        self._said = []
-        features = None
-        if self._family is not None:
-            known = {number: ImageFeatures(**image) for number, image in batch["vision"]["known"].items()}
-            frozen = is_frozen(self._family, runners[0].core)
-            features = SharedImageFeatures(self._family, frozen, known)
-        for number, each in enumerate(batch["passes"]):
-            yield (
-                number == len(batch["passes"]) - 1,
-                partial(self._pass_losses, runners, batch, each, features),
-            )
-        for each, reference in self._said:  # only now, since writing waits for the device
-            self._caches.keep_reference(each, reference)
-        if features is not None and batch["vision"]["keys"]:
-            self._caches.keep_images(batch, features.computed(runners[0].core))
-
-    def _pass_losses(
-        self,
-        runners: tuple[Runner, Runner],
-        batch: dict[str, Any],
-        each: dict[str, Any],
-        features: SharedImageFeatures | None,
-    ) -> tuple[Tensor, dict[str, RowTerm]]:
-        rows = batch["rows"]
-        inputs = {**each["inputs"], **(batch["images"] if each["has_images"] else {})}
-        if "end" in each:
-            inputs["attention_mask"] = self._tree_masks(each["end"])
-        images = None
-        if features is not None and "image_index" in each and each["has_images"]:
-            images = Images(features, each["image_index"])
-        scoring = Scoring(**each["scoring"], has_noised=rows["has_noised"], weight=rows["weight"])
-        known = ReferenceScores(**each["known"]) if each.get("known") else None
-        scored, reference = score(*runners, inputs, scoring, images, known)
-        if "entries" in each:
-            self._said.append((each, reference))
-        return objective_loss(self.settings, scored, scoring.has_noised, scoring.weight)
-
-    def row_losses(self, model: Any, batch: dict[str, Any]) -> tuple[Tensor, dict[str, RowTerm]]:
+    def row_losses(self, model: Any, batch: Batch) -> tuple[Tensor, dict[str, RowTerm]]:
         """The loss of each row of a batch of the collator [B], and each row's metrics."""
-        results = [run() for _, run in self.pass_losses(model, batch)]
-        return torch.stack([losses for losses, _ in results]).sum(0), self._report(batch, results)
+        step = self.start(model, batch)
+        losses = torch.stack([step.run(each) for each in batch.passes]).sum(0)
+        return losses, self._finish(step)
 
-    def _report(self, batch: dict[str, Any], results: list[tuple[Tensor, dict[str, RowTerm]]]) -> dict[str, RowTerm]:
-        """The metrics of a batch's rows from those of its passes."""
-        rows = batch["rows"]
-        everywhere = torch.ones_like(rows["has_noised"])
-        report = add_reports([report for _, report in results])
-        report[LOSS] = RowTerm(torch.stack([losses.detach() for losses, _ in results]).sum(0), everywhere)
-        report["phrase_tokens/chosen"] = RowTerm(rows["chosen_tokens"], everywhere)
-        report["phrase_tokens/rejected"] = RowTerm(rows["rejected_tokens"], everywhere)
-        report["noised_share"] = RowTerm(rows["has_noised"], everywhere)
-        return report
+    def _finish(self, step: Step) -> dict[str, RowTerm]:
+        """The metrics of a step's rows; writes what the caches want only now, since writing waits for the device."""
+        for known, reference in step.said:
+            self._caches.keep_reference(known, reference)
+        if step.batch.images.keys:
+            self._caches.keep_images(step.batch.images, step.computed_images())
+        batch, report = step.batch, step.report()
+        rows = {
+            LOSS: step.losses,
+            "phrase_tokens/chosen": batch.chosen_tokens,
+            "phrase_tokens/rejected": batch.rejected_tokens,
+            "noised_share": batch.has_noised,
+        }
+        everywhere = torch.ones_like(batch.has_noised)
+        return report | {name: RowTerm(values, everywhere) for name, values in rows.items()}
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         """The micro-batches of the next step; counts their rows, so that each row weighs the same in the gradient."""
         samples, items = super().get_batch_samples(*args, **kwargs)
-        self._rows_of_step = sum(len(sample["rows"]["weight"]) for sample in samples)
+        self._rows_of_step = sum(len(sample[BATCH]) for sample in samples)
         return samples, items
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """The library's estimate, 6 operations a token and parameter, of the tokens that are run."""
-        return int(6 * inputs["tokens"]["all"] * self._parameters)
+        return int(6 * inputs[BATCH].tokens * self._parameters)
 
     @cached_property
     def _parameters(self) -> int:
@@ -219,7 +183,8 @@ class FireMPOTrainer(Trainer):
         counted = self.args.include_num_input_tokens_seen
         if counted == "no":
             return
-        tokens = inputs["tokens"][counted]
+        batch: Batch = inputs[BATCH]
+        tokens = batch.tokens if counted == "all" else batch.own_tokens
         if self.accelerator.num_processes > 1:
             tokens = int(self.accelerator.gather(torch.tensor(tokens, device=self.args.device)).sum())
         self.state.num_input_tokens_seen += tokens
@@ -227,29 +192,33 @@ class FireMPOTrainer(Trainer):
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Propagates every pass back before the next is run; gradients are reduced over ranks with the last."""
         model.train()
-        batch = self._prepare_inputs(inputs)
-        self._results = []
-        for is_last, run in self.pass_losses(model, batch):
-            if is_last:
-                super().training_step(model, {"run": run, "sources": batch["sources"]}, num_items_in_batch)
-                continue
+        step = self.start(model, self._here(inputs))
+        *first, last = step.batch.passes
+        for each in first:
             with self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
-                    loss = self._run(run)
+                    loss = self._step_loss(step.run(each))
                 self.accelerator.backward(loss / self.current_gradient_accumulation_steps)
-        report = self._report(batch, self._results)
+        super().training_step(model, {"step": step, "last": last}, num_items_in_batch)
+        report = self._finish(step)
         self._train_means.add(self._train_means.stack(report))
         if not self._updates_in_backward:
-            self._guard.add(report[LOSS].values, batch["sources"])
-        return self._step_loss(report[LOSS].values) / self.current_gradient_accumulation_steps
+            self._guard.add(step.losses, step.batch.sources)
+        return self._step_loss(step.losses) / self.current_gradient_accumulation_steps
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
-        """The training loss of one pass; checked here where propagating it back changes the weights."""
-        loss = self._run(inputs["run"])
+        """The training loss of a step's last pass; checked here where propagating it back changes the weights."""
+        step: Step = inputs["step"]
+        losses = step.run(inputs["last"])
         if self._updates_in_backward:
-            self._guard.add(self._results[-1][0], inputs["sources"])
+            self._guard.add(losses, step.batch.sources)
             self._guard.check(self.state.global_step + 1)
-        return loss
+        return self._step_loss(losses)
+
+    def _here(self, inputs: dict[str, Any]) -> Batch:
+        """The collator's batch on this process's device."""
+        batch: Batch = inputs[BATCH]
+        return batch.to(self.args.device, non_blocking=True)
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         """The last look at a step before its update; infinite gradients under fp16 are the gradient scaler's."""
@@ -257,20 +226,14 @@ class FireMPOTrainer(Trainer):
         self._guard.check(self.state.global_step + 1, None if self.accelerator.scaler else grad_norm)
         return grad_norm
 
-    def _run(self, run: Callable[[], tuple[Tensor, dict[str, RowTerm]]]) -> Tensor:
-        losses, report = run()
-        self._results.append((losses.detach(), report))
-        return self._step_loss(losses)
-
     def _step_loss(self, losses: Tensor) -> Tensor:
         """The trainer divides by the number of micro-batches; a short one counts by its rows, not as a whole."""
         return losses.sum() * self.current_gradient_accumulation_steps / self._rows_of_step
 
     def prediction_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> tuple[Any, None, None]:
         """One evaluation batch. Rows are gathered, so that rows repeated to even out a batch do not count."""
-        inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
-            losses, report = self.row_losses(model, inputs)
+            losses, report = self.row_losses(model, self._here(inputs))
         self._eval_means.add(self.accelerator.gather_for_metrics(self._eval_means.stack(report)))
         return losses.mean(), None, None
 

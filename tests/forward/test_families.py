@@ -44,7 +44,7 @@ def test_a_tower_in_training_runs_with_gradients_and_again_for_the_reference(tra
 
 def test_a_batch_without_images_runs(trainer_and_batch):
     trainer, _ = trainer_and_batch("qwen3_vl", "fire_mpo_mixed")
-    batch = trainer.data_collator([row for row in trainer.train_dataset if not row["images"]])
+    batch = trainer.data_collator([row for row in trainer.train_dataset if not row["images"]])["batch"]
     losses, report = trainer.row_losses(trainer.model, batch)
     assert torch.isfinite(losses).all()
     assert not report["terms/visual"].applies.any()
@@ -56,10 +56,10 @@ def test_no_logits_but_at_scored_positions(trainer_and_batch, monkeypatch):
     head = trainer.model.get_base_model().get_output_embeddings()
     head.register_forward_hook(lambda module, args, output: shapes.append(tuple(output.shape)))
     trainer.row_losses(trainer.model, batch)
-    (only,) = batch["passes"]
-    scored = len(only["scoring"]["token"])
+    (only,) = batch.passes
+    scored = len(only.scoring.token)
     assert shapes == [(scored, head.out_features)] * 2
-    assert scored < only["inputs"]["input_ids"].numel() / 4
+    assert scored < only.inputs["input_ids"].numel() / 4
 
 
 def test_the_methods_and_hooks_are_gone_afterwards(trainer_and_batch):
@@ -73,7 +73,8 @@ def test_the_methods_and_hooks_are_gone_afterwards(trainer_and_batch):
 def test_they_are_gone_after_an_error_too(trainer_and_batch):
     trainer, batch = trainer_and_batch("qwen3_vl", "fire_mpo_sharegpt")
     base = trainer.model.get_base_model()
-    batch["images"]["pixel_values"] = batch["images"]["pixel_values"][:-4]
+    pixels = batch.images.inputs
+    pixels["pixel_values"] = pixels["pixel_values"][:-4]
     with pytest.raises(Exception):  # noqa: B017, PT011 - whatever the model says to missing pixels
         trainer.row_losses(trainer.model, batch)
     assert "get_image_features" not in vars(base.base_model)

@@ -117,6 +117,6 @@ def test_where_backward_updates_the_loss_is_checked_before(trainer_and_batch, mo
     trainer._updates_in_backward = True
     trainer.current_gradient_accumulation_steps = 1
     monkeypatch.setattr(trainer.accelerator, "backward", lambda *args, **kwargs: pytest.fail("propagated back"))
-    batch["rows"]["weight"][1] = math.nan
+    batch.weight[1] = math.nan
     with pytest.raises(ValueError, match=rf"loss of 1 row.*{DATA}, row 1 \(nan\)"):
-        trainer.training_step(trainer.model, batch)
+        trainer.training_step(trainer.model, {"batch": batch})

@@ -85,8 +85,8 @@ LAYOUTS = {
 def run(trainer, batch):
     """Loss and gradients as a training step makes them."""
     trainer.current_gradient_accumulation_steps = 1
-    trainer._rows_of_step = len(batch["rows"]["weight"])
-    loss = trainer.training_step(trainer.model, batch)
+    trainer._rows_of_step = len(batch)
+    loss = trainer.training_step(trainer.model, {"batch": batch})
     return loss, {name: w.grad for name, w in trainer.model.named_parameters() if w.requires_grad}
 
 
@@ -106,9 +106,9 @@ def test_odd_rows(family, layout, odd_pairs, plain, trainer_and_batch, write_dat
     trainer, batch = trainer_and_batch(
         family, "pairs", dataset_dir=folder, adapter=adapter(family), **NUMBERS, **layout
     )
-    trees = [each for each in batch["passes"] if "end" in each]
+    trees = [each for each in batch.passes if each.end is not None]
     assert trees, "trees with branches are run"
-    assert (len(batch["passes"]) > 1) == ("pass_tokens" in layout)
+    assert (len(batch.passes) > 1) == ("pass_tokens" in layout)
     check(run(trainer, batch), plain(family))
 
 
@@ -121,7 +121,7 @@ def test_odd_rows_of_a_model_that_attends_to_the_states_of_images(
     trainer, batch = trainer_and_batch(
         "mllama", "pairs", dataset_dir=folder, adapter=adapter("mllama"), pass_tokens=pass_tokens, **NUMBERS
     )
-    assert pass_tokens is not None or len(batch["passes"]) == 3, "rows with one image, with two and with none"
+    assert pass_tokens is not None or len(batch.passes) == 3, "rows with one image, with two and with none"
     check(run(trainer, batch), plain("mllama"))
 
 
@@ -148,7 +148,7 @@ def test_odd_rows_that_are_longer_than_the_window(
     trainer, batch = trainer_and_batch(
         family, "pairs", dataset_dir=folder, adapter=adapter(family), flash_attn=attention, pass_tokens=300, **NUMBERS
     )
-    assert any("end" in each for each in batch["passes"]), "trees with branches are run"
+    assert any(each.end is not None for each in batch.passes), "trees with branches are run"
     check(run(trainer, batch), plain(family))
 
 
@@ -182,7 +182,7 @@ def test_a_tower_in_training_gets_the_gradients_of_the_plain_path(
             freeze_vision_tower=False,
             pass_tokens=1,
         )
-        assert len(batch["passes"]) == 1, "features in training are computed once, for one backward"
+        assert len(batch.passes) == 1, "features in training are computed once, for one backward"
         return run(trainer, batch)
 
     packed = step()
@@ -207,9 +207,9 @@ def test_a_tokenizer_that_pads_on_the_left_changes_nothing(odd_pairs, trainer_an
         None,
     )
     rows = list(trainer.train_dataset)
-    for ours, theirs in zip(left(rows)["passes"], batch["passes"], strict=True):
-        assert_close(ours["inputs"], theirs["inputs"])
-        assert_close(ours["scoring"], theirs["scoring"])
+    for ours, theirs in zip(left(rows)["batch"].passes, batch.passes, strict=True):
+        assert_close(ours.inputs, theirs.inputs)
+        assert_close(vars(ours.scoring), vars(theirs.scoring))
     assert tokens["tokenizer"].padding_side == "left", "the tokenizer itself is left alone"
 
 

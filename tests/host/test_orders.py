@@ -36,7 +36,7 @@ def trees(monkeypatch):
 
     def remember(self, features):
         batch = collate(self, features)
-        counts.append(sum(len(each["inputs"]["input_ids"]) for each in batch["passes"]))
+        counts.append(sum(len(each.inputs["input_ids"]) for each in batch["batch"].passes))
         return batch
 
     monkeypatch.setattr(FireCollator, "__call__", remember)

@@ -1,6 +1,7 @@
 """A step never waits for the device: on a GPU, whatever reads a number from it stops the host until it is there."""
 
 import sys
+from dataclasses import is_dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -95,28 +96,26 @@ def step(request, trainer_and_batch, write_dataset, pairs, adapter):  # noqa: F8
     )
     trainer.current_gradient_accumulation_steps = 1
     trainer.args.include_num_input_tokens_seen = "non_padding"
-    assert len(batch["passes"]) > 1
+    assert len(batch.passes) > 1
     return trainer, batch
 
 
 def test_a_step_reads_nothing_from_the_device(step, waits):
     trainer, batch = step
     with waits:
-        (batch,), _ = trainer.get_batch_samples(iter([batch]), 1, trainer.args.device)
-        trainer.training_step(trainer.model, batch)
-        trainer.floating_point_ops(batch)
-        trainer._track_num_input_tokens(batch)
+        (inputs,), _ = trainer.get_batch_samples(iter([{"batch": batch}]), 1, trainer.args.device)
+        trainer.training_step(trainer.model, inputs)
+        trainer.floating_point_ops(inputs)
+        trainer._track_num_input_tokens(inputs)
     assert waits.seen > 100
     assert not waits.found
-    assert trainer.state.num_input_tokens_seen == sum(
-        int(each["inputs"]["attention_mask"].sum()) for each in batch["passes"]
-    )
+    assert trainer.state.num_input_tokens_seen == sum(int(each.inputs["attention_mask"].sum()) for each in batch.passes)
 
 
 def test_evaluation_reads_nothing_from_the_device(step, waits):
     trainer, batch = step
     with waits:
-        trainer.prediction_step(trainer.model, batch)
+        trainer.prediction_step(trainer.model, {"batch": batch})
     assert waits.seen > 100
     assert not waits.found
 
@@ -124,6 +123,7 @@ def test_evaluation_reads_nothing_from_the_device(step, waits):
 def tensors(content):
     if isinstance(content, torch.Tensor):
         return [content]
+    content = vars(content) if is_dataclass(content) else content
     parts = content.values() if isinstance(content, dict) else content if isinstance(content, (list, tuple)) else ()
     return [tensor for part in parts for tensor in tensors(part)]
 
@@ -150,7 +150,7 @@ def test_a_batch_is_pinned_and_moved_whole_without_waiting(trainer_and_batch, mo
 
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor)
     monkeypatch.setattr(torch.Tensor, "to", remember)
-    there = send_to_device(pin_memory(batch), torch.device("meta"), non_blocking=loader._non_blocking)
+    there = send_to_device(pin_memory({"batch": batch}), torch.device("meta"), non_blocking=loader._non_blocking)
     expected = len(tensors(batch))
     assert expected > 30
     assert len(pinned) == expected
@@ -161,12 +161,12 @@ def test_a_batch_is_pinned_and_moved_whole_without_waiting(trainer_and_batch, mo
 def test_every_pass_weighs_the_same_whatever_the_accumulation(step):
     """A step's gradient is that of its rows, in however many micro-batches they come."""
     trainer, batch = step
-    trainer._rows_of_step = len(batch["sources"])
+    trainer._rows_of_step = len(batch)
 
     def gradients(steps):
         trainer.model.zero_grad()
         trainer.current_gradient_accumulation_steps = steps
-        trainer.training_step(trainer.model, batch, torch.tensor(9))
+        trainer.training_step(trainer.model, {"batch": batch}, torch.tensor(9))
         return {name: weight.grad.clone() for name, weight in trainer.model.named_parameters() if weight.requires_grad}
 
     once = gradients(1)

@@ -13,15 +13,16 @@ from torch import Tensor
 
 from ...evaluate import localisation, sensitivity
 from ...evaluate.items import Item
+from ...forward.batch import Batch
 from ...forward.families import FAMILIES, SharedImageFeatures
 from ...forward.masks import TreeMasks
-from ...forward.score import Images, Runner, Scoring, scored_logits
+from ...forward.score import Images, Runner, scored_logits
 from ...losses import token_logps
 from ...objectives import Cell, Objective, PreferenceTerm, Settings, prefer
 from ...pairs.images import Pixels
 from ...pairs.records import RejectedError
 from .. import validate
-from ..collator import FireCollator
+from ..collator import BATCH, FireCollator
 from ..dataset import load_all, row_encoder
 from ..row_images import open_images
 from .model import Start, load, start, training_arguments
@@ -198,7 +199,7 @@ class Tokens(NamedTuple):
     row: Tensor
     cell: Tensor
     in_phrase: Tensor
-    batch: dict[str, Any]
+    batch: Batch
 
 
 class Scorer:
@@ -221,25 +222,18 @@ class Scorer:
 
     def tokens(self, rows: list[dict[str, Any]]) -> Tokens:
         """What is to be scored of encoded rows."""
-        from accelerate.utils import send_to_device
-
-        batch = self._collate(rows)
-        (each,) = batch["passes"]
-        scoring = each["scoring"]
-        return Tokens(scoring["row"], scoring["cell"], scoring["in_phrase"], send_to_device(batch, self._device))
+        batch = self._collate(rows)[BATCH]
+        (each,) = batch.passes
+        return Tokens(each.scoring.row, each.scoring.cell, each.scoring.in_phrase, batch.to(self._device))
 
     def logps(self, tokens: Tokens, runner: Runner) -> Tensor:
         """log pi of the tokens under a model: [M] float32 on the CPU."""
-        batch = tokens.batch
-        (each,) = batch["passes"]
-        inputs = {**each["inputs"], **(batch["images"] if each["has_images"] else {})}
-        if "end" in each:
-            inputs["attention_mask"] = self._tree_masks(each["end"])
+        (each,) = tokens.batch.passes
+        inputs, scoring = tokens.batch.inputs_of(each, self._tree_masks), each.scoring
         images = None
-        if self._family is not None and "image_index" in each and each["has_images"]:
+        if self._family is not None and each.image_index is not None and each.has_images:
             # Made anew for every model: an adapter may reach into the vision tower.
-            images = Images(SharedImageFeatures(self._family, frozen=True), each["image_index"])
-        scoring = Scoring(**each["scoring"], has_noised=batch["rows"]["has_noised"], weight=batch["rows"]["weight"])
+            images = Images(SharedImageFeatures(self._family, frozen=True), each.image_index)
         with torch.no_grad():
             logits, _ = scored_logits(runner, inputs, scoring, images)
             return token_logps(logits, scoring.token).cpu()
