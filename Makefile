@@ -20,7 +20,7 @@ PIP_INSTALL = sed '/--hash=/d; s/ \\$$//' $(LOCK) > $(PLAIN) && \
 # Each process that imports torch and LLaMA-Factory takes 8 s of a core with bytecode, and 24 s without.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test test-lowest test-newest phantom check lock clean
+.PHONY: demo test test-fast test-lowest test-newest mutants phantom check lock clean
 
 demo: $(VENV)/demo.installed  ## set everything up and train a tiny model on real scans, on the CPU
 	$(BIN)/firempo demo
@@ -28,8 +28,19 @@ demo: $(VENV)/demo.installed  ## set everything up and train a tiny model on rea
 test: $(VENV)/dev.installed check  ## set up and run every check and test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
+test-fast: $(VENV)/dev.installed  ## the tests that neither load a model nor start a process
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow'
+
 test-lowest test-newest:  ## the same with the lowest versions that pyproject.toml allows, and with the newest
 	$(MAKE) test VERSIONS=$(@:test-%=%)
+
+mutants: $(VENV)/dev.installed  ## change the pure modules in every small way, and name what no test notices
+	test -x .venv-mutants/bin/mutmut || { $(PYTHON) -m venv .venv-mutants && \
+		.venv-mutants/bin/python -m pip install --quiet mutmut==3.8.1; }
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
+		"$$(.venv-mutants/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth"
+	OMP_NUM_THREADS=1 .venv-mutants/bin/mutmut run --max-children 2
+	.venv-mutants/bin/mutmut results
 
 phantom: $(VENV)/demo.installed  ## train and compare four objectives on procedural images; FLAGS=--full for all
 	$(BIN)/python examples/phantom/run.py $(FLAGS)
@@ -54,4 +65,4 @@ $(VENV)/%.installed: pyproject.toml $(LOCK)
 	touch $@
 
 clean:
-	rm -rf .venv .venv-lowest .venv-newest firempo-demo build dist
+	rm -rf .venv .venv-lowest .venv-newest .venv-mutants mutants firempo-demo build dist

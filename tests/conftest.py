@@ -22,6 +22,29 @@ from pathlib import Path
 import pytest
 from places import TEMPLATES_DIR
 
+SLOW_FIXTURES = {"checkpoint", "trainer_and_batch", "train"}
+SLOW = (
+    "browser/",
+    "benchmarks/",
+    "demo/",
+    "phantom/",
+    "host/",
+    "test_torch_releases.py",
+    "evaluate/test_evaluate_run.py",
+)
+SLOW += ("pairs/test_build.py", "pairs/test_engine.py", "pairs/test_noise.py", "pairs/test_judges_rules.py")
+SLOW += ("pairs/test_images.py", "pairs/test_masks.py", "pairs/test_segmenter_sam3.py", "evaluate/test_attention.py")
+"""Files and folders of slow tests, besides those that use one of the fixtures."""
+
+
+def pytest_collection_modifyitems(items):
+    """Marks what is slow, for `make test-fast`."""
+    here = Path(__file__).parent
+    for item in items:
+        place = item.path.relative_to(here).as_posix()
+        if place.startswith(SLOW) or SLOW_FIXTURES & set(item.fixturenames):
+            item.add_marker("slow")
+
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
