@@ -24,16 +24,22 @@ from places import TEMPLATES_DIR
 
 SLOW_FIXTURES = {"checkpoint", "trainer_and_batch", "train"}
 SLOW = (
-    "browser/",
     "benchmarks/",
+    "browser/",
     "demo/",
-    "phantom/",
     "host/",
-    "test_torch_releases.py",
+    "phantom/",
+    "evaluate/test_attention.py",
     "evaluate/test_evaluate_run.py",
+    "pairs/test_build.py",
+    "pairs/test_engine.py",
+    "pairs/test_images.py",
+    "pairs/test_judges_rules.py",
+    "pairs/test_masks.py",
+    "pairs/test_noise.py",
+    "pairs/test_segmenter_sam3.py",
+    "test_torch_releases.py",
 )
-SLOW += ("pairs/test_build.py", "pairs/test_engine.py", "pairs/test_noise.py", "pairs/test_judges_rules.py")
-SLOW += ("pairs/test_images.py", "pairs/test_masks.py", "pairs/test_segmenter_sam3.py", "evaluate/test_attention.py")
 """Files and folders of slow tests, besides those that use one of the fixtures."""
 
 
