@@ -66,8 +66,8 @@ def test_chunks_are_the_whole(count, dtype, rtol, monkeypatch):
 def step(trainer_and_batch, family, folder, adapter, **keys):
     trainer, batch = trainer_and_batch(family, "pairs", dataset_dir=folder, adapter=adapter(family), **keys)
     trainer.current_gradient_accumulation_steps = 1
-    trainer.get_batch_samples(iter([batch]), 1, trainer.args.device)
-    loss = trainer.training_step(trainer.model, batch)
+    trainer.get_batch_samples(iter([{"batch": batch}]), 1, trainer.args.device)
+    loss = trainer.training_step(trainer.model, {"batch": batch})
     gradients = {name: weight.grad for name, weight in trainer.model.named_parameters() if weight.requires_grad}
     return trainer, loss, gradients
 
