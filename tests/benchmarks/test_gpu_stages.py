@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+from packaging.version import Version
 from places import ROOT
 
 sys.path.append(str(ROOT / "benchmarks"))
@@ -12,6 +13,9 @@ from gpu import attention, kernels
 from gpu.kernels import Event
 
 
+@pytest.mark.skipif(
+    Version(torch.__version__) < Version("2.11"), reason="the benchmark is for torch 2.11; older flash kernels give NaN"
+)
 @pytest.mark.parametrize("shape", [(2, 9, 1, 4, 3), (1, 9, 3, 4, 3)])
 def test_ways_to_attend_give_the_dense_result_and_gradients(shape):
     trees = attention.trees("some", *shape, "cpu")
