@@ -9,6 +9,7 @@ from peft import PeftModel
 from torch import nn
 
 from ..forward.budget import OPTIMISER_BYTES, Budget, Pair, Shapes
+from ..forward.families import FAMILIES
 from ..forward.plan import Layout, make_plan
 from ..losses import HEAD_ROWS
 from ..objectives import Settings
@@ -26,8 +27,8 @@ SAVING = "lower cutoff_len or image_max_pixels, or write `quantization_bit: 4`"
 def fitting(layout: Layout, model: Any, ref_model: Any, rows: Any, settings: Settings, training_args: Any) -> Layout:
     """A layout whose passes fit the device, of one whose passes are the default; says in the log what they take.
 
-    The same where nothing is known of the device (a CPU), where a batch is one pass, and where only some weights of a
-    layer are used (experts).
+    The same where nothing is known of the device (a CPU), where a batch is one pass, for models outside
+    `forward.families`, and where only some weights of a layer are used (experts).
 
     Args:
         layout: How sequences may be laid out.
@@ -37,7 +38,8 @@ def fitting(layout: Layout, model: Any, ref_model: Any, rows: Any, settings: Set
         training_args: The host's.
     """
     free = free_bytes(training_args.device)
-    if free is None or layout.pass_tokens is None or model.config.model_type.endswith("_moe"):
+    model_type = model.config.model_type
+    if free is None or layout.pass_tokens is None or model_type not in FAMILIES or model_type.endswith("_moe"):
         return layout
     longest = longest_row(rows)
     largest = largest_pair(rows[longest], settings, layout)

@@ -69,6 +69,12 @@ def test_passes_fill_what_is_free(fit):
     assert fit(int(free) + 1)[0] == max(1000, largest.tokens)
 
 
+@pytest.mark.parametrize("model_type", ["mllama", "qwen3_vl_moe"])
+def test_a_model_whose_layers_are_not_counted_keeps_the_default(fit, monkeypatch, model_type):
+    monkeypatch.setattr(fit.trainer.model.config, "model_type", model_type)
+    assert fit(1) == (1024, [])
+
+
 def test_what_does_not_fit_is_said_with_what_to_write(fit):
     tokens, (warning,) = fit(1)
     largest = memory.largest_pair(

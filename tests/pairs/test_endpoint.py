@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -34,18 +33,6 @@ from firempo_plugin.pairs.endpoint.limits import retry_after
 from firempo_plugin.pairs.endpoint.requests import ChatRequest
 from firempo_plugin.pairs.endpoint.settings import EndpointSettings
 from firempo_plugin.pairs.records import RejectedError
-
-
-@pytest.fixture
-def server() -> Iterator[PairsServer]:
-    with PairsServer() as running:
-        yield running
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LinesStore:
-    return LinesStore(tmp_path / "requests.jsonl")
-
 
 # Good answers, and the cache.
 

@@ -3,7 +3,6 @@
 import gzip
 import json
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,18 +20,6 @@ from firempo_plugin.pairs.endpoint.failures import RequestRefusedError, StopRunE
 from firempo_plugin.pairs.endpoint.limits import PUT_OFF_IN_A_ROW, duration, retry_after
 from firempo_plugin.pairs.endpoint.replies import Completion, read_completion
 from firempo_plugin.pairs.endpoint.wire import LARGEST_REPLY
-
-
-@pytest.fixture
-def server() -> Iterator[PairsServer]:
-    with PairsServer() as running:
-        yield running
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LinesStore:
-    return LinesStore(tmp_path / "requests.jsonl")
-
 
 # Elsewhere.
 

@@ -1,6 +1,5 @@
 """What calls cost, before and after; a budget is never passed."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,6 @@ from PIL import Image
 from firempo_plugin.pairs.endpoint.costs import Budget, count_tokens, price_of
 from firempo_plugin.pairs.endpoint.failures import StopRunError
 from firempo_plugin.pairs.endpoint.settings import EndpointSettings
-
-
-@pytest.fixture
-def server() -> Iterator[PairsServer]:
-    with PairsServer() as running:
-        yield running
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LinesStore:
-    return LinesStore(tmp_path / "requests.jsonl")
 
 
 def test_the_budget_is_never_passed_by_eight_threads(server: PairsServer, store: LinesStore) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,18 +20,6 @@ from firempo_plugin.pairs.endpoint.failures import (
 )
 from firempo_plugin.pairs.endpoint.limits import ReplyFormat
 from firempo_plugin.pairs.endpoint.replies import Completion, Reply, read_completion
-
-
-@pytest.fixture
-def server() -> Iterator[PairsServer]:
-    with PairsServer() as running:
-        yield running
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LinesStore:
-    return LinesStore(tmp_path / "requests.jsonl")
-
 
 # Failures that do not pass.
 

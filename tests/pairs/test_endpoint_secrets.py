@@ -6,7 +6,6 @@ import logging
 import re
 import traceback
 import tracemalloc
-from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -24,17 +23,6 @@ from firempo_plugin.pairs.endpoint.settings import EndpointSettings
 from firempo_plugin.pairs.http_call import HttpAnswer, NothingSentError
 
 KEY = "sk-test-0123456789abcdef-SECRET"
-
-
-@pytest.fixture
-def server() -> Iterator[PairsServer]:
-    with PairsServer() as running:
-        yield running
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LinesStore:
-    return LinesStore(tmp_path / "requests.jsonl")
 
 
 def test_the_key_is_sent_and_never_shown(
