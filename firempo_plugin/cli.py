@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
+from .errors import UserError
 from .pairs.terminal import say
 
 STEP_HELP = {
@@ -236,7 +237,7 @@ def _main(words: list[str]) -> int:
         return 1
     except BrokenPipeError:
         raise
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         say(*f"firempo: {error}".split("\n"), *getattr(error, "__notes__", []), file=sys.stderr)
         return 1
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal
 
+from .errors import UserError
+
 Scope = Literal["phrase", "response"]
 SCOPES: tuple[Scope, ...] = ("phrase", "response")
 
@@ -238,7 +240,7 @@ class Settings:
         finite = all(math.isfinite(x) for x in (self.beta, self.alpha, self.gamma, self.nll_weight))
         in_range = self.beta > 0 and min(self.alpha, self.gamma, self.nll_weight) >= 0
         if not (finite and in_range and 0 <= self.kl_lambda <= 1 and self.kl_scope in SCOPES):
-            raise ValueError(f"settings out of range: {self}")
+            raise UserError(f"settings out of range: {self}")
         active = tuple(term for term in (*self.objective.terms, NLLTerm()) if self.weight_of(term) > 0)
         object.__setattr__(self, "terms", active)
 

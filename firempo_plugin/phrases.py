@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
+from .errors import UserError
+
 Span = tuple[int, int]
 
 _TAG = re.compile(r"</?mask>")
@@ -19,7 +21,7 @@ IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 WORD = re.compile(rf"[{IDEOGRAPHS}]|\d+(?:[.,]\d+)+|[^\W{IDEOGRAPHS}]+|[^\w\s]")
 
 
-class PhraseError(ValueError):
+class PhraseError(UserError):
     """A row's spans or tags cannot be used; the message says which and why."""
 
 

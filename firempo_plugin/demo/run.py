@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from ..errors import UserError
 from ..torch_releases import misfits
 from . import pairs, tiny_model
 from .scans import missing_packages
@@ -33,10 +34,10 @@ def run(folder: Path, *, steps: int = 24) -> int:
         The exit status: 0, or that of the training command, or 2 where something is not installed or does not load.
 
     Raises:
-        ValueError: `steps` is less than 1.
+        UserError: `steps` is less than 1.
     """
     if steps < 1:
-        raise ValueError(f"steps must be at least 1, found {steps}")
+        raise UserError(f"steps must be at least 1, found {steps}")
     missing = missing_packages()
     if missing:
         print(f"The demo's images are in {' and '.join(missing)}: pip install 'firempo-plugin[demo]'", file=sys.stderr)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from math import comb, fsum
 
+from ..errors import UserError
 from ..pairs.engine import progress
 from .answers import Answer
 from .items import Item
@@ -35,10 +36,10 @@ def pass_at_k(right: int, samples: int, k: int) -> float:
     pass@k = 1 - C(samples - right, k) / C(samples, k)
 
     Raises:
-        ValueError: There are fewer samples than k.
+        UserError: There are fewer samples than k.
     """
     if not 0 <= right <= samples or not 1 <= k <= samples:
-        raise ValueError(f"pass@{k} needs at least {k} samples; there are {samples}, {right} of them right")
+        raise UserError(f"pass@{k} needs at least {k} samples; there are {samples}, {right} of them right")
     return 1.0 - comb(samples - right, k) / comb(samples, k)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..errors import UserError
 from ..pairs.build import Progress, read_source
 from ..pairs.config import BuildConfig, ModelConfig, RespondConfig
 from ..pairs.endpoint.client import Endpoint
@@ -135,7 +136,7 @@ class Asking:
         self.problems = progress.problems
         if not self.records:
             left_out = "".join(f"\n  {line.strip()}" for line in kinds(self.problems.values()))
-            raise ValueError(
+            raise UserError(
                 f"source: {config.source.name} gives no record; look at its options, {config.source.options}. "
                 f"Rows left out: {len(self.problems)}{left_out}"
             )

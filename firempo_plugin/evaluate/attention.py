@@ -15,6 +15,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from ..errors import UserError
 from ..forward.families import FAMILIES, SharedImageFeatures
 from .grounding import WHOLE, Window
 
@@ -50,14 +51,14 @@ def last_row_attention(model: Any, inputs: dict[str, Any], features: SharedImage
         [layers, image tokens] float32 on the CPU, decoder layers from the first.
 
     Raises:
-        ValueError: The prompt has no image token.
+        UserError: The prompt has no image token.
         TypeError: The model's attention cannot be reached.
     """
     base = _base(model)
     core = base.base_model
     places = image_places(base.config, inputs["input_ids"]).cpu()
     if not len(places):
-        raise ValueError("the prompt has no image token")
+        raise UserError("the prompt has no image token")
     decoder = core.language_model
     rows: dict[int, Tensor] = {}
 
@@ -69,7 +70,7 @@ def last_row_attention(model: Any, inputs: dict[str, Any], features: SharedImage
         core(**inputs, use_cache=False, return_dict=True)
     layers = range(decoder.config.num_hidden_layers)
     if set(rows) != set(layers):
-        raise TypeError(
+        raise UserError(
             f"{type(base).__name__} has {len(layers)} decoder layers, of which {len(rows)} use the library's attention "
             "interface: this model class is not supported"
         )
@@ -80,10 +81,10 @@ def image_places(config: Any, input_ids: Tensor) -> Tensor:
     """Positions of the image tokens in a prompt [1, T]: [tokens].
 
     Raises:
-        ValueError: The model's family is not supported.
+        UserError: The model's family is not supported.
     """
     if config.model_type not in GRIDS:
-        raise ValueError(f"attention to the image is known for {', '.join(GRIDS)}; the model is {config.model_type}")
+        raise UserError(f"attention to the image is known for {', '.join(GRIDS)}; the model is {config.model_type}")
     token = config.to_dict()[FAMILIES[config.model_type].image_token]
     return (input_ids[0] == token).nonzero()[:, 0]
 
@@ -145,12 +146,12 @@ def token_grid(config: Any, inputs: dict[str, Any], image_processor: Any, size: 
         size: Width and height of the image as it was given to the image processor.
 
     Raises:
-        ValueError: The prompt has not exactly one image, or its tokens do not form a grid.
+        UserError: The prompt has not exactly one image, or its tokens do not form a grid.
     """
     tokens = len(image_places(config, inputs["input_ids"]))
     grid = GRIDS[config.model_type](config, inputs, image_processor, size)
     if grid.rows * grid.columns != tokens:
-        raise ValueError(
+        raise UserError(
             f"the prompt has {tokens} image tokens, which do not form a {grid.rows} x {grid.columns} grid of one image"
         )
     return grid

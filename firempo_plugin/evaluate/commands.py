@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..errors import UserError
 from ..pairs.commands import DONE, FAILED, STOPPED, halted_by_signals
 from ..pairs.endpoint.client import Endpoint
 from ..pairs.endpoint.costs import Budget
@@ -89,7 +90,7 @@ def _measure(
     models = resolve(config)
     wanted = [measure for measure in EVIDENCE if measure in config.measures]
     if wanted and evidence is None:
-        raise ValueError(f"measures: {wanted} need LLaMA-Factory; run them through the firempo command")
+        raise UserError(f"measures: {wanted} need LLaMA-Factory; run them through the firempo command")
     how = {measure: protocol(measure, config.options(measure)) if protocol else {} for measure in wanted}
     if "reports" in config.measures:
         reports.radeval_version()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..errors import UserError
 from ..pairs.config import CHOICES, ModelConfig, SourceConfig, config_key, read
 
 MEASURES = ("accuracy", "reports", "grounding", "localisation", "sensitivity")
@@ -117,7 +118,7 @@ def load(path: Path, overrides: list[str]) -> EvaluateConfig:
     """Reads a configuration file with `section.key=value` overrides.
 
     Raises:
-        ValueError: The file is missing or broken, a key is unknown, or a value cannot be. Names the key and what to
+        UserError: The file is missing or broken, a key is unknown, or a value cannot be. Names the key and what to
             write.
     """
 
@@ -127,7 +128,7 @@ def load(path: Path, overrides: list[str]) -> EvaluateConfig:
 
     config = read(path, overrides, EvaluateConfig, "evaluate", name_models)
     for problem in _problems(config):
-        raise ValueError(f"{path}: {problem}")
+        raise UserError(f"{path}: {problem}")
     return config
 
 

@@ -21,6 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import UserError
+
 Window = tuple[float, float, float, float]
 """x0, y0, x1, y1 of the part of an image that its tokens show, as shares of its width and height."""
 WHOLE: Window = (0.0, 0.0, 1.0, 1.0)
@@ -61,15 +63,15 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.box_form not in (None, *FORMS):
-            raise ValueError(f"box_form must be one of {', '.join(FORMS)}, found {self.box_form!r}")
+            raise UserError(f"box_form must be one of {', '.join(FORMS)}, found {self.box_form!r}")
         if not is_number(self.epsilon) or not 0 < self.epsilon < math.inf:
-            raise ValueError(f"epsilon must be a number above 0, found {self.epsilon!r}; write for example 1.0e-8")
+            raise UserError(f"epsilon must be a number above 0, found {self.epsilon!r}; write for example 1.0e-8")
         if not is_number(self.coverage) or not 0 <= self.coverage < 1:
-            raise ValueError(f"coverage must be a share of at least 0 and less than 1, found {self.coverage!r}")
+            raise UserError(f"coverage must be a share of at least 0 and less than 1, found {self.coverage!r}")
         if not self.generic_prompt.strip():
-            raise ValueError(f"generic_prompt is empty; write for example {GENERIC_PROMPT!r}")
+            raise UserError(f"generic_prompt is empty; write for example {GENERIC_PROMPT!r}")
         if self.layers is not None and (not self.layers or any(layer < 0 for layer in self.layers)):
-            raise ValueError(f"layers must be a list of decoder layers, from 0, found {list(self.layers)!r}")
+            raise UserError(f"layers must be a list of decoder layers, from 0, found {list(self.layers)!r}")
 
 
 def is_number(value: object) -> bool:
@@ -85,10 +87,10 @@ def corners(box: Sequence[float], form: str) -> tuple[float, float, float, float
         form: One of `FORMS`.
 
     Raises:
-        ValueError: Not four numbers.
+        UserError: Not four numbers.
     """
     if len(box) != 4 or not all(is_number(edge) for edge in box):
-        raise ValueError(f"a box is four numbers, found {box!r}")
+        raise UserError(f"a box is four numbers, found {box!r}")
     x, y, third, fourth = box
     return (x, y, x + third, y + fourth) if form == "xywh" else (x, y, third, fourth)
 

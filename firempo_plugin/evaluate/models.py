@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ..errors import UserError
 from .config import EvaluateConfig
 
 ADAPTER, CHECKPOINT = "adapter_config.json", "config.json"
@@ -44,7 +45,7 @@ def resolve(config: EvaluateConfig) -> list[Model]:
     """The models in their order.
 
     Raises:
-        ValueError: A folder is neither an adapter nor a checkpoint, or is not there.
+        UserError: A folder is neither an adapter nor a checkpoint, or is not there.
     """
     if config.by_endpoint:
         served = {name: str(place) for name, place in config.models.items()}
@@ -73,7 +74,7 @@ def _kind(name: str, folder: Path) -> str:
         if (folder / file).is_file():
             return file
     found = "holds neither of them" if folder.is_dir() else "is not there"
-    raise ValueError(
+    raise UserError(
         f"models.{name}: {folder} {found}; expected an adapter folder ({ADAPTER}) or a checkpoint folder "
         f"({CHECKPOINT}); train it first, or write null for the base model"
     )

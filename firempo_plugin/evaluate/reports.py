@@ -10,6 +10,7 @@ from itertools import groupby
 from math import fsum, isfinite
 from typing import Any
 
+from ..errors import UserError
 from ..pairs.engine import Halt, progress
 from ..pairs.workspace import Outcome, Workspace
 from .answers import Answer
@@ -32,12 +33,12 @@ def radeval_version() -> str:
     """The installed version of radeval.
 
     Raises:
-        ValueError: It is not installed.
+        UserError: It is not installed.
     """
     try:
         return version("radeval")
     except PackageNotFoundError as error:
-        raise ValueError(f"measures: reports needs the package radeval, which is not installed; {INSTALL}") from error
+        raise UserError(f"measures: reports needs the package radeval, which is not installed; {INSTALL}") from error
 
 
 def load(metric: str) -> Scorer:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import UserError
 from ..pairs.config import NoiseConfig
 from ..pairs.images import Pixels
 from ..pairs.masks import Mask, box_around
@@ -44,9 +45,9 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.corruption not in CORRUPTIONS:
-            raise ValueError(f"corruption must be one of {', '.join(CORRUPTIONS)}, found {self.corruption!r}")
+            raise UserError(f"corruption must be one of {', '.join(CORRUPTIONS)}, found {self.corruption!r}")
         if not isinstance(self.sigma, int | float) or not 0 < self.sigma < math.inf:
-            raise ValueError(f"sigma must be a number above 0, found {self.sigma!r}")
+            raise UserError(f"sigma must be a number above 0, found {self.sigma!r}")
 
     @property
     def how(self) -> Corruption:

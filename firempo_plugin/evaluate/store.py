@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..errors import UserError
 from ..pairs.workspace import private_folder, write_text
 from .items import Item
 
@@ -49,7 +50,7 @@ class ItemFile:
         """What is there; a line that a kill cut short is left out.
 
         Raises:
-            ValueError: A line is no item.
+            UserError: A line is no item.
         """
         stored = Stored()
         if not self.path.is_file():
@@ -64,7 +65,7 @@ class ItemFile:
                 else:
                     stored.items.append(Item(**row))
             except (ValueError, TypeError, KeyError) as error:
-                raise ValueError(
+                raise UserError(
                     f"{self.path}, line {number} is no item: {error}; delete the file to measure again"
                 ) from error
         return stored

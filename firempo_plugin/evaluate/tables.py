@@ -122,7 +122,7 @@ def make(config: EvaluateConfig) -> Table:
     """Reads the stored items and makes the table.
 
     Raises:
-        ValueError: A stored file is broken.
+        UserError: A stored file is broken.
     """
     table = Table(config.rows, config.baseline)
     for measure in (name for name in MEASURES if name in config.measures):

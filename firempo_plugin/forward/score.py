@@ -9,6 +9,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
+from ..errors import UserError
 from ..losses import HEAD_ROWS, ScoredTokens, kls_in_chunks, logps_in_chunks, token_kls, token_logps
 from .batch import Scoring
 from .families import FAMILIES, SharedImageFeatures
@@ -67,7 +68,7 @@ class Runner:
         base = unwrapped.get_base_model() if isinstance(unwrapped, PeftModel) else unwrapped
         head = base.get_output_embeddings()
         if head is None:
-            raise TypeError(f"{type(base).__name__} has no output embeddings (`get_output_embeddings` is None)")
+            raise UserError(f"{type(base).__name__} has no output embeddings (`get_output_embeddings` is None)")
         frozen = not any(weight.requires_grad for weight in head.parameters())
         by_chunks = frozen and not sharded and base.config.model_type in FAMILIES
         return cls(call, head, base.base_model, around, by_chunks)

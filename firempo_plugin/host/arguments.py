@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, make_dataclass
 from typing import Any, Literal, get_args
 
+from ..errors import UserError
 from ..objectives import OBJECTIVES, SCOPES, Objective, Settings
 
 STAGE = "fire_mpo"
@@ -80,7 +81,7 @@ def extend_finetuning_arguments(module: Any) -> None:
         if self.stage == STAGE:
             self.use_ref_model = True
             if self.pissa_init:
-                raise ValueError(f"stage: {STAGE} cannot use pissa_init: the reference is the model without adapter.")
+                raise UserError(f"stage: {STAGE} cannot use pissa_init: the reference is the model without adapter.")
         resolve(self)
 
     stages = Literal[(*get_args(stage.type), STAGE)]  # type: ignore[valid-type]
@@ -135,27 +136,27 @@ def resolve(args: Any) -> None:
     """Checks the stage's keys of a `FinetuningArguments` and fills in the defaults that have an effect.
 
     Raises:
-        ValueError: A value is out of range, or a written key would have no effect; says what to write.
+        UserError: A value is out of range, or a written key would have no effect; says what to write.
     """
     written = [key for key in ("fire_objective", *(o.key for o in OPTIONS)) if vars(args)[key] is not None]
     if args.stage != STAGE:
         written += [key for key in OTHER_KEYS if vars(args)[key]]
         if written:
             key = written[0]
-            raise ValueError(f"stage: {args.stage} ignores {key}. Write `stage: {STAGE}`, or remove {key}.")
+            raise UserError(f"stage: {args.stage} ignores {key}. Write `stage: {STAGE}`, or remove {key}.")
         return
     args.fire_objective = args.fire_objective or STAGE
     if args.fire_objective not in OBJECTIVES:
-        raise ValueError(f"fire_objective: {args.fire_objective} is unknown. Write one of: {', '.join(OBJECTIVES)}.")
+        raise UserError(f"fire_objective: {args.fire_objective} is unknown. Write one of: {', '.join(OBJECTIVES)}.")
     if not isinstance(args.fire_skip_invalid, bool):
-        raise ValueError(f"fire_skip_invalid must be true or false, found {args.fire_skip_invalid!r}.")
+        raise UserError(f"fire_skip_invalid must be true or false, found {args.fire_skip_invalid!r}.")
     for key, least in (("fire_pass_tokens", 1), ("fire_group_by_image", 2)):
         value = vars(args)[key]
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-            raise ValueError(f"{key} must be a whole number of at least {least}, found {value!r}.")
+            raise UserError(f"{key} must be a whole number of at least {least}, found {value!r}.")
     limit = args.fire_vision_cache_gb
     if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 < limit < math.inf:
-        raise ValueError(f"fire_vision_cache_gb must be a number above 0, found {limit!r}.")
+        raise UserError(f"fire_vision_cache_gb must be a number above 0, found {limit!r}.")
     _refuse_ignored_host_keys(args)
     objective = OBJECTIVES[args.fire_objective]
     for option in OPTIONS:
@@ -179,7 +180,7 @@ def has_part(objective: Objective, part: str) -> bool:
 
 def _refuse_ignored(objective: Objective, option: Option) -> None:
     users = [name for name, other in OBJECTIVES.items() if has_part(other, option.part)]
-    raise ValueError(
+    raise UserError(
         f"{option.key} has no effect under fire_objective: {objective.name}. "
         f"Remove {option.key}, or write a fire_objective that uses it: {', '.join(users)}."
     )
@@ -189,7 +190,7 @@ def _refuse_ignored_host_keys(args: Any) -> None:
     for key in IGNORED_HOST_KEYS:
         default = type(args).__dataclass_fields__[key].default
         if default is not MISSING and vars(args)[key] != default:
-            raise ValueError(
+            raise UserError(
                 f"stage: {STAGE} ignores {key}, found {key}: {vars(args)[key]}. Remove it; the loss is chosen by "
                 f"`fire_objective`: {', '.join(OBJECTIVES)}."
             )
@@ -209,9 +210,9 @@ def _check_ranges(args: Any) -> None:
             continue
         number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         if not number or not holds(value):
-            raise ValueError(f"{key} must be a number {words}, found {value!r}. Write for example `{key}: {example}`.")
+            raise UserError(f"{key} must be a number {words}, found {value!r}. Write for example `{key}: {example}`.")
     if args.fire_kl_scope not in (None, *SCOPES):
-        raise ValueError(f"fire_kl_scope: {args.fire_kl_scope} is unknown. Write one of: {', '.join(SCOPES)}.")
+        raise UserError(f"fire_kl_scope: {args.fire_kl_scope} is unknown. Write one of: {', '.join(SCOPES)}.")
 
 
 def settings_of(args: Any) -> Settings:

@@ -15,6 +15,7 @@ import torch
 from llamafactory.extras import logging
 
 from .. import __version__, forward
+from ..errors import UserError
 from ..forward.batch import DistinctImages, Known
 from ..forward.disk import Vectors, weights_digest
 from ..forward.families import FAMILIES, Family, ImageFeatures, is_frozen
@@ -34,7 +35,7 @@ def check_caches(training_args: Any, finetuning_args: Any, settings: Settings) -
     """Refuses caches whose entries could not be used or written, before a model is loaded.
 
     Raises:
-        ValueError: Says what stands against it.
+        UserError: Says what stands against it.
     """
     separate = finetuning_args.finetuning_type in ("full", "freeze") or finetuning_args.ref_model is not None
     own_reference = "a reference of its own (ref_model, or finetuning_type full or freeze)"
@@ -50,7 +51,7 @@ def check_caches(training_args: Any, finetuning_args: Any, settings: Settings) -
             continue
         for obstacle, (concerned, found) in obstacles.items():
             if found and key in concerned:
-                raise ValueError(f"{key} cannot be used with {obstacle}. Remove {key}.")
+                raise UserError(f"{key} cannot be used with {obstacle}. Remove {key}.")
         _check_folder(key, folder)
 
 
@@ -60,9 +61,7 @@ def _check_folder(key: str, folder: str) -> None:
         with TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise ValueError(
-            f"{key}: nothing can be written to {folder}: {error.strerror}. Name another folder."
-        ) from error
+        raise UserError(f"{key}: nothing can be written to {folder}: {error.strerror}. Name another folder.") from error
 
 
 class Caches:
@@ -96,14 +95,14 @@ class Caches:
             encoding: `dataset.encoding_fingerprint` of this run.
 
         Raises:
-            ValueError: The output layer or the vision tower is in training, and its cache wanted.
+            UserError: The output layer or the vision tower is in training, and its cache wanted.
         """
         runner = Runner.of(model, model)
         vectors = Vectors(model.config.get_text_config().hidden_size, _kinds(model, training_args))
         reference, vision = None, None
         if finetuning_args.fire_reference_cache is not None:
             if settings.kl is not None and any(weight.requires_grad for weight in runner.head.parameters()):
-                raise ValueError(
+                raise UserError(
                     "fire_reference_cache cannot be used while the output layer is in training, since the KL needs it "
                     "as it was. Remove fire_reference_cache, or train without the output layer."
                 )
@@ -114,7 +113,7 @@ class Caches:
         if finetuning_args.fire_vision_cache is not None:
             family = FAMILIES.get(model.config.model_type)
             if family is None or not is_frozen(family, runner.core):
-                raise ValueError(
+                raise UserError(
                     "fire_vision_cache needs a frozen vision tower of a known family "
                     f"({', '.join(FAMILIES)}), and this one is {'not' if family is None else 'in training'}. "
                     "Remove fire_vision_cache."

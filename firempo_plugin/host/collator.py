@@ -11,6 +11,7 @@ from llamafactory.extras import logging
 from llamafactory.extras.constants import IGNORE_INDEX
 from peft import PeftModel
 
+from ..errors import UserError
 from ..forward import masks
 from ..forward.batch import Batch, DistinctImages, Known, PassInputs, Scoring
 from ..forward.disk import DamagedError
@@ -176,7 +177,7 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Batch]:
         if self.settings is None:
-            raise ValueError("FireCollator needs the settings of the objective")
+            raise UserError("FireCollator needs the settings of the objective")
         plan = make_plan([row_of(feature) for feature in features], self.settings, self.layout)
         trees = [tree for each in plan for tree in each.trees]
         if self.layout.by_images:

@@ -21,7 +21,7 @@ from .. import __version__, phrases
 from . import reasons, row_images, rows
 from .arguments import STAGE
 from .dataset_info import DatasetError, check_entries
-from .reasons import together
+from .reasons import RowError, blamed_on_the_row, together
 from .row_images import as_stored
 from .rows import RowEncoder, encoded_features
 from .source_file import explain, explain_early
@@ -273,14 +273,15 @@ class RowConverter:
         problem = together(self._problems(example))
         if not problem:
             try:
-                aligned = self.host(example)
+                with blamed_on_the_row(f"it cannot be read as {self.attr.formatting}: "):
+                    aligned = self.host(example)
+                    rejected_images = self.host._find_medias(self._value(example, "rejected_images"))
+            except RowError as error:
+                problem = str(error)
+            else:
                 row |= {key: aligned[key] for key in ("_prompt", "_response", "_system", "_tools")}
-                rejected_images = self.host._find_medias(self._value(example, "rejected_images"))
                 row["_images"] = [as_stored(image) for image in aligned["_images"] or []]
                 row["_rejected_images"] = [as_stored(image) for image in rejected_images or []]
-            except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-                problem = f"it cannot be read as {self.attr.formatting}: {type(error).__name__}: {error}"
-            else:
                 problem = together(_turn_problems(row))
         row["_fire"] = json.dumps(fire | {"problem": problem}, default=str, ensure_ascii=False)
         return row

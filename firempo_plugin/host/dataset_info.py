@@ -5,13 +5,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..errors import UserError
+
 SOURCE_KEYS = {"hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name", "file_name"}
 ENTRY_KEYS = SOURCE_KEYS | {"formatting", "ranking", "subset", "split", "folder", "num_samples", "columns", "tags"}
 
 SHOWN = 20
 
 
-class DatasetError(ValueError):
+class DatasetError(UserError):
     """A dataset as a whole cannot be used; the message names it and what to write."""
 
 

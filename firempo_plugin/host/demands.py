@@ -12,6 +12,8 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
+from ..errors import UserError
+
 Problem = tuple[str, str]
 """What is wrong, and what to do about it."""
 
@@ -41,7 +43,7 @@ def as_mapping(args: Mapping[str, Any] | list[str]) -> dict[str, Any]:
 def refuse(config: Mapping[str, Any]) -> None:
     """Raises ValueError, with a sentence, for the first thing that cannot be had."""
     if found := problem(config):
-        raise ValueError(": ".join(found))
+        raise UserError(": ".join(found))
 
 
 def problem(config: Mapping[str, Any]) -> Problem | None:

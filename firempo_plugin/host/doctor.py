@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..errors import UserError
 from ..torch_releases import misfits
 from . import demands, reporters
 from .autoload import HostFinder
@@ -45,7 +46,7 @@ def examine(training: Path | None = None) -> int:
         0 where the stage is ready to run, else 1.
 
     Raises:
-        ValueError: The YAML cannot be read.
+        UserError: The YAML cannot be read.
     """
     failures = 0
     config = read_config(training) if training else {}
@@ -142,9 +143,9 @@ def read_config(training: Path) -> dict[str, Any]:
     try:
         config = safe_load(training.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, YAMLError) as error:
-        raise ValueError(f"{training} is not readable YAML: {error}") from error
+        raise UserError(f"{training} is not readable YAML: {error}") from error
     if not isinstance(config, dict):
-        raise ValueError(f"{training} must hold keys and values")
+        raise UserError(f"{training} must hold keys and values")
     return config
 
 

@@ -7,6 +7,8 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 
+from ..errors import UserError
+
 SHOWN = 5
 ADVICE = (
     "Look at these rows with `firempo preview`; if they are sound, go on from an earlier checkpoint with a lower "
@@ -41,7 +43,7 @@ class FiniteGuard:
             grad_norm: Of the gradient before clipping; None where it is not to be looked at.
 
         Raises:
-            ValueError: On every rank, where a loss or the norm is not finite on any; says step, rows and settings.
+            UserError: On every rank, where a loss or the norm is not finite on any; says step, rows and settings.
         """
         losses, sources = torch.cat(self._losses) if self._losses else torch.zeros(0), self._sources
         self._losses, self._sources = [], []
@@ -57,7 +59,7 @@ class FiniteGuard:
         what = f"the loss of {len(rows)} row(s)" if bad_losses else f"the gradient (its norm is {float(grad_norm):g})"
         shown = [f"{source} ({loss:g})" for source, loss in rows[:SHOWN]]
         more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
-        raise ValueError(
+        raise UserError(
             f"Step {step} has been stopped: {what} is not finite. Rows and their losses: {'; '.join(shown)}{more}. "
             f"Settings: {', '.join(f'{key}: {value}' for key, value in self._settings.items())}. {ADVICE}"
         )

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..errors import UserError
+
 IMAGE_MAX_PIXELS = 768 * 768
 """The host's `image_max_pixels` where a configuration writes none."""
 
@@ -42,7 +44,7 @@ def shrunk_first_in(config: Mapping[str, Any]) -> str | None:
     """The same of a training configuration whose model is a folder; None also where the folder does not say.
 
     Raises:
-        ValueError: A file of the folder is no JSON.
+        UserError: A file of the folder is no JSON.
     """
     folder = Path(config.get("processor_name_or_path") or config.get("model_name_or_path") or "")
     for name, key in HELD_BY:
@@ -51,7 +53,7 @@ def shrunk_first_in(config: Mapping[str, Any]) -> str | None:
         except OSError:
             continue
         except ValueError as error:
-            raise ValueError(f"{folder / name} is not readable JSON: {error}") from error
+            raise UserError(f"{folder / name} is not readable JSON: {error}") from error
         settings = held.get(key) if key and isinstance(held, dict) else held
         if isinstance(settings, dict) and isinstance(settings.get("size"), dict):
             return _shrunk_below(settings["size"], int(config.get("image_max_pixels", IMAGE_MAX_PIXELS)))
@@ -73,7 +75,7 @@ def load_processor(model_args: Any) -> Any:
     """Loads the processor that `processor_name_or_path` names.
 
     Raises:
-        ValueError: There is no processor there.
+        UserError: There is no processor there.
     """
     from transformers import AutoProcessor, ProcessorMixin
 
@@ -87,9 +89,9 @@ def load_processor(model_args: Any) -> Any:
             token=model_args.hf_hub_token,
         )
     except (OSError, ValueError) as error:
-        raise ValueError(f"processor_name_or_path: no processor could be loaded from {place}: {error}") from error
+        raise UserError(f"processor_name_or_path: no processor could be loaded from {place}: {error}") from error
     if not isinstance(processor, ProcessorMixin):
-        raise ValueError(
+        raise UserError(
             f"processor_name_or_path: {place} holds a {type(processor).__name__}, not a processor of a "
             "vision-language model. Name a checkpoint that ships a processor, for example "
             "`processor_name_or_path: Qwen/Qwen2.5-VL-7B-Instruct`."

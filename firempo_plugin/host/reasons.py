@@ -1,11 +1,27 @@
 """Reasons why rows cannot be used, and their kinds. Light: standard library only."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from ..errors import UserError
 
 
-class RowError(ValueError):
+class RowError(UserError):
     """Why a row cannot be used."""
+
+
+@contextmanager
+def blamed_on_the_row(what: str) -> Iterator[None]:
+    """Around a call to the host's templates, tokenizers and processors, which fail on odd rows in their own ways.
+
+    Raises:
+        RowError: The call raised something; a fault of this package outside such a call is none of a row.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise RowError(f"{what}{type(error).__name__}: {error}") from error
 
 
 ALSO = "; also: "

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..forward.plan import Row
 from ..phrases import PhrasedText, PhraseError, phrase_pair, token_positions
-from .reasons import RowError, together
+from .reasons import RowError, blamed_on_the_row, together
 from .row_images import open_images
 
 Message = dict[str, str]
@@ -115,8 +115,6 @@ class RowEncoder:
             return {**encoded, **common, "problem": ""}, sides
         except (RowError, PhraseError) as problem:
             reason = str(problem)
-        except Exception as error:  # templates and processors fail on odd rows in their own ways
-            reason = f"it cannot be encoded: {type(error).__name__}: {error}"
         empty: dict[str, Any] = {name: [] for name in ID_COLUMNS}
         images = {name: aligned[f"_{name}"] for name in ("images", "rejected_images")}
         return {**empty, **images, "weight": 0.0, "truncated": False, **common, "problem": reason}, None
@@ -215,10 +213,8 @@ class RowEncoder:
         return room
 
     def _with_image_tokens(self, prompt: list[Message], images: list[Any]) -> list[Message]:
-        try:
+        with blamed_on_the_row(""):
             return self.template.mm_plugin.process_messages(prompt, images, [], [], self.processor)
-        except Exception as error:  # an odd image may break any image processor in its own way
-            raise RowError(f"{type(error).__name__}: {error}") from error
 
     def _encode_side(
         self,
@@ -231,9 +227,13 @@ class RowEncoder:
         """The ids as the host makes them of the plain text."""
         text = phrased.text
         answer = {"role": response["role"], "content": text}
-        prompt, ids = self.template.encode_oneturn(
-            self.tokenizer, [*messages, answer], aligned["_system"], aligned["_tools"]
-        )
+        with blamed_on_the_row("it cannot be encoded: "):
+            prompt, ids = self.template.encode_oneturn(
+                self.tokenizer, [*messages, answer], aligned["_system"], aligned["_tools"]
+            )
+            prompt, _ = self.template.mm_plugin.process_token_ids(
+                prompt, None, images, [], [], self.tokenizer, self.processor
+            )
         own_ids, offsets = self._response_tokens(text)
         lead = len(ids) - len(own_ids)
         if lead < 0 or ids[lead:] != own_ids:
@@ -246,9 +246,6 @@ class RowEncoder:
         if self.template.efficient_eos:
             ids = [*ids, self.tokenizer.eos_token_id]
             offsets.append((0, 0))
-        prompt, _ = self.template.mm_plugin.process_token_ids(
-            prompt, None, images, [], [], self.tokenizer, self.processor
-        )
         return Side(text, list(prompt), list(ids), phrase, offsets)
 
     def _response_tokens(self, text: str) -> tuple[list[int], Offsets]:
@@ -256,10 +253,13 @@ class RowEncoder:
         formatter = self.template.format_assistant
         ids: list[int] = []
         offsets: Offsets = []
-        for slot, element in zip(formatter.slots, formatter.apply(content=text), strict=True):
+        with blamed_on_the_row("it cannot be encoded: "):
+            elements = formatter.apply(content=text)
+        for slot, element in zip(formatter.slots, elements, strict=True):
             if isinstance(slot, str) and "{{content}}" in slot:
                 start = slot.index("{{content}}")
-                encoded = self.tokenizer(element, add_special_tokens=False, return_offsets_mapping=True)
+                with blamed_on_the_row("it cannot be encoded: "):
+                    encoded = self.tokenizer(element, add_special_tokens=False, return_offsets_mapping=True)
                 ids += encoded["input_ids"]
                 offsets += [(a - start, b - start) for a, b in encoded["offset_mapping"]]
             else:

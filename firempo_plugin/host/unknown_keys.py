@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
+from ..errors import UserError
 from . import demands
 from .arguments import STAGE
 
@@ -38,6 +39,6 @@ def refuse_unknown(keys: Iterable[str], known: list[str]) -> None:
             continue
         close = difflib.get_close_matches(key.lower().replace("-", "_"), known, n=1, cutoff=0.7)
         if close and close[0] in ours:
-            raise ValueError(f"unknown key {key}; did you mean {close[0]}?")
+            raise UserError(f"unknown key {key}; did you mean {close[0]}?")
         if key.startswith(PREFIX):
-            raise ValueError(f"unknown key {key}; known: {', '.join(sorted(ours))}")
+            raise UserError(f"unknown key {key}; known: {', '.join(sorted(ours))}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ..errors import UserError
 from ..pairs.terminal import say
 from .arguments import STAGE, settings_of
 from .autoload import switched_off
@@ -53,7 +54,7 @@ def validate(target: str, overrides: list[str], rejected: Path | None) -> int:
         0 where every row can be used, else 1.
 
     Raises:
-        ValueError: The configuration or a data set cannot be read; says what to do.
+        UserError: The configuration or a data set cannot be read; says what to do.
     """
     with TemporaryDirectory() as scratch, quiet_host():
         config, builtin = open_config(target, overrides, Path(scratch))
@@ -84,12 +85,12 @@ def open_config(target: str, overrides: list[str], scratch: Path) -> tuple[dict[
         The configuration, and whether it has the built-in tokeniser.
 
     Raises:
-        ValueError: It is no configuration of this stage.
+        UserError: It is no configuration of this stage.
     """
     from omegaconf import OmegaConf
 
     if cause := switched_off():
-        raise ValueError(cause)
+        raise UserError(cause)
     _refuse_missing_file(Path(target))
     given = OmegaConf.from_cli(overrides)
     builtin = not Path(target).is_file() and "model_name_or_path" not in given
@@ -97,7 +98,7 @@ def open_config(target: str, overrides: list[str], scratch: Path) -> tuple[dict[
     tokenizer = builtin_tokenizer(scratch) if builtin else {}
     config: Any = OmegaConf.to_container(OmegaConf.merge(written, tokenizer, given))
     if not isinstance(config, dict) or config.get("stage") != STAGE:
-        raise ValueError(f"{target}: expected a training YAML with `stage: {STAGE}`, or the name of a data set")
+        raise UserError(f"{target}: expected a training YAML with `stage: {STAGE}`, or the name of a data set")
     return config, builtin
 
 
@@ -110,7 +111,7 @@ def _refuse_missing_file(target: Path) -> None:
     close = difflib.get_close_matches(target.name, there, n=1)
     hint = f"; did you mean {target.parent / close[0]}?" if close else ""
     listed = f"; {target.parent.absolute()} has: {', '.join(there[: EXAMPLES * 5])}" if there and not close else ""
-    raise ValueError(f"{target} does not exist{hint}{listed}")
+    raise UserError(f"{target} does not exist{hint}{listed}")
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from ..errors import UserError
 from . import reporters
 from .arguments import STAGE, settings_of
 
@@ -48,7 +49,7 @@ def refuse_unsupported(model_args: Any, data_args: Any, training_args: Any, fine
     """Refuses what the stage cannot do, before anything is loaded.
 
     Raises:
-        ValueError: Names the key and what to write.
+        UserError: Names the key and what to write.
     """
     lora_without_reference = not training_args.do_train and finetuning_args.ref_model is None
     refusals = {
@@ -89,9 +90,9 @@ def refuse_unsupported(model_args: Any, data_args: Any, training_args: Any, fine
     }
     for key, (found, remedy) in refusals.items():
         if found:
-            raise ValueError(f"stage: {STAGE} does not support {key}. {remedy}")
+            raise UserError(f"stage: {STAGE} does not support {key}. {remedy}")
     if missing := reporters.problem(training_args.report_to):
-        raise ValueError(": ".join(missing))
+        raise UserError(": ".join(missing))
 
 
 def _shards_on_the_cpu(training_args: Any) -> bool:
@@ -210,7 +211,7 @@ def refuse_mixed_images(model_type: str, dataset_module: dict[str, Any]) -> None
     """Refuses rows with different numbers of images, of a model that runs them apart, where a batch must be one pass.
 
     Raises:
-        ValueError: Says which numbers were found.
+        UserError: Says which numbers were found.
     """
     from ..forward.families import CROSS_ATTENDING
     from .admission import splits_of
@@ -219,7 +220,7 @@ def refuse_mixed_images(model_type: str, dataset_module: dict[str, Any]) -> None
         return
     found = {len(row["images"]) for rows in splits_of(dataset_module).values() for row in rows.select_columns("images")}
     if len(found) > 1:
-        raise ValueError(
+        raise UserError(
             f"{model_type} runs rows with different numbers of images apart, and the data has rows with "
             f"{', '.join(map(str, sorted(found)))}. Under deepspeed, fsdp, LOMO and layer-wise optimisers a batch is "
             "propagated back at once: keep to rows with one number of images, or train without these."
@@ -240,13 +241,13 @@ def pass_tokens(model_args: Any, training_args: Any, finetuning_args: Any) -> in
     """Most tokens of a pass, as written or by kind of device; None where a batch must be one pass.
 
     Raises:
-        ValueError: `fire_pass_tokens` is written where it would have no effect.
+        UserError: `fire_pass_tokens` is written where it would have no effect.
     """
     obstacles = {**updating_in_backward(training_args, finetuning_args), "fsdp": bool(training_args.fsdp)}
     written: int | None = finetuning_args.fire_pass_tokens
     for key, found in obstacles.items():
         if found and written is not None:
-            raise ValueError(
+            raise UserError(
                 f"fire_pass_tokens has no effect with {key}, under which a batch is propagated back at once. "
                 "Remove fire_pass_tokens, and lower per_device_train_batch_size to save memory."
             )
@@ -263,7 +264,7 @@ def skip_broken_checkpoint(training_args: Any) -> None:
     """Resumes from the newest complete checkpoint where the newest one was cut off while being written.
 
     Raises:
-        ValueError: A checkpoint outside the run's own folder is incomplete.
+        UserError: A checkpoint outside the run's own folder is incomplete.
     """
     from llamafactory.extras import logging
 
@@ -275,7 +276,7 @@ def skip_broken_checkpoint(training_args: Any) -> None:
     if not isinstance(wanted, str) or is_complete(Path(wanted), whole_state):
         return
     if Path(wanted).resolve() not in [path.resolve() for path in own]:
-        raise ValueError(f"resume_from_checkpoint: {wanted} is not a complete checkpoint")
+        raise UserError(f"resume_from_checkpoint: {wanted} is not a complete checkpoint")
     newest = next((path for path in reversed(own) if is_complete(path, whole_state)), None)
     training_args.resume_from_checkpoint = str(newest) if newest else None
     instead = f"resuming from {newest}" if newest else "starting anew"

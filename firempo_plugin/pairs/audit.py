@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from ..errors import UserError
 from ..phrases import IDEOGRAPHS, PhrasedText, PhraseError, phrase_pair, word_spans
 
 _TOKEN = re.compile(rf"[{IDEOGRAPHS}]|[^\s{IDEOGRAPHS}]+")
@@ -68,7 +69,7 @@ def audit(pairs: Iterable[Preference], name: str = "pairs") -> Report:
     """Measures pairs.
 
     Raises:
-        ValueError: There is no pair.
+        UserError: There is no pair.
     """
     lengths: list[tuple[int, int]] = []
     distances: list[float] = []
@@ -97,7 +98,7 @@ def audit(pairs: Iterable[Preference], name: str = "pairs") -> Report:
         inside += marked
         outside += sum(len(side.text) for side in phrased) - marked
     if not lengths:
-        raise ValueError(f"{name} has no pairs")
+        raise UserError(f"{name} has no pairs")
     return Report(
         name=name,
         lengths=tuple(lengths),

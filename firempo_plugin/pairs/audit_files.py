@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..errors import UserError
 from .audit import Preference
 
 Row = dict[str, Any]
@@ -59,14 +60,14 @@ def read(path: Path) -> tuple[str, Iterator[Preference]]:
         The name of the file's form, and its rows in order.
 
     Raises:
-        ValueError: The file is missing or broken, its columns fit no form, or (while rows are taken) a row does not
+        UserError: The file is missing or broken, its columns fit no form, or (while rows are taken) a row does not
             fit. Names file, row and column, what was found and what is expected.
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
-        raise ValueError(f"{path}: cannot tell what it is; expected a file that ends in {', '.join(_READERS)}")
+        raise UserError(f"{path}: cannot tell what it is; expected a file that ends in {', '.join(_READERS)}")
     if not path.is_file():
-        raise ValueError(f"{path} does not exist")
+        raise UserError(f"{path} does not exist")
     columns, rows = reader(path)
     form = _registered(path, columns) or _recognised(path, columns)
     return form.name, (_preference(row, form, f"{path.name}, row {number}") for number, row in enumerate(rows))
@@ -77,7 +78,7 @@ def _recognised(path: Path, columns: list[str]) -> Form:
         if {form.chosen, form.rejected, *form.prompt} <= set(columns):
             return form
     known = "; ".join(f"{form.name}: {', '.join((*form.prompt, form.chosen, form.rejected))}" for form in FORMS)
-    raise ValueError(
+    raise UserError(
         f"{path} is no preference file that is known here. It has the columns {', '.join(columns) or 'none'}. "
         f"Expected one of: {known}"
     )
@@ -88,14 +89,14 @@ def _registered(path: Path, columns: list[str]) -> Form | None:
     info = path.with_name("dataset_info.json")
     entries = _parse(info) if info.is_file() else {}
     if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
-        raise ValueError(f"{info} must hold an object of datasets; repair it, or move {path.name} elsewhere")
+        raise UserError(f"{info} must hold an object of datasets; repair it, or move {path.name} elsewhere")
     named = [entry for entry in entries.values() if entry.get("file_name") == path.name and entry.get("ranking")]
     if not named:
         return None
     given, tags = (named[0].get(part) or {} for part in ("columns", "tags"))
     for part in (given, tags):
         if not isinstance(part, dict) or not all(isinstance(name, str) for name in part.values()):
-            raise ValueError(f"{info}: columns and tags of {path.name} must be objects of names, found {part!r:.200}")
+            raise UserError(f"{info}: columns and tags of {path.name} must be objects of names, found {part!r:.200}")
     prompt = tuple(given[kind] for kind in ("messages", "prompt", "query", "system") if kind in given)
     form = Form(
         f"LLaMA-Factory {named[0].get('formatting', 'alpaca')}, by dataset_info.json",
@@ -108,7 +109,7 @@ def _registered(path: Path, columns: list[str]) -> Form | None:
     )
     missing = {form.chosen, form.rejected} - set(columns)
     if missing:
-        raise ValueError(f"{info} names columns that {path.name} lacks: {', '.join(sorted(missing))}; it has {columns}")
+        raise UserError(f"{info} names columns that {path.name} lacks: {', '.join(sorted(missing))}; it has {columns}")
     return form
 
 
@@ -140,7 +141,7 @@ def _text(value: Any, keys: tuple[str, ...], where: str) -> str:
             texts = [part.get("text") or "" for part in content]
             if all(isinstance(text, str) for text in texts):
                 return "".join(texts)
-    raise ValueError(f"{where}: expected text, a message or a list of messages, found {value!r:.200}")
+    raise UserError(f"{where}: expected text, a message or a list of messages, found {value!r:.200}")
 
 
 def _fingerprint(value: object) -> str:
@@ -151,10 +152,10 @@ def _fingerprint(value: object) -> str:
 def _read_json(path: Path) -> tuple[list[str], Iterable[Row]]:
     rows = _parse(path)
     if not isinstance(rows, list) or not rows:
-        raise ValueError(f"{path} must hold a list of rows, found {'none' if rows == [] else type(rows).__name__}")
+        raise UserError(f"{path} must hold a list of rows, found {'none' if rows == [] else type(rows).__name__}")
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
-            raise ValueError(f"{path}, row {number}: expected an object with columns, found {row!r:.200}")
+            raise UserError(f"{path}, row {number}: expected an object with columns, found {row!r:.200}")
     return list(dict.fromkeys(column for row in rows for column in row)), rows
 
 
@@ -163,7 +164,7 @@ def _parse(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8: {error}") from error
+        raise UserError(f"{path} is not UTF-8: {error}") from error
     if path.suffix.lower() == ".jsonl" and not text.lstrip().startswith("["):
         return _parse_lines(path, text)
     try:
@@ -171,9 +172,9 @@ def _parse(path: Path) -> Any:
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
             return _parse_lines(path, text)
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
+        raise UserError(f"{path} is not valid JSON: {error}") from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, or lists in lists without end
-        raise ValueError(f"{path} cannot be read: {error}") from error
+        raise UserError(f"{path} cannot be read: {error}") from error
 
 
 def _parse_lines(path: Path, text: str) -> list[Any]:
@@ -183,11 +184,11 @@ def _parse_lines(path: Path, text: str) -> list[Any]:
             try:
                 rows.append(json.loads(line))
             except json.JSONDecodeError as error:
-                raise ValueError(
+                raise UserError(
                     f"{path}, line {number} is not valid JSON: {error.msg}, column {error.colno}"
                 ) from error
             except (ValueError, RecursionError) as error:
-                raise ValueError(f"{path}, line {number} cannot be read: {error}") from error
+                raise UserError(f"{path}, line {number} cannot be read: {error}") from error
     return rows
 
 
@@ -200,12 +201,12 @@ def _read_parquet(path: Path) -> tuple[list[str], Iterable[Row]]:
             for batch in file.iter_batches(batch_size=256):
                 yield from batch.to_pylist()
         except (OSError, pa.ArrowException) as error:
-            raise ValueError(f"{path} is damaged: {error}") from error
+            raise UserError(f"{path} is damaged: {error}") from error
 
     try:
         file = pq.ParquetFile(path)
     except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{path} is not a Parquet file: {error}") from error
+        raise UserError(f"{path} is not a Parquet file: {error}") from error
     return file.schema_arrow.names, rows(file)
 
 

@@ -64,7 +64,7 @@ def read_source(config: BuildConfig, workspace: Workspace | None, progress: Prog
     """Reads the source into the store; without a workspace, only reads.
 
     Raises:
-        ValueError: A file or option of the source is wrong.
+        UserError: A file or option of the source is wrong.
     """
     from .sources import SOURCES, Problem, leaks
 

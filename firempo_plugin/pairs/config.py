@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..errors import UserError
 from .tiles import MAX_PIXELS
 
 Config = TypeVar("Config")
@@ -185,7 +186,7 @@ def load(path: Path, overrides: list[str]) -> BuildConfig:
     """Reads a configuration file with `section.key=value` overrides.
 
     Raises:
-        ValueError: The file is missing or broken, a key is unknown, a value has the wrong type or is not among its
+        UserError: The file is missing or broken, a key is unknown, a value has the wrong type or is not among its
             choices, or `workspace` or `source.name` is missing. Names the key and what to write.
     """
     config = read(path, overrides, BuildConfig, "build")
@@ -210,26 +211,26 @@ def read(
         prepare: Brings what was written, its keys checked, into the form that the dataclass takes.
 
     Raises:
-        ValueError: The file is missing or broken, a key is unknown, or a value has the wrong type.
+        UserError: The file is missing or broken, a key is unknown, or a value has the wrong type.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
     if not path.is_file():
-        raise ValueError(f"{path} does not exist; write `firempo {command} CONFIG.yaml`")
+        raise UserError(f"{path} does not exist; write `firempo {command} CONFIG.yaml`")
     try:
         loaded = OmegaConf.load(path)
         if not OmegaConf.is_dict(loaded):
-            raise ValueError(f"{path} must hold keys and values")
+            raise UserError(f"{path} must hold keys and values")
         plain: Any = OmegaConf.to_container(OmegaConf.merge(loaded, _from_overrides(overrides)), resolve=True)
         _refuse_unknown(plain, kind, "", path)
         prepare(plain)
         config: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), plain))
     except OmegaConfBaseException as error:
-        raise ValueError(f"{path}: {error.full_key or ''}: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{path}: {error.full_key or ''}: {str(error).splitlines()[0]}") from error
     except (OSError, UnicodeDecodeError, YAMLError) as error:
-        raise ValueError(f"{path} is not readable YAML: {error}") from error
+        raise UserError(f"{path} is not readable YAML: {error}") from error
     assert isinstance(config, kind)
     return config
 
@@ -240,12 +241,12 @@ def _from_overrides(overrides: list[str]) -> Any:
 
     for override in overrides:
         if "=" not in override:
-            raise ValueError(f"{override!r} is no override; write section.key=value")
+            raise UserError(f"{override!r} is no override; write section.key=value")
         try:
             OmegaConf.from_dotlist([override])
         except YAMLError as error:
             hint = "quote a text that YAML reads otherwise: key='\"text\"'"
-            raise ValueError(f"the value of {override.partition('=')[0]} is no YAML; {hint}") from error
+            raise UserError(f"the value of {override.partition('=')[0]} is no YAML; {hint}") from error
     return OmegaConf.from_dotlist(overrides)
 
 
@@ -255,48 +256,48 @@ def _refuse_unknown(given: dict[Any, Any], kind: type, place: str, path: Path) -
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=1)
             hint = f"did you mean {place}{close[0]}?" if close else f"known: {', '.join(known)}"
-            raise ValueError(f"{path}: unknown key {place}{key}; {hint}")
+            raise UserError(f"{path}: unknown key {place}{key}; {hint}")
         nested = known[key]
         if isinstance(nested, type) and is_dataclass(nested):
             if not isinstance(value, dict):
-                raise ValueError(f"{path}: {place}{key} must hold keys and values, found {value!r}")
+                raise UserError(f"{path}: {place}{key} must hold keys and values, found {value!r}")
             _refuse_unknown(value, nested, f"{place}{key}.", path)
 
 
 def _check(config: BuildConfig, path: Path) -> None:
     for key in ("workspace", "source.name"):
         if not value_of(config, key):
-            raise ValueError(f"{path}: {key} is missing; write where the build keeps its work and what it reads")
+            raise UserError(f"{path}: {key} is missing; write where the build keeps its work and what it reads")
     for key, choices in CHOICES.items():
         if value_of(config, key) not in choices:
-            raise ValueError(f"{path}: {key} is {value_of(config, key)!r}; write one of: {', '.join(choices)}")
+            raise UserError(f"{path}: {key} is {value_of(config, key)!r}; write one of: {', '.join(choices)}")
     for key, least in LEAST.items():
         value = value_of(config, key)
         if value is not None and not least <= value < math.inf:
-            raise ValueError(f"{path}: {key} must be at least {least}, found {value}")
+            raise UserError(f"{path}: {key} must be at least {least}, found {value}")
     if not 0 < config.edit.max_share <= 1:
-        raise ValueError(f"{path}: edit.max_share must lie in (0, 1], found {config.edit.max_share}")
+        raise UserError(f"{path}: edit.max_share must lie in (0, 1], found {config.edit.max_share}")
     window = config.source.window
     if window is not None and not (len(window) == 2 and window[0] < window[1]):
-        raise ValueError(f"{path}: source.window must be two grey values, the lower first, found {window}")
+        raise UserError(f"{path}: source.window must be two grey values, the lower first, found {window}")
     if config.source.max_pixels > MAX_PIXELS:
-        raise ValueError(
+        raise UserError(
             f"{path}: source.max_pixels must be at most {MAX_PIXELS}, found {config.source.max_pixels}; "
             "the trainer refuses larger images"
         )
     if config.respond.file is not None and config.respond.backend != "recorded":
-        raise ValueError(f"{path}: respond.file needs respond.backend: recorded; the model answers otherwise")
+        raise UserError(f"{path}: respond.file needs respond.backend: recorded; the model answers otherwise")
     if config.respond.samples > 1 and config.respond.backend == "recorded":
-        raise ValueError(f"{path}: respond.samples needs respond.backend: endpoint or engine")
+        raise UserError(f"{path}: respond.samples needs respond.backend: endpoint or engine")
     if config.respond.samples > 1 and config.respond.endpoint.temperature == 0:
-        raise ValueError(f"{path}: respond.samples needs respond.endpoint.temperature above 0: greedy ones are equal")
+        raise UserError(f"{path}: respond.samples needs respond.endpoint.temperature above 0: greedy ones are equal")
     needs_model = {
         "respond.endpoint": config.respond.backend == "endpoint",
         "edit.endpoint": config.edit.judge != "rules" or config.target.by == "judge",
     }
     for key, needed in needs_model.items():
         if needed and not value_of(config, f"{key}.model"):
-            raise ValueError(f"{path}: {key}.model is missing; write the model's name")
+            raise UserError(f"{path}: {key}.model is missing; write the model's name")
 
 
 def value_of(config: BuildConfig, key: str) -> Any:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ..errors import UserError
 from .pair import Pair
 
 FORMAT = "firempo review 1"
@@ -55,16 +56,16 @@ def read(path: Path) -> dict[str, Decision]:
     """Reads the file that the review page saves: decisions by pair id.
 
     Raises:
-        ValueError: The file is missing or is not one of the review page's; names the place.
+        UserError: The file is missing or is not one of the review page's; names the place.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ValueError(f"{path} does not exist; save it with the review page's Export button") from error
+        raise UserError(f"{path} does not exist; save it with the review page's Export button") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid JSON: {error}; export it from the review page again") from error
+        raise UserError(f"{path} is not valid JSON: {error}; export it from the review page again") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(content.get("marks"), dict):
-        raise ValueError(f'{path} is no file of the review page; expected {{"format": "{FORMAT}", "marks": {{...}}}}')
+        raise UserError(f'{path} is no file of the review page; expected {{"format": "{FORMAT}", "marks": {{...}}}}')
     return {name: _decision(value, f"{path}, marks, {name!r}") for name, value in content["marks"].items()}
 
 
@@ -87,8 +88,8 @@ def apply(pairs: Iterable[Pair], decisions: Mapping[str, Decision]) -> Verdict:
 
 def _decision(value: Any, where: str) -> Decision:
     if not isinstance(value, dict) or value.get("mark") not in MARKS:
-        raise ValueError(f'{where}: expected {{"mark": "accept" or "reject", ...}}, found {value!r}')
+        raise UserError(f'{where}: expected {{"mark": "accept" or "reject", ...}}, found {value!r}')
     reason, seen = value.get("reason", ""), value.get("digest", "")
     if not isinstance(reason, str) or not isinstance(seen, str):
-        raise ValueError(f"{where}: reason and digest must be text, found {value!r}")
+        raise UserError(f"{where}: reason and digest must be text, found {value!r}")
     return Decision(value["mark"], reason, seen)

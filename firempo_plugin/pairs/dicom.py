@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import UserError
 from .dicom_file import DicomFile, refuse_liars
 from .records import RejectedError
 from .tiles import Place, refuse_large, tiles
@@ -26,7 +27,7 @@ _VOI_FUNCTIONS: dict[str, Callable[[Values, float, float], Values]] = {
 }
 
 
-class MissingReaderError(ValueError):
+class MissingReaderError(UserError):
     """What reads the format is not installed. No record's fault: a rejection would be kept after it is installed."""
 
 
@@ -129,10 +130,10 @@ def to_grey(fraction: Values) -> NDArray[np.uint8]:
     """Rounds 0 (black) .. 1 (white) to 0-255; what lies outside is clipped.
 
     Raises:
-        ValueError: A value is no number.
+        UserError: A value is no number.
     """
     if np.isnan(fraction).any():
-        raise ValueError("it has pixels that are no numbers")
+        raise UserError("it has pixels that are no numbers")
     return np.rint(255 * np.clip(fraction, 0, 1)).astype(np.uint8)
 
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from ..errors import UserError
 from .records import RejectedError
 
 BESIDE = 32 * 2**20
@@ -98,7 +99,7 @@ def coded_size(frame: bytes) -> tuple[int, int, int]:
     """Width, height and samples a pixel of a JPEG, JPEG-LS or JPEG 2000 image, from its own start.
 
     Raises:
-        ValueError: It is none of them.
+        UserError: It is none of them.
     """
     start = frame.find(_J2K_START)
     if not frame.startswith(b"\xff\xd8") and start >= 0:
@@ -114,7 +115,7 @@ def coded_size(frame: bytes) -> tuple[int, int, int]:
             place += 1
         else:
             place += 2 + (0 if marker in _JPEG_BARE else struct.unpack_from(">H", frame, place + 2)[0])
-    raise ValueError("its compressed image tells no size")
+    raise UserError("its compressed image tells no size")
 
 
 def _segments(frame: bytes) -> list[bytes]:

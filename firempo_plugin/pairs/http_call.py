@@ -20,6 +20,8 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import IO, Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from ..errors import UserError
+
 LONGEST_CONNECT = 10.0
 """Seconds in which a server takes a connection, or is not there."""
 SLOWEST = 100_000
@@ -68,11 +70,11 @@ def key_of(variable: str | None) -> str | None:
     """The key that an environment variable holds; None where none is named, or it is not set or blank.
 
     Raises:
-        ValueError: It holds what no header can; does not show it.
+        UserError: It holds what no header can; does not show it.
     """
     key = os.environ.get(variable or "", "").strip()
     if not (key.isascii() and key.isprintable()) or " " in key:
-        raise ValueError("the environment variable that key_env names holds no key: it is not plain ASCII")
+        raise UserError("the environment variable that key_env names holds no key: it is not plain ASCII")
     return key or None
 
 
@@ -255,7 +257,7 @@ def _proxy(host: str) -> SplitResult | None:
     """The environment's proxy for https; None for this machine, and where there is none.
 
     Raises:
-        ValueError: It is none that is asked in plain HTTP; another would be told its password in the clear.
+        UserError: It is none that is asked in plain HTTP; another would be told its password in the clear.
     """
     from urllib.request import getproxies, proxy_bypass
 
@@ -268,7 +270,7 @@ def _proxy(host: str) -> SplitResult | None:
     except ValueError:
         fine = False
     if not fine:
-        raise ValueError("the proxy in the environment variable https_proxy is not http://host:port")
+        raise UserError("the proxy in the environment variable https_proxy is not http://host:port")
     return address
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
+from ..errors import UserError
 from . import dicom
 from .records import RejectedError
 from .tiles import MAX_PIXELS, TILE, cut, refuse_large, tiles
@@ -54,11 +55,11 @@ def decode(path: str | Path, window: Window | None = None, max_pixels: int = MAX
     Raises:
         RejectedError: The file is missing, unreadable, empty, truncated, too large, holds several frames, or is of no
             format read here.
-        ValueError: The window is empty, or a DICOM file is met without pydicom.
+        UserError: The window is empty, or a DICOM file is met without pydicom.
     """
     path = Path(path)
     if window is not None and not (len(window) == 2 and window[0] < window[1]):
-        raise ValueError(f"a window is two values, black below white, found {window}")
+        raise UserError(f"a window is two values, black below white, found {window}")
     head = _head(path)
     try:
         if head[128:] == _DICOM_MAGIC:
@@ -104,11 +105,11 @@ def write_png(array: Pixels, path: Path) -> None:
         path: The file; its folder must exist.
 
     Raises:
-        ValueError: The array is no such image.
+        UserError: The array is no such image.
         OSError: The file cannot be written.
     """
     if array.dtype != np.uint8 or array.size == 0 or array.shape[2:] not in ((), (3,)) or array.ndim < 2:
-        raise ValueError(f"no 8-bit image in grey or red-green-blue: {array.dtype} of shape {array.shape}")
+        raise UserError(f"no 8-bit image in grey or red-green-blue: {array.dtype} of shape {array.shape}")
     part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         with part.open("wb") as file:

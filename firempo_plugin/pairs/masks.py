@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from ..errors import UserError
 from .images import FORMATS, has_more_frames, write_png
 from .records import RejectedError, Segmentation
 from .tiles import cut, tiles
@@ -68,12 +69,12 @@ def read_mask(
     Raises:
         RejectedError: The file is missing, broken, of another size or of several frames, or has levels that JPEG
             compression blurred.
-        ValueError: A value is neither one level nor three.
+        UserError: A value is neither one level nor three.
     """
     name = name or str(source)
     wrong = [value for value in values if len(value) not in (1, 3)]
     if wrong:
-        raise ValueError(f"{name}: a mask value is one grey level or red, green, blue; found {wrong[0]}")
+        raise UserError(f"{name}: a mask value is one grey level or red, green, blue; found {wrong[0]}")
     try:
         with Image.open(source, formats=FORMATS) as file:
             lossy, size = file.format == "JPEG", (file.height, file.width)

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import UserError
 from .config import NoiseConfig
 from .images import Pixels
 from .masks import Mask
@@ -114,12 +115,12 @@ def corrupt(image: Pixels, mask: Mask | None, how: Corruption, seed: int) -> Pix
         A new array of the image's shape.
 
     Raises:
-        ValueError: The mask has another size than the image, or the corruption is not among `CORRUPTIONS`.
+        UserError: The mask has another size than the image, or the corruption is not among `CORRUPTIONS`.
     """
     if mask is not None and mask.shape != image.shape[:2]:
-        raise ValueError(f"a mask of {mask.shape} does not fit an image of {image.shape[:2]}")
+        raise UserError(f"a mask of {mask.shape} does not fit an image of {image.shape[:2]}")
     if how.name not in CORRUPTIONS:
-        raise ValueError(f"unknown corruption {how.name!r}; choose one of: {', '.join(CORRUPTIONS)}")
+        raise UserError(f"unknown corruption {how.name!r}; choose one of: {', '.join(CORRUPTIONS)}")
     corrupted = CORRUPTIONS[how.name](image, mask, how.sigma, seed)
     if mask is not None:
         cv2.copyTo(image, np.logical_not(mask).view(np.uint8), corrupted)

@@ -6,12 +6,14 @@ Plain data that goes to JSON and back (`dataclasses.asdict`, and the class on a 
 from dataclasses import dataclass
 from typing import Literal
 
+from ..errors import UserError
+
 Kind = Literal["vqa", "report"]
 NoisePath = Literal["lesion", "no_target", "no_detection", "report", "ablation"]
 """Why an image was noised where it was; `ablation` is a corruption other than noise on the target."""
 
 
-class RejectedError(ValueError):
+class RejectedError(UserError):
     """A record cannot go further; the message is the reason, for people. Never ends the run."""
 
 

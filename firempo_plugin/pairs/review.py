@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from ..errors import UserError
 from ..phrases import Span
 from .decisions import FORMAT, digest
 from .exporters.common import replacing
@@ -59,11 +60,11 @@ def write_page(
         progress: Called with the number of pictures made and of all.
 
     Raises:
-        ValueError: Two pairs have the same id.
+        UserError: Two pairs have the same id.
     """
     shown = list(pairs)
     if len({pair.id for pair in shown}) < len(shown):
-        raise ValueError("two pairs have the same id; marks could not tell them apart")
+        raise UserError("two pairs have the same id; marks could not tell them apart")
     pictures, outlines, problems = _pictures(shown, thumbnails, progress)
     index = {file: place for place, file in enumerate(pictures)}
     page = {

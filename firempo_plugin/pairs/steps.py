@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..errors import UserError
 from .config import BuildConfig, ModelConfig, RespondConfig
 from .endpoint.failures import StopRunError
 from .endpoint.requests import ChatRequest, Message
@@ -130,7 +131,7 @@ def read_responses(file: Path) -> dict[str, str]:
     """Responses by record id, from JSON lines of {id, response}.
 
     Raises:
-        ValueError: Names the line that lacks one of them or repeats an id.
+        UserError: Names the line that lacks one of them or repeats an id.
     """
     from .sources.files import read_jsonl
 
@@ -138,9 +139,9 @@ def read_responses(file: Path) -> dict[str, str]:
     for number, row in enumerate(read_jsonl(file), start=1):
         key, response = row.get("id"), row.get("response")
         if not isinstance(key, str) or not isinstance(response, str):
-            raise ValueError(f"{file}: row {number}: expected the texts id and response, found {str(row)[:200]}")
+            raise UserError(f"{file}: row {number}: expected the texts id and response, found {str(row)[:200]}")
         if key in responses:
-            raise ValueError(f"{file}: row {number}: the id {key!r} is there twice; write one response per record")
+            raise UserError(f"{file}: row {number}: the id {key!r} is there twice; write one response per record")
         responses[key] = response
     return responses
 
@@ -157,7 +158,7 @@ class RespondStep(Step):
         self._loaded: ChatEngine | None = None
         self._recorded = read_responses(Path(config.file)) if config.file is not None else None
         if config.backend == "engine" and engine is not None and find_spec("llamafactory") is None:
-            raise ValueError("respond.backend: engine needs LLaMA-Factory, which is not installed; use endpoint")
+            raise UserError("respond.backend: engine needs LLaMA-Factory, which is not installed; use endpoint")
         self.workers = config.endpoint.concurrency if config.backend == "endpoint" else 1
 
     def depends_on(self, item: Item) -> dict[str, Any]:

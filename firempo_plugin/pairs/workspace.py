@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from ..errors import UserError
+
 VERSION = 1
 """Of the tables below, kept as `user_version`; 0, which had no digests, is brought up to it."""
 _TABLES = {"records", "problems", "outcomes", "requests", "notes"}
@@ -61,7 +63,7 @@ class Workspace:
         look: Only look: nothing can be written.
 
     Raises:
-        ValueError: Another process works in the folder, or its store is not one of ours, of another version, cannot be
+        UserError: Another process works in the folder, or its store is not one of ours, of another version, cannot be
             written, or is not there to look at.
     """
 
@@ -71,7 +73,7 @@ class Workspace:
         self._lock_file: IO[str] | None = None
         store = folder / "store.sqlite"
         if look and not store.is_file():
-            raise ValueError(f"{folder} holds no build yet; run `firempo build` first")
+            raise UserError(f"{folder} holds no build yet; run `firempo build` first")
         if not look:
             self._lock_file = _locked(folder)
             os.close(os.open(store, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite would make it readable for everybody
@@ -79,29 +81,27 @@ class Workspace:
             self._db = sqlite3.connect(_address(store, look), uri=True, check_same_thread=False, isolation_level=None)
             self._check_version(store, look)
         except sqlite3.OperationalError as error:
-            raise ValueError(f"the store {store} cannot be opened: {error}") from error
+            raise UserError(f"the store {store} cannot be opened: {error}") from error
         except sqlite3.DatabaseError as error:
-            raise ValueError(f"{store} is not a store of firempo: {error}") from error
+            raise UserError(f"{store} is not a store of firempo: {error}") from error
 
     def _check_version(self, store: Path, look: bool) -> None:
         """Makes the tables of a new store, or brings those of an older one up to date.
 
         Raises:
-            ValueError: They are not ours, are newer than this package, or too old to look at.
+            UserError: They are not ours, are newer than this package, or too old to look at.
         """
         ((version,),) = self._db.execute("PRAGMA user_version")
         tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if version > VERSION:
-            raise ValueError(
+            raise UserError(
                 f"{store} was written by a newer firempo (tables of version {version}, this one knows {VERSION}): "
                 "update firempo-plugin, or use another folder"
             )
         if tables and not tables >= _TABLES:
-            raise ValueError(f"{store} is not a store of firempo: it lacks the tables {_TABLES - tables}")
+            raise UserError(f"{store} is not a store of firempo: it lacks the tables {_TABLES - tables}")
         if look and version < VERSION:
-            raise ValueError(
-                f"{store} was written by an older firempo; run `firempo build`, which brings it up to date"
-            )
+            raise UserError(f"{store} was written by an older firempo; run `firempo build`, which brings it up to date")
         if look:
             return
         self._db.execute("PRAGMA journal_mode=WAL")
@@ -213,7 +213,7 @@ def _locked(folder: Path) -> IO[str]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         file.close()
-        raise ValueError(f"another firempo run works in {folder}; wait for it, or use another folder") from error
+        raise UserError(f"another firempo run works in {folder}; wait for it, or use another folder") from error
     return file
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
+from llamafactory.data.template import Template
 from llamafactory.hparams import DataArguments, ModelArguments
 from llamafactory.model import load_tokenizer
 from PIL import Image
@@ -11,6 +12,7 @@ from places import TEMPLATES_DIR
 from transformers import Seq2SeqTrainingArguments
 
 from firempo_plugin.host import dataset as dataset_module
+from firempo_plugin.host import rows as rows_module
 
 ALL = "fire_mpo_sharegpt,fire_mpo_sharegpt_spans,fire_mpo_sharegpt_mask_tags,fire_mpo_alpaca,fire_mpo_mixed"
 
@@ -263,3 +265,24 @@ def test_both_responses_whose_phrases_are_cut_off_are_named(encode, write_datase
     assert [part.split(", which")[0].split("phrase ")[1] for part in cut["problem"].split("; also: ")] == [
         "of the chosen response", "of the rejected response"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["token_positions", "as_stored"])
+def test_a_fault_of_this_package_ends_the_run_and_is_none_of_a_row(encode, monkeypatch, place):
+    """`fire_skip_invalid` would drop such rows without a word."""
+
+    def broken(*_):
+        raise ValueError("a fault of ours")
+
+    monkeypatch.setattr(rows_module if place == "token_positions" else dataset_module, place, broken)
+    with pytest.raises(ValueError, match="a fault of ours"):
+        encode("fire_mpo_sharegpt")
+
+
+def test_what_the_template_raises_is_the_rows_problem(encode, write_dataset, monkeypatch):
+    def broken(*_, **__):
+        raise ValueError("no such role")
+
+    monkeypatch.setattr(Template, "encode_oneturn", broken)
+    (row,), _ = encode("pairs", dataset_dir=write_dataset([pair_of("It is left", "It is right")]))
+    assert row["problem"] == "it cannot be encoded: ValueError: no such role"

@@ -9,9 +9,8 @@ import pytest
 import yaml
 from llamafactory.hparams import get_train_args
 
-from firempo_plugin.cli import _positive
-from firempo_plugin.host.sentences import is_ours
-from firempo_plugin.phrases import phrase_pair
+from firempo_plugin.errors import UserError
+from firempo_plugin.host import sentences
 
 CLI = Path(sys.executable).parent / "llamafactory-cli"
 CONFIG = {"stage": "fire_mpo", "do_train": True, "model_name_or_path": "nowhere", "dataset": "x", "use_cpu": True}
@@ -51,18 +50,16 @@ def test_the_variable_that_takes_the_stage_away_is_named(variable, tmp_path):
     assert result.stderr.strip().splitlines()[-1].startswith(f"firempo: {variable} is set, ")
 
 
-def raised(function, *arguments):
-    with pytest.raises(Exception) as caught:  # noqa: PT011
-        function(*arguments)
-    return caught.value
-
-
-def test_a_fault_keeps_its_traceback():
-    assert is_ours(raised(phrase_pair, "same", "same"))
-    assert not is_ours(raised(phrase_pair, 1, "text")), "an error inside the package that nobody foresaw"
-    assert not is_ours(raised(_positive, "x")), "a ValueError inside the package that nobody foresaw"
-    assert not is_ours(raised(int, "x"))
-    assert not is_ours(raised(lambda: command(None))), "not of the package"
+@pytest.mark.parametrize("error", [ValueError("an odd number"), ImportError("no module"), TypeError("not a text")])
+def test_a_fault_keeps_its_traceback(error, monkeypatch, capsys):
+    shown = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: shown.append(error))
+    sentences.install()
+    sys.excepthook(type(error), error, None)
+    assert shown == [error]
+    sys.excepthook(UserError, UserError("gamma is negative"), None)
+    assert shown == [error]
+    assert capsys.readouterr().err == "firempo: gamma is negative\n"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ...errors import UserError
 from ...objectives import OBJECTIVES, SCOPES
 from ..arguments import OPTIONS, STAGE, VISION_CACHE_GB, has_part
 
@@ -75,7 +76,7 @@ def arguments(values: dict[str, Any]) -> dict[str, Any]:
     """Training arguments of the fields' values by name: all that have an effect and are not empty, 0 and False too.
 
     Raises:
-        ValueError: A field does not hold a number; names its key.
+        UserError: A field does not hold a number; names its key.
     """
     objective = values["fire_objective"]
     written = [field for field in FIELDS if has_effect(field, objective) and not _is_empty(values[field.name])]
@@ -98,7 +99,7 @@ def _read(field: Field, value: Any) -> Any:
     try:
         return read(str(value))
     except ValueError:
-        raise ValueError(f"{field.key} must be {wanted}, found {value!r}.") from None
+        raise UserError(f"{field.key} must be {wanted}, found {value!r}.") from None
 
 
 def problem(values: dict[str, Any], extra: dict[str, Any]) -> str | None:

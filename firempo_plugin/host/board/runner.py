@@ -76,6 +76,6 @@ def section_arguments(manager: Any, data: dict[Any, Any]) -> dict[str, Any]:
     """The training arguments that the section writes.
 
     Raises:
-        ValueError: A field does not hold a number.
+        UserError: A field does not hold a number.
     """
     return arguments(section_values(manager, data))

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ...errors import UserError
 from ...evaluate import grounding, localisation, sensitivity
 from ...evaluate.items import Item
 from .looking import look
@@ -86,11 +87,11 @@ def measure(
         known: Ids of items that are not to be measured again.
 
     Raises:
-        ValueError: A key or a value is wrong, or a file cannot be read.
+        UserError: A key or a value is wrong, or a file cannot be read.
     """
     checked = read_options(measure, options)
     if adapter is not None and not (Path(adapter) / "adapter_config.json").is_file():
-        raise ValueError(f"adapter: {adapter} holds no adapter_config.json; name a folder that training wrote")
+        raise UserError(f"adapter: {adapter} holds no adapter_config.json; name a folder that training wrote")
     return MEASURES[measure].run(dict(model_arguments), adapter, checked, known)
 
 
@@ -98,7 +99,7 @@ def protocol(measure: str, options: dict[str, Any]) -> dict[str, Any]:
     """What the numbers depend on besides the model and its arguments, to be stored beside them; JSON can hold it.
 
     Raises:
-        ValueError: See `read_options`.
+        UserError: See `read_options`.
     """
     chosen = asdict(read_options(measure, options))
     if isinstance(chosen.get("records"), list):
@@ -111,18 +112,18 @@ def read_options(measure: str, options: dict[str, Any]) -> Any:
     """The options of a measure, checked.
 
     Raises:
-        ValueError: The measure or a key is unknown, the key for the data is missing, or a value is out of range.
+        UserError: The measure or a key is unknown, the key for the data is missing, or a value is out of range.
     """
     if measure not in MEASURES:
-        raise ValueError(f"unknown measure {measure!r}; write one of: {', '.join(MEASURES)}")
+        raise UserError(f"unknown measure {measure!r}; write one of: {', '.join(MEASURES)}")
     kind = MEASURES[measure].options
     names = [each.name for each in fields(kind)]
     unknown = [key for key in options if key not in names]
     if unknown:
-        raise ValueError(f"{measure}: unknown key {unknown[0]!r}; known are {', '.join(names)}")
+        raise UserError(f"{measure}: unknown key {unknown[0]!r}; known are {', '.join(names)}")
     if not options.get(names[0]):
-        raise ValueError(f"{measure}: the key {names[0]!r} is missing or empty")
+        raise UserError(f"{measure}: the key {names[0]!r} is missing or empty")
     try:
         return kind(**{key: tuple(value) if key == "layers" and value else value for key, value in options.items()})
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{measure}: {error}") from error
+        raise UserError(f"{measure}: {error}") from error

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from ...errors import UserError
 from ...evaluate import grounding
 from ...evaluate.attention import GRIDS, TokenGrid, last_row_attention, token_grid
 from ...evaluate.grounding import FORMS, Options
@@ -37,7 +38,7 @@ def look(
     """Attention ratio, KL and JS of every record whose id is not known.
 
     Raises:
-        ValueError: The records cannot be read, or the model is of no supported family.
+        UserError: The records cannot be read, or the model is of no supported family.
     """
     records = [record for record in read_records(options) if record[0] not in known]
     return _look(records, Gaze(arguments, adapter, options))
@@ -56,7 +57,7 @@ def read_records(options: Options) -> list[tuple[str, Record]]:
     """The records with their ids; paths are made absolute.
 
     Raises:
-        ValueError: The file is none of records, an id is there twice, or a record with boxes has no box form.
+        UserError: The file is none of records, an id is there twice, or a record with boxes has no box form.
     """
     if isinstance(options.records, str):
         file = Path(options.records)
@@ -69,7 +70,7 @@ def read_records(options: Options) -> list[tuple[str, Record]]:
     for number, row in enumerate(rows):
         form = row.get("box_form", options.box_form)
         if row.get("boxes") and form not in FORMS:
-            raise ValueError(
+            raise UserError(
                 f"{name}, row {number}: its boxes are written in the form {form!r}; say in the record or in the "
                 f"options which one it is, as `box_form`: {' or '.join(FORMS)}"
             )
@@ -77,7 +78,7 @@ def read_records(options: Options) -> list[tuple[str, Record]]:
         records.append((str(row.get("id", f"{name}, row {number}")), {**row, **paths, "box_form": form}))
     identity, count = Counter(identity for identity, _ in records).most_common(1)[0]
     if count > 1:
-        raise ValueError(f"{name}: the id {identity!r} is there {count} times; ids must differ")
+        raise UserError(f"{name}: the id {identity!r} is there {count} times; ids must differ")
     return records
 
 
@@ -89,7 +90,7 @@ class Gaze:
         options: Of the measure.
 
     Raises:
-        ValueError: The model has no image tokens on a known grid, or lacks a layer of the options.
+        UserError: The model has no image tokens on a known grid, or lacks a layer of the options.
     """
 
     def __init__(self, arguments: dict[str, Any], adapter: str | None, options: Options) -> None:
@@ -102,11 +103,11 @@ class Gaze:
         self._options = options
         self._config = self._model.config
         if self._config.model_type not in GRIDS:
-            raise ValueError(f"grounding knows the families {', '.join(GRIDS)}; the model is {self._config.model_type}")
+            raise UserError(f"grounding knows the families {', '.join(GRIDS)}; the model is {self._config.model_type}")
         count = self._config.get_text_config().num_hidden_layers
         self._layers = options.layers or tuple(range(count))
         if max(self._layers) >= count:
-            raise ValueError(f"layers: the model has {count}, numbered from 0; found {max(self._layers)}")
+            raise UserError(f"layers: the model has {count}, numbered from 0; found {max(self._layers)}")
         self._collate = MultiModalDataCollatorForSeq2Seq(template=started.template, model=self._model, **started.tokens)
         self._image = lru_cache(maxsize=1)(_open)
         self._features = lru_cache(maxsize=1)(self._new_features)

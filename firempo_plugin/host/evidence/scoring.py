@@ -174,7 +174,7 @@ def rows_of(
     """The rows of data sets of dataset_info.json whose ids are not known, in order, read as training reads them.
 
     Raises:
-        ValueError: The data set cannot be read; with the words of training.
+        UserError: The data set cannot be read; with the words of training.
     """
     from llamafactory.data import loader
 

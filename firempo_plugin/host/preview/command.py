@@ -26,7 +26,7 @@ def preview(target: str, overrides: list[str], page: Path, rows: int | None) -> 
         0 where every row on the page can be used, else 1.
 
     Raises:
-        ValueError: The configuration or a data set cannot be read; says what to do.
+        UserError: The configuration or a data set cannot be read; says what to do.
     """
     from .rows import see
     from .static import write_page

@@ -8,6 +8,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from ...errors import UserError
 from ...objectives import Settings
 from .. import validate
 from ..admission import problem_of
@@ -48,12 +49,12 @@ def see(config: dict[str, Any], scratch: Path) -> Seen:
         scratch: A folder for images that lie inside the data; they must be there as long as the rows are looked at.
 
     Raises:
-        ValueError: The configuration or a data set cannot be read, with the words of training.
+        UserError: The configuration or a data set cannot be read, with the words of training.
     """
     from llamafactory.data import loader
 
     if config.get("stage") != STAGE:
-        raise ValueError(f"expected a training configuration with `stage: {STAGE}`, found {config.get('stage')!r}")
+        raise UserError(f"expected a training configuration with `stage: {STAGE}`, found {config.get('stage')!r}")
     builtin = not config.get("model_name_or_path")
     config = {**config, "preprocessing_num_workers": None}
     if builtin:

@@ -98,7 +98,7 @@ def submit(
     Raises:
         StopRunError: The server takes no batches (key, quota, address). What it took is recorded.
         CallFailedError: It did not answer. What it took is recorded; call again.
-        ValueError: The budget's limit cannot be kept, because a price or `max_tokens` is missing.
+        UserError: The budget's limit cannot be kept, because a price or `max_tokens` is missing.
     """
     check_bounded(settings, budget)
     private_folder(folder)

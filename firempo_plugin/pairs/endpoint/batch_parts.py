@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ...errors import UserError
+
 
 @dataclass(frozen=True)
 class BatchLimits:
@@ -77,7 +79,7 @@ def read_parts(folder: Path) -> list[Part]:
     """All parts of a folder, by name.
 
     Raises:
-        ValueError: A file is none that was written here; without it a batch would be paid for again.
+        UserError: A file is none that was written here; without it a batch would be paid for again.
     """
     return [_read_part(path) for path in sorted(folder.glob("*.json"))]
 
@@ -89,7 +91,7 @@ def _read_part(path: Path) -> Part:
     except (ValueError, TypeError):
         fine = False
     if not fine:
-        raise ValueError(f"{path} was changed and names no batch any more: restore it, or delete it to pay again")
+        raise UserError(f"{path} was changed and names no batch any more: restore it, or delete it to pay again")
     return part
 
 

@@ -90,7 +90,7 @@ class Endpoint:
             budget: Shared with the other endpoints of the run.
 
         Raises:
-            ValueError: The budget has a limit that cannot be kept, because a price or `max_tokens` is missing.
+            UserError: The budget has a limit that cannot be kept, because a price or `max_tokens` is missing.
         """
         check_bounded(settings, budget)
         self.settings = settings

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from threading import Condition
 
+from ...errors import UserError
 from ..records import RejectedError
 from .failures import StopRunError
 from .replies import RequestStore
@@ -213,16 +214,16 @@ def check_bounded(settings: EndpointSettings, budget: Budget) -> None:
     """Makes sure that the budget's limit can be kept.
 
     Raises:
-        ValueError: There is a limit, but a price or `max_tokens` is missing.
+        UserError: There is a limit, but a price or `max_tokens` is missing.
     """
     if budget.max_cost is None:
         return
     if price_of(settings) is None:
-        raise ValueError(
+        raise UserError(
             f"max_cost needs price_in and price_out: the price of {settings.model!r} is unknown (0 if it costs nothing)"
         )
     if settings.most_completion_tokens is None:
-        raise ValueError("max_cost needs max_tokens: without it a reply can cost any amount")
+        raise UserError("max_cost needs max_tokens: without it a reply can cost any amount")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ...errors import UserError
 from ..records import RejectedError
 from .settings import EndpointSettings, Structured
 
@@ -108,7 +109,7 @@ class ChatRequest:
                 images = []
             written.append({"role": message.role, "content": content})
         if images:
-            raise ValueError("a request with images needs a user message that they belong to")
+            raise UserError("a request with images needs a user message that they belong to")
         return written
 
 

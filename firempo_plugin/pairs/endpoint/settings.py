@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
+from ...errors import UserError
 from ..http_call import is_address, key_of
 from .failures import StopRunError
 from .scrub import scrub
@@ -40,7 +41,7 @@ class EndpointSettings:
         extra_body: Further fields of every request ("top_p", "chat_template_kwargs", ...).
 
     Raises:
-        ValueError: A value is out of range, or holds a secret.
+        UserError: A value is out of range, or holds a secret.
     """
 
     base_url: str
@@ -68,7 +69,7 @@ class EndpointSettings:
         shown = json.dumps(values, ensure_ascii=False, default=str)
         told = scrub(shown, os.environ.get(key_env)) != shown or scrub(key_env) != key_env
         if told or "@" in self.base_url:
-            raise ValueError(
+            raise UserError(
                 "the endpoint's settings hold what looks like a key or password; put it into an environment "
                 "variable and name that variable in key_env"
             )
@@ -93,7 +94,7 @@ class EndpointSettings:
         )  # fmt: skip
         for fine, name, expected, found in checks:
             if not fine:
-                raise ValueError(f"{name}: expected {expected}, found {found!r}")
+                raise UserError(f"{name}: expected {expected}, found {found!r}")
 
     @property
     def most_completion_tokens(self) -> int | None:

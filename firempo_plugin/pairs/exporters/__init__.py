@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ...errors import UserError
 from .. import decisions as review_decisions
 from ..pair import Pair
 from . import llamafactory, swift, trl
@@ -47,18 +48,18 @@ def export(
         decisions: A reviewer's; rejected pairs are left out.
 
     Raises:
-        ValueError: The name, an option or an existing file is in the way, or no pair is left.
+        UserError: The name, an option or an existing file is in the way, or no pair is left.
     """
     if not _NAME.fullmatch(name):
-        raise ValueError(f"export.name is {name!r}; write letters, digits, '_', '-' and '.', starting with a letter")
+        raise UserError(f"export.name is {name!r}; write letters, digits, '_', '-' and '.', starting with a letter")
     if images not in PLACES:
-        raise ValueError(f"export.images is {images!r}; write one of: {', '.join(PLACES)}")
+        raise UserError(f"export.images is {images!r}; write one of: {', '.join(PLACES)}")
     verdict = review_decisions.apply(pairs, decisions or {})
     good, unusable = usable(verdict.kept)
     left_out = verdict.rejected | unusable
     if not good:
         reasons = "; ".join(sorted(set(left_out.values()))[:3])
-        raise ValueError(f"no pair to export: {len(left_out)} left out{': ' if reasons else ''}{reasons}")
+        raise UserError(f"no pair to export: {len(left_out)} left out{': ' if reasons else ''}{reasons}")
     result = FORMATS[format_name](good, folder, name, root or folder, images, dict(options or {}))
     notes = result.notes
     if verdict.outdated:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ...errors import UserError
 from ...phrases import PhraseError, phrase_pair
 from ..pair import Pair
 from ..placeholders import IMAGE, lead
@@ -42,15 +43,15 @@ def read_options(kind: type[Options], given: dict[str, Any]) -> Options:
     """Builds an exporter's options from the configuration's `export.options`.
 
     Raises:
-        ValueError: A key is unknown or a value has the wrong type; names the key and what is expected.
+        UserError: A key is unknown or a value has the wrong type; names the key and what is expected.
     """
     known: dict[str, Any] = {part.name: part.type for part in fields(kind)}  # type: ignore[arg-type]
     for key, value in given.items():
         if key not in known:
-            raise ValueError(f"export.options has the unknown key {key!r}; known: {', '.join(known) or 'none'}")
+            raise UserError(f"export.options has the unknown key {key!r}; known: {', '.join(known) or 'none'}")
         if not isinstance(value, known[key]):
             expected = known[key].__name__ if isinstance(known[key], type) else known[key]
-            raise ValueError(f"export.options.{key} is {value!r}; expected {expected}")
+            raise UserError(f"export.options.{key} is {value!r}; expected {expected}")
     return kind(**given)
 
 
@@ -119,10 +120,10 @@ class Claims:
         """Claims a file, before it is written: an export that is killed then finds it to be its own.
 
         Raises:
-            ValueError: The file is there and something else, and `overwrite` is not set.
+            UserError: The file is there and something else, and `overwrite` is not set.
         """
         if file.exists() and not self.has(file) and not overwrite:
-            raise ValueError(f"{file} exists and is not this build's {self._format} export; {REMEDY}")
+            raise UserError(f"{file} exists and is not this build's {self._format} export; {REMEDY}")
         self._known[self._name(file)] = self._format
         write_text(self._file, json.dumps(self._known, indent=1) + "\n")
 

@@ -10,6 +10,7 @@ import re
 import shutil
 from pathlib import Path
 
+from ...errors import UserError
 from ..workspace import private_folder
 
 PLACES = ("copy", "link", "absolute")
@@ -42,7 +43,7 @@ class Images:
         """How a row names an image file, which is in place then.
 
         Raises:
-            ValueError: The file cannot be read, or another one or a link is where it belongs.
+            UserError: The file cannot be read, or another one or a link is where it belongs.
         """
         real = os.path.realpath(file)
         if self._place == "absolute":
@@ -75,20 +76,20 @@ class Images:
         target = self._folder / f"{content[:_ID_LENGTH]}{suffix if _SUFFIX.fullmatch(suffix) else ''}"
         for folder in (self._folder.parent, self._folder):
             if folder.is_symlink():
-                raise ValueError(f"{folder} is a link to another place; remove it, or choose another export.folder")
+                raise UserError(f"{folder} is a link to another place; remove it, or choose another export.folder")
         if os.path.lexists(target):
             plain = target.is_file() and not target.is_symlink()
             linked = plain and target.samefile(source)
             if plain and (linked or _content(target) == content) and not (linked and self._place == "copy"):
                 return target
             if not linked and not self._overwrite:
-                raise ValueError(f"{target} exists and is not the image that belongs there; {REMEDY}")
+                raise UserError(f"{target} exists and is not the image that belongs there; {REMEDY}")
         private_folder(self._folder)
         temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
             self._write(source, temporary)
             if _content(temporary) != content:
-                raise ValueError(f"{source} has changed while it was exported; run the same command again")
+                raise UserError(f"{source} has changed while it was exported; run the same command again")
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from ...errors import UserError
 from ..pair import Pair
 from .common import Claims, ExportResult, prompt, read_options, replacing, write_text
 from .images import REMEDY, Images
@@ -42,7 +43,7 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.file_format not in FILE_FORMATS:
-            raise ValueError(
+            raise UserError(
                 f"export.options.file_format is {self.file_format!r}; write one of: {', '.join(FILE_FORMATS)}"
             )
 
@@ -127,9 +128,9 @@ def _read_entries(info_file: Path) -> dict[str, Any]:
     try:
         entries = json.loads(info_file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{info_file} is not valid JSON: {error}; repair it, or export to another folder") from error
+        raise UserError(f"{info_file} is not valid JSON: {error}; repair it, or export to another folder") from error
     if not isinstance(entries, dict):
-        raise ValueError(f"{info_file} must hold an object of datasets, found {type(entries).__name__}; repair it")
+        raise UserError(f"{info_file} must hold an object of datasets, found {type(entries).__name__}; repair it")
     return entries
 
 
@@ -139,7 +140,7 @@ def _refuse_other_entry(existing: Any, name: str, data_file: Path, claims: Claim
         return
     file_name = existing.get("file_name") if isinstance(existing, dict) else None
     if not isinstance(file_name, str) or not claims.has(data_file.parent / file_name):
-        raise ValueError(f"dataset_info.json in {data_file.parent} has another dataset {name!r}; {REMEDY}")
+        raise UserError(f"dataset_info.json in {data_file.parent} has another dataset {name!r}; {REMEDY}")
 
 
 def _write_json(file: Path, rows: list[dict[str, Any]]) -> None:

@@ -5,10 +5,11 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from ...errors import UserError
 from ..records import Kind
 
 
-class ReplyError(ValueError):
+class ReplyError(UserError):
     """A judge's reply cannot be believed; the message is the reason, for the judge to do better and for people."""
 
 

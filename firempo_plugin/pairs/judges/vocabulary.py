@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from ...errors import UserError
 from .text import is_word, tokens
 
 _LISTS = frozenset({"en", "adj", "zh", "opposites", "implies"})
@@ -92,7 +93,7 @@ def load_vocabulary(path: Path | None = None) -> Vocabulary:
         path: A YAML file of the same form; its forms are added to a term of the same name, its other keys replace.
 
     Raises:
-        ValueError: The file cannot be read, has an unknown key or a value of the wrong type, or names a term
+        UserError: The file cannot be read, has an unknown key or a value of the wrong type, or names a term
             that does not exist.
     """
     builtin = files("firempo_plugin.pairs.judges") / "vocabulary.yaml"
@@ -102,7 +103,7 @@ def load_vocabulary(path: Path | None = None) -> Vocabulary:
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"the vocabulary {path} cannot be read: {error}") from error
+            raise UserError(f"the vocabulary {path} cannot be read: {error}") from error
         data = _read(text, str(path))
         terms, fixed = _parse(data, str(path), terms), fixed | _fixed(data, str(path))
     return Vocabulary(terms, _index(terms), _by_first(fixed))
@@ -114,9 +115,9 @@ def _read(text: str, name: str) -> dict[str, Any]:
     try:
         data = yaml.load(text, yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader)
     except yaml.YAMLError as error:
-        raise ValueError(f"the vocabulary {name} is not readable YAML: {error}") from error
+        raise UserError(f"the vocabulary {name} is not readable YAML: {error}") from error
     if not isinstance(data, dict) or not data or set(data) - {"groups", "fixed"}:
-        raise ValueError(f"the vocabulary {name} must hold groups by name, or fixed, or both, and nothing else")
+        raise UserError(f"the vocabulary {name} must hold groups by name, or fixed, or both, and nothing else")
     return data
 
 
@@ -124,7 +125,7 @@ def _fixed(data: Mapping[str, Any], name: str) -> frozenset[tuple[str, ...]]:
     """The words of every fixed name."""
     lists = data.get("fixed", {})
     if not isinstance(lists, dict) or set(lists) - {"en", "zh"}:
-        raise ValueError(f"{name}: fixed must hold lists of names under en and zh, found {lists!r}")
+        raise UserError(f"{name}: fixed must hold lists of names under en and zh, found {lists!r}")
     phrases = [phrase for key, values in lists.items() for phrase in _texts(values, f"{name}: fixed.{key}")]
     return frozenset(_words(phrase) for phrase in phrases)
 
@@ -133,12 +134,12 @@ def _parse(data: Mapping[str, Any], name: str, base: Mapping[str, Term]) -> dict
     terms = dict(base)
     groups = data.get("groups", {})
     if not isinstance(groups, dict):
-        raise ValueError(f"{name}: groups must be a mapping, found {groups!r}")
+        raise UserError(f"{name}: groups must be a mapping, found {groups!r}")
     for group, body in groups.items():
         place = f"{name}: groups.{group}"
         known = isinstance(body, dict) and not set(body) - _GROUP_KEYS - {"terms"}
         if not known or not isinstance(body.get("terms"), dict):
-            raise ValueError(f"{place} must hold terms, and may hold {', '.join(sorted(_GROUP_KEYS))}")
+            raise UserError(f"{place} must hold terms, and may hold {', '.join(sorted(_GROUP_KEYS))}")
         flags: dict[str, Any] = {k: _flag(body[k], f"{place}.{k}") for k in body if k in _GROUP_FLAGS}
         if "ties" in body:
             flags["ties"] = _texts(body["ties"], f"{place}.ties")
@@ -148,16 +149,16 @@ def _parse(data: Mapping[str, Any], name: str, base: Mapping[str, Term]) -> dict
     for term in terms.values():
         for other in (*(term.opposites or ()), *([term.organ] if term.organ else [])):
             if other not in terms:
-                raise ValueError(f"{name}: the term {term.name} names {other!r}, which is no term; add it")
+                raise UserError(f"{name}: the term {term.name} names {other!r}, which is no term; add it")
     return terms
 
 
 def _term(title: str, group: str, values: Any, place: str, known: Term | None) -> Term:
     if not isinstance(values, dict) or set(values) - _LISTS - _TEXTS - _FLAGS:
         allowed = ", ".join(sorted(_LISTS | _TEXTS | _FLAGS))
-        raise ValueError(f"{place} must be a mapping with some of these keys: {allowed}; found {values!r}")
+        raise UserError(f"{place} must be a mapping with some of these keys: {allowed}; found {values!r}")
     if known is not None and known.group != group:
-        raise ValueError(f"{place} is a term of the group {known.group} already; use another name")
+        raise UserError(f"{place} is a term of the group {known.group} already; use another name")
     read: dict[str, Any] = {}
     for key, value in values.items():
         if key in _LISTS:
@@ -167,7 +168,7 @@ def _term(title: str, group: str, values: Any, place: str, known: Term | None) -
         elif isinstance(value, str):
             read[key] = value
         else:
-            raise ValueError(f"{place}.{key} must be a text, found {value!r}")
+            raise UserError(f"{place}.{key} must be a text, found {value!r}")
     if known is None:
         return Term(title, group, **read)
     for key in ("en", "adj", "zh"):
@@ -186,13 +187,13 @@ def _as_group(term: Term, terms: Mapping[str, Term]) -> Term:
 
 def _flag(value: object, place: str) -> bool:
     if not isinstance(value, bool):
-        raise ValueError(f"{place} must be true or false, found {value!r}")
+        raise UserError(f"{place} must be true or false, found {value!r}")
     return value
 
 
 def _texts(value: object, place: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) and _words(item) for item in value):
-        raise ValueError(f"{place} must be a list of texts, found {value!r}; quote yes, no and on")
+        raise UserError(f"{place} must be a list of texts, found {value!r}; quote yes, no and on")
     return tuple(value)
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, ClassVar
 
+from ...errors import UserError
 from ..images import Pixels, pixel_id
 from ..masks import Found, MaskCache
 from ..records import Region, RejectedError, Segmentation
@@ -97,10 +98,10 @@ def make(name: str, options: Mapping[str, Any]) -> Segmenter:
     """Makes a segmenter from its options.
 
     Raises:
-        ValueError: The name or an option is unknown, or an option is missing or wrong.
+        UserError: The name or an option is unknown, or an option is missing or wrong.
     """
     if name not in SEGMENTERS:
-        raise ValueError(f"segment.by is {name!r}; write one of: {', '.join(SEGMENTERS)}")
+        raise UserError(f"segment.by is {name!r}; write one of: {', '.join(SEGMENTERS)}")
     module, class_name = SEGMENTERS[name]
     kind = vars(importlib.import_module(module, __package__))[class_name]
     known = [part.name for part in fields(kind)]
@@ -108,11 +109,11 @@ def make(name: str, options: Mapping[str, Any]) -> Segmenter:
         if option not in known:
             close = difflib.get_close_matches(option, known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
-            raise ValueError(f"segment.options: {name} has no option {option}; {hint}")
+            raise UserError(f"segment.options: {name} has no option {option}; {hint}")
     try:
         segmenter: Segmenter = kind(**options)
     except TypeError as error:
-        raise ValueError(f"segment.options of {name}: {error}; known: {', '.join(known)}") from error
+        raise UserError(f"segment.options of {name}: {error}; known: {', '.join(known)}") from error
     return segmenter
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ...errors import UserError
 from ..images import Pixels, content_id, inside
 from ..masks import NOTHING, Box, Found, box_mask, corners, joined
 from ..records import Region, RejectedError
@@ -44,11 +45,11 @@ class BoxSegmenter(Segmenter):
     def __post_init__(self) -> None:
         """Raises ValueError where an option is missing or points nowhere."""
         if bool(self.coco) != bool(self.folder):
-            raise ValueError("segment.options: coco and folder belong together; write both or neither")
+            raise UserError("segment.options: coco and folder belong together; write both or neither")
         if self.coco and not Path(self.coco).is_file():
-            raise ValueError(f"segment.options.coco: {self.coco} does not exist; write the path of the annotation file")
+            raise UserError(f"segment.options.coco: {self.coco} does not exist; write the path of the annotation file")
         if self.coco and not any(path.is_file() for path in self._annotated):
-            raise ValueError(f"segment.options.folder: {self.folder} has none of the images that {self.coco} names")
+            raise UserError(f"segment.options.folder: {self.folder} has none of the images that {self.coco} names")
 
     def settings(self) -> dict[str, Any]:
         """The annotation file, by content, and its folder."""
@@ -82,9 +83,9 @@ class BoxSegmenter(Segmenter):
             content = json.loads(Path(self.coco).read_bytes())
             return _read_coco(content, Path(self.folder))
         except KeyError as error:
-            raise ValueError(f"{self.coco}: the key {error} is missing; COCO's format is expected") from error
+            raise UserError(f"{self.coco}: the key {error} is missing; COCO's format is expected") from error
         except (OSError, TypeError, ValueError) as error:
-            raise ValueError(f"{self.coco}: not in COCO's format: {error}") from error
+            raise UserError(f"{self.coco}: not in COCO's format: {error}") from error
 
 
 def _is_number(value: Any) -> bool:
@@ -97,11 +98,11 @@ def _read_coco(content: Mapping[str, Any], folder: Path) -> dict[Path, CocoImage
     for number, annotation in enumerate(content["annotations"]):
         where, image, category, box = f"annotation {number}", *(annotation[key] for key in _ANNOTATION)
         if image not in boxes:
-            raise ValueError(f"{where}: no image has the id {image!r}; add it to images, or leave the annotation out")
+            raise UserError(f"{where}: no image has the id {image!r}; add it to images, or leave the annotation out")
         if category not in categories:
-            raise ValueError(f"{where}: no category has the id {category!r}; add it to categories")
+            raise UserError(f"{where}: no category has the id {category!r}; add it to categories")
         if not isinstance(box, list) or len(box) != 4 or not all(_is_number(edge) for edge in box):
-            raise ValueError(f"{where}: bbox must be [x, y, width, height], found {box!r:.80}")
+            raise UserError(f"{where}: bbox must be [x, y, width, height], found {box!r:.80}")
         boxes[image].append((categories[category], corners(box)))
     return {
         inside(folder, image["file_name"]): CocoImage(

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
+from ...errors import UserError
 from ..images import Pixels, inside
 from ..masks import NOTHING, Found, box_around, joined, read_mask
 from ..records import Region, RejectedError
@@ -51,18 +52,18 @@ class FileSegmenter(Segmenter):
     def __post_init__(self) -> None:
         """Raises ValueError where the options do not fit each other or the disk."""
         if self.folder and not Path(self.folder).is_dir():
-            raise ValueError(f"segment.options.folder: {self.folder} is no folder; write the folder of the mask files")
+            raise UserError(f"segment.options.folder: {self.folder} is no folder; write the folder of the mask files")
         if self.index and not self.folder:
-            raise ValueError("segment.options.index needs segment.options.folder, which its paths are relative to")
+            raise UserError("segment.options.index needs segment.options.folder, which its paths are relative to")
         unknown = set(re.findall(r"{(\w*)}", self.pattern)) - {"stem", "target", "part"}
         if unknown:
-            raise ValueError(
+            raise UserError(
                 f"segment.options.pattern: {{{unknown.pop()}}} is unknown; use {{stem}}, {{target}}, {{part}}"
             )
         if self.pattern.count("{target}") + bool(self.target) != 1:
-            raise ValueError("segment.options: write {target} into the pattern, or what all masks show as target")
+            raise UserError("segment.options: write {target} into the pattern, or what all masks show as target")
         if self.index and not any(image.is_file() for image in self._listed):
-            raise ValueError(f"segment.options.folder: {self.folder} has none of the images that {self.index} names")
+            raise UserError(f"segment.options.folder: {self.folder} has none of the images that {self.index} names")
 
     def settings(self) -> dict[str, Any]:
         """The options, and the state of the files."""
@@ -148,10 +149,10 @@ class FileSegmenter(Segmenter):
         try:
             index = json.loads(Path(self.index).read_bytes())
         except (OSError, ValueError) as error:
-            raise ValueError(f"segment.options.index: cannot read {self.index}: {error}") from error
+            raise UserError(f"segment.options.index: cannot read {self.index}: {error}") from error
         if not isinstance(index, dict):
             found = type(index).__name__
-            raise ValueError(f"{self.index} must hold {{image: [masks]}} or {{mask: image}}, found a {found}")
+            raise UserError(f"{self.index} must hold {{image: [masks]}} or {{mask: image}}, found a {found}")
         listed: dict[Path, list[Region]] = {}
         for key, value in index.items():
             image, masks = (value, [key]) if isinstance(value, str) else (key, value)
@@ -159,8 +160,8 @@ class FileSegmenter(Segmenter):
                 for mask in masks:
                     file, name = inside(folder, mask), self._shown(mask, PurePosixPath(image).stem)
                     if not name:
-                        raise ValueError(f"{mask} does not fit segment.options.pattern {self.pattern}")
+                        raise UserError(f"{mask} does not fit segment.options.pattern {self.pattern}")
                     listed.setdefault(inside(folder, image), []).append(Region(name, mask=str(file)))
             except (TypeError, ValueError) as error:
-                raise ValueError(f"{self.index}: {key}: {error}; write paths below {folder}") from error
+                raise UserError(f"{self.index}: {key}: {error}; write paths below {folder}") from error
         return listed

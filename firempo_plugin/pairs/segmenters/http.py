@@ -38,6 +38,7 @@ from typing import Any, ClassVar
 
 from PIL import Image
 
+from ...errors import UserError
 from ..endpoint.scrub import scrub
 from ..http_call import HttpAnswer, TooLargeError, call, is_address, key_of
 from ..images import Pixels
@@ -92,19 +93,19 @@ class HttpSegmenter(Segmenter):
         """Raises ValueError where an option is wrong; sends nothing."""
         if not is_address(self.url):
             shown = "holds a password" if "@" in self.url else f"is {self.url!r}"
-            raise ValueError(
+            raise UserError(
                 f"segment.options.url {shown}; write http://host:port/path in ASCII, and what is secret into an "
                 "environment variable that key_env names"
             )
         if scrub(self.url) != self.url:
-            raise ValueError("segment.options.url holds what looks like a key; put it into the environment")
+            raise UserError("segment.options.url holds what looks like a key; put it into the environment")
         if self.key_env and self._key is None:
-            raise ValueError(f"segment.options.key_env: the environment variable {self.key_env} is not set")
+            raise UserError(f"segment.options.key_env: the environment variable {self.key_env} is not set")
         for option, value, least in (("retries", self.retries, 0), ("concurrency", self.concurrency, 1)):
             if value < least:
-                raise ValueError(f"segment.options.{option} must be at least {least}, found {value}")
+                raise UserError(f"segment.options.{option} must be at least {least}, found {value}")
         if not (self.timeout > 0 and self.wait >= 0):  # NaN is neither
-            raise ValueError("segment.options: timeout must be more than 0, and wait at least 0")
+            raise UserError("segment.options: timeout must be more than 0, and wait at least 0")
 
     @property
     def at_once(self) -> int:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from PIL import Image
 
+from ...errors import UserError
 from ..images import Pixels
 from ..masks import Found, joined
 from ..records import Region, RejectedError
@@ -55,18 +56,18 @@ class Sam3Segmenter(Segmenter):
             _require_peft(Path(self.adapter))
         for option, folder in (("checkpoint", self.checkpoint), ("adapter", self.adapter)):
             if folder and not Path(folder).is_dir():
-                raise ValueError(f"segment.options.{option}: {folder} is no folder; write the path of a local {option}")
+                raise UserError(f"segment.options.{option}: {folder} is no folder; write the path of a local {option}")
         if self.dtype not in DTYPES:
-            raise ValueError(f"segment.options.dtype is {self.dtype!r}; write one of: {', '.join(DTYPES)}")
+            raise UserError(f"segment.options.dtype is {self.dtype!r}; write one of: {', '.join(DTYPES)}")
         for option, share in (
             ("threshold", self.threshold),
             ("mask_threshold", self.mask_threshold),
             ("nms", self.nms),
         ):
             if not 0 <= share <= 1:
-                raise ValueError(f"segment.options.{option} must lie in [0, 1], found {share}")
+                raise UserError(f"segment.options.{option} must lie in [0, 1], found {share}")
         if self.batch < 1:
-            raise ValueError(f"segment.options.batch must be at least 1, found {self.batch}")
+            raise UserError(f"segment.options.batch must be at least 1, found {self.batch}")
 
     @property
     def at_once(self) -> int:
@@ -164,7 +165,7 @@ def _require_peft(adapter: Path) -> None:
     weights = [path.name for path in found if path.suffix in (".pt", ".pth", ".bin", ".ckpt", ".safetensors")]
     held = f"the raw weights {', '.join(weights)}" if weights else f"no {' and '.join(PEFT_FILES)}"
     verb = "is" if adapter.is_file() and weights else "holds"
-    raise ValueError(
+    raise UserError(
         f"segment.options.adapter: {adapter} {verb} {held}, not a LoRA adapter in PEFT's format. "
         "MedSAM3's released file (best_lora_weights.pt) names the modules of Meta's own SAM 3 "
         f"code: convert it to a folder with {' and '.join(PEFT_FILES)} for transformers' Sam3Model, and write that "

@@ -5,6 +5,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from types import UnionType
 from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from ...errors import UserError
 from ..records import Record, RejectedError
 
 OptionsT = TypeVar("OptionsT")
@@ -54,7 +55,7 @@ class Source(Generic[OptionsT, RowT]):
             options: Values by name, as a configuration gives them.
 
         Raises:
-            ValueError: An option is unknown, missing or of the wrong kind (at once), or a file is missing or broken
+            UserError: An option is unknown, missing or of the wrong kind (at once), or a file is missing or broken
                 (before the first record).
         """
         return self._items(parse(self.options, options))
@@ -85,19 +86,19 @@ def parse(kind: type[OptionsT], given: Mapping[str, Any]) -> OptionsT:
     """Checks a source's options against the dataclass that describes them.
 
     Raises:
-        ValueError: Names the option, what was found and what to write.
+        UserError: Names the option, what was found and what to write.
     """
     known = {part.name: part for part in fields(kind)}  # type: ignore[arg-type]
     for name in given:
         if name not in known:
-            raise ValueError(f"source.options: {name} is unknown; this source knows: {', '.join(known)}")
+            raise UserError(f"source.options: {name} is unknown; this source knows: {', '.join(known)}")
     for name, part in known.items():
         if name not in given and part.default is MISSING and part.default_factory is MISSING:
-            raise ValueError(f"source.options: {name} is missing; write the {part.metadata['help']}")
+            raise UserError(f"source.options: {name} is missing; write the {part.metadata['help']}")
     hints = get_type_hints(kind)
     for name, value in given.items():
         if not _fits(value, hints[name]):
-            raise ValueError(f"source.options: {name} must be {_describe(hints[name])}, found {value!r}")
+            raise UserError(f"source.options: {name} must be {_describe(hints[name])}, found {value!r}")
     return kind(**given)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 from xml.etree import ElementTree
 
+from ...errors import UserError
 from ..records import Record, RejectedError
 from .common import Source, option
 from .fields import image_path, own_id, plain
@@ -44,7 +45,7 @@ class Options:
     def __post_init__(self) -> None:
         for name, value, layout in (("split", self.split, "r2gen"), ("sections", self.sections, "open_i")):
             if value is not None and self.layout != layout:
-                raise ValueError(f"source.options: {name} is for layout: {layout}; here layout is {self.layout}")
+                raise UserError(f"source.options: {name} is for layout: {layout}; here layout is {self.layout}")
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def _open_i_rows(options: Options) -> Iterator[tuple[str, Path]]:
     files = sorted(folder.glob("*.xml"), key=lambda file: (len(file.stem), file.stem))
     if not files:
         hint = "; for its JSON file set layout: r2gen" if (Path(options.folder) / ANNOTATION).is_file() else ""
-        raise ValueError(f"{folder} holds no XML file; folder must be the one above {REPORTS} and {PICTURES}{hint}")
+        raise UserError(f"{folder} holds no XML file; folder must be the one above {REPORTS} and {PICTURES}{hint}")
     for file in files:
         yield file.stem, file
 
@@ -74,7 +75,7 @@ def _r2gen_rows(options: Options) -> Iterator[tuple[str, Study]]:
     folder = Path(options.folder)
     splits = read_json(folder / ANNOTATION)
     if not isinstance(splits, dict) or not set(_SPLITS) & set(splits):
-        raise ValueError(f"{folder / ANNOTATION} must hold an object with the lists {', '.join(_SPLITS)}")
+        raise UserError(f"{folder / ANNOTATION} must hold an object with the lists {', '.join(_SPLITS)}")
     wanted = options.split or "train"
     for split in _SPLITS if wanted == "all" else (wanted,):
         for number, row in enumerate(as_rows(splits.get(split), f"{folder / ANNOTATION}, {split}")):

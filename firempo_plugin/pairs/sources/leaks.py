@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from ...errors import UserError
 from ..records import Record, RejectedError
 from ..tiles import MAX_PIXELS
 
@@ -28,7 +29,7 @@ def leaks(
         For each record that shows a test image, by its id: the path of that test image.
 
     Raises:
-        ValueError: A test image is not there, or there is none at all.
+        UserError: A test image is not there, or there is none at all.
     """
     checked = list(records)
     known: dict[str, str] = {}
@@ -36,7 +37,7 @@ def leaks(
         for identity in identities:
             known.setdefault(identity, file)
     if not known:
-        raise ValueError(f"{test_images} holds no test image")
+        raise UserError(f"{test_images} holds no test image")
     shown = {
         image: next((known[identity] for identity in identities if identity in known), None)
         for image, identities in _identified((image for record in checked for image in record.images), max_pixels)
@@ -62,10 +63,10 @@ def _files(test_images: Path | Iterable[str | Path]) -> list[Path]:
     elif test_images.is_dir():
         files = sorted(file for file in test_images.rglob("*") if file.is_file())
     else:
-        raise ValueError(f"{test_images} is no folder; write the folder of the test images")
+        raise UserError(f"{test_images} is no folder; write the folder of the test images")
     for file in files:
         if not file.is_file():
-            raise ValueError(f"test image {file} does not exist")
+            raise UserError(f"test image {file} does not exist")
     return files
 
 

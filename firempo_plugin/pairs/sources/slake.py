@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from ...errors import UserError
 from ..records import Record, Region, RejectedError
 from .common import Source, option
 from .fields import closed, image_file, image_path, is_wanted, own_id, plain
@@ -33,7 +34,7 @@ class Options:
     def __post_init__(self) -> None:
         for name, values in self.mask_names.items():
             if not isinstance(values, list) or not values or not all(_is_value(value) for value in values):
-                raise ValueError(
+                raise UserError(
                     f"source.options: mask_names.{name} must be a list of grey levels or of [red, green, blue], "
                     f"found {values!r}"
                 )

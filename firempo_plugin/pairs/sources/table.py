@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ...errors import UserError
 from ..records import Record, RejectedError
 from .common import Source, option
 from .fields import closed, image_file, is_written, own_id, plain
@@ -33,25 +34,25 @@ class Options:
     def __post_init__(self) -> None:
         for name, column in self.columns.items():
             if name not in FIELDS or not isinstance(column, str):
-                raise ValueError(
+                raise UserError(
                     f"source.options: columns.{name}: {column!r} is unknown; fields are {', '.join(FIELDS)}"
                 )
         for name in _REQUIRED:
             if name not in self.columns:
-                raise ValueError(f"source.options: columns.{name} is missing; write the column that holds it")
+                raise UserError(f"source.options: columns.{name} is missing; write the column that holds it")
         if ("image" in self.columns) == ("images" in self.columns):
-            raise ValueError("source.options: columns must have either image (one path) or images (a list of paths)")
+            raise UserError("source.options: columns must have either image (one path) or images (a list of paths)")
 
 
 def _rows(options: Options) -> Iterator[tuple[str, Row]]:
     file = Path(options.file)
     read = _READERS.get(file.suffix.lower())
     if read is None:
-        raise ValueError(f"{file} is none of the tables that are read here: {', '.join(_READERS)}")
+        raise UserError(f"{file} is none of the tables that are read here: {', '.join(_READERS)}")
     names, rows = read(file, list(options.columns.values()))
     for name, column in options.columns.items():
         if column not in names:
-            raise ValueError(f"{file} has no column {column!r} for {name}; it has: {', '.join(names)}")
+            raise UserError(f"{file} has no column {column!r} for {name}; it has: {', '.join(names)}")
     for number, row in enumerate(not_empty(rows, file)):
         mapped = {name: row.get(column) for name, column in options.columns.items()}
         yield own_id(mapped, "id", number), mapped
@@ -103,15 +104,15 @@ def _csv(file: Path, columns: list[str]) -> tuple[list[str], list[Row]]:
     try:
         names = next(reader, [])
         if len(set(names)) != len(names):
-            raise ValueError(f"{file}: two columns have one name: {', '.join(names)}")
+            raise UserError(f"{file}: two columns have one name: {', '.join(names)}")
         rows = []
         for cells in reader:
             if cells and len(cells) != len(names):
-                raise ValueError(f"{file}, line {reader.line_num}: {len(cells)} cells, but {len(names)} columns")
+                raise UserError(f"{file}, line {reader.line_num}: {len(cells)} cells, but {len(names)} columns")
             if cells:
                 rows.append(dict(zip(names, cells, strict=True)))
     except csv.Error as error:
-        raise ValueError(f"{file}, line {reader.line_num}: is not valid CSV: {error}") from error
+        raise UserError(f"{file}, line {reader.line_num}: is not valid CSV: {error}") from error
     return names, rows
 
 
@@ -124,7 +125,7 @@ def _parquet(file: Path, columns: list[str]) -> tuple[list[str], list[Row]]:
         names = list(table.schema_arrow.names)
         return names, table.read(columns=[name for name in names if name in columns]).to_pylist()
     except (OSError, pyarrow.lib.ArrowException) as error:
-        raise ValueError(f"{file} cannot be read as Parquet: {error}") from error
+        raise UserError(f"{file} cannot be read as Parquet: {error}") from error
 
 
 _READERS: dict[str, Callable[[Path, list[str]], tuple[list[str], list[Row]]]] = {
