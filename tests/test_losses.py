@@ -11,12 +11,15 @@ from firempo_plugin.losses import (
     RowTerm,
     ScoredTokens,
     add_reports,
+    kls_in_chunks,
     log_ratios,
+    logps_in_chunks,
     preference_loss,
+    reward_sides,
     token_kls,
     token_logps,
 )
-from firempo_plugin.objectives import OBJECTIVES, Cell, Settings
+from firempo_plugin.objectives import OBJECTIVES, Cell, PreferenceTerm, Settings, Side
 
 
 def settings(name: str, **changes) -> Settings:
@@ -125,14 +128,14 @@ def test_a_row_without_noised_image_has_rank_and_kl_only():
     assert not report["terms/visual"].applies.item()
 
 
-def test_a_row_without_any_scored_token_is_a_coin_toss():
+def test_a_row_without_any_token_in_its_scope_is_a_coin_toss():
     """No phrase left on either side: both rewards are 0, rank is log 2, and no gradient flows."""
-    tokens = scored([(1, CC, True, -1.0, -1.0), (1, CR, True, -1.0, -1.0)])
+    tokens = scored([(0, CC, False, -1.0, -3.0), (0, CR, False, -1.0, -2.0), (1, CC, True, -1.0, -1.0)])
     tokens.policy_logps.requires_grad_()
     losses, _ = objective_loss(settings("rrpo"), tokens, torch.tensor([False, False]), torch.ones(2))
     assert_close(losses.detach(), torch.full((2,), math.log(2.0)))
-    losses[0].backward()
-    assert_close(tokens.policy_logps.grad, torch.zeros(2))
+    losses.sum().backward()
+    assert_close(tokens.policy_logps.grad, torch.tensor([0.0, 0.0, -0.25]))
 
 
 @pytest.mark.parametrize(
@@ -176,6 +179,51 @@ def test_nll_is_normalised_by_the_length_of_the_whole_chosen_response():
     )
     assert_close(report["terms/nll"].values, torch.tensor([2.0, 0.0]))
     assert_close(losses[0].item(), math.log1p(math.exp(0.5)) + 0.5 * 2.0, rtol=1e-6, atol=0)
+
+
+SUM = PreferenceTerm(
+    "sum", (Side(0.5, (CC,)), Side(2.0, (NR, CC)), Side(-0.25, (CR,)), Side(-1.0, (NC, CR))), "response"
+)
+
+
+@pytest.mark.parametrize(
+    ("noised", "added", "taken"), [(NOISED, 0.5 * 1 + 2 * 4, 0.25 * 2 + 3), (PLAIN, 0.5 * 1 + 2 * 1, 0.25 * 2 + 2)]
+)
+def test_a_margin_is_the_signed_sum_of_its_sides(noised, added, taken):
+    """Of a row without a noised image each side takes the next cell that is there."""
+    found = reward_sides(SUM, torch.tensor([[1.0, 2.0, 3.0, 4.0]]), noised)
+    assert [side.item() for side in found] == [added, taken]
+
+
+@pytest.mark.parametrize(("margin", "accuracy"), [(1e-3, 1.0), (0.0, 0.0), (-1e-3, 0.0)])
+def test_a_pair_is_right_as_soon_as_its_margin_is_positive(margin, accuracy):
+    tokens = scored([(0, CC, True, margin, 0.0), (0, CR, True, 0.0, 0.0)])
+    _, report = objective_loss(settings("dpo"), tokens, PLAIN, ONE)
+    assert report["rewards/accuracies"].values.item() == accuracy
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
+@pytest.mark.parametrize("count", [1, 3, 7])
+def test_chunks_are_the_whole(count, dtype, rtol, monkeypatch):
+    torch.manual_seed(0)
+    head, other = (torch.nn.Linear(8, 50, dtype=dtype).requires_grad_(False) for _ in range(2))
+    hidden, reference = (torch.randn(count, 8, dtype=dtype) for _ in range(2))
+    tokens, weights = torch.randint(50, (count,)), torch.randn(3, count)
+
+    def scores(by_chunks):
+        mine = hidden.clone().requires_grad_()
+        if by_chunks:
+            found = logps_in_chunks(head, mine, tokens), *kls_in_chunks(head, other, mine, reference)
+        else:
+            found = token_logps(head(mine), tokens), *token_kls(head(mine), other(reference))
+        sum((weight * part).sum() for weight, part in zip(weights, found, strict=True)).backward()
+        return (*found, mine.grad)
+
+    whole = scores(by_chunks=False)
+    monkeypatch.setattr(equations, "HEAD_ROWS", 3)
+    for one, same in zip(scores(by_chunks=True), whole, strict=True):
+        assert_close(one, same, rtol=rtol, atol=rtol * same.abs().max().item())
+        assert one.dtype == same.dtype
 
 
 def test_preference_loss_does_not_overflow():

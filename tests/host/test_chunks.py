@@ -36,33 +36,6 @@ def most_rows(monkeypatch):
     return most
 
 
-@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
-@pytest.mark.parametrize("count", [1, ROWS, 2 * ROWS + 1])
-def test_chunks_are_the_whole(count, dtype, rtol, monkeypatch):
-    torch.manual_seed(0)
-    head, other = (torch.nn.Linear(8, 50, dtype=dtype).requires_grad_(False) for _ in range(2))
-    hidden, reference = (torch.randn(count, 8, dtype=dtype) for _ in range(2))
-    tokens, weights = torch.randint(50, (count,)), torch.randn(3, count)
-
-    def scores(by_chunks):
-        mine = hidden.clone().requires_grad_()
-        if by_chunks:
-            found = (
-                losses.logps_in_chunks(head, mine, tokens),
-                *losses.kls_in_chunks(head, other, mine, reference),
-            )
-        else:
-            found = losses.token_logps(head(mine), tokens), *losses.token_kls(head(mine), other(reference))
-        sum((weight * part).sum() for weight, part in zip(weights, found, strict=True)).backward()
-        return (*found, mine.grad)
-
-    whole = scores(by_chunks=False)
-    in_chunks_of(ROWS, monkeypatch)
-    for one, same in zip(scores(by_chunks=True), whole, strict=True):
-        assert_close(one, same, rtol=rtol, atol=rtol * same.abs().max().item())
-        assert one.dtype == same.dtype
-
-
 def step(trainer_and_batch, family, folder, adapter, **keys):
     trainer, batch = trainer_and_batch(family, "pairs", dataset_dir=folder, adapter=adapter(family), **keys)
     trainer.current_gradient_accumulation_steps = 1
