@@ -33,7 +33,19 @@ class TouchPoint:
 
 
 TOUCH_POINTS = (
-    TouchPoint("extras.constants", ("TRAINING_STAGES", "STAGES_USE_PAIR_DATA"), "arguments:extend_constants"),
+    TouchPoint(
+        "extras.constants",
+        (
+            "TRAINING_STAGES",
+            "STAGES_USE_PAIR_DATA",
+            "TRAINER_LOG",
+            "IGNORE_INDEX",
+            "IMAGE_PLACEHOLDER",
+            "VIDEO_PLACEHOLDER",
+            "AUDIO_PLACEHOLDER",
+        ),
+        "arguments:extend_constants",
+    ),
     TouchPoint("hparams.model_args", ("ModelArguments",), "arguments:extend_model_arguments"),
     TouchPoint(
         "hparams.finetuning_args",
@@ -42,7 +54,12 @@ TOUCH_POINTS = (
     ),
     TouchPoint(
         "hparams.parser",
-        ("_parse_args(parser, args, allow_extra_keys)", "read_args(args)"),
+        (
+            "_parse_args(parser, args, allow_extra_keys)",
+            "read_args(args)",
+            "get_train_args(args)",
+            "get_infer_args(args)",
+        ),
         "unknown_keys:extend_parser",
     ),
     TouchPoint(
@@ -66,13 +83,37 @@ TOUCH_POINTS = (
             "_get_merged_dataset(dataset_names, model_args, data_args, training_args, stage, return_dict)",
             "_get_preprocessed_dataset(dataset, data_args, training_args, stage, template, tokenizer)",
             "get_dataset(template, model_args, data_args, training_args, stage)",
+            "merge_dataset",
         ),
         "dataset:extend_loader",
     ),
-    TouchPoint("model.loader", ("load_tokenizer(model_args)",), "processor:extend_loader"),
+    TouchPoint(
+        "model.loader",
+        (
+            "load_tokenizer(model_args)",
+            "load_config(model_args)",
+            "load_model(tokenizer, model_args, finetuning_args, is_trainable)",
+            "patch_processor",
+        ),
+        "processor:extend_loader",
+    ),
     TouchPoint(
         "train.tuner",
-        ("_training_function(config)", "run_exp(args, callbacks)", "Worker._training_function"),
+        (
+            "_training_function(config)",
+            "run_exp(args, callbacks)",
+            "Worker._training_function",
+            "get_train_args",
+            "is_ray_available",
+            "dist",
+            "LogCallback",
+            "PissaConvertCallback",
+            "get_swanlab_callback",
+            "EarlyStoppingCallback",
+            "TorchProfilerCallback",
+            "ModuleProfilerCallback",
+            "ReporterCallback",
+        ),
         "workflow:extend_tuner",
     ),
     TouchPoint(
@@ -80,7 +121,12 @@ TOUCH_POINTS = (
         ("HuggingfaceEngine._process_args(model, tokenizer, processor, template, generating_args, messages)",),
         "chat:extend_engine",
     ),
-    TouchPoint("extras.ploting", ("gen_loss_plot(trainer_log)", "smooth(scalars)"), "board.monitor:extend_ploting"),
+    TouchPoint("chat.chat_model", ("ChatModel",)),
+    TouchPoint(
+        "extras.ploting",
+        ("gen_loss_plot(trainer_log)", "smooth(scalars)", "plot_loss(save_dictionary, keys)"),
+        "board.monitor:extend_ploting",
+    ),
     TouchPoint("webui.common", ("_clean_cmd(args)", "gen_cmd(args)", "save_cmd(args)"), "board.runner:extend_common"),
     TouchPoint("webui.locales", ("LOCALES",), "board.texts:extend_locales"),
     TouchPoint(
@@ -107,8 +153,28 @@ TOUCH_POINTS = (
     TouchPoint("webui.components.train", ("create_train_tab(engine)",), "board.section:extend_train_tab"),
     TouchPoint("webui.components.data", ("can_preview(dataset_dir, dataset)",)),
     TouchPoint("webui.manager", ("Manager.get_base_elems", "Manager.get_elem_by_id", "Manager.get_id_by_elem")),
-    TouchPoint("data.template", ("Template.encode_oneturn", "Template._convert_elements_to_ids")),
-    TouchPoint("data.mm_plugin", ("BasePlugin.process_messages", "BasePlugin.get_mm_inputs")),
+    TouchPoint(
+        "data.template",
+        (
+            "Template.encode_oneturn",
+            "Template._convert_elements_to_ids",
+            "Template.format_assistant",
+            "Template.efficient_eos",
+            "Template.mm_plugin",
+            "get_template_and_fix_tokenizer(tokenizer, data_args)",
+        ),
+    ),
+    TouchPoint(
+        "data.mm_plugin",
+        (
+            "BasePlugin.process_messages(self, messages, images, videos, audios, processor)",
+            "BasePlugin.process_token_ids(self, input_ids, labels, images, videos, audios, tokenizer, processor)",
+            "BasePlugin.get_mm_inputs(self, images, videos, audios, imglens, vidlens, audlens, batch_ids, processor)",
+            "MMPluginMixin._regularize_images(self, images)",
+            "MMPluginMixin.image_token",
+        ),
+    ),
+    TouchPoint("model.model_utils.visual", ("COMPOSITE_MODELS",)),
     TouchPoint("data.collator", ("MultiModalDataCollatorForSeq2Seq.__call__",)),
     TouchPoint("train.callbacks", ("LogCallback._write_log", "LogCallback.on_log", "SaveProcessorCallback")),
     TouchPoint(
@@ -207,6 +273,8 @@ def _names(node: ast.stmt) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield node.name, tuple(argument.arg for argument in node.args.args)
     elif isinstance(node, ast.ClassDef):
         yield node.name, ()
+    elif isinstance(node, ast.Import | ast.ImportFrom):
+        yield from ((alias.asname or alias.name, ()) for alias in node.names)
     elif isinstance(node, ast.Assign):
         for target in node.targets:
             if isinstance(target, ast.Name):

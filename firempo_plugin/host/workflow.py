@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +12,46 @@ from .arguments import STAGE, settings_of
 
 
 def extend_tuner(module: Any) -> None:
-    """Adds our branch to the host's choice of workflow.
-
-    The host parses the arguments and assembles the callbacks; where it finds that it does not know the
-    stage, ours takes over with both.
-    """
+    """Adds our branch in front of the host's choice of workflow, with the callbacks that the host gives to each."""
     training_function, get_train_args = module._training_function, module.get_train_args
-    parsed: list[Any] = []
+    ahead: list[Any] = []
 
-    def remember_train_args(args: Any = None) -> Any:
-        parsed[:] = get_train_args(args)
-        return tuple(parsed)
+    def get_train_args_once(args: Any = None) -> Any:
+        """What was parsed to see the stage is what the host's own workflows get."""
+        return ahead.pop() if ahead else get_train_args(args)
 
     def training_function_with_stage(config: dict[str, Any]) -> None:
-        try:
-            training_function(config)
-        except ValueError as error:
-            if str(error) != f"Unknown task: {STAGE}.":
-                raise
-        else:
-            return
+        parsed = get_train_args(config["args"])
         model_args, data_args, training_args, finetuning_args, _ = parsed
-        run_fire_mpo(model_args, data_args, training_args, finetuning_args, config["callbacks"])
+        if finetuning_args.stage != STAGE:
+            ahead.append(parsed)
+            training_function(config)
+            return
+        callbacks = config["callbacks"] + list(host_callbacks(module, *parsed))
+        run_fire_mpo(model_args, data_args, training_args, finetuning_args, callbacks)
         if not (module.is_ray_available() and module.ray.is_initialized()) and module.dist.is_initialized():
             module.dist.destroy_process_group()
 
-    module.get_train_args = remember_train_args
+    module.get_train_args = get_train_args_once
     module._training_function = training_function_with_stage
+
+
+def host_callbacks(
+    module: Any, model_args: Any, data_args: Any, training_args: Any, finetuning_args: Any, generating_args: Any
+) -> Iterator[Any]:
+    """The callbacks that the host's `_training_function` gives to each of its workflows, in its order."""
+    yield module.LogCallback()
+    if finetuning_args.pissa_convert:
+        yield module.PissaConvertCallback()
+    if finetuning_args.use_swanlab:
+        yield module.get_swanlab_callback(finetuning_args)
+    if finetuning_args.early_stopping_steps is not None:
+        yield module.EarlyStoppingCallback(early_stopping_patience=finetuning_args.early_stopping_steps)
+    if training_args.enable_torch_profiler:
+        yield module.TorchProfilerCallback(training_args)
+    if training_args.profile_modules:
+        yield module.ModuleProfilerCallback(training_args.profile_modules)
+    yield module.ReporterCallback(model_args, data_args, finetuning_args, generating_args)
 
 
 PASS_TOKENS_CPU = 1024
