@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import UserError
+from ..files import write_text
 from ..torch_releases import misfits
 from . import pairs, tiny_model
 from .scans import missing_packages
@@ -73,9 +74,7 @@ def prepare(folder: Path, steps: int) -> None:
     text, found = re.subn(r"(?m)^max_steps:\s*\d+", f"max_steps: {steps}", template.read_text("utf-8"))
     if not found:
         text = f"{text.rstrip()}\nmax_steps: {steps}\n"
-    partial = config.with_name(f"{CONFIG}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(config)
+    write_text(config, text)
     print(f"{config}: {steps} steps")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files import write_text
 from ..pairs.build import Progress, read_source
 from ..pairs.config import BuildConfig, ModelConfig, RespondConfig
 from ..pairs.endpoint.client import Endpoint
@@ -16,7 +17,7 @@ from ..pairs.engine import Advance, Halt, Item, advance, kinds
 from ..pairs.records import Record
 from ..pairs.request_store import WorkspaceRequests
 from ..pairs.steps import THOUGHT_END, THOUGHT_START, Ask, ChatEngine, ReadStep, RespondStep, endpoint_settings
-from ..pairs.workspace import Workspace, write_text
+from ..pairs.workspace import Workspace
 from .config import EvaluateConfig
 from .items import Item as Measured
 from .models import Model, digest_of

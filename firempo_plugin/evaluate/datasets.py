@@ -1,15 +1,16 @@
 """What is in the files that a measure's options name, so that a changed file is measured anew."""
 
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..files import file_digest
+
 
 def content_of(options: dict[str, Any]) -> dict[str, str]:
     """SHA-256 by path: of every option that is a file, and of the files of data sets in dataset_info.json."""
-    return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in _files(options)}
+    return {str(file): file_digest(file) for file in _files(options)}
 
 
 def _files(options: dict[str, Any]) -> Iterator[Path]:

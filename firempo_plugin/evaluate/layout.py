@@ -10,8 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..files import write_text
 from ..pairs.engine import kinds
-from ..pairs.workspace import write_text
 from .compare import Cell, Difference, Interval
 from .config import CompareConfig
 from .tables import Column, Counts, Table

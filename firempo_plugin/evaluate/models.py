@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files import file_digest
 from .config import EvaluateConfig
 
 ADAPTER, CHECKPOINT = "adapter_config.json", "config.json"
@@ -85,8 +86,7 @@ def fingerprint(folder: Path) -> str:
     digest = hashlib.sha256()
     for pattern in (*_SETTINGS, *_WEIGHTS):
         for file in sorted(folder.glob(pattern)):
-            with open(file, "rb") as opened:
-                digest.update(f"{file.name} {hashlib.file_digest(opened, 'sha256').hexdigest()}\n".encode())
+            digest.update(f"{file.name} {file_digest(file)}\n".encode())
     return digest.hexdigest()
 
 

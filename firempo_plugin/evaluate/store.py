@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..pairs.workspace import private_folder, write_text
+from ..files import private_folder, write_text
 from .items import Item
 
 

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from ..files import file_digest
 from .tree import Image
 
 CHECKSUM = "checksum"
@@ -125,8 +126,7 @@ def image_digest(image: Image) -> str:
 
 @lru_cache(maxsize=100_000)
 def _file_digest(path: str, size: int, modified: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_digest(path)
 
 
 def weights_digest(named: Iterable[tuple[str, Tensor]]) -> str:

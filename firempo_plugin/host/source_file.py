@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..files import is_unicode
+
 _LONE_SURROGATE = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
 )
@@ -90,7 +92,7 @@ def _problems(name: str, rows: list[Any], types: bool) -> Iterator[str]:
 
 def _unreadable(place: str, value: Any) -> Iterator[str]:
     """Values that no table can hold: half of a surrogate pair, an integer of more than 64 bits."""
-    if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+    if isinstance(value, str) and not is_unicode(value):
         yield f"{place} holds half of a surrogate pair, which is no character"
     elif type(value) is int and not -(2**63) <= value < 2**63:
         yield f"{place} holds {value}, which needs more than 64 bits"

@@ -8,7 +8,6 @@ deeper than 8 bits, which PIL would clip, and DICOM files, which it cannot open,
 import hashlib
 import os
 import struct
-import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from ..errors import UserError
+from ..files import file_digest, replacing
 from . import dicom
 from .records import RejectedError
 from .tiles import MAX_PIXELS, TILE, cut, refuse_large, tiles
@@ -83,8 +83,7 @@ def content_id(path: str | Path) -> str:
         RejectedError: The file cannot be read.
     """
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(path)
     except OSError as error:
         raise RejectedError(f"image cannot be read: {path}: {error.strerror}") from error
 
@@ -102,7 +101,7 @@ def write_png(array: Pixels, path: Path) -> None:
 
     Args:
         array: [height, width] or [height, width, 3].
-        path: The file; its folder must exist.
+        path: The file.
 
     Raises:
         UserError: The array is no such image.
@@ -110,14 +109,8 @@ def write_png(array: Pixels, path: Path) -> None:
     """
     if array.dtype != np.uint8 or array.size == 0 or array.shape[2:] not in ((), (3,)) or array.ndim < 2:
         raise UserError(f"no 8-bit image in grey or red-green-blue: {array.dtype} of shape {array.shape}")
-    part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    try:
-        with part.open("wb") as file:
-            for chunk in _png(array):
-                file.write(chunk)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as part, part.open("wb") as file:
+        file.writelines(_png(array))
 
 
 def _png(array: Pixels) -> Iterator[bytes]:

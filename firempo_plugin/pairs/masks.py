@@ -6,8 +6,6 @@ A mask is a boolean array of the image's height and width, true inside the regio
 import hashlib
 import json
 import math
-import os
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import UserError
+from ..files import file_digest, write_text
 from .images import FORMATS, has_more_frames, write_png
 from .records import RejectedError, Segmentation
 from .tiles import cut, tiles
-from .workspace import private_folder
 
 Mask = NDArray[np.bool_]
 """[H, W], true inside."""
@@ -184,7 +182,7 @@ class MaskCache:
         try:
             entry = json.loads((self._entries / f"{key}.json").read_bytes())
             mask = None if entry["mask"] is None else self._masks / Path(entry["mask"]).name
-            if mask is not None and (not mask.is_file() or _checksum(mask) != entry["checksum"]):
+            if mask is not None and (not mask.is_file() or file_digest(mask) != entry["checksum"]):
                 return None
             boxes = tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in entry["boxes"])
             return Segmentation(str(mask) if mask else None, boxes, tuple(entry["scores"]), entry["segmenter"])
@@ -197,13 +195,12 @@ class MaskCache:
         mask = Path(kept.mask) if kept.mask else None
         entry = {
             "mask": mask.name if mask else None,
-            "checksum": _checksum(mask) if mask else None,
+            "checksum": file_digest(mask) if mask else None,
             "boxes": kept.boxes,
             "scores": kept.scores,
             "segmenter": segmenter,
         }
-        private_folder(self._entries)
-        _write(self._entries / f"{key}.json", json.dumps(entry).encode())
+        write_text(self._entries / f"{key}.json", json.dumps(entry))
         return kept
 
     def keep(self, found: Found, segmenter: str) -> Segmentation:
@@ -212,20 +209,8 @@ class MaskCache:
             return Segmentation(None, found.boxes, found.scores, segmenter)
         content = np.packbits(found.mask).tobytes() + repr(found.mask.shape).encode()
         path = self._masks / f"{hashlib.sha256(content).hexdigest()}.png"
-        private_folder(self._masks)
         write_png(np.where(found.mask, np.uint8(255), np.uint8(0)), path)
         return Segmentation(str(path), found.boxes, found.scores, segmenter)
-
-
-def _checksum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    part.write_bytes(content)
-    os.replace(part, path)
 
 
 def _by(shape: tuple[int, int]) -> str:

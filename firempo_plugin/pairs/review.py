@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files import write_text
 from ..phrases import Span
 from .decisions import FORMAT, digest
-from .exporters.common import replacing
 from .pair import Pair
 from .records import RejectedError
 from .static_page import data_json, data_lines, fill
@@ -85,8 +85,7 @@ def write_page(
         records=data_lines(_record(pair, index, outlines, problems) for pair in shown),
         pictures=data_lines(pictures.values()),
     )
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(path, text)
     return PageResult(path, len(shown), path.stat().st_size, problems)
 
 

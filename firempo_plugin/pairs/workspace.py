@@ -9,7 +9,6 @@ import fcntl
 import hashlib
 import json
 import os
-import re
 import sqlite3
 import threading
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import UserError
+from ..files import is_unicode, plain, private_folder
 
 VERSION = 1
 """Of the tables below, kept as `user_version`; 0, which had no digests, is brought up to it."""
@@ -40,7 +40,6 @@ CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WI
 """
 
 
-_SURROGATES = re.compile("[\ud800-\udfff]")
 CHANGED = (
     "the stored outcome was changed or cannot be read; delete its row from the table outcomes of store.sqlite to make "
     "it again"
@@ -225,22 +224,10 @@ def _address(store: Path, look: bool) -> str:
     return f"{address}?mode=ro" if os.access(store.parent, os.W_OK) else f"{address}?immutable=1"
 
 
-def private_folder(folder: Path) -> None:
-    """Makes a folder, and those above it that are missing, for its owner alone."""
-    if not folder.is_dir():
-        private_folder(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
-
-
-def plain(text: str) -> str:
-    """A text that can be written down: halves of surrogate pairs, which are no Unicode, replaced."""
-    return _SURROGATES.sub("\ufffd", text)
-
-
 def _dump(data: Any) -> str:
     text = json.dumps(data, ensure_ascii=False, sort_keys=True)
     # Names of files that are not UTF-8 hold such halves, and must come back as they were.
-    return json.dumps(data, sort_keys=True) if _SURROGATES.search(text) else text
+    return json.dumps(data, sort_keys=True) if not is_unicode(text) else text
 
 
 def _digest(data: str | None, reason: str | None) -> str:
@@ -256,10 +243,3 @@ def _outcome(data: Any, reason: Any, digest: str | None) -> Outcome:
         return Outcome(None, CHANGED)
     readable = isinstance(found, dict) if data is not None else isinstance(reason, str)
     return Outcome(found, reason) if whole and readable else Outcome(None, CHANGED)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

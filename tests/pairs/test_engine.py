@@ -10,10 +10,11 @@ from dataclasses import replace
 
 import pytest
 
+from firempo_plugin.files import write_text
 from firempo_plugin.pairs.endpoint.failures import StopRunError
 from firempo_plugin.pairs.engine import Halt, Item, PendingError, Step, advance, kinds
 from firempo_plugin.pairs.records import Record, RejectedError
-from firempo_plugin.pairs.workspace import Outcome, Workspace, write_text
+from firempo_plugin.pairs.workspace import Outcome, Workspace
 
 
 def items(number):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from firempo_plugin.errors import UserError
 from firempo_plugin.pairs.records import Record, Region
 from firempo_plugin.pairs.sources import SOURCES, Problem
 
@@ -527,7 +528,7 @@ def test_a_broken_file_is_named(
         (tmp_path / file).write_bytes(content)
     with pytest.raises(ValueError, match=file.replace(".", r"\.")) as caught:
         read(name, **options(tmp_path))
-    assert type(caught.value) is ValueError
+    assert type(caught.value) is UserError
 
 
 def test_the_place_in_a_broken_file_is_named(tmp_path: Path) -> None:

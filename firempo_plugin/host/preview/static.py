@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path, PurePath
 
-from ...pairs.exporters.common import replacing
+from ...files import write_text
 from ...pairs.static_page import data_json, data_lines, fill
 from ..reasons import kinds_of
 from .page import Shown, legend_html, row_html, style
@@ -83,8 +83,7 @@ def write_page(
         rows=data_lines(entries),
         pictures=_blocks([pictures[key].uri for key in index]),
     )
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(path, text)
     return PageResult(path, path.stat().st_size, len(seen), dict(kinds))
 
 

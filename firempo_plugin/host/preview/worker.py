@@ -4,10 +4,10 @@ It encodes the rows of a training configuration and writes FOLDER/rows.jsonl, a 
 """
 
 import json
-import os
 import sys
 from pathlib import Path
 
+from ...files import write_text
 from .look import ROWS, STATE
 from .watch import end_with_parent
 
@@ -18,9 +18,7 @@ def write(config: Path, folder: Path) -> int:
 
     def enter(**changes: object) -> None:
         state.update(changes)
-        part = folder / f"{STATE}.part"
-        part.write_text(json.dumps(state), encoding="utf-8")
-        os.replace(part, folder / STATE)
+        write_text(folder / STATE, json.dumps(state))
 
     enter()
     try:

@@ -8,8 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
+from ...files import private_folder
 from ..records import RejectedError
-from ..workspace import private_folder
 from .batch_api import URL, BatchApi, lines_of
 from .batch_parts import BatchLimits, Part, PartWriter, clean, drop_part, lines_file, open_parts, save_part
 from .costs import BATCH_PRICE, Budget, check_bounded, count_tokens, price_of

@@ -1,13 +1,13 @@
 """The files of the Batch API on this side: what is sent, and what is known of what was sent."""
 
 import json
-import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ...errors import UserError
+from ...files import write_text
 
 
 @dataclass(frozen=True)
@@ -102,18 +102,7 @@ def open_parts(folder: Path) -> Iterator[Part]:
 
 def save_part(folder: Path, part: Part) -> None:
     """Writes a part so that it survives a kill or a power cut at any moment."""
-    path = folder / f"{part.tag}.json"
-    partial = path.with_suffix(".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(asdict(part), file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    directory = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    write_text(folder / f"{part.tag}.json", json.dumps(asdict(part)), lasting=True)
 
 
 def drop_part(folder: Path, part: Part) -> None:
@@ -124,6 +113,6 @@ def drop_part(folder: Path, part: Part) -> None:
 def clean(folder: Path) -> None:
     """Removes what an interrupted submission has left: lines without a part, half-written parts."""
     kept = {part.tag for part in read_parts(folder)}
-    for path in (*folder.glob("*.jsonl"), *folder.glob("*.partial")):
-        if path.suffix == ".partial" or path.stem not in kept:
+    for path in (*folder.glob("*.jsonl"), *folder.glob(".*.part")):
+        if path.suffix == ".part" or path.stem not in kept:
             path.unlink()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ..workspace import plain
+from ...files import plain
 from .failures import Failure, classify
 
 MOST_TOKENS = 10_000_000

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...errors import UserError
+from ...files import is_unicode
 from ..records import RejectedError
 from .settings import EndpointSettings, Structured
 
@@ -55,7 +56,7 @@ class ChatRequest:
         Raises:
             RejectedError: An image cannot be read or is neither PNG nor JPEG, or a text is not Unicode.
         """
-        if not all(_is_unicode(message.text) for message in self.messages):
+        if not all(is_unicode(message.text) for message in self.messages):
             raise RejectedError("a text to send has half a surrogate pair, which is no Unicode")
         return {
             "model": settings.model,
@@ -127,10 +128,6 @@ def data_url(path: str) -> str:
     """
     media_type, content = _read_image(path)
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
-
-
-def _is_unicode(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _read_image(path: str) -> tuple[str, bytes]:

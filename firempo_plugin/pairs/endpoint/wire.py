@@ -7,8 +7,8 @@ from dataclasses import replace
 from http.client import HTTPException
 from typing import IO, Any, TypeVar
 
+from ...files import plain
 from ..http_call import SLOWEST, HttpAnswer, NothingSentError, TooLargeError, call
-from ..workspace import plain
 from .costs import price_of, text_tokens
 from .failures import CallFailedError, Failure, StopRunError, classify
 from .limits import backoff, duration, retry_after

@@ -1,20 +1,18 @@
 """What every exporter does: checks pairs, names files, writes whole files or none."""
 
-import filecmp
 import json
 import math
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ...errors import UserError
+from ...files import is_unicode, write_text
 from ...phrases import PhraseError, phrase_pair
 from ..pair import Pair
 from ..placeholders import IMAGE, lead
-from ..workspace import private_folder
 from .images import REMEDY
 
 FOREIGN_PLACEHOLDERS = ("<video>", "<audio>")
@@ -80,24 +78,6 @@ def prompt(pair: Pair, template: str = "") -> str:
     return lead(len(pair.images), template) + question(pair)
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path that takes the file's place when all is written; on failure the old file stays.
-
-    A file with the same content stays too, and so does its time, by which trainers know their cached datasets. A
-    symbolic link stays, and what it leads to is replaced.
-    """
-    path = Path(os.path.realpath(path))
-    private_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield temporary
-        if not path.exists() or not filecmp.cmp(temporary, path, shallow=False):
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 class Claims:
     """The dataset files that a build has exported, kept in its folder; no other file is ever replaced.
 
@@ -131,12 +111,6 @@ class Claims:
         return os.path.relpath(os.path.realpath(file), os.path.realpath(self._root))
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a UTF-8 file whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
 def _problems(pair: Pair) -> Iterator[str]:
     if not question(pair):
         yield "its question is empty"
@@ -145,7 +119,7 @@ def _problems(pair: Pair) -> Iterator[str]:
         for placeholder in forbidden:
             if placeholder in text:
                 yield f"its {name} holds a media placeholder: {placeholder}"
-        if any("\ud800" <= character <= "\udfff" for character in text):
+        if not is_unicode(text):
             yield f"its {name} holds half a character, which no file can: {text!a}"
     try:
         phrase_pair(pair.chosen, pair.rejected, pair.chosen_spans, pair.rejected_spans)

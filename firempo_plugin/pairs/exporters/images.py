@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from ...errors import UserError
-from ..workspace import private_folder
+from ...files import private_folder
 
 PLACES = ("copy", "link", "absolute")
 REMEDY = "choose another export.name, or set export.options.overwrite: true"

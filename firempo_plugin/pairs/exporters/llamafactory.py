@@ -11,8 +11,9 @@ from string import Template
 from typing import Any
 
 from ...errors import UserError
+from ...files import replacing, write_text
 from ..pair import Pair
-from .common import Claims, ExportResult, prompt, read_options, replacing, write_text
+from .common import Claims, ExportResult, prompt, read_options
 from .images import REMEDY, Images
 
 COLUMNS = ("chosen", "rejected", "images", "rejected_images", "chosen_spans", "rejected_spans", "weight")

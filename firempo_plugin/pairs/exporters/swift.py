@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...files import write_text
 from ..pair import Pair
-from .common import Claims, ExportResult, prompt, read_options, write_text
+from .common import Claims, ExportResult, prompt, read_options
 from .images import Images
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...files import replacing
 from ..pair import Pair
-from .common import Claims, ExportResult, question, read_options, replacing
+from .common import Claims, ExportResult, question, read_options
 from .images import Images
 
 _TEXT = {"dtype": "string", "_type": "Value"}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import UserError
+from ...files import is_unicode
 from ..records import Kind
 
 
@@ -156,6 +157,6 @@ def _field(name: str, value: object, wanted: str) -> object:
         raise ReplyError(f"the field {name!r} must be true or false, found {value!r:.80}")
     if not isinstance(value, str):
         raise ReplyError(f"the field {name!r} must be a text, found {value!r:.80}")
-    if re.search("[\ud800-\udfff]", value):
+    if not is_unicode(value):
         raise ReplyError(f"the field {name!r} holds half a surrogate pair, which is no Unicode")
     return value.strip()

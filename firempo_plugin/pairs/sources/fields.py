@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from ...files import is_unicode
 from ..records import RejectedError
 from .files import Row
 
@@ -51,13 +52,9 @@ def plain(value: Any, name: str) -> str:
     for placeholder in _PLACEHOLDERS:
         if placeholder in text:
             raise RejectedError(f"text holds {placeholder}: {name}")
-    if _has_half_character(text):
+    if not is_unicode(text):
         raise RejectedError(f"text holds half a character: {name}")
     return text
-
-
-def _has_half_character(text: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def without_image_mark(value: Any) -> Any:
@@ -89,7 +86,7 @@ def image_path(root: Path, name: Any, *, allow_outside: bool) -> Path:
 
     if not isinstance(name, str) or not name.strip():
         raise RejectedError(f"image is not named by a path: {name!r:.80}")
-    if _has_half_character(name):
+    if not is_unicode(name):
         raise RejectedError(f"image name holds half a character: {name!r:.80}")
     return inside(root, name, allow_outside=allow_outside)
 

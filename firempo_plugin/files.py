@@ -1,0 +1,82 @@
+"""Files that others see whole or not at all, folders for their owner alone, and texts that a file can hold."""
+
+import filecmp
+import hashlib
+import os
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def private_folder(folder: Path) -> None:
+    """Makes a folder, and those above it that are missing, for its owner alone."""
+    if not folder.is_dir():
+        private_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+@contextmanager
+def replacing(path: Path, *, lasting: bool = False) -> Iterator[Path]:
+    """Yields a temporary path that takes the file's place when all is written; on failure the old file stays.
+
+    A file with the same content stays too, and so does its time, by which trainers know their cached datasets. A
+    symbolic link stays, and what it leads to is replaced.
+
+    Args:
+        path: The file; a folder that is missing is made.
+        lasting: Whether it has to survive a power cut, too.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    path = Path(os.path.realpath(path))
+    private_folder(path.parent)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+    try:
+        yield temporary
+        if not path.exists() or not filecmp.cmp(temporary, path, shallow=False):
+            if lasting:
+                _sync(temporary)
+            os.replace(temporary, path)
+            if lasting:
+                _sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_text(path: Path, text: str, *, lasting: bool = False) -> None:
+    """Writes a UTF-8 file as `replacing` does."""
+    with replacing(path, lasting=lasting) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a file's bytes.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text has no half of a surrogate pair, which no UTF-8 file can hold."""
+    return _SURROGATES.search(text) is None
+
+
+def plain(text: str) -> str:
+    """A text that can be written down: halves of surrogate pairs replaced."""
+    return _SURROGATES.sub("\ufffd", text)
