@@ -29,7 +29,7 @@ from firempo_plugin.pairs.endpoint.failures import (
     RequestRefusedError,
     StopRunError,
 )
-from firempo_plugin.pairs.endpoint.limits import retry_after
+from firempo_plugin.pairs.endpoint.pauses import retry_after
 from firempo_plugin.pairs.endpoint.requests import ChatRequest
 from firempo_plugin.pairs.endpoint.settings import EndpointSettings
 from firempo_plugin.pairs.records import RejectedError

@@ -17,7 +17,8 @@ from PIL import Image
 from firempo_plugin.pairs.endpoint import limits
 from firempo_plugin.pairs.endpoint.costs import Budget
 from firempo_plugin.pairs.endpoint.failures import RequestRefusedError, StopRunError
-from firempo_plugin.pairs.endpoint.limits import PUT_OFF_IN_A_ROW, duration, retry_after
+from firempo_plugin.pairs.endpoint.limits import PUT_OFF_IN_A_ROW, duration
+from firempo_plugin.pairs.endpoint.pauses import retry_after
 from firempo_plugin.pairs.endpoint.replies import Completion, read_completion
 from firempo_plugin.pairs.endpoint.wire import LARGEST_REPLY
 

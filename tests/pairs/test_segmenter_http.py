@@ -112,8 +112,10 @@ def test_http_asks_again_after_a_failure_that_may_pass(failure):
     assert len(seen) == 2
 
 
-def test_http_waits_as_long_as_the_server_asks():
-    with scripted((429, b"", {"Retry-After": "1"}), GOOD) as (url, _):
+@pytest.mark.parametrize("asked", ["1", "Sun, 29 Nov 2026 10:00:01 GMT"])
+def test_http_waits_as_long_as_the_server_asks(asked):
+    headers = {"Retry-After": asked, "Date": "Sun, 29 Nov 2026 10:00:00 GMT"}
+    with scripted((429, b"", headers), GOOD) as (url, _):
         start = time.monotonic()
         make("http", {"url": url, **QUICK}).segment("a.png", IMAGE, "lung")
     assert 1 <= time.monotonic() - start < 3

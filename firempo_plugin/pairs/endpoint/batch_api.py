@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 from ..http_call import HttpAnswer, TooLargeError
 from .batch_parts import Part, drop_part, lines_file, save_part
 from .failures import CallFailedError, Failure, StopRunError
-from .limits import backoff
+from .pauses import backoff
 from .settings import EndpointSettings
 from .wire import LARGEST_REPLY, Wire
 

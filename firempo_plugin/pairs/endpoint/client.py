@@ -15,7 +15,8 @@ from .failures import (
     RequestRefusedError,
     StopRunError,
 )
-from .limits import Gate, ReplyFormat, backoff
+from .limits import Gate, ReplyFormat
+from .pauses import backoff
 from .replies import Reply, RequestStore, StoredReply
 from .requests import ChatRequest, payload_key
 from .settings import EndpointSettings

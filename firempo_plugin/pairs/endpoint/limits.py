@@ -1,49 +1,20 @@
 """When the next call may start: what the server asks for, and the limits of the settings, over all threads."""
 
-import math
-import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from threading import Condition, Lock
 
 from .failures import StopRunError
+from .pauses import LONGEST_BACKOFF
 from .settings import EndpointSettings, Structured
 
-LONGEST_BACKOFF = 60.0
 LONGEST_ABSENCE = 30.0
 """Seconds in which a server that has gone may come back; with its last pause and attempt, less than a minute."""
 _ABSENT_BACKOFF = 10.0
 PUT_OFF_IN_A_ROW = 8
 """Pauses, and nothing answered between, after which a server answers nobody; at the usual ones, within four minutes."""
 _LADDER: tuple[Structured, ...] = ("json_schema", "json_object", "none")
-
-
-def backoff(first: float, repetition: int) -> float:
-    """Seconds before repetition 0, 1, ...: doubling, up to a minute, scattered so that threads do not march in step."""
-    return min(first * 2.0**repetition, LONGEST_BACKOFF) * random.uniform(0.5, 1.0)
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the server asks to wait, given as milliseconds, seconds or a date; None: it does not ask."""
-    try:
-        seconds = _asked(headers)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return None if math.isnan(seconds) else max(seconds, 0.0)
-
-
-def _asked(headers: Mapping[str, str]) -> float:
-    if "retry-after-ms" in headers:
-        return float(headers["retry-after-ms"]) / 1000
-    asked = headers.get("retry-after", "").strip()
-    if asked.replace(".", "", 1).isdigit():
-        return float(asked)
-    # By the server's own clock where it tells it, since ours may be wrong.
-    now = parsedate_to_datetime(headers["date"]) if "date" in headers else datetime.now(UTC)
-    return (parsedate_to_datetime(asked) - now).total_seconds()
 
 
 def duration(seconds: float) -> str:

@@ -11,7 +11,8 @@ from ...files import plain
 from ..http_call import SLOWEST, HttpAnswer, NothingSentError, TooLargeError, call
 from .costs import price_of, text_tokens
 from .failures import CallFailedError, Failure, StopRunError, classify
-from .limits import backoff, duration, retry_after
+from .limits import duration
+from .pauses import backoff, retry_after
 from .replies import Reply, read_completion
 from .scrub import hide, scrub
 from .settings import EndpointSettings

@@ -39,6 +39,7 @@ from typing import Any, ClassVar
 from PIL import Image
 
 from ...errors import UserError
+from ..endpoint.pauses import backoff, retry_after
 from ..endpoint.scrub import scrub
 from ..http_call import HttpAnswer, TooLargeError, call, is_address, key_of
 from ..images import Pixels
@@ -145,7 +146,7 @@ class HttpSegmenter(Segmenter):
                 if attempt == self.retries:
                     tries = f"{attempt + 1} attempts"
                     raise ConnectionError(f"segmenter {self.url} gave no answer in {tries}: {failure}") from failure
-                wait = self.wait * 2**attempt if failure.wait is None else failure.wait
+                wait = backoff(self.wait, attempt) if failure.wait is None else failure.wait
                 time.sleep(min(wait, LONGEST_WAIT))
         raise AssertionError("unreachable")
 
@@ -170,15 +171,10 @@ class HttpSegmenter(Segmenter):
         if answer.status in REFUSED:
             return RejectedError(f"segmenter refused the image or the target: {what}")
         if answer.status in NOT_NOW:
-            return _TryAgainError(what, _seconds(answer.headers.get("retry-after")))
+            return _TryAgainError(what, retry_after(answer.headers))
         if 300 <= answer.status < 400:
             what += ". Redirections are not followed, since they carry images elsewhere: write the final address"
         return ConnectionError(f"segmenter {self.url} answered {what}")
-
-
-def _seconds(header: str | None) -> float | None:
-    """A `Retry-After` in seconds; its other form, a date, counts as absent."""
-    return float(header) if header and header.isdecimal() else None
 
 
 def _read(content: bytes, shape: tuple[int, int], url: str) -> Found:
