@@ -39,7 +39,6 @@ class Scan:
 
     Attributes:
         name: Short name, also the stem of the image file.
-        modality: Noun phrase for the kind of image.
         package: Importable package that carries the file.
         file: Path inside that package.
         regions: Regions by a short name.
@@ -48,7 +47,6 @@ class Scan:
     """
 
     name: str
-    modality: str
     package: str
     file: str
     regions: dict[str, Region]
@@ -102,7 +100,6 @@ def _ellipse(x: float, y: float, half_width: float, half_height: float) -> Outli
 SCANS: tuple[Scan, ...] = (
     Scan(
         name="ct_chest",
-        modality="contrast-enhanced CT of the chest, axial",
         package="pydicom",
         file="data/test_files/CT_small.dcm",
         window=(-190, 309),
@@ -114,7 +111,6 @@ SCANS: tuple[Scan, ...] = (
     ),
     Scan(
         name="ct_head",
-        modality="CT of the head, axial",
         package="pydicom",
         file="data/test_files/J2K_pixelrep_mismatch.dcm",
         crop=(44, 28, 468, 452),
@@ -126,7 +122,6 @@ SCANS: tuple[Scan, ...] = (
     ),
     Scan(
         name="mr_abdomen",
-        modality="contrast-enhanced MR image of the upper abdomen, axial",
         package="pydicom",
         file="data/test_files/examples_overlay.dcm",
         crop=(14, 0, 436, 284),  # the arms wrap around at both edges
@@ -141,7 +136,6 @@ SCANS: tuple[Scan, ...] = (
     ),
     Scan(
         name="us_node",
-        modality="power Doppler ultrasound image",
         package="pydicom",
         file="data/test_files/examples_rgb_color.dcm",
         crop=(24, 56, 298, 166),  # leaves out the burnt-in text, which names the organ
@@ -151,7 +145,6 @@ SCANS: tuple[Scan, ...] = (
     ),
     Scan(
         name="fundus",
-        modality="colour fundus photograph",
         package="skimage",
         file="data/retina.jpg",
         regions={
@@ -161,7 +154,6 @@ SCANS: tuple[Scan, ...] = (
     ),
     Scan(
         name="histology",
-        modality="light micrograph with an immunohistochemical stain",
         package="skimage",
         file="data/ihc.png",
         regions={

@@ -13,7 +13,6 @@ from .audit import Preference
 Row = dict[str, Any]
 
 IMAGE_COLUMNS = ("images", "image", "rejected_images", "rejected_image")
-SPAN_COLUMNS = ("chosen_spans", "rejected_spans")
 
 
 @dataclass(frozen=True)

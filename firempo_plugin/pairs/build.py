@@ -19,8 +19,6 @@ from .steps import ChatEngine, ReadStep, RespondStep
 from .terminal import shown
 from .workspace import Workspace
 
-STEPS = ("read", "respond", "edit", "target", "segment", "noise")
-
 
 @dataclass
 class Progress:

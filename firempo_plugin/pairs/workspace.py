@@ -193,16 +193,6 @@ class Workspace:
 
     # notes ---------------------------------------------------------------------------------------------------
 
-    def note(self, name: str) -> str | None:
-        """A remembered value."""
-        rows = self.query("SELECT value FROM notes WHERE name = ?", name)
-        return rows[0][0] if rows else None
-
-    def put_note(self, name: str, value: str) -> None:
-        """Remembers a value."""
-        with self.transaction() as db:
-            db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, value))
-
 
 def _locked(folder: Path) -> IO[str]:
     """The folder's lock, held as long as the file is open."""
