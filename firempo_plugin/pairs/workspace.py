@@ -191,8 +191,6 @@ class Workspace:
                 (step, record, sample, key, data, reason, time.time(), _digest(data, reason)),
             )
 
-    # notes ---------------------------------------------------------------------------------------------------
-
 
 def _locked(folder: Path) -> IO[str]:
     """The folder's lock, held as long as the file is open."""
