@@ -73,6 +73,33 @@ def test_the_kl_over_the_response_widens_clean_chosen_only():
     assert [found.cell.count(cell) for cell in range(4)] == [4, 1, 1, 1]
 
 
+@pytest.mark.parametrize(
+    ("name", "scope", "chosen"),
+    [
+        ("fire_mpo", "phrase", [True]),
+        ("fire_mpo", "response", [True] * 4),
+        ("mask_dpo", "phrase", [False]),
+    ],
+)
+def test_the_kl_sums_over_its_scope_of_clean_chosen_and_nowhere_else(name, scope, chosen):
+    found = only_pass([row()], settings(name, kl_scope=scope))
+    in_kl = {cell: [kl for of, kl in zip(found.cell, found.in_kl, strict=True) if of == cell] for cell in found.cell}
+    assert in_kl.pop(0) == chosen
+    assert not any(kl for others in in_kl.values() for kl in others)
+
+
+def test_a_pass_names_its_cells_in_the_order_of_their_tokens():
+    found = only_pass([row()])
+    assert [(cell.row, int(cell.cell), cell.images) for cell in found.cells] == [
+        (0, 0, ["clean"]), (0, 1, ["clean"]), (0, 2, ["noised"]), (0, 3, ["noised"])
+    ]  # fmt: skip
+
+
+def test_a_tree_tells_where_its_text_begins():
+    """Behind the last image token; without an image at its first token."""
+    assert [tree.text_from for tree in only_pass([row(), text_row()]).trees] == [2, 2, 0]
+
+
 def test_a_row_without_noised_image_needs_clean_cells_only():
     found = only_pass([row(noised_prompt_ids=[], rejected_images=[])])
     assert found.cell == [0, 1]
@@ -120,6 +147,12 @@ def test_images_in_bytes_are_told_apart_by_their_content():
 
     rows = [row(images=[encoded(b"a")]), row(images=[encoded(b"a")]), row(images=[encoded(b"b")])]
     assert len(only_pass(rows, settings("rrpo")).trees) == 2
+
+
+def test_images_in_files_are_told_apart_by_their_paths():
+    stored = [{"bytes": None, "path": path} for path in ("a.png", "a.png", "b.png")]
+    found = only_pass([row(images=[image], noised_prompt_ids=[], rejected_images=[]) for image in stored])
+    assert len(found.trees) == 2
 
 
 def test_passes_hold_whole_terms_and_no_more_tokens_than_wanted():
