@@ -17,7 +17,8 @@ from presets import FAMILIES, PRESETS, Preset
 from transformers import AutoModelForImageTextToText
 
 from firempo_plugin.forward.plan import Layout, Row, make_plan
-from firempo_plugin.objectives import OBJECTIVES, Settings
+from firempo_plugin.objectives.settings import Settings
+from firempo_plugin.objectives.table import OBJECTIVES
 
 RATE = 790e12
 """Operations a second: large matrix products in bf16 on an H200, assumed; `benchmarks/gpu` measures a machine's own."""

@@ -8,7 +8,7 @@ On the noised image the chosen response is then preferred, as if it could be rea
 import sys
 from dataclasses import replace
 
-from firempo_plugin.objectives import OBJECTIVES
+from firempo_plugin.objectives.table import OBJECTIVES
 
 
 def flip() -> None:

@@ -9,7 +9,8 @@ from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..objectives import Cell, Settings
+from ..objectives.settings import Settings
+from ..objectives.terms import Cell
 from .tree import Image, Tree, TreeBuilder
 
 

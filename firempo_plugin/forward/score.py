@@ -10,7 +10,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..losses import HEAD_ROWS, ScoredTokens, kls_in_chunks, logps_in_chunks, token_kls, token_logps
+from ..objectives.losses import HEAD_ROWS, ScoredTokens, kls_in_chunks, logps_in_chunks, token_kls, token_logps
 from .batch import Scoring
 from .families import FAMILIES, SharedImageFeatures
 from .reference_cache import ReferenceScores

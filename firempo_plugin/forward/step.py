@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..losses import RowTerm, add_reports, objective_loss
-from ..objectives import Settings
+from ..objectives.losses import RowTerm, add_reports, objective_loss
+from ..objectives.settings import Settings
 from .batch import Batch, Known, PassInputs
 from .families import Family, ImageFeatures, SharedImageFeatures, is_frozen
 from .masks import TreeMasks

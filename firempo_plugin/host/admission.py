@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..objectives import Settings
+from ..objectives.settings import Settings
 from .dataset import media_digest
 from .dataset_info import DatasetError
 

@@ -10,7 +10,9 @@ from dataclasses import MISSING, dataclass, field, make_dataclass
 from typing import Any, Literal, get_args
 
 from ..errors import UserError
-from ..objectives import OBJECTIVES, SCOPES, Objective, Settings
+from ..objectives.settings import Settings
+from ..objectives.table import OBJECTIVES
+from ..objectives.terms import SCOPES, Objective
 
 STAGE = "fire_mpo"
 STAGE_TITLE = "FiRe-MPO"

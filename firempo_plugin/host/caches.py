@@ -22,7 +22,7 @@ from ..forward.families import FAMILIES, Family, ImageFeatures, is_frozen
 from ..forward.reference_cache import ReferenceCache, ReferenceScores
 from ..forward.score import Runner
 from ..forward.vision_cache import FeatureKind, VisionCache
-from ..objectives import Settings
+from ..objectives.settings import Settings
 from . import collator
 
 logger = logging.get_logger(f"llamafactory.{__name__}")

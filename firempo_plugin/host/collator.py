@@ -20,7 +20,7 @@ from ..forward.plan import Layout, Pass, image_key, make_plan
 from ..forward.reference_cache import ReferenceCache
 from ..forward.tree import Tree
 from ..forward.vision_cache import VisionCache
-from ..objectives import Settings
+from ..objectives.settings import Settings
 from .rows import row_of
 
 logger = logging.get_logger(f"llamafactory.{__name__}")

@@ -11,8 +11,8 @@ from torch import nn
 from ..forward.budget import OPTIMISER_BYTES, Budget, Pair, Shapes
 from ..forward.families import FAMILIES
 from ..forward.plan import Layout, make_plan
-from ..losses import HEAD_ROWS
-from ..objectives import Settings
+from ..objectives.losses import HEAD_ROWS
+from ..objectives.settings import Settings
 from .rows import row_of
 
 logger = logging.get_logger(f"llamafactory.{__name__}")

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..losses import RowTerm
-from ..objectives import Settings, metrics_of
+from ..objectives.losses import RowTerm
+from ..objectives.settings import Settings, metrics_of
 
 
 def metric_names(settings: Settings) -> tuple[str, ...]:

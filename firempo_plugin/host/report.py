@@ -13,7 +13,7 @@ from llamafactory.train.callbacks import LogCallback
 from transformers import TrainerCallback
 
 from .. import __version__
-from ..objectives import Settings
+from ..objectives.settings import Settings
 from .admission import RowCount
 from .shortcut import ShortcutWatch
 

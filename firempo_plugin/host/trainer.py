@@ -22,8 +22,8 @@ from ..forward.masks import TreeMasks
 from ..forward.order import GroupByImage
 from ..forward.score import Runner
 from ..forward.step import Models, Step
-from ..losses import RowTerm
-from ..objectives import Settings
+from ..objectives.losses import RowTerm
+from ..objectives.settings import Settings
 from .caches import Caches
 from .collator import BATCH
 from .guard import FiniteGuard

@@ -92,7 +92,7 @@ def test_a_model_without_output_embeddings_is_refused():
         def get_output_embeddings(self):
             return None
 
-    with pytest.raises(TypeError, match="no output embeddings"):
+    with pytest.raises(ValueError, match="no output embeddings"):
         Runner.of(torch.nn.Identity(), Headless())
 
 

@@ -1,7 +1,8 @@
 import pytest
 
 from firempo_plugin.forward.plan import Layout, Row, make_plan
-from firempo_plugin.objectives import OBJECTIVES, Settings
+from firempo_plugin.objectives.settings import Settings
+from firempo_plugin.objectives.table import OBJECTIVES
 
 TREES = Layout(image_tokens=(2,))
 

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 from firempo_plugin.forward.disk import Vectors, write_whole
 from firempo_plugin.forward.plan import ScoredCell
 from firempo_plugin.forward.reference_cache import ReferenceCache, ReferenceScores
-from firempo_plugin.objectives import Cell
+from firempo_plugin.objectives.terms import Cell
 
 
 def cell(**changes):

@@ -3,7 +3,8 @@ import pytest
 from firempo_plugin.host import report
 from firempo_plugin.host.admission import RowCount, warnings
 from firempo_plugin.host.report import ShortcutWarning
-from firempo_plugin.objectives import OBJECTIVES, Settings
+from firempo_plugin.objectives.settings import Settings
+from firempo_plugin.objectives.table import OBJECTIVES
 
 FULL = RowCount(rows=10, skipped=0, noised=6, truncated=0, phrase_tokens=40)
 

@@ -5,7 +5,7 @@ import pytest
 from llamafactory.hparams import FinetuningArguments, ModelArguments
 
 from firempo_plugin.host.arguments import OPTIONS, OTHER_KEYS, settings_of
-from firempo_plugin.objectives import OBJECTIVES
+from firempo_plugin.objectives.table import OBJECTIVES
 
 
 def fire(**keys):

@@ -5,8 +5,8 @@ import torch
 from test_numbers import as_rows, first_log, pairs  # noqa: F401 - a fixture
 from torch.testing import assert_close
 
-from firempo_plugin import losses
 from firempo_plugin.forward import families, score
+from firempo_plugin.objectives import losses
 
 ROWS = 3
 SETTINGS = {"fire_kl_scope": "response", "fire_alpha": 0.2, "fire_lambda": 0.3, "pref_ftx": 0.1}

@@ -98,7 +98,7 @@ def test_a_pair_whose_images_are_compared_is_one_pass(fit):
     assert row["rejected_images"]
     layout, settings = fit.trainer.data_collator.layout, fit.trainer.settings
     apart = memory.largest_pair(row, settings, layout)
-    from firempo_plugin.objectives import OBJECTIVES
+    from firempo_plugin.objectives.table import OBJECTIVES
 
     together = memory.largest_pair(row, replace(settings, objective=OBJECTIVES["mdpo"]), layout)
     assert together.tokens > 1.5 * apart.tokens

@@ -6,7 +6,7 @@ from PIL import Image
 from plain import Pair, Plain
 from torch.testing import assert_close
 
-from firempo_plugin.objectives import OBJECTIVES
+from firempo_plugin.objectives.table import OBJECTIVES
 
 FAMILIES = ("qwen3_vl", "qwen2_5_vl", "llava")
 NAMES = {

@@ -18,7 +18,8 @@ from torch.testing import assert_close
 
 from firempo_plugin.host.metrics import metric_names
 from firempo_plugin.host.workflow import skip_broken_checkpoint
-from firempo_plugin.objectives import OBJECTIVES, Settings
+from firempo_plugin.objectives.settings import Settings
+from firempo_plugin.objectives.table import OBJECTIVES
 
 DATA = "fire_mpo_mixed,fire_mpo_sharegpt,fire_mpo_sharegpt_spans,fire_mpo_alpaca"
 BIN = Path(sys.executable).parent

@@ -11,7 +11,8 @@ import yaml
 from firempo_plugin.evaluate.config import load
 from firempo_plugin.evaluate.items import Item
 from firempo_plugin.evaluate.store import ItemFile
-from firempo_plugin.objectives import OBJECTIVES, Cell
+from firempo_plugin.objectives.table import OBJECTIVES
+from firempo_plugin.objectives.terms import Cell
 
 PHANTOM = Path(__file__).parents[2] / "examples" / "phantom"
 NAMES = ("bench", "tasks", "search", "dynamics", "flipped", "recount", "overview", "publish")

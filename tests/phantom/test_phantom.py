@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from firempo_plugin.objectives import OBJECTIVES
+from firempo_plugin.objectives.table import OBJECTIVES
 from firempo_plugin.pairs import config as build_config
 from firempo_plugin.pairs.judges.rules import Abstain, RuleJudge
 from firempo_plugin.pairs.records import Record

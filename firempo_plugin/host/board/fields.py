@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ...errors import UserError
-from ...objectives import OBJECTIVES, SCOPES
+from ...objectives.table import OBJECTIVES
+from ...objectives.terms import SCOPES
 from ..arguments import OPTIONS, STAGE, VISION_CACHE_GB, has_part
 
 

@@ -17,8 +17,9 @@ from ...forward.batch import Batch
 from ...forward.families import FAMILIES, SharedImageFeatures
 from ...forward.masks import TreeMasks
 from ...forward.score import Images, Runner, scored_logits
-from ...losses import token_logps
-from ...objectives import Cell, Objective, PreferenceTerm, Settings, prefer
+from ...objectives.losses import token_logps
+from ...objectives.settings import Settings
+from ...objectives.terms import Cell, Objective, PreferenceTerm, prefer
 from ...pairs.images import Pixels
 from ...pairs.records import RejectedError
 from .. import validate

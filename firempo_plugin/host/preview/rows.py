@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
-from ...objectives import Settings
+from ...objectives.settings import Settings
 from .. import validate
 from ..admission import problem_of
 from ..arguments import STAGE, settings_of

@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from .objectives import Cell, KLTerm, NLLTerm, PreferenceTerm, Scope, Settings, Term, metrics_of
+from .settings import Settings, metrics_of
+from .terms import Cell, KLTerm, NLLTerm, PreferenceTerm, Scope, Term
 
 Head = Callable[[Tensor], Tensor]
 
@@ -210,7 +211,7 @@ def objective_loss(
     Returns:
         The weighted loss of each row [B], as far as the scored tokens make it up; summed over the passes of a
         batch, its mean is the loss of the batch. And each row's detached, unscaled values by the names of
-        `objectives.metrics_of`.
+        `settings.metrics_of`.
     """
     losses = scored.policy_logps.new_zeros(len(has_noised))
     found = [QUANTITIES[type(term)](term, settings, scored, has_noised) for term in settings.terms]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from firempo_plugin import losses as equations
-from firempo_plugin.losses import (
+from firempo_plugin.objectives import losses as equations
+from firempo_plugin.objectives.losses import (
     RowTerm,
     ScoredTokens,
     add_reports,
@@ -19,7 +19,9 @@ from firempo_plugin.losses import (
     token_kls,
     token_logps,
 )
-from firempo_plugin.objectives import OBJECTIVES, Cell, PreferenceTerm, Settings, Side
+from firempo_plugin.objectives.settings import Settings
+from firempo_plugin.objectives.table import OBJECTIVES
+from firempo_plugin.objectives.terms import Cell, PreferenceTerm, Side
 
 
 def settings(name: str, **changes) -> Settings:

@@ -2,7 +2,9 @@ import re
 
 import pytest
 
-from firempo_plugin.objectives import OBJECTIVES, Cell, Metric, PreferenceTerm, Settings, metrics_of
+from firempo_plugin.objectives.settings import Metric, Settings, metrics_of
+from firempo_plugin.objectives.table import OBJECTIVES
+from firempo_plugin.objectives.terms import Cell, PreferenceTerm
 
 
 def settings(name: str, **changes) -> Settings:

@@ -1,0 +1,121 @@
+"""A method with its numbers, and the metrics that its terms give."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ..errors import UserError
+from .terms import SCOPES, Cell, KLTerm, NLLTerm, Objective, PreferenceTerm, Scope, Term
+
+
+@dataclass(frozen=True)
+class Settings:
+    """An objective with its numbers: everything that the loss of a run depends on.
+
+    Args:
+        objective: The row of `OBJECTIVES`.
+        beta: Temperature of the log-ratios, > 0.
+        alpha: Weight of the KL term, >= 0; 0 switches it off.
+        gamma: Weight of the gamma terms, >= 0; 0 switches them off.
+        kl_lambda: lambda, the share of the forward KL, in [0, 1].
+        kl_scope: Token positions of clean/chosen that the KL sums over.
+        nll_weight: Weight of the length-normalised NLL on clean/chosen, >= 0; 0 switches it off.
+
+    Attributes:
+        terms: Those of the objective that have a weight, then the NLL if it has one.
+    """
+
+    objective: Objective
+    beta: float
+    alpha: float
+    gamma: float
+    kl_lambda: float
+    kl_scope: Scope
+    nll_weight: float
+    terms: tuple[Term, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        finite = all(math.isfinite(x) for x in (self.beta, self.alpha, self.gamma, self.nll_weight))
+        in_range = self.beta > 0 and min(self.alpha, self.gamma, self.nll_weight) >= 0
+        if not (finite and in_range and 0 <= self.kl_lambda <= 1 and self.kl_scope in SCOPES):
+            raise UserError(f"settings out of range: {self}")
+        active = tuple(term for term in (*self.objective.terms, NLLTerm()) if self.weight_of(term) > 0)
+        object.__setattr__(self, "terms", active)
+
+    def weight_of(self, term: Term) -> float:
+        """What a term is multiplied by."""
+        return term.weight if isinstance(term.weight, float) else float(vars(self)[term.weight])
+
+    def scope_of(self, term: Term) -> Scope:
+        """The tokens of its cells that a term needs."""
+        match term:
+            case PreferenceTerm():
+                return term.scope
+            case KLTerm():
+                return self.kl_scope
+            case NLLTerm():
+                return "response"
+
+    @property
+    def kl(self) -> KLTerm | None:
+        """The KL term, where it has a weight."""
+        return next((term for term in self.terms if isinstance(term, KLTerm)), None)
+
+    @property
+    def kl_share(self) -> float:
+        """lambda, by the method or by the setting."""
+        fixed = self.kl.fixed_lambda if self.kl else None
+        return self.kl_lambda if fixed is None else fixed
+
+    def cells(self, has_noised: bool) -> dict[Cell, Scope]:
+        """The cells to run for a row, each with the widest scope that any term needs."""
+        needs = [(cell, self.scope_of(term)) for term in self.terms for cell in term.cells(has_noised)]
+        return {
+            cell: "response" if (cell, "response") in needs else "phrase"
+            for cell in Cell
+            if any(cell == needed for needed, _ in needs)
+        }
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A quantity of a term that is logged.
+
+    Attributes:
+        term: Its number in `Settings.terms`.
+        quantity: As `losses` names it: loss, accuracy, margin, chosen, rejected, forward or reverse.
+    """
+
+    term: int
+    quantity: str
+
+
+def metrics_of(settings: Settings) -> dict[str, Metric]:
+    """Every metric that the terms of a run give, by the name under which it is logged, in that order.
+
+    `terms/NAME` is a term unweighted, of a KL its two halves; the first preference term has the plain names
+    `rewards/accuracies` and `rewards/margins`, the others append their own; `rewards/chosen` and `rewards/rejected`
+    are of the first that compares responses.
+    """
+    return dict((*_term_metrics(settings), *_reward_metrics(settings)))
+
+
+def _term_metrics(settings: Settings) -> Iterator[tuple[str, Metric]]:
+    for number, term in enumerate(settings.terms):
+        if isinstance(term, KLTerm):
+            for half in ("forward", "reverse"):
+                yield f"terms/{term.name}_{half}", Metric(number, half)
+        else:
+            yield f"terms/{term.name}", Metric(number, "loss")
+
+
+def _reward_metrics(settings: Settings) -> Iterator[tuple[str, Metric]]:
+    preferences = [(number, term) for number, term in enumerate(settings.terms) if isinstance(term, PreferenceTerm)]
+    responses = next((number for number, term in preferences if term.compares_responses), None)
+    for number, term in preferences:
+        suffix = "" if number == preferences[0][0] else f"_{term.name}"
+        yield f"rewards/accuracies{suffix}", Metric(number, "accuracy")
+        yield f"rewards/margins{suffix}", Metric(number, "margin")
+        if number == responses:
+            yield "rewards/chosen", Metric(number, "chosen")
+            yield "rewards/rejected", Metric(number, "rejected")

@@ -1,0 +1,60 @@
+"""The methods, one row each: FiRe-MPO (arXiv 2606.12590) and its relatives. Nothing else knows their names.
+
+The symbols of the formulas are those of `terms`.
+"""
+
+from .terms import CC, CR, NC, NR, Cell, KLTerm, Objective, PreferenceTerm, prefer
+
+_RANK = prefer("rank", CC, CR)
+_RANK_PHRASES = prefer("rank", CC, CR, scope="phrase")
+_IMAGE = prefer("image", CC, NC)
+
+
+def _visual(preferred: Cell, other: Cell) -> PreferenceTerm:
+    return prefer("visual", preferred, other, scope="phrase", weight="gamma")
+
+
+OBJECTIVES: dict[str, Objective] = {
+    objective.name: objective
+    for objective in (
+        Objective(
+            "fire_mpo",
+            "L(r_P(cc) - r_P(cr)) + gamma L(r_P(nr) - r_P(nc)) + alpha KL",
+            (_RANK_PHRASES, _visual(NR, NC), KLTerm()),
+            "arXiv 2606.12590",
+        ),
+        Objective(
+            "fire_mpo_v1",
+            "L(r_P(cc) - r_P(cr)) + gamma L(r_P(cc) - r_P(nc)) + alpha KL",
+            (_RANK_PHRASES, _visual(CC, NC), KLTerm()),
+            "arXiv 2606.12590, ablation v1",
+        ),
+        Objective(
+            "fire_mpo_v2",
+            "L(r_P(cc) - r_P(cr)) + gamma L(r_P(cc) - r_P(nr)) + alpha KL",
+            (_RANK_PHRASES, _visual(CC, NR), KLTerm()),
+            "arXiv 2606.12590, ablation v2",
+        ),
+        Objective(
+            "rrpo",
+            "L(r_P(cc) - r_P(cr)) + alpha KL with lambda = 1",
+            (_RANK_PHRASES, KLTerm(fixed_lambda=1.0)),
+            "arXiv 2504.12083",
+        ),
+        Objective("mask_dpo", "L(r_P(cc) - r_P(cr))", (_RANK_PHRASES,), "arXiv 2503.02846"),
+        Objective("dpo", "L(r(cc) - r(cr))", (_RANK,), "arXiv 2305.18290"),
+        Objective("copo", "L(r(cc) - r(nc))", (_IMAGE,), "arXiv 2406.11839, its image term alone"),
+        Objective(
+            "mdpo",
+            "L(r(cc) - r(cr)) + L(r(cc) - r(nc)) + L(r(cc))",
+            (_RANK, _IMAGE, prefer("anchor", CC)),
+            "arXiv 2406.11839",
+        ),
+        Objective(
+            "mmedpo",
+            "L(r(cc) - r(nr)), or r(cr) without a noised image",
+            (prefer("rank", CC, NR, CR),),
+            "arXiv 2412.06141, as arXiv 2601.17918 runs it",
+        ),
+    )
+}
