@@ -1,9 +1,11 @@
 """Shared fixtures. Everything runs on the CPU, offline, with one thread."""
 
 import atexit
+import gc
 import json
 import os
 import shutil
+import sys
 import tempfile
 
 if "HF_DATASETS_CACHE" not in os.environ:  # the user's may hold what another version of datasets wrote
@@ -41,6 +43,8 @@ SLOW = (
     "test_torch_releases.py",
 )
 """Files and folders of slow tests, besides those that use one of the fixtures."""
+MANY_MODULES = 100
+frozen_modules = 0
 
 
 def pytest_collection_modifyitems(items):
@@ -50,6 +54,15 @@ def pytest_collection_modifyitems(items):
         place = item.path.relative_to(here).as_posix()
         if place.startswith(SLOW) or SLOW_FIXTURES & set(item.fixturenames):
             item.add_marker("slow")
+
+
+def pytest_runtest_logfinish():
+    """Takes what imports leave for good out of garbage collection, which is half of a small training run otherwise."""
+    global frozen_modules
+    if len(sys.modules) > frozen_modules + MANY_MODULES:
+        frozen_modules = len(sys.modules)
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(scope="session")
