@@ -17,7 +17,7 @@ from pairs_server import PairsServer, error, well
 from PIL import Image
 
 from firempo_plugin.cli import main
-from firempo_plugin.evaluate import commands
+from firempo_plugin.evaluate import commands, figures
 from firempo_plugin.evaluate.items import Item
 from firempo_plugin.evaluate.store import ItemFile
 from firempo_plugin.pairs.commands import DONE, FAILED, STOPPED
@@ -59,6 +59,15 @@ class Engine:
 def forget():
     ASKED.clear()
     LOADED.clear()
+
+
+DRAW = figures.write
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch):
+    """Figures take longer than all the rest, and one test looks at them."""
+    monkeypatch.setattr(figures, "write", lambda table, folder: [])
 
 
 @pytest.fixture
@@ -119,7 +128,8 @@ def run(path, *overrides, **changes) -> int:
     return commands.evaluate(path, list(overrides), **{"engine": Engine, **changes})
 
 
-def test_a_run_answers_compares_and_draws(write, tmp_path, capsys):
+def test_a_run_answers_compares_and_draws(write, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(figures, "write", DRAW)
     assert run(write()) == DONE
     closed = cell(tmp_path, "base", "Closed")
     assert (closed["mean"]["value"], closed["mean"]["n"]) == (0.5, 2), "of a choice, Yes is no answer: unscored"
