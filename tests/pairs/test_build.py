@@ -382,25 +382,24 @@ def test_killed_again_and_again_no_paid_call_is_repeated(write, tmp_path):
     chance = random.Random(0)
     with PairsServer(slowly) as server:
         respond = {"backend": "endpoint", "endpoint": {"base_url": server.url, "model": "tiny", "concurrency": 4}}
-        path = write(fractures(60), respond=respond)
-        kills = 0
-        while kills < 20:
+        path = write(fractures(30), respond=respond)
+        kills = 7
+        for _ in range(kills):
             process = started(path)
             wait_for_calls(server, len(server.calls) + chance.randint(1, 6), process)
             process.kill()
             process.communicate()
-            kills += 1
         assert commands.build(path, []) == 0
         calls = len(server.calls)
         killed = (tmp_path / "work" / "export" / "fire_mpo_pairs.json").read_bytes()
         progress = outcome(path, make=False)
         workspace = Workspace(tmp_path / "work")
-        assert WorkspaceRequests(workspace).totals().replies == 60
+        assert WorkspaceRequests(workspace).totals().replies == 30
         workspace.close()
         shutil.rmtree(tmp_path / "work")
         assert commands.build(path, []) == 0
-    assert len(progress.pairs) == 60
-    assert 60 <= calls <= 60 + 4 * kills
+    assert len(progress.pairs) == 30
+    assert 30 <= calls <= 30 + 4 * kills
     assert killed == (tmp_path / "work" / "export" / "fire_mpo_pairs.json").read_bytes()
 
 
