@@ -325,7 +325,7 @@ def bench_image() -> tuple[np.ndarray, np.ndarray]:
 def test_a_hundred_images_a_second_on_two_cores(how, where, tmp_path, capsys):
     image, disc = bench_image()
     mask = disc if where == "lesion" else None
-    count = 100
+    count = 40
 
     def make(number: int) -> None:
         write_png(corrupt(image, mask, how, number), tmp_path / f"{number}.png")
