@@ -1,7 +1,16 @@
 import subprocess
 import sys
 
+import pytest
+
+from firempo_plugin import torch_releases
 from firempo_plugin.host import doctor
+
+
+@pytest.fixture
+def no_misfits(monkeypatch):
+    """Loads nothing; tests/test_torch_releases.py is about that."""
+    monkeypatch.setattr(doctor, "misfits", list)
 
 
 def test_a_sound_installation_is_ready(capsys, monkeypatch):
@@ -14,7 +23,7 @@ def test_a_sound_installation_is_ready(capsys, monkeypatch):
     assert "llamafactory.train.tuner: _training_function(config)" in text
 
 
-def test_the_switch_is_reported(capsys, monkeypatch):
+def test_the_switch_is_reported(capsys, monkeypatch, no_misfits):
     monkeypatch.setenv("FIREMPO_DISABLE", "1")
     assert doctor.examine() == 1
     assert "-> unset FIREMPO_DISABLE" in capsys.readouterr().out
@@ -40,7 +49,7 @@ def test_a_version_outside_the_range_is_found(monkeypatch):
     assert finding.remedy == "pip install 'transformers<5.6,>=5.5.4'"
 
 
-def test_a_moved_host_is_reported(capsys, monkeypatch):
+def test_a_moved_host_is_reported(capsys, monkeypatch, no_misfits):
     point = doctor.TOUCH_POINTS[0].__class__("train.tuner", ("gone_function",))
     monkeypatch.setattr(doctor, "TOUCH_POINTS", (point,))
     assert doctor.examine() == 1
@@ -48,6 +57,10 @@ def test_a_moved_host_is_reported(capsys, monkeypatch):
 
 
 def test_the_command_loads_neither_torch_nor_the_host_in_its_process(tmp_path):
+    """Light stand-ins are found first, for the process beside it that loads them."""
+    for name in torch_releases.NAMES:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("")
     code = (
         "import sys; from firempo_plugin.cli import main; main(['doctor']);"
         "print([m for m in ('torch', 'llamafactory') if m in sys.modules])"
