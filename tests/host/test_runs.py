@@ -16,6 +16,7 @@ import yaml
 from places import TEMPLATES_DIR
 from torch.testing import assert_close
 
+from firempo_plugin.errors import UserError
 from firempo_plugin.host.metrics import metric_names
 from firempo_plugin.host.workflow import skip_broken_checkpoint
 from firempo_plugin.objectives.settings import Settings
@@ -210,7 +211,7 @@ def test_a_checkpoint_cut_off_in_writing_is_left_aside(tmp_path, damaged):
         skip_broken_checkpoint(args)
 
 
-def test_killed_in_mid_run_and_started_again(config, tmp_path):
+def test_killed_in_mid_run_and_started_again(config, tmp_path, train):
     """kill -9 after the first checkpoint; the same command goes on and ends where an unbroken run ends."""
     config |= {"max_steps": 40, "save_steps": 2, "save_total_limit": 3}
     command, environment = command_line(config, tmp_path)
@@ -223,7 +224,7 @@ def test_killed_in_mid_run_and_started_again(config, tmp_path):
         run.wait()
     assert not (tmp_path / "out" / "adapter_model.safetensors").exists(), "killed before its end"
     run_command(config, tmp_path)
-    run_command(config | {"output_dir": str(tmp_path / "unbroken")}, tmp_path)
+    train(**config | {"output_dir": str(tmp_path / "unbroken"), "save_strategy": "no"})
     broken, unbroken = history(tmp_path / "out"), history(tmp_path / "unbroken")
     assert [entry["step"] for entry in broken] == list(range(1, 41))
     for before, after in zip(unbroken, broken, strict=True):
@@ -310,7 +311,7 @@ def test_what_the_stage_cannot_do_is_refused(keys, reason, train, monkeypatch):
     from llamafactory.hparams import parser
 
     monkeypatch.setattr(parser, "_check_extra_dependencies", lambda *args: None)
-    with pytest.raises(ValueError, match=f"stage: fire_mpo does not support.*{reason}"):
+    with pytest.raises(UserError, match=f"stage: fire_mpo does not support.*{reason}"):
         train(**keys)
 
 
