@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -85,14 +86,14 @@ def _wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
     pytest.fail(f"the board did not start:\n{log.read_text()[-3000:]}")
 
 
-@pytest.fixture
-def open_board(browser, board_url):
-    """Returns a function that opens the board in a new tab. At the end, no tab may have logged an error."""
+@contextmanager
+def tabs_of(browser, url: str):
+    """Gives a function that opens the board in a new tab. At the end, no tab may have logged an error."""
     tabs = []
 
     def open_tab() -> BoardPage:
         context = browser.new_context(viewport={"width": 1400, "height": 1000}, device_scale_factor=1)
-        tabs.append(BoardPage(context.new_page(), board_url))
+        tabs.append(BoardPage(context.new_page(), url))
         return tabs[-1]
 
     yield open_tab
@@ -100,3 +101,17 @@ def open_board(browser, board_url):
         errors = tab.errors
         tab.page.context.close()
         assert errors == []
+
+
+@pytest.fixture
+def open_board(browser, board_url):
+    """Opens tabs of one test."""
+    with tabs_of(browser, board_url) as open_tab:
+        yield open_tab
+
+
+@pytest.fixture(scope="module")
+def open_shared_board(browser, board_url):
+    """Opens tabs that several tests use, each of which leaves them as it found them."""
+    with tabs_of(browser, board_url) as open_tab:
+        yield open_tab

@@ -6,24 +6,39 @@ import pytest
 import yaml
 from playwright.sync_api import expect
 
+from firempo_plugin.demo import pairs
+
 TEMPLATE = "qwen3_vl_nothink"
 
 
 @pytest.fixture
-def board(open_board, checkpoint):
-    """A board with a model, the stage and pairs chosen."""
-    tab = open_board()
-    tab.choose_model(checkpoint("qwen3_vl"), TEMPLATE)
-    tab.choose_pairs("fire_mpo_mixed")
-    return tab
+def fresh_board(open_board, checkpoint):
+    """A board of one test's own, with a model, the stage and pairs chosen."""
+    return with_pairs(open_board(), checkpoint)
 
 
-@pytest.fixture
-def demo_board(open_board, checkpoint, scans):
+@pytest.fixture(scope="module")
+def board(open_shared_board, checkpoint):
+    """The same for tests that leave it as they found it."""
+    return with_pairs(open_shared_board(), checkpoint)
+
+
+@pytest.fixture(scope="module")
+def demo_scans(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scans")
+    pairs.write(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def demo_board(open_shared_board, checkpoint, demo_scans):
     """A board with a model and the demo's pairs on real scans."""
-    tab = open_board()
+    return with_pairs(open_shared_board(), checkpoint, "firempo_demo", demo_scans)
+
+
+def with_pairs(tab, checkpoint, dataset="fire_mpo_mixed", folder=None):
     tab.choose_model(checkpoint("qwen3_vl"), TEMPLATE)
-    tab.choose_pairs("firempo_demo", scans)
+    tab.choose_pairs(dataset, folder)
     return tab
 
 
@@ -59,6 +74,7 @@ def test_only_what_the_objective_uses_can_be_filled_in(board):
     assert command["fire_objective"] == "dpo"
     assert not {"fire_alpha", "fire_gamma", "fire_lambda", "fire_kl_scope"} & set(command)
     assert {"pref_beta", "pref_ftx", "fire_skip_invalid"} <= set(command)
+    board.choose("Objective", "fire_mpo")
 
 
 def test_the_command_holds_the_papers_defaults(board):
@@ -79,7 +95,7 @@ def test_the_command_holds_the_papers_defaults(board):
     assert not {"fire_pass_tokens", "fire_group_by_image", "fire_reference_cache", "pref_loss"} & set(command)
 
 
-def test_what_is_saved_and_loaded_again_gives_the_same_command(board, open_board, board_folder, tmp_path):
+def test_what_is_saved_and_loaded_again_gives_the_same_command(fresh_board, open_board, board_folder, tmp_path):
     odd = {
         "Beta (β)": "1e-3",
         "Visual weight (γ)": "0",
@@ -94,27 +110,27 @@ def test_what_is_saved_and_loaded_again_gives_the_same_command(board, open_board
         "Learning rate": "1e-6",
     }
     for label, text in odd.items():
-        board.fill(label, text)
-    board.choose("KL scope", "response")
-    board.field("Skip invalid rows").check()
-    board.choose("DeepSpeed stage", "3")
-    before = board.command()
+        fresh_board.fill(label, text)
+    fresh_board.choose("KL scope", "response")
+    fresh_board.field("Skip invalid rows").check()
+    fresh_board.choose("DeepSpeed stage", "3")
+    before = fresh_board.command()
     found = {key: before[key] for key in ("fire_gamma", "fire_alpha", "fire_lambda", "fire_skip_invalid")}
     assert found == {"fire_gamma": "0.0", "fire_alpha": "0.0", "fire_lambda": "1.0", "fire_skip_invalid": "True"}
     assert before["deepspeed"].endswith("ds_z3_config.json")
-    board.fill("Config path", "odd.yaml")
-    board.press("Save arguments")
+    fresh_board.fill("Config path", "odd.yaml")
+    fresh_board.press("Save arguments")
     saved = yaml.safe_load((board_folder / "llamaboard_config" / "odd.yaml").read_text())
     assert (saved["train.fire_alpha"], saved["train.fire_skip_invalid"]) == ("0.0", True)
 
-    fresh = open_board()
-    fresh.fill("Config path", "odd.yaml")
-    fresh.press("Load arguments")
-    fresh.settle()
-    assert fresh.command() == before
+    other = open_board()
+    other.fill("Config path", "odd.yaml")
+    other.press("Load arguments")
+    other.settle()
+    assert other.command() == before
 
-    fresh.field("Skip invalid rows").uncheck()
-    without = fresh.command()
+    other.field("Skip invalid rows").uncheck()
+    without = other.command()
     assert without == {**before, "fire_skip_invalid": "False"}
 
 
@@ -148,24 +164,24 @@ def test_the_section_speaks_the_hosts_languages(board):
 
 
 @pytest.fixture
-def broken(write_dataset, scans):
-    """5,000 pairs over real scans; every hundredth has equal responses, and row 4,321 names a missing image."""
-    images = [str(path) for path in sorted(scans.rglob("*.png"))]
+def broken(write_dataset, demo_scans):
+    """1,200 pairs over real scans; every hundredth has equal responses, and row 1,021 names a missing image."""
+    images = [str(path) for path in sorted(demo_scans.rglob("*.png"))]
     assert images
     rows = [
         {
             "conversations": [{"from": "human", "value": f"<image>Which side is it on, {number}?"}],
             "chosen": {"from": "gpt", "value": "The nodule is on the left."},
             "rejected": {"from": "gpt", "value": f"The nodule is on the {'right' if number % 100 else 'left'}."},
-            "images": [images[number % len(images)] if number != 4321 else "nowhere.png"],
+            "images": [images[number % len(images)] if number != 1021 else "nowhere.png"],
             "rejected_images": [],
         }
-        for number in range(5000)
+        for number in range(1200)
     ]
     return write_dataset(rows)
 
 
-def test_broken_rows_are_found_among_five_thousand(open_board, checkpoint, broken):
+def test_broken_rows_are_found_among_a_thousand(open_board, checkpoint, broken):
     tab = open_board()
     tab.choose_model(checkpoint("qwen3_vl"), TEMPLATE)
     tab.choose_pairs("pairs", broken)
@@ -173,34 +189,34 @@ def test_broken_rows_are_found_among_five_thousand(open_board, checkpoint, broke
     status, rows = tab.page.locator("#fire_status"), tab.page.locator("#fire_rows")
     expect(rows).to_contain_text("pairs, row 0", timeout=60_000)
     expect(rows.locator(".firempo-row")).to_have_count(5)
-    expect(status).to_contain_text("All 5000 rows are checked, 51 cannot be used.", timeout=300_000)
+    expect(status).to_contain_text("All 1200 rows are checked, 13 cannot be used.", timeout=300_000)
     tab.settle()
-    tab.choose("Rows shown", "Rows that cannot be used (51)")
+    tab.choose("Rows shown", "Rows that cannot be used (13)")
     expect(rows).to_contain_text("chosen and rejected are equal")
     for text in ("pairs, row 0", "pairs, row 100"):
         expect(rows).to_contain_text(text)
     missing = next(text for text in tab.options("Rows shown") if text.startswith("1 ×"))
     tab.choose("Rows shown", missing)
-    expect(rows).to_contain_text("pairs, row 4321")
+    expect(rows).to_contain_text("pairs, row 1021")
     expect(rows.locator(".firempo-row")).to_have_count(1)
-    tab.choose("Rows shown", "All rows (5000)")
-    tab.field("Page").fill("999")
+    tab.choose("Rows shown", "All rows (1200)")
+    tab.field("Page").fill("239")
     tab.field("Page").press("Enter")
-    expect(rows).to_contain_text("pairs, row 4999")
+    expect(rows).to_contain_text("pairs, row 1199")
     tab.press("Next")
-    expect(tab.field("Page")).to_have_value("999")
+    expect(tab.field("Page")).to_have_value("239")
     tab.press("Prev")
-    expect(rows).to_contain_text("pairs, row 4990")
+    expect(rows).to_contain_text("pairs, row 1190")
     tab.press("Close")
     expect(rows).to_be_hidden()
 
 
-def test_phrases_are_shown_as_they_are_scored(demo_board, scans):
+def test_phrases_are_shown_as_they_are_scored(demo_board, demo_scans):
     demo_board.button("Preview dataset").click()
     shown = demo_board.page.locator(".firempo-row")
     expect(shown.first).to_be_visible(timeout=60_000)
     expect(shown.first.locator("img")).to_have_count(3)
-    first = json.loads((scans / "pairs.json").read_text())[0]
+    first = json.loads((demo_scans / "pairs.json").read_text())[0]
     for side in ("chosen", "rejected"):
         response = shown.first.locator(f".firempo-{side} .firempo-tokens")
         pieces = response.locator("span:not(.firempo-template)").all_inner_texts()
@@ -213,7 +229,7 @@ def test_phrases_are_shown_as_they_are_scored(demo_board, scans):
     demo_board.press("Close")
 
 
-def test_the_look_at_pairs_says_why_it_cannot_be_had(board, tmp_path):
+def test_the_look_at_pairs_says_why_it_cannot_be_had(board, checkpoint, tmp_path):
     status = board.page.locator("#fire_status")
     board.fill("KL weight (α)", "abc")
     board.press("Preview dataset")
@@ -225,6 +241,8 @@ def test_the_look_at_pairs_says_why_it_cannot_be_had(board, tmp_path):
     expect(status).to_contain_text("Failed to load tokenizer", timeout=60_000)
     board.press("Close")
     expect(status).to_be_hidden()
+    board.fill("KL weight (α)", "0.01")
+    board.fill("Model path", str(checkpoint("qwen3_vl")))
 
 
 def start_training(board, steps: int) -> None:
@@ -252,18 +270,18 @@ def test_a_run_is_trained_to_its_end_and_draws_its_terms(demo_board, board_folde
     assert {"terms/rank", "terms/visual", "rewards/margins"} <= set(logged[0])
 
 
-def test_a_run_is_taken_up_by_a_reloaded_page_and_aborted(board, board_folder):
-    board.fill("Output dir", "aborted")
-    start_training(board, steps=5000)
+def test_a_run_is_taken_up_by_a_reloaded_page_and_aborted(fresh_board, board_folder):
+    fresh_board.fill("Output dir", "aborted")
+    start_training(fresh_board, steps=5000)
     log = board_folder / "saves" / "Custom" / "lora" / "aborted" / "trainer_log.jsonl"
-    expect(board.page.get_by_text("Running").first).to_be_visible(timeout=120_000)
+    expect(fresh_board.page.get_by_text("Running").first).to_be_visible(timeout=120_000)
 
-    board.page.reload()
-    board.errors.clear()  # a reload breaks off what the page was waiting for
-    expect(board.page.get_by_text("Running").first).to_be_visible(timeout=60_000)
-    expect(board.page.locator("[data-testid='matplotlib'] img")).to_be_visible()
-    board.button("Abort").click()
-    expect(board.page.get_by_text("Finished.").last).to_be_visible(timeout=60_000)
+    fresh_board.page.reload()
+    fresh_board.errors.clear()  # a reload breaks off what the page was waiting for
+    expect(fresh_board.page.get_by_text("Running").first).to_be_visible(timeout=60_000)
+    expect(fresh_board.page.locator("[data-testid='matplotlib'] img")).to_be_visible()
+    fresh_board.button("Abort").click()
+    expect(fresh_board.page.get_by_text("Finished.").last).to_be_visible(timeout=60_000)
     assert (log.parent / "adapter_model.safetensors").is_file(), "what was trained so far is kept"
     steps = json.loads(log.read_text().splitlines()[-1])["current_steps"]
     assert 0 < steps < 5000
