@@ -382,11 +382,11 @@ def test_killed_again_and_again_no_paid_call_is_repeated(write, tmp_path):
     chance = random.Random(0)
     with PairsServer(slowly) as server:
         respond = {"backend": "endpoint", "endpoint": {"base_url": server.url, "model": "tiny", "concurrency": 4}}
-        path = write(fractures(30), respond=respond)
+        path = write(fractures(60), respond=respond)
         kills = 7
         for _ in range(kills):
             process = started(path)
-            wait_for_calls(server, len(server.calls) + chance.randint(1, 6), process)
+            wait_for_calls(server, len(server.calls) + chance.randint(5, 9), process)
             process.kill()
             process.communicate()
         assert commands.build(path, []) == 0
@@ -394,12 +394,12 @@ def test_killed_again_and_again_no_paid_call_is_repeated(write, tmp_path):
         killed = (tmp_path / "work" / "export" / "fire_mpo_pairs.json").read_bytes()
         progress = outcome(path, make=False)
         workspace = Workspace(tmp_path / "work")
-        assert WorkspaceRequests(workspace).totals().replies == 30
+        assert WorkspaceRequests(workspace).totals().replies == 60
         workspace.close()
         shutil.rmtree(tmp_path / "work")
         assert commands.build(path, []) == 0
-    assert len(progress.pairs) == 30
-    assert 30 <= calls <= 30 + 4 * kills
+    assert len(progress.pairs) == 60
+    assert 60 <= calls <= 60 + 4 * kills
     assert killed == (tmp_path / "work" / "export" / "fire_mpo_pairs.json").read_bytes()
 
 
