@@ -125,7 +125,7 @@ class ThisProject(_ByTrainer):
             folder.mkdir(exist_ok=True)
             setattr(finetuning, key, str(folder))
         settings = settings_of(finetuning)
-        caches = Caches.of(loaded.model, None, settings, arguments.training, finetuning, encoding="")
+        caches = Caches.of(loaded.model, None, settings, arguments.training, finetuning, images={})
         limit = pass_tokens(arguments.model, arguments.training, finetuning)
         full = FireCollator.of(
             loaded.model, loaded.template, settings, loaded.tokens, limit, caches.reference, caches.vision

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+from functools import partial
 
 if "HF_DATASETS_CACHE" not in os.environ:  # the user's may hold what another version of datasets wrote
     os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="firempo-datasets-")
@@ -45,6 +46,18 @@ SLOW = (
 """Files and folders of slow tests, besides those that use one of the fixtures."""
 MANY_MODULES = 100
 frozen_modules = 0
+
+
+def pytest_addoption(parser):
+    parser.addoption("--golden", action="store_true", help="write the golden files anew; see golden.py")
+
+
+@pytest.fixture
+def golden(request):
+    """Returns a function that compares outputs with those of a golden file, as `golden.check` does."""
+    import golden
+
+    return partial(golden.check, anew=request.config.getoption("--golden"), test=request.node.nodeid)
 
 
 def pytest_collection_modifyitems(items):

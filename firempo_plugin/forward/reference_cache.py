@@ -17,6 +17,10 @@ from torch import Tensor
 from .disk import DamagedError, Vectors, image_digest, read, write_whole
 from .plan import ScoredCell
 
+VERSION = 1
+"""Raised when other numbers come of the same cell: by what is saved here, by `score`, `plan`, `tree`, `masks` and
+`families`, or by the batch that the host subpackage's collator makes."""
+
 
 @dataclass
 class ReferenceScores:
@@ -64,9 +68,9 @@ class ReferenceCache:
     def entry(self, cell: ScoredCell) -> Entry:
         """The entry of a cell."""
         images = [image_digest(image) for image in cell.images]
-        parts = [self._reference, images, *(list(ids) for ids in (cell.prompt_ids, cell.response_ids, cell.scored))]
+        places = (list(ids) for ids in (cell.prompt_ids, cell.response_ids, cell.scored))
         return Entry(
-            key=_digest(parts),
+            key=_digest([VERSION, self._reference, images, *places]),
             scored=len(cell.scored),
             in_kl=len(cell.in_kl),
             hidden_name=f"hidden_{_digest(sorted(cell.in_kl))}",

@@ -11,6 +11,9 @@ from .disk import DamagedError, Vectors, image_digest, read, size_of, write_whol
 from .families import ImageFeatures
 from .tree import Image
 
+VERSION = 1
+"""Raised when other features come of the same image: by what is saved here, by `families`, or by the batch that the
+host subpackage's collator makes."""
 GRID = "grid"
 LOOKS = 16
 """Over how many parts of the room that is left a process looks what others have written."""
@@ -69,7 +72,7 @@ class VisionCache:
 
     def key(self, image: Image) -> str:
         """The entry of an image under the run's tower."""
-        return hashlib.sha256(f"{self._tower} {image_digest(image)}".encode()).hexdigest()
+        return hashlib.sha256(f"{VERSION} {self._tower} {image_digest(image)}".encode()).hexdigest()
 
     def load(self, key: str) -> tuple[ImageFeatures, Tensor | None] | None:
         """An image's features and its grid of patches, where the model has one; None if they are not known.

@@ -4,8 +4,8 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 from llamafactory.extras import logging
+from transformers import PreTrainedConfig
 
-from .. import __version__, forward
 from ..errors import UserError
 from ..forward.batch import DistinctImages, Known
 from ..forward.disk import Vectors, weights_digest
@@ -23,7 +23,6 @@ from ..forward.reference_cache import ReferenceCache, ReferenceScores
 from ..forward.score import Runner
 from ..forward.vision_cache import FeatureKind, VisionCache
 from ..objectives.settings import Settings
-from . import collator
 
 logger = logging.get_logger(f"llamafactory.{__name__}")
 
@@ -83,7 +82,13 @@ class Caches:
 
     @classmethod
     def of(
-        cls, model: Any, ref_model: Any, settings: Settings, training_args: Any, finetuning_args: Any, encoding: str
+        cls,
+        model: Any,
+        ref_model: Any,
+        settings: Settings,
+        training_args: Any,
+        finetuning_args: Any,
+        images: dict[str, Any],
     ) -> "Caches":
         """The caches that the run wants.
 
@@ -92,7 +97,7 @@ class Caches:
             ref_model: The separate reference, or None.
             settings: The objective.
             training_args, finetuning_args: The host's.
-            encoding: `dataset.encoding_fingerprint` of this run.
+            images: `processor.image_settings` of this run.
 
         Raises:
             UserError: The output layer or the vision tower is in training, and its cache wanted.
@@ -107,7 +112,7 @@ class Caches:
                     "as it was. Remove fire_reference_cache, or train without the output layer."
                 )
             reference_model, trained = (model, _trained(model)) if ref_model is None else (ref_model, set[str]())
-            digest = model_digest(reference_model, training_args, encoding, lambda name: name not in trained)
+            digest = reference_digest(reference_model, training_args, images, trained)
             folder = Path(os.path.abspath(finetuning_args.fire_reference_cache))
             reference = ReferenceCache(folder, digest, vectors)
         if finetuning_args.fire_vision_cache is not None:
@@ -118,9 +123,7 @@ class Caches:
                     f"({', '.join(FAMILIES)}), and this one is {'not' if family is None else 'in training'}. "
                     "Remove fire_vision_cache."
                 )
-            digest = model_digest(
-                model, training_args, encoding, lambda name: any(f".{part}." in name for part in family.vision)
-            )
+            digest = tower_digest(model, training_args, images, family.vision)
             folder = Path(os.path.abspath(finetuning_args.fire_vision_cache))
             most_bytes = int(finetuning_args.fire_vision_cache_gb * GIGABYTE)
             vision = VisionCache(folder, digest, most_bytes, _feature_kind(model.config, family, vectors))
@@ -195,26 +198,52 @@ def _trained(model: Any) -> set[str]:
     return {name for name, weight in model.named_parameters() if weight.requires_grad}
 
 
-@lru_cache(maxsize=1)
-def code_that_runs() -> str:
-    """Digest of the source that decides what a model is given and what is taken from it."""
-    digest = hashlib.sha256(__version__.encode())
-    for file in (*sorted(Path(str(forward.__file__)).parent.glob("*.py")), Path(str(collator.__file__))):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+def reference_digest(model: Any, training_args: Any, images: dict[str, Any], trained: set[str]) -> str:
+    """Digest of all that the frozen reference's numbers depend on, but for tokens and images.
+
+    Args:
+        model: The reference, or the policy whose other weights it is.
+        training_args: The host's.
+        images: `processor.image_settings`.
+        trained: Names of the weights that are not the reference's.
+    """
+    weights = ((name, weight) for name, weight in model.state_dict().items() if name not in trained)
+    return _digest(model.config, training_args, images, weights)
 
 
-def model_digest(model: Any, training_args: Any, encoding: str, counts: Callable[[str], bool]) -> str:
-    """Digest of a model's weights whose names count, and of all else that its numbers depend on."""
-    weights = ((name, weight) for name, weight in model.state_dict().items() if counts(name))
+def tower_digest(model: Any, training_args: Any, images: dict[str, Any], parts: tuple[str, ...]) -> str:
+    """Digest of all that the features of an image depend on, but for the image: nothing of the language model.
+
+    Args:
+        model, training_args, images: See `reference_digest`.
+        parts: Names of the submodules that make the features.
+    """
+    named = model.state_dict().items()
+    weights = ((name, weight) for name, weight in named if any(f".{part}." in name for part in parts))
+    return _digest(model.config, training_args, images, weights, without=("text_config",))
+
+
+def _digest(
+    config: Any,
+    training_args: Any,
+    images: dict[str, Any],
+    weights: Iterable[tuple[str, torch.Tensor]],
+    without: tuple[str, ...] = (),
+) -> str:
+    """Of weights, image settings, precision and versions, and of a configuration without its name and some parts."""
     parts = {
         "weights": weights_digest(weights),
-        "config": {key: value for key, value in model.config.to_dict().items() if key != "_name_or_path"},
-        "attention": [model.config._attn_implementation, model.config.get_text_config()._attn_implementation],
-        "encoding": encoding,
+        "config": {key: value for key, value in config.to_dict().items() if key not in ("_name_or_path", *without)},
+        "attention": _attention(config, without),
+        "images": images,
         "precision": [vars(training_args)[key] for key in ("bf16", "fp16", "bf16_full_eval", "fp16_full_eval", "tf32")],
         "device": training_args.device.type,
-        "code": code_that_runs(),
         "versions": [version(name) for name in ("torch", "transformers", "pillow", "torchvision")],
     }
     return hashlib.sha256(json.dumps(parts, default=str, sort_keys=True).encode()).hexdigest()
+
+
+def _attention(config: Any, without: tuple[str, ...]) -> dict[str, str]:
+    """How a model and its parts attend, which their settings as JSON leave out."""
+    inner = {name: part for name, part in vars(config).items() if isinstance(part, PreTrainedConfig)}
+    return {name: part._attn_implementation for name, part in {"": config, **inner}.items() if name not in without}

@@ -12,31 +12,19 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, make_dataclass
-from functools import lru_cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-from .. import __version__, phrases
-from . import reasons, row_images, rows
+from . import rows
 from .arguments import STAGE
 from .dataset_info import DatasetError, check_entries
+from .processor import processor_settings
 from .reasons import RowError, blamed_on_the_row, together
 from .row_images import as_stored
 from .rows import RowEncoder, encoded_features
 from .source_file import explain, explain_early
 
 COLUMNS = ("rejected_images", "chosen_spans", "rejected_spans", "weight")
-
-
-@lru_cache(maxsize=1)
-def code_fingerprint() -> str:
-    """Version and source of all that decides how a row is encoded: cached rows are keyed by it."""
-    digest = hashlib.sha256(__version__.encode())
-    for module in (phrases, reasons, rows, row_images):
-        digest.update(Path(str(module.__file__)).read_bytes())
-    digest.update(Path(__file__).read_bytes())
-    return digest.hexdigest()
 
 
 def extend_parser(module: Any) -> None:
@@ -258,7 +246,7 @@ class RowConverter:
     host: Any
     attr: Any
     numbers: list[int]
-    code: str = field(default_factory=code_fingerprint)
+    version: int = field(default_factory=lambda: rows.VERSION)
 
     def __call__(self, table: Any, index: int) -> dict[str, Any]:
         """Converts an Arrow table of one row."""
@@ -341,7 +329,7 @@ def _turn_problems(row: dict[str, Any]) -> Iterator[str]:
 def encode_rows(
     dataset: Any, data_args: Any, training_args: Any, template: Any, tokenizer: Any, processor: Any, is_eval: bool
 ) -> Any:
-    """Tokenises aligned rows with `RowEncoder`; cached by code, template, tokeniser and the media files."""
+    """Tokenises aligned rows with `RowEncoder`; cached by version, template, tokeniser and the media files."""
     encoder = row_encoder(dataset, data_args, template, tokenizer, processor)
     encoded = dataset.map(
         encoder,
@@ -386,19 +374,13 @@ def encoding_fingerprint(data_args: Any, tokenizer: Any, processor: Any) -> str:
     text = json.loads(tokenizer.backend_tokenizer.to_str())
     template = ("template", "default_system", "tool_format", "enable_thinking", "preserve_thinking", "cutoff_len")
     settings = {
-        "code": [code_fingerprint(), version("llamafactory")],
+        "versions": [rows.VERSION, version("llamafactory")],
         "template": [vars(data_args)[key] for key in template] + [tokenizer.chat_template],
         "tokenizer": {key: value for key, value in text.items() if key not in ("truncation", "padding")},
         "special": [tokenizer.special_tokens_map, tokenizer.split_special_tokens],
-        "processor": None if processor is None else _plain_values(vars(processor)),
-        "images": processor and processor.image_processor.to_dict(),
+        "processor": processor_settings(processor),
     }
     return hashlib.sha256(json.dumps(settings, default=str, sort_keys=True).encode()).hexdigest()
-
-
-def _plain_values(settings: dict[str, Any]) -> dict[str, Any]:
-    """Those that are no objects; the host adds its image limits to a processor's own settings."""
-    return {key: value for key, value in settings.items() if value is None or isinstance(value, str | int | float)}
 
 
 def media_digest(dataset: Any, columns: tuple[str, str]) -> str:

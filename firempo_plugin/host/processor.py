@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,35 @@ def extend_loader(module: Any) -> None:
         return tokenizer_module
 
     module.load_tokenizer = load_tokenizer_and_processor
+
+
+def image_settings(template: Any, processor: Any) -> dict[str, Any]:
+    """All that decides which pixels and places a model gets of an image, but for the image: JSON that can be compared.
+
+    Args:
+        template: The host's, whose plug-in prepares images.
+        processor: The host's; None for a model without.
+    """
+    plugin = template.mm_plugin
+    return {
+        "host": version("llamafactory"),
+        "plugin": [type(plugin).__name__, plain_values(vars(plugin))],
+        "processor": processor_settings(processor),
+    }
+
+
+def processor_settings(processor: Any) -> list[Any]:
+    """The settings of a processor and its image processor, with the image limits that the host adds; JSON."""
+    if processor is None:
+        return []
+    images = processor.image_processor
+    of_images = None if images is None else [type(images).__name__, images.to_dict()]
+    return [type(processor).__name__, plain_values(vars(processor)), of_images]
+
+
+def plain_values(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that are no objects."""
+    return {key: value for key, value in settings.items() if value is None or isinstance(value, str | int | float)}
 
 
 def shrunk_first(processor: Any) -> str | None:

@@ -11,6 +11,10 @@ from ..phrases import PhrasedText, PhraseError, phrase_pair, token_positions
 from .reasons import RowError, blamed_on_the_row, together
 from .row_images import open_images
 
+VERSION = 1
+"""Raised when another encoded row, or another problem, comes of the same source row: by the conversion in `dataset`,
+by this module, or by `row_images`, `reasons` and `phrases`. Cached rows are keyed by it."""
+
 Message = dict[str, str]
 Offsets = list[tuple[int, int]]
 
@@ -89,7 +93,7 @@ class RowEncoder:
         template, tokenizer, processor: The host's.
         cutoff_len: Most tokens a sequence may have.
         media_dir: Named in messages about missing files.
-        code: Fingerprint of the code that encodes.
+        code: Fingerprint of all that encodes.
         media: Fingerprint of the image files.
     """
 

@@ -131,7 +131,7 @@ def run_fire_mpo(
     from .collator import FireCollator
     from .dataset import encoding_fingerprint
     from .memory import fitting
-    from .processor import shrunk_first
+    from .processor import image_settings, shrunk_first
     from .trainer import FireMPOTrainer
 
     logger = logging.get_logger(f"llamafactory.{__name__}")
@@ -161,7 +161,8 @@ def run_fire_mpo(
     if against_the_key := tower.in_training(model, finetuning_args):
         logger.warning_rank0(against_the_key)
     ref_model = create_ref_model(model_args, finetuning_args)
-    caches = Caches.of(model, ref_model, settings, training_args, finetuning_args, encoding)
+    images = image_settings(template, tokenizer_module["processor"])
+    caches = Caches.of(model, ref_model, settings, training_args, finetuning_args, images)
     collator = FireCollator.of(
         model,
         template,

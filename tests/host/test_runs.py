@@ -322,13 +322,13 @@ def test_other_stages_run_as_before(train):
 
 
 def test_a_tokenised_dataset_is_saved_served_and_refused_when_stale(train, tmp_path, monkeypatch):
-    from firempo_plugin.host import dataset
+    from firempo_plugin.host import rows
 
     keys = {"dataset": DATA, "tokenized_path": str(tmp_path / "tokenized")}
     first = train(**keys)
     assert_close(train(**keys)[0]["loss"], first[0]["loss"], rtol=1e-6, atol=0)
     with pytest.raises(ValueError, match="Delete that folder"):
         train(**keys, cutoff_len=512)
-    monkeypatch.setattr(dataset, "code_fingerprint", lambda: "another version")
+    monkeypatch.setattr(rows, "VERSION", rows.VERSION + 1)
     with pytest.raises(ValueError, match="Delete that folder"):
         train(**keys)
