@@ -16,6 +16,9 @@ from .answers import Answer
 from .items import Item
 from .verdict import Judge, Verdict
 
+VERSION = 1
+"""Raised when other items come of the same answers and verdicts, or `verdict` takes a judge's reply otherwise; what the
+rules decide has a version beside them."""
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 
 

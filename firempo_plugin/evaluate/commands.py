@@ -13,11 +13,12 @@ from ..pairs.endpoint.client import Endpoint
 from ..pairs.endpoint.costs import Budget
 from ..pairs.endpoint.failures import CallFailedError, StopRunError
 from ..pairs.engine import Halt, kinds, progress
+from ..pairs.judges import rules
 from ..pairs.prompts import load_prompt
 from ..pairs.request_store import WorkspaceRequests
 from ..pairs.steps import endpoint_settings, identity
 from ..pairs.terminal import say
-from ..pairs.workspace import Workspace
+from ..pairs.workspace import Workspace, later
 from . import accuracy, figures, layout, reports, tables
 from . import config as configuration
 from .answers import Answer, Asking, Engine, asks
@@ -36,7 +37,7 @@ Protocol = Callable[[str, dict[str, Any]], dict[str, Any]]
 """From measure and options, checked, to the choices behind the numbers."""
 
 VERSION = 1
-"""Raised when the code changes what an item holds."""
+"""Of the keys below. What a measure's code makes of the same inputs has a version beside each measure."""
 
 
 def evaluate(
@@ -145,7 +146,8 @@ def _accuracy(
     threads = config.judge.endpoint.concurrency if endpoint else 1
     how = {"judge": _judge_identity(config), "exact": "whole answer; case, punctuation and articles evened out"}
     for name, given in answers.items():
-        key = digest_of([VERSION, how, config.answers.pass_at, [_content(answer) for answer in given]])
+        decided = how | later(version=accuracy.VERSION, rules_version=rules.VERSION)
+        key = digest_of([VERSION, decided, config.answers.pass_at, [_content(answer) for answer in given]])
         file = ItemFile(Path(config.workspace), "accuracy", name)
         if not file.open(key, about | how).complete:
             file.write(key, about | how, accuracy.measure(given, judge, config.answers.pass_at, threads), {}, {})
@@ -181,7 +183,8 @@ def _reports(
     reporter = reports.Reporter(workspace, config.reports.metrics, config.reports.batch, halt)
     how = {"radeval": version, "metrics": list(config.reports.metrics)}
     for name, given in answers.items():
-        key = digest_of([VERSION, how, [_content(answer) for answer in given]])
+        decided = how | later(version=reports.VERSION)
+        key = digest_of([VERSION, decided, [_content(answer) for answer in given]])
         file = ItemFile(Path(config.workspace), "reports", name)
         if file.open(key, about | how).complete:
             continue

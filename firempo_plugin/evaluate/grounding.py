@@ -23,6 +23,9 @@ from torch import Tensor
 
 from ..errors import UserError
 
+VERSION = 1
+"""Raised when other values come of the same model and record, here, in `attention` or where the model is run."""
+
 Window = tuple[float, float, float, float]
 """x0, y0, x1, y1 of the part of an image that its tokens show, as shares of its width and height."""
 WHOLE: Window = (0.0, 0.0, 1.0, 1.0)

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+VERSION = 1
+"""Raised when other values come of the same model and row, here or where the model is run."""
+
 
 @dataclass(frozen=True)
 class Options:

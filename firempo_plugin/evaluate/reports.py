@@ -12,11 +12,13 @@ from typing import Any
 
 from ..errors import UserError
 from ..pairs.engine import Halt, progress
-from ..pairs.workspace import Outcome, Workspace
+from ..pairs.workspace import Outcome, Workspace, later
 from .answers import Answer
 from .items import Item
 from .models import digest_of
 
+VERSION = 1
+"""Raised when other scores or items come of the same reports under the same radeval."""
 INSTALL = 'install it with: pip install "firempo-plugin[reports]"'
 OF_THE_CORPUS = ("bleu", "f1chexbert")
 """Metrics whose figure of all reports is another one than the mean of the single reports' figures."""
@@ -140,7 +142,7 @@ class Reporter:
         return self._loaded[metric]
 
     def _key(self, metric: str, content: Any) -> str:
-        return digest_of([metric, self._version, content])
+        return digest_of([metric, self._version, content, *later(version=VERSION).values()])
 
     def _scores(self, metric: str, answers: list[Answer]) -> list[tuple[Answer, dict[str, float]]]:
         """The scores of each report; those that are due are made batch by batch, and kept."""

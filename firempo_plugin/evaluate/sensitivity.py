@@ -18,6 +18,8 @@ from ..pairs.masks import Mask, box_around
 from ..pairs.noise import CORRUPTIONS, Corruption, corrupt, seed_of
 from ..pairs.records import RejectedError
 
+VERSION = 1
+"""Raised when other values come of the same model and row, here, in `pairs.noise` or where the model is run."""
 LIKENESS = 0.1
 """The place is drawn from this share of the possible ones: those whose mean level is closest to the region's, since
 noise that is clipped at black or white changes a dark place otherwise than a grey one."""

@@ -9,6 +9,7 @@ from typing import Any
 from .config import BuildConfig
 from .endpoint.requests import ChatRequest, Message, Schema
 from .engine import Item, Step
+from .judges import rules
 from .judges.contract import (
     REPORT_SCHEMA,
     VQA_SCHEMA,
@@ -25,6 +26,7 @@ from .prompts import Prompt, load_prompt, render
 from .records import Edit, RejectedError, Target
 from .steps import Ask, identity
 from .targets import parse_target, rule_target
+from .workspace import later
 
 _SCHEMAS = {"vqa": Schema("vqa_edit", VQA_SCHEMA), "report": Schema("report_edit", REPORT_SCHEMA)}
 
@@ -33,6 +35,7 @@ class EditStep(Step):
     """Makes the response's minimally edited counterpart."""
 
     name = "edit"
+    version = 1
 
     def __init__(self, config: BuildConfig, ask: Ask | None) -> None:
         self._config = config.edit
@@ -53,6 +56,8 @@ class EditStep(Step):
         record = item.record
         with_model = self._config.judge != "rules"
         judge: dict[str, Any] = {"rules": not with_model or self._config.rules_first}
+        if judge["rules"]:
+            judge |= later(rules_version=rules.VERSION)
         if with_model:
             judge["model"] = identity(self._config.endpoint)
             judge["prompts"] = [_digest(self._prompt(name).text) for name in (f"{record.kind}_edit", "retry")]
@@ -138,6 +143,7 @@ class TargetStep(Step):
     """Names what the noise should hide."""
 
     name = "target"
+    version = 1
 
     def __init__(self, config: BuildConfig, ask: Ask | None) -> None:
         self._by_judge = config.target.by == "judge"

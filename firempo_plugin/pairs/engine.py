@@ -58,7 +58,7 @@ class Step(ABC):
 
     Attributes:
         name: As on the command line and in the store.
-        version: Raised when the step's code changes what it makes.
+        version: Raised when another outcome comes of the same settings and inputs; every step has its own.
         workers: Calls of `run_many` at a time.
         at_once: Items of one such call.
     """

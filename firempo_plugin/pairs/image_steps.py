@@ -12,13 +12,14 @@ from .endpoint.failures import StopRunError
 from .engine import Item, Made, Step
 from .records import Noised, RejectedError, Segmentation
 from .steps import absolute, file_id, relative
-from .workspace import Workspace
+from .workspace import Workspace, later
 
 
 class SegmentStep(Step):
     """Finds the target on the images; a record without one, or a report, has nothing to find."""
 
     name = "segment"
+    version = 1
 
     def __init__(self, config: BuildConfig, workspace: Workspace) -> None:
         self._config = config
@@ -41,10 +42,13 @@ class SegmentStep(Step):
             return {"phrase": None}
         regions = [asdict(region) for region in item.record.regions] if not self._segmenter.cached else []
         masks = sorted({region.mask for region in item.record.regions if region.mask})
+        # Masks and boxes are looked up by the names of the source's files.
+        names = {} if self._segmenter.cached else {"names": list(item.record.images)}
         return {
+            **names,
             "phrase": phrase,
             "images": list(item.image_ids),
-            "segmenter": [self._config.segment.by, self._segmenter.settings()],
+            "segmenter": [self._config.segment.by, self._segmenter.identity()],
             "regions": regions,
             "masks": [file_id(path) for path in masks if Path(path).is_file()],
         }
@@ -107,6 +111,7 @@ class NoiseStep(Step):
     """Writes the noised twins of an item's images."""
 
     name = "noise"
+    version = 1
 
     def __init__(self, config: NoiseConfig, workspace: Workspace, *, located: bool) -> None:
         """Without a segmenter (`located` false), nothing was looked for: a record has no target then."""
@@ -151,8 +156,9 @@ class NoiseStep(Step):
         if not self._config.shared:
             return hashlib.sha256(f"{self.key(item)}/{place}".encode()).hexdigest()[:32]
         mask = file_id(mask_file) if plan.use_mask and mask_file else None
+        version = later(version=self.version).values()
         return hashlib.sha256(
-            json.dumps([item.image_ids[place], plan.path, asdict(plan.how), mask]).encode()
+            json.dumps([item.image_ids[place], plan.path, asdict(plan.how), mask, *version]).encode()
         ).hexdigest()[:32]
 
     def apply(self, item: Item, data: dict[str, Any]) -> Item:

@@ -14,7 +14,7 @@ from .endpoint.failures import StopRunError
 from .endpoint.requests import ChatRequest, Message
 from .endpoint.settings import EndpointSettings
 from .engine import Item, PendingError, Step
-from .records import RejectedError
+from .records import Record, RejectedError
 from .workspace import Workspace
 
 PLACEHOLDERS = ("<image>", "<video>", "<audio>", "<mask>", "</mask>")
@@ -53,6 +53,7 @@ class ReadStep(Step):
     """Decodes a record's images, and writes those that the trainer cannot read as they are as 8-bit PNG."""
 
     name = "read"
+    version = 1
     workers = 2
 
     def __init__(self, config: BuildConfig, workspace: Workspace) -> None:
@@ -61,7 +62,7 @@ class ReadStep(Step):
         self._workspace = workspace
 
     def depends_on(self, item: Item) -> dict[str, Any]:
-        """The files' content, and how they are read."""
+        """The files' content, and how they are read; the first placeholder in a text, which is not there as a rule."""
         ids = [
             file_id(path) if os.access(path, os.R_OK) and Path(path).is_file() else None for path in item.record.images
         ]
@@ -70,19 +71,17 @@ class ReadStep(Step):
             "content": ids,
             "window": self._window,
             "max_pixels": self._max_pixels,
+            **_placeholder(item.record),
         }
 
     def run(self, item: Item) -> dict[str, Any]:
         """Raises RejectedError where an image cannot be read, or the text holds a placeholder."""
         from .images import decode, pixel_id, write_png
 
-        record = item.record
-        for what, text in (("question", record.question), ("ground truth", record.truth)):
-            held = [mark for mark in PLACEHOLDERS if mark in text]
-            if held:
-                raise RejectedError(f"placeholder in the {what}: {held[0]}")
+        for what, mark in _placeholder(item.record).items():
+            raise RejectedError(f"placeholder in the {what}: {mark}")
         files, ids = [], []
-        for path in record.images:
+        for path in item.record.images:
             pixels = decode(path, self._window, self._max_pixels)  # type: ignore[arg-type]
             content = file_id(path)
             if is_plain(path):
@@ -99,6 +98,13 @@ class ReadStep(Step):
         """Fills in `images` and `image_ids`."""
         files = tuple(absolute(path, self._workspace) for path in data["images"])
         return replace(item, images=files, image_ids=tuple(data["ids"]))
+
+
+def _placeholder(record: Record) -> dict[str, str]:
+    """The first placeholder in a record's texts, by where it is; empty where there is none."""
+    texts = {"question": record.question, "ground truth": record.truth}
+    held = [(what, mark) for what, text in texts.items() for mark in PLACEHOLDERS if mark in text]
+    return dict(held[:1])
 
 
 def is_plain(path: str) -> bool:
@@ -150,6 +156,7 @@ class RespondStep(Step):
     """The model's own answer to the question."""
 
     name = "respond"
+    version = 1
 
     def __init__(self, config: RespondConfig, ask: Ask | None, engine: Callable[[], ChatEngine] | None) -> None:
         self._config = config

@@ -212,6 +212,11 @@ def _address(store: Path, look: bool) -> str:
     return f"{address}?mode=ro" if os.access(store.parent, os.W_OK) else f"{address}?immutable=1"
 
 
+def later(**versions: int) -> dict[str, int]:
+    """Versions as a part of a key: those above 1 only, since what was stored before they were counted is of 1."""
+    return {name: version for name, version in versions.items() if version > 1}
+
+
 def _dump(data: Any) -> str:
     text = json.dumps(data, ensure_ascii=False, sort_keys=True)
     # Names of files that are not UTF-8 hold such halves, and must come back as they were.

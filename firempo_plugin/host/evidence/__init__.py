@@ -13,6 +13,7 @@ from typing import Any
 from ...errors import UserError
 from ...evaluate import grounding, localisation, sensitivity
 from ...evaluate.items import Item
+from ...pairs.workspace import later
 from .looking import look
 from .scoring import localise, sense
 
@@ -25,11 +26,13 @@ class Measure:
         options: The class of its options; its first field is the data.
         run: Model arguments, adapter, options and ids that are known already -> the other items.
         choices: What cannot be set, in words.
+        version: The measure's.
     """
 
     options: Any
     run: Callable[[dict[str, Any], str | None, Any, Collection[str]], Iterator[Item]]
     choices: dict[str, str]
+    version: int
 
 
 MEASURES = {
@@ -46,6 +49,7 @@ MEASURES = {
             "prompt": "the image, then the question, in the template's user turn; its suffix follows after a space",
             "mask": "image tokens of whose area more than `coverage` lies in the region",
         },
+        grounding.VERSION,
     ),
     "localisation": Measure(
         localisation.Options,
@@ -55,6 +59,7 @@ MEASURES = {
             "phrase_rank": "share of pairs of a phrase token and another token in which the phrase token has the "
             "higher reward, a tie counting half",
         },
+        localisation.VERSION,
     ),
     "sensitivity": Measure(
         sensitivity.Options,
@@ -66,6 +71,7 @@ MEASURES = {
             "place": f"drawn, by the item's id, from the {sensitivity.LIKENESS:.0%} of the free places whose mean "
             "level is closest to the region's",
         },
+        sensitivity.VERSION,
     ),
 }
 
@@ -105,7 +111,8 @@ def protocol(measure: str, options: dict[str, Any]) -> dict[str, Any]:
     if isinstance(chosen.get("records"), list):
         chosen["records"] = f"a list of {len(chosen['records'])}"
     written: dict[str, Any] = json.loads(json.dumps(chosen))
-    return {"measure": measure, **written, "choices": MEASURES[measure].choices}
+    kind = MEASURES[measure]
+    return {"measure": measure, **written, "choices": kind.choices, **later(version=kind.version)}
 
 
 def read_options(measure: str, options: dict[str, Any]) -> Any:

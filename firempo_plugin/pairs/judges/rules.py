@@ -13,6 +13,10 @@ from .text import Piece, sentences
 from .units import read_clauses
 from .vocabulary import Vocabulary, load_vocabulary
 
+VERSION = 1
+"""Raised when the rules read, judge or edit an answer otherwise, be it for a word of vocabulary.yaml: what they decided
+is kept under it, in builds and in evaluations."""
+
 _LONGEST_RESPONSE = 8000
 
 

@@ -22,6 +22,7 @@ from ...errors import UserError
 from ..images import Pixels, pixel_id
 from ..masks import Found, MaskCache
 from ..records import Region, RejectedError, Segmentation
+from ..workspace import later
 
 SEGMENTERS: dict[str, tuple[str, str]] = {
     "file": (".file", "FileSegmenter"),
@@ -58,11 +59,13 @@ class Segmenter(ABC):
 
     Attributes:
         name: Its name in `SEGMENTERS`.
+        revision: Raised when another region comes of the same request and settings.
         cached: Whether masks found before are taken from the cache. Not those read from files: the files may have
             changed, and reading them is as quick as reading the cache.
     """
 
     name: ClassVar[str]
+    revision: ClassVar[int] = 1
     cached: ClassVar[bool]
 
     @property
@@ -72,7 +75,11 @@ class Segmenter(ABC):
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """All that decides which mask is found, for the cache and the workspace; no secrets, nothing that is slow."""
+        """The options that decide which mask is found; no secrets, nothing that is slow."""
+
+    def identity(self) -> dict[str, Any]:
+        """All of it that decides which mask is found, for the cache and the workspace."""
+        return self.settings() | later(revision=self.revision)
 
     @abstractmethod
     def segment(self, image_path: str, image: Pixels, phrase: str, regions: tuple[Region, ...] = ()) -> Found:
@@ -128,8 +135,8 @@ def find(segmenter: Segmenter, cache: MaskCache, requests: Sequence[Request]) ->
     """
     if not segmenter.cached:
         return _reached([_keep(answer, cache.keep, segmenter) for answer in segmenter.segment_many(requests)])
-    settings = segmenter.settings()
-    keys = [cache.key(pixel_id(r.image), r.phrase, segmenter.name, settings) for r in requests]
+    identity = segmenter.identity()
+    keys = [cache.key(pixel_id(r.image), r.phrase, segmenter.name, identity) for r in requests]
     known: dict[str, Segmentation | RejectedError] = {}
     for key in dict.fromkeys(keys):
         entry = cache.get(key)
