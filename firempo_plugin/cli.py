@@ -122,17 +122,18 @@ def _protocol(measure: str, options: dict[str, Any]) -> dict[str, Any]:
 
 def _keys(command: str) -> str:
     """What `--help` of a command says of its configuration: all keys, or those of its own step."""
-    from .evaluate.config import describe as evaluation
-    from .pairs.config import describe
+    from .evaluate.config import EvaluateConfig
+    from .pairs.config import BuildConfig
     from .pairs.sources import describe_options
+    from .settings import describe
 
     of_source = ["", "source.options of each source:", *describe_options()]
     lines = {
-        "build": ["keys of CONFIG.yaml, with their defaults:", *describe(), *of_source],
-        "evaluate": ["keys of CONFIG.yaml, with their defaults:", *evaluation(), *of_source],
+        "build": ["keys of CONFIG.yaml, with their defaults:", *describe(BuildConfig), *of_source],
+        "evaluate": ["keys of CONFIG.yaml, with their defaults:", *describe(EvaluateConfig), *of_source],
     }
     for step in STEP_HELP:
-        own = [line for line in describe() if line.startswith(f"{step}.")]
+        own = [line for line in describe(BuildConfig) if line.startswith(f"{step}.")]
         lines[step] = ["keys of CONFIG.yaml for this step, with their defaults:", *own]
     rest = "" if command in ("build", "evaluate") else "`firempo build --help` lists all keys of CONFIG.yaml."
     return "\n\n".join(part for part in ("\n  ".join(lines.get(command, [])), rest) if part)

@@ -78,17 +78,13 @@ def test_a_build_is_configured_as_every_part_of_it_expects(path):
     from firempo_plugin.pairs import config
     from firempo_plugin.pairs.segmenters import make
     from firempo_plugin.pairs.sources import SOURCES
-    from firempo_plugin.pairs.sources.common import parse
-    from firempo_plugin.pairs.steps import endpoint_settings
+    from firempo_plugin.settings import checked
 
     build = config.load(path, [])
     assert f"firempo build examples/build/{path.name}" in path.read_text(encoding="utf-8").split("workspace")[0]
-    parse(SOURCES[build.source.name].options, build.source.options)
+    checked(SOURCES[build.source.name].options, build.source.options)
     if build.segment.by not in ("none", "file", "box"):
         make(build.segment.by, build.segment.options)
-    for settings in (build.respond.endpoint, build.edit.endpoint):
-        if settings.model:
-            endpoint_settings(settings)
 
 
 def test_the_recipe_is_the_papers():

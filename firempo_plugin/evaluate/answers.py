@@ -9,14 +9,14 @@ from typing import Any
 from ..errors import UserError
 from ..files import write_text
 from ..pairs.build import Progress, read_source
-from ..pairs.config import BuildConfig, ModelConfig, RespondConfig
+from ..pairs.config import BuildConfig, RespondConfig
 from ..pairs.endpoint.client import Endpoint
 from ..pairs.endpoint.costs import Budget
 from ..pairs.endpoint.failures import ReplyTruncatedError, StopRunError
 from ..pairs.engine import Advance, Halt, Item, advance, kinds
 from ..pairs.records import Record
 from ..pairs.request_store import WorkspaceRequests
-from ..pairs.steps import THOUGHT_END, THOUGHT_START, Ask, ChatEngine, ReadStep, RespondStep, endpoint_settings
+from ..pairs.steps import THOUGHT_END, THOUGHT_START, Ask, ChatEngine, ReadStep, RespondStep
 from ..pairs.workspace import Workspace
 from .config import EvaluateConfig
 from .items import Item as Measured
@@ -102,12 +102,16 @@ class AnswerStep(RespondStep):
 def respond_config(config: EvaluateConfig, model: Model) -> RespondConfig:
     """The settings of the step that asks, as the pair builder knows them."""
     answers = config.answers
-    decoding = ModelConfig(model=model.served, temperature=answers.temperature, max_tokens=answers.max_new_tokens)
     return RespondConfig(
         backend="endpoint" if model.served else "engine",
         samples=answers.samples,
         system=answers.system,
-        endpoint=replace(decoding, **vars(config.endpoint)),
+        endpoint=replace(
+            config.endpoint,
+            model=model.served,
+            temperature=answers.temperature,
+            max_tokens=answers.max_new_tokens,
+        ),
         engine=model.engine_arguments,
     )
 
@@ -155,7 +159,7 @@ class Asking:
         """
         endpoint: Endpoint | None = None
         if model.served:
-            settings = endpoint_settings(respond_config(self._config, model).endpoint)
+            settings = respond_config(self._config, model).endpoint
             endpoint = Endpoint(settings, WorkspaceRequests(self._workspace), self._budget)
             self._halt.wake = endpoint.stop
         ask = asks(endpoint) if endpoint else None

@@ -16,7 +16,6 @@ from ..pairs.engine import Halt, kinds, progress
 from ..pairs.judges import rules
 from ..pairs.prompts import load_prompt
 from ..pairs.request_store import WorkspaceRequests
-from ..pairs.steps import endpoint_settings, identity
 from ..pairs.terminal import say
 from ..pairs.workspace import Workspace, later
 from . import accuracy, figures, layout, reports, tables
@@ -140,7 +139,7 @@ def _accuracy(
 ) -> None:
     endpoint: Endpoint | None = None
     if config.judge.by == "endpoint":
-        endpoint = Endpoint(endpoint_settings(config.judge.endpoint), WorkspaceRequests(workspace), budget)
+        endpoint = Endpoint(config.judge.endpoint, WorkspaceRequests(workspace), budget)
         halt.wake = endpoint.stop
     judge = Judge(config.judge, asks(endpoint) if endpoint else None)
     threads = config.judge.endpoint.concurrency if endpoint else 1
@@ -161,7 +160,7 @@ def _judge_identity(config: EvaluateConfig) -> dict[str, Any]:
         found["vocabulary"] = digest_of(Path(judge.vocabulary).read_text(encoding="utf-8"))
     if judge.by == "endpoint":
         folder = Path(judge.prompts) if judge.prompts else Path(__file__).parent
-        found |= {"model": identity(judge.endpoint), "prompt": digest_of(load_prompt("verdict", folder).text)}
+        found |= {"model": judge.endpoint.identity, "prompt": digest_of(load_prompt("verdict", folder).text)}
     return found
 
 

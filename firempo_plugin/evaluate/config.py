@@ -3,47 +3,34 @@
 Sources and endpoints are configured as for `firempo build`, and so are overrides.
 """
 
-import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import UserError
-from ..pairs.config import CHOICES, ModelConfig, SourceConfig, config_key, read
+from ..pairs.config import CHOICES, SourceConfig
+from ..pairs.endpoint.settings import EndpointSettings
+from ..settings import config_key, read, section
 
 MEASURES = ("accuracy", "reports", "grounding", "localisation", "sensitivity")
 EVIDENCE = ("grounding", "localisation", "sensitivity")
 """Measures that look into a model, and hence need it in this process."""
 ANSWERED = ("accuracy", "reports")
 """Measures of what a model answers to the records of the source."""
+DECIDED = ("model", "temperature", "max_tokens", "structured")
+"""Keys of an endpoint that `models` and `answers` decide, or that no answer needs."""
 REPORT_METRICS = ("bleu", "rouge", "bertscore", "radgraph", "f1chexbert", "green", "ratescore", "radcliq", "srrbert")
-
-
-@dataclass
-class ServerConfig:
-    """An OpenAI-compatible endpoint that serves the models; how they answer is in `answers`."""
-
-    base_url: str = config_key("http://127.0.0.1:8000/v1", "address of the endpoint that serves the models")
-    key_env: str | None = config_key(None, "NAME of the environment variable that holds the key, which is never stored")
-    timeout: float = config_key(120.0, "seconds for one call")
-    concurrency: int = config_key(8, "calls at a time")
-    requests_per_minute: int | None = config_key(None, "rate limit")
-    tokens_per_minute: int | None = config_key(None, "rate limit")
-    retries: int = config_key(6, "of a call that failed for now")
-    price_in: float | None = config_key(None, "price of a million prompt tokens")
-    price_out: float | None = config_key(None, "price of a million completion tokens")
-    extra_body: dict[str, Any] = config_key({}, "more fields of the request")
 
 
 @dataclass
 class AnswersConfig:
     """How the models answer."""
 
-    samples: int = config_key(1, "answers per question; Pass@k is measured for every k of pass_at up to it")
-    pass_at: list[int] = config_key([1, 4], "the ks of Pass@k, with samples above 1")
-    temperature: float = config_key(0.0, "0: greedy")
-    max_new_tokens: int = config_key(512, "longest answer")
+    samples: int = config_key(1, "answers per question; Pass@k is measured for every k of pass_at up to it", least=1)
+    pass_at: list[int] = config_key([1, 4], "the ks of Pass@k, with samples above 1", least=1)
+    temperature: float | None = config_key(0.0, "0: greedy; null sends none to an endpoint", least=0, most=2)
+    max_new_tokens: int | None = config_key(512, "longest answer; null sends none to an endpoint", least=1)
     system: str = config_key("", "system prompt")
     suffix: str = config_key("", "put behind every question, on a line of its own; it is part of the protocol")
 
@@ -52,27 +39,31 @@ class AnswersConfig:
 class JudgeConfig:
     """Who decides whether an answer is right."""
 
-    by: str = config_key("rules", "rules (built in), or endpoint: a model for what the rules leave open")
+    by: Literal["rules", "endpoint"] = config_key(
+        "rules", "rules (built in), or endpoint: a model for what the rules leave open"
+    )
     vocabulary: str | None = config_key(None, "YAML file that adds opposites and synonyms")
     prompts: str | None = config_key(None, "folder with a verdict.md of your own")
-    endpoint: ModelConfig = field(default_factory=ModelConfig, metadata={"help": "with by: endpoint"})
+    endpoint: EndpointSettings = section(EndpointSettings)
 
 
 @dataclass
 class ReportsConfig:
     """How reports are scored, by the package radeval."""
 
-    metrics: list[str] = config_key(["bleu", "rouge"], f"of radeval: {', '.join(REPORT_METRICS)}")
-    batch: int = config_key(16, "reports at a time; scores are stored after each batch")
+    metrics: list[str] = config_key(
+        ["bleu", "rouge"], f"of radeval: {', '.join(REPORT_METRICS)}", choices=REPORT_METRICS
+    )
+    batch: int = config_key(16, "reports at a time; scores are stored after each batch", least=1)
 
 
 @dataclass
 class CompareConfig:
     """Intervals and tests."""
 
-    draws: int = config_key(10_000, "draws of the bootstrap")
-    confidence: float = config_key(0.95, "of the intervals")
-    seed: int = config_key(0, "of the draws")
+    draws: int = config_key(10_000, "draws of the bootstrap", least=100)
+    confidence: float = config_key(0.95, "of the intervals", above=0, below=1)
+    seed: int = config_key(0, "of the draws", least=0)
 
 
 @dataclass
@@ -80,23 +71,25 @@ class EvaluateConfig:
     """Everything."""
 
     workspace: str = config_key("", "folder of this evaluation; made if need be")
-    measures: list[str] = config_key(["accuracy"], f"of: {', '.join(MEASURES)}")
-    source: SourceConfig = field(default_factory=SourceConfig)
-    model: dict[str, Any] = config_key({}, "LLaMA-Factory's inference arguments: model_name_or_path, template, ...")
-    endpoint: ServerConfig = field(default_factory=ServerConfig, metadata={"help": "in the place of model"})
+    measures: list[str] = config_key(["accuracy"], f"of: {', '.join(MEASURES)}", choices=MEASURES)
+    source: SourceConfig = section(SourceConfig)
+    model: dict[str, Any] = config_key(
+        {}, "LLaMA-Factory's inference arguments: model_name_or_path, template, ...; or write endpoint"
+    )
+    endpoint: EndpointSettings = section(EndpointSettings, DECIDED)
     models: dict[str, str | None] = config_key(
         {}, "name: adapter or checkpoint folder, null for the base; of an endpoint, the model's name there"
     )
     groups: dict[str, list[str]] = config_key({}, "row of the table: names of models, its seeds; default: a row each")
     baseline: str | None = config_key(None, "the row that the others are compared with")
-    answers: AnswersConfig = field(default_factory=AnswersConfig)
-    judge: JudgeConfig = field(default_factory=JudgeConfig)
-    reports: ReportsConfig = field(default_factory=ReportsConfig)
+    answers: AnswersConfig = section(AnswersConfig)
+    judge: JudgeConfig = section(JudgeConfig)
+    reports: ReportsConfig = section(ReportsConfig)
     grounding: dict[str, Any] = config_key({}, "options of the measure: records, prompt_suffix, epsilon, ...")
     localisation: dict[str, Any] = config_key({}, "options of the measure: dataset, dataset_dir")
     sensitivity: dict[str, Any] = config_key({}, "options of the measure: dataset, dataset_dir")
-    compare: CompareConfig = field(default_factory=CompareConfig)
-    max_cost: float | None = config_key(None, "stop before the calls cost more, in the currency of the prices")
+    compare: CompareConfig = section(CompareConfig)
+    max_cost: float | None = config_key(None, "stop before the calls cost more, in the currency of the prices", least=0)
 
     @property
     def by_endpoint(self) -> bool:
@@ -134,34 +127,28 @@ def load(path: Path, overrides: list[str]) -> EvaluateConfig:
 
 def _problems(config: EvaluateConfig) -> list[str]:
     """What is wrong with a configuration, each with what to write."""
-    checks = (*_measure_checks(config), *_model_checks(config), *_number_checks(config))
+    checks = (*_measure_checks(config), *_model_checks(config), *_answer_checks(config))
     return [message for fine, message in checks if not fine]
 
 
 def _measure_checks(config: EvaluateConfig) -> list[tuple[bool, str]]:
-    unknown = [name for name in config.measures if name not in MEASURES]
     answered = [name for name in config.measures if name in ANSWERED]
     evidence = [name for name in config.measures if name in EVIDENCE]
     unasked = [name for name in EVIDENCE if config.options(name) and name not in config.measures]
-    strange = [name for name in config.reports.metrics if name not in REPORT_METRICS]
     sources = CHOICES["source.name"]
     judged = config.judge.by != "endpoint" or bool(config.judge.endpoint.model)
     return [
         (bool(config.workspace), "workspace is missing; write the folder where the evaluation keeps its work"),
         (bool(config.measures), f"measures is empty; write some of: {', '.join(MEASURES)}"),
-        (not unknown, f"measures: {unknown} is unknown; write some of: {', '.join(MEASURES)}"),
         (not answered or bool(config.source.name), f"source.name is missing; {answered} need records to answer"),
         (
             not config.source.name or config.source.name in sources,
             f"source.name is {config.source.name!r}; write one of: {', '.join(sources)}",
         ),
-        (config.source.limit is None or config.source.limit >= 1, "source.limit must be at least 1"),
         (bool(answered) or not config.source.name, f"source is given, and none of {', '.join(ANSWERED)} is measured"),
         (not (evidence and config.by_endpoint), f"measures: {evidence} look into the model; write model, no endpoint"),
         (not unasked, f"{unasked} have options, and measures does not name them"),
-        (not strange, f"reports.metrics: {strange} is unknown; write some of: {', '.join(REPORT_METRICS)}"),
         (bool(config.reports.metrics), "reports.metrics is empty; name one, or leave reports out of measures"),
-        (config.judge.by in ("rules", "endpoint"), f"judge.by is {config.judge.by!r}; write rules or endpoint"),
         (judged, "judge.endpoint.model is missing; write the model's name"),
     ]
 
@@ -183,7 +170,7 @@ def _model_checks(config: EvaluateConfig) -> list[tuple[bool, str]]:
     return [
         (bool(config.models), "models is missing; write name: folder for each, and null for the base model"),
         (
-            config.by_endpoint or config.endpoint == ServerConfig(),
+            config.by_endpoint or config.endpoint == EndpointSettings(),
             "model and endpoint are given; write one of them: model loads the models here, endpoint asks a server",
         ),
         (not unnamed, f"models.{unnamed} need the endpoint's name of the model; or give model_name_or_path in model"),
@@ -208,26 +195,15 @@ def _model_checks(config: EvaluateConfig) -> list[tuple[bool, str]]:
     ]
 
 
-def _number_checks(config: EvaluateConfig) -> list[tuple[bool, str]]:
-    answers, compare = config.answers, config.compare
-    ends = math.isfinite(answers.temperature) and 0 <= answers.temperature <= 2
+def _answer_checks(config: EvaluateConfig) -> list[tuple[bool, str]]:
+    answers = config.answers
     return [
-        (answers.samples >= 1, f"answers.samples must be at least 1, found {answers.samples}"),
-        (min(answers.pass_at, default=1) >= 1, f"answers.pass_at must be numbers from 1, found {answers.pass_at}"),
-        (answers.max_new_tokens >= 1, f"answers.max_new_tokens must be at least 1, found {answers.max_new_tokens}"),
-        (ends, f"answers.temperature must lie in [0, 2], found {answers.temperature}"),
         (
-            answers.samples == 1 or answers.temperature > 0,
+            answers.samples == 1 or answers.temperature != 0,
             "answers.samples needs answers.temperature above 0: greedy answers are equal",
         ),
-        (config.reports.batch >= 1, f"reports.batch must be at least 1, found {config.reports.batch}"),
-        (compare.draws >= 100, f"compare.draws must be at least 100, found {compare.draws}"),
-        (0 < compare.confidence < 1, f"compare.confidence must lie in (0, 1), found {compare.confidence}"),
+        (
+            config.by_endpoint or None not in (answers.temperature, answers.max_new_tokens),
+            "answers: null, for what is not sent, needs endpoint in the place of model",
+        ),
     ]
-
-
-def describe() -> list[str]:
-    """One line for every key: its name, its default and its meaning."""
-    from ..pairs.config import describe as lines
-
-    return lines(EvaluateConfig)

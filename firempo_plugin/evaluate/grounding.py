@@ -13,15 +13,15 @@ AR is 1 where the region gets no more than its share. KL and JS are smaller the 
 is at most log 2. Imports torch only.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import MISSING, dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..settings import config_key
 
 VERSION = 1
 """Raised when other values come of the same model and record, here, in `attention` or where the model is run."""
@@ -41,40 +41,28 @@ GENERIC_PROMPT = "Write a general description of the image."
 
 @dataclass(frozen=True)
 class Options:
-    """How attention is compared with annotated regions.
+    """How attention is compared with annotated regions."""
 
-    Attributes:
-        records: A JSON or JSON-lines file, or the list itself. A record has `image`, `question`, and `boxes` (in
-            pixels) or `mask` (an image file, black outside); it may have `id`, `kind` and `box_form`.
-        folder: What paths in records are relative to; "": the folder of the records' file.
-        box_form: "xyxy" or "xywh", for records that do not say it themselves.
-        generic_prompt: The prompt whose attention the question's is divided by.
-        prompt_suffix: Put behind both prompts, after a space.
-        epsilon: eps.
-        coverage: See `token_mask`.
-        layers: Decoder layers, from 0, that the values are means over; None: all.
-    """
-
-    records: str | list[dict[str, Any]]
-    folder: str = ""
-    box_form: str | None = None
-    generic_prompt: str = GENERIC_PROMPT
-    prompt_suffix: str = ""
-    epsilon: float = 1e-8
-    coverage: float = 0.0
-    layers: tuple[int, ...] | None = None
+    records: str | list[Any] = config_key(
+        MISSING,
+        "JSON or JSON-lines file, or the list itself, of image, question, and boxes (in pixels) or mask (an image "
+        "file, black outside); and, where there are any, id, kind and box_form",
+    )
+    folder: str = config_key("", "what paths in records are relative to; default: the folder of the records' file")
+    box_form: Literal["xyxy", "xywh"] | None = config_key(None, "of records that do not say it: xyxy or xywh")
+    generic_prompt: str = config_key(GENERIC_PROMPT, "the prompt whose attention the question's is divided by")
+    prompt_suffix: str = config_key("", "put behind both prompts, after a space")
+    epsilon: float = config_key(1e-8, "the small number in the ratio and inside the logarithms, as 1.0e-8", above=0)
+    coverage: float = config_key(
+        0.0, "a token is the region's where more than this share of its area lies in it", least=0, below=1
+    )
+    layers: tuple[int, ...] | None = config_key(None, "decoder layers, from 0, to take means over; null: all", least=0)
 
     def __post_init__(self) -> None:
-        if self.box_form not in (None, *FORMS):
-            raise UserError(f"box_form must be one of {', '.join(FORMS)}, found {self.box_form!r}")
-        if not is_number(self.epsilon) or not 0 < self.epsilon < math.inf:
-            raise UserError(f"epsilon must be a number above 0, found {self.epsilon!r}; write for example 1.0e-8")
-        if not is_number(self.coverage) or not 0 <= self.coverage < 1:
-            raise UserError(f"coverage must be a share of at least 0 and less than 1, found {self.coverage!r}")
         if not self.generic_prompt.strip():
             raise UserError(f"generic_prompt is empty; write for example {GENERIC_PROMPT!r}")
-        if self.layers is not None and (not self.layers or any(layer < 0 for layer in self.layers)):
-            raise UserError(f"layers must be a list of decoder layers, from 0, found {list(self.layers)!r}")
+        if self.layers == ():
+            raise UserError("layers is empty; write decoder layers, from 0, or null for all")
 
 
 def is_number(value: object) -> bool:

@@ -3,9 +3,11 @@
 The reward of a token is log pi - log ref, of the model against its reference. Imports torch only.
 """
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 
 from torch import Tensor
+
+from ..settings import config_key
 
 VERSION = 1
 """Raised when other values come of the same model and row, here or where the model is run."""
@@ -13,17 +15,15 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Options:
-    """Whose tokens are ranked, and against which reference.
+    """Whose tokens are ranked, and against which reference."""
 
-    Attributes:
-        dataset, dataset_dir: A pairwise set, as for training.
-        reference: What to compare with, as a `model_name_or_path`, for a model that was trained as a whole; None:
-            the model without its adapter.
-    """
-
-    dataset: str
-    dataset_dir: str = "data"
-    reference: str | None = None
+    dataset: str = config_key(MISSING, "pairwise set, as for training")
+    dataset_dir: str = config_key("data", "its folder")
+    reference: str | None = config_key(
+        None,
+        "what to compare a model with that was trained as a whole, as a model_name_or_path; null: the model without "
+        "its adapter",
+    )
 
 
 def phrase_rank(rewards: Tensor, in_phrase: Tensor) -> float | None:

@@ -4,19 +4,18 @@ Noise may lower the probability of an answer wherever it lies. What the evidence
 its answer loses where the noise covers the evidence than where the same noise covers as much of something else.
 """
 
-import math
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UserError
 from ..pairs.config import NoiseConfig
 from ..pairs.images import Pixels
 from ..pairs.masks import Mask, box_around
 from ..pairs.noise import CORRUPTIONS, Corruption, corrupt, seed_of
 from ..pairs.records import RejectedError
+from ..settings import config_key
 
 VERSION = 1
 """Raised when other values come of the same model and row, here, in `pairs.noise` or where the model is run."""
@@ -33,23 +32,14 @@ FEWEST = 50
 
 @dataclass(frozen=True)
 class Options:
-    """Whose phrases are scored, and what noise is put elsewhere.
+    """Whose phrases are scored, and what noise is put elsewhere."""
 
-    Attributes:
-        dataset, dataset_dir: A pairwise set with noised images, as for training.
-        corruption, sigma: Those that its noised images were made with; `sigma` is of noise only.
-    """
-
-    dataset: str
-    dataset_dir: str = "data"
-    corruption: str = NoiseConfig.corruption
-    sigma: float = NoiseConfig.sigma
-
-    def __post_init__(self) -> None:
-        if self.corruption not in CORRUPTIONS:
-            raise UserError(f"corruption must be one of {', '.join(CORRUPTIONS)}, found {self.corruption!r}")
-        if not isinstance(self.sigma, int | float) or not 0 < self.sigma < math.inf:
-            raise UserError(f"sigma must be a number above 0, found {self.sigma!r}")
+    dataset: str = config_key(MISSING, "pairwise set with noised images, as for training")
+    dataset_dir: str = config_key("data", "its folder")
+    corruption: str = config_key(
+        NoiseConfig.corruption, "the one that its noised images were made with", choices=tuple(CORRUPTIONS)
+    )
+    sigma: float = config_key(NoiseConfig.sigma, "theirs; of noise only", above=0)
 
     @property
     def how(self) -> Corruption:

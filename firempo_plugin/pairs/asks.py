@@ -4,15 +4,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
 
-from .config import BuildConfig, EditConfig, ModelConfig
+from .config import BuildConfig, EditConfig
 from .endpoint.batch import collect, open_cost, open_keys, submit
 from .endpoint.batch_parts import BatchLimits
 from .endpoint.client import Endpoint, stored_reply
 from .endpoint.costs import Budget, Estimate, estimate
 from .endpoint.requests import ChatRequest
+from .endpoint.settings import EndpointSettings
 from .engine import PendingError
 from .request_store import WorkspaceRequests
-from .steps import Ask, endpoint_settings
+from .steps import Ask
 from .workspace import Workspace
 
 
@@ -48,8 +49,7 @@ class Asks:
             hint = "" if self._batch else "; set edit.judge to batch to collect them"
             self.collected = [f"batches: {len(self._open)} requests are in open batches{hint}"]
 
-    def _endpoint(self, config: ModelConfig) -> Ask:
-        settings = endpoint_settings(config)
+    def _endpoint(self, settings: EndpointSettings) -> Ask:
         endpoint = Endpoint(settings, self.store, self._budget)
         self._endpoints.append(endpoint)
 
@@ -69,9 +69,9 @@ class Asks:
         for endpoint in self._endpoints:
             endpoint.stop(reason)
 
-    def estimate(self, config: ModelConfig, requests: Iterable[ChatRequest], *, batch: bool) -> Estimate:
+    def estimate(self, settings: EndpointSettings, requests: Iterable[ChatRequest], *, batch: bool) -> Estimate:
         """What requests would take; makes no call."""
-        return estimate(requests, endpoint_settings(config), self.store, batch=batch, handed_in=self._open)
+        return estimate(requests, settings, self.store, batch=batch, handed_in=self._open)
 
 
 class BatchAsk:
@@ -81,7 +81,7 @@ class BatchAsk:
     """
 
     def __init__(self, config: EditConfig, store: WorkspaceRequests, budget: Budget, folder: Path) -> None:
-        self._settings = endpoint_settings(config.endpoint)
+        self._settings = config.endpoint
         self._limits = BatchLimits(tokens=config.batch_tokens)
         self._store = store
         self._budget = budget

@@ -24,7 +24,7 @@ from .judges.rules import Abstain, RuleJudge
 from .judges.vocabulary import load_vocabulary
 from .prompts import Prompt, load_prompt, render
 from .records import Edit, RejectedError, Target
-from .steps import Ask, identity
+from .steps import Ask
 from .targets import parse_target, rule_target
 from .workspace import later
 
@@ -59,7 +59,7 @@ class EditStep(Step):
         if judge["rules"]:
             judge |= later(rules_version=rules.VERSION)
         if with_model:
-            judge["model"] = identity(self._config.endpoint)
+            judge["model"] = self._config.endpoint.identity
             judge["prompts"] = [_digest(self._prompt(name).text) for name in (f"{record.kind}_edit", "retry")]
         return {
             "id": record.id,
@@ -159,7 +159,7 @@ class TargetStep(Step):
         record = item.record
         judge: Any = "rules"
         if self._by_judge:
-            judge = [identity(self._endpoint), _digest(load_prompt("target", self._prompts).text)]
+            judge = [self._endpoint.identity, _digest(load_prompt("target", self._prompts).text)]
         return {
             "question": record.question,
             "truth": record.truth,

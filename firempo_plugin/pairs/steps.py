@@ -2,17 +2,16 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import UserError
-from .config import BuildConfig, ModelConfig, RespondConfig
+from .config import BuildConfig, RespondConfig
 from .endpoint.failures import StopRunError
 from .endpoint.requests import ChatRequest, Message
-from .endpoint.settings import EndpointSettings
 from .engine import Item, PendingError, Step
 from .records import Record, RejectedError
 from .workspace import Workspace
@@ -29,17 +28,6 @@ class ChatEngine(Protocol):
 
     def respond(self, question: str, images: tuple[str, ...], system: str, temperature: float, max_tokens: int) -> str:
         """The model's answer."""
-
-
-def endpoint_settings(config: ModelConfig) -> EndpointSettings:
-    """The endpoint's settings from their section of the configuration."""
-    return EndpointSettings(**vars(config))
-
-
-def identity(config: ModelConfig) -> dict[str, Any]:
-    """What of an endpoint's settings decides its replies: neither where it is nor how fast it may be asked."""
-    kept = ("model", "temperature", "max_tokens", "structured", "extra_body")
-    return {name: value for name, value in asdict(config).items() if name in kept}
 
 
 @lru_cache(maxsize=100_000)
@@ -176,7 +164,7 @@ class RespondStep(Step):
         engine = {**self._config.engine, "temperature": endpoint.temperature, "max_tokens": endpoint.max_tokens}
         return {
             # An answer has no schema, so that `structured` does not matter.
-            "model": identity(replace(endpoint, structured="")) if self._config.backend == "endpoint" else engine,
+            "model": endpoint.identity | {"structured": ""} if self._config.backend == "endpoint" else engine,
             "system": self._config.system,
             "question": item.record.question,
             "images": list(item.image_ids),
@@ -209,6 +197,8 @@ class RespondStep(Step):
             raise StopRunError("respond.backend: engine needs LLaMA-Factory; run it through the firempo command")
         self._loaded = self._loaded or self._engine()
         endpoint = self._config.endpoint
+        assert endpoint.temperature is not None
+        assert endpoint.max_tokens is not None
         return self._loaded.respond(
             record.question, item.images, self._config.system, endpoint.temperature, endpoint.max_tokens
         )

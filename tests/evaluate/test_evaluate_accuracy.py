@@ -10,7 +10,7 @@ from firempo_plugin.evaluate.accuracy import measure, normalise, pass_at_k, unsc
 from firempo_plugin.evaluate.answers import Answer
 from firempo_plugin.evaluate.config import JudgeConfig
 from firempo_plugin.evaluate.verdict import Judge
-from firempo_plugin.pairs.config import ModelConfig
+from firempo_plugin.pairs.endpoint.settings import EndpointSettings
 from firempo_plugin.pairs.records import Record, RejectedError
 
 
@@ -133,7 +133,7 @@ def test_an_answer_without_end_is_left_to_the_model():
 
 def judged(*replies, question="What disease is it?", truth="Sarcoidosis", answer="Granulomatous disease"):
     ask = Replies(*replies)
-    judge = Judge(JudgeConfig(by="endpoint", endpoint=ModelConfig(model="judge-1")), ask)
+    judge = Judge(JudgeConfig(by="endpoint", endpoint=EndpointSettings(model="judge-1")), ask)
     (item,) = items(Answer(record(question, truth), 0, answer), judge=judge)
     (sample,) = json.loads(item.detail)["samples"]
     return item.values.get("judged"), sample, ask

@@ -4,8 +4,9 @@ import pytest
 import yaml
 
 from firempo_plugin.cli import main
-from firempo_plugin.evaluate.config import EvaluateConfig, describe, load
+from firempo_plugin.evaluate.config import EvaluateConfig, load
 from firempo_plugin.evaluate.models import fingerprint, resolve
+from firempo_plugin.settings import describe
 
 GOOD = {
     "workspace": "work",
@@ -45,7 +46,7 @@ def test_a_list_of_models_is_of_an_endpoint(read):
         ({"answer": {}}, "unknown key answer; did you mean answers?"),
         ({"answers": {"sample": 2}}, "did you mean answers.samples?"),
         ({"workspace": ""}, "workspace is missing"),
-        ({"measures": ["acuracy"]}, "'acuracy'.*unknown; write some of: accuracy"),
+        ({"measures": ["acuracy"]}, "measures must be one of accuracy.*found 'acuracy'"),
         ({"source": {}}, "source.name is missing"),
         ({"source": {"name": "vqarad"}}, "source.name is 'vqarad'; write one of: vqa_rad"),
         ({"measures": ["localisation"]}, "source is given, and none of"),
@@ -65,10 +66,13 @@ def test_a_list_of_models_is_of_an_endpoint(read):
         ({"baseline": "dpo"}, "baseline is 'dpo', which is no row; known: base, a, b"),
         ({"groups": {"G": ["a"], "H": ["a", "b"]}, "baseline": "G"}, "have models of the baseline"),
         ({"answers": {"samples": 4}}, "greedy answers are equal"),
-        ({"answers": {"temperature": -1}}, "must lie in"),
-        ({"judge": {"by": "me"}}, "write rules or endpoint"),
+        (
+            {"answers": {"temperature": -1}},
+            r"answers.temperature must be a number .* found -1",
+        ),
+        ({"judge": {"by": "me"}}, "judge.by must be one of rules, endpoint, found 'me'"),
         ({"judge": {"by": "endpoint"}}, "judge.endpoint.model is missing"),
-        ({"reports": {"metrics": ["grene"]}}, "write some of: bleu"),
+        ({"reports": {"metrics": ["grene"]}}, "reports.metrics must be one of bleu"),
         ({"compare": {"draws": 3}}, "at least 100"),
     ],
 )
@@ -115,5 +119,5 @@ def test_every_key_is_described(capsys):
     with pytest.raises(SystemExit):
         main(["evaluate", "--help"])
     text = capsys.readouterr().out
-    assert all(line.strip() in text for line in describe())
-    assert all(len(line.split(maxsplit=2)) > 1 for line in describe())
+    assert all(line.strip() in text for line in describe(EvaluateConfig))
+    assert all(len(line.split(maxsplit=2)) > 1 for line in describe(EvaluateConfig))

@@ -7,6 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from firempo_plugin.evaluate import grounding
+from firempo_plugin.settings import checked
 
 EPSILON = 1e-12
 
@@ -120,14 +121,14 @@ def test_box_forms():
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("box_form", "yxyx", "box_form must be one of xyxy, xywh, found 'yxyx'"),
-        ("epsilon", 0, "epsilon must be a number above 0, found 0"),
-        ("epsilon", "1e-8", "found '1e-8'; write for example 1.0e-8"),
-        ("coverage", 1, "coverage must be a share"),
-        ("layers", (-1,), "layers must be a list of decoder layers"),
+        ("box_form", "yxyx", "box_form must be one of xyxy, xywh or null, found 'yxyx'"),
+        ("epsilon", 0, r"epsilon must be a number \(above 0\), found 0"),
+        ("coverage", 1, r"coverage must be a number \(at least 0, below 1\), found 1"),
+        ("layers", [0, -1], r"layers must be a list, each a whole number \(at least 0\) or null, found \[0, -1\]"),
+        ("layers", [], "layers is empty"),
         ("generic_prompt", " ", "generic_prompt is empty"),
     ],
 )
 def test_options_are_checked(key, value, words):
     with pytest.raises(ValueError, match=words):
-        grounding.Options(records="x.jsonl", **{key: value})
+        checked(grounding.Options, {"records": "x.jsonl", key: value})

@@ -379,13 +379,13 @@ def test_a_box_that_llava_crops_away_is_skipped(arguments, scan):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "grounding: the key 'records' is missing or empty"),
-        ({"records": [], "prompt": "x"}, "unknown key 'prompt'"),
+        ({}, "grounding.records is missing; write the JSON"),
+        ({"records": [], "prompt": "x"}, "unknown key grounding.prompt; did you mean grounding.prompt_suffix"),
         ({"records": [{"boxes": [[1, 2, 3, 4]]}]}, "row 0: its boxes are written in the form None"),
         ({"records": [{"id": 1}, {"id": "1"}]}, "the id '1' is there 2 times"),
         ({"records": ["x"]}, "row 0: must be an object"),
         ({"records": "nowhere.jsonl"}, "nowhere.jsonl cannot be read"),
-        ({"records": [{}], "epsilon": "1e-8"}, "grounding: epsilon must be a number above 0"),
+        ({"records": [{}], "epsilon": "1e-8"}, r"grounding.epsilon must be a number \(above 0\), found '1e-8'"),
     ],
 )
 def test_broken_options_stop_before_a_model_is_loaded(options, words, arguments, monkeypatch):

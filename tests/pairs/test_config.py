@@ -1,6 +1,7 @@
 import pytest
 
-from firempo_plugin.pairs.config import CHOICES, describe, load, value_of
+from firempo_plugin.pairs.config import CHOICES, BuildConfig, load, value_of
+from firempo_plugin.settings import describe
 
 MINIMAL = "workspace: work\nsource: {name: slake, options: {folder: data}}\n"
 
@@ -33,13 +34,17 @@ def test_defaults_and_overrides(read):
         (MINIMAL, ["edit.judge=gpt"], "edit.judge is 'gpt'; write one of: rules, endpoint, batch"),
         (MINIMAL, ["edit.judge=endpoint"], "edit.endpoint.model is missing"),
         (MINIMAL, ["respond.samples=3"], "respond.samples needs"),
-        (MINIMAL, ["edit.max_share=1.5"], r"edit.max_share must lie in \(0, 1\], found 1.5"),
-        (MINIMAL, ["noise.workers=0"], "noise.workers must be at least 1"),
-        (MINIMAL, ["noise.sigma=nan"], "noise.sigma must be at least 0, found nan"),
-        (MINIMAL, ["max_cost=-1"], "max_cost must be at least 0"),
-        (MINIMAL, ["source.limit=0"], "source.limit must be at least 1"),
-        (MINIMAL, ["source.max_pixels=0"], "source.max_pixels must be at least 1"),
-        (MINIMAL, ["source.max_pixels=178956971"], "source.max_pixels must be at most 178956970, found 178956971"),
+        (MINIMAL, ["edit.max_share=1.5"], r"edit.max_share must be a number \(above 0, at most 1\), found 1.5"),
+        (MINIMAL, ["noise.workers=0"], r"noise.workers must be a whole number \(at least 1\), found 0"),
+        (MINIMAL, ["noise.sigma=nan"], r"noise.sigma must be a number \(at least 0\), found 'nan'"),
+        (MINIMAL, ["max_cost=-1"], r"max_cost must be a number \(at least 0\) or null, found -1"),
+        (MINIMAL, ["source.limit=0"], r"source.limit must be a whole number \(at least 1\) or null, found 0"),
+        (
+            MINIMAL,
+            ["source.max_pixels=0"],
+            "source.max_pixels must be a whole number .* found 0",
+        ),
+        (MINIMAL, ["source.max_pixels=178956971"], "at most 178956970.*found 178956971"),
         (MINIMAL, ["source.window=[255,0]"], "source.window must be two grey values"),
         (MINIMAL, ["respond.system=[open"], "the value of respond.system is no YAML; quote"),
         (
@@ -64,7 +69,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_every_key_has_a_line_of_help_and_every_choice_a_key(read):
-    lines = describe()
+    lines = describe(BuildConfig)
     assert all(len(line.split(maxsplit=2)) == 3 for line in lines)
     keys = {line.split()[0] for line in lines}
     assert set(CHOICES) <= keys
@@ -80,5 +85,5 @@ def test_help_names_every_key_and_every_option_of_every_source(capsys):
     with pytest.raises(SystemExit):
         main(["build", "--help"])
     text = capsys.readouterr().out
-    for line in (*describe(), *describe_options()):
+    for line in (*describe(BuildConfig), *describe_options()):
         assert line.split()[0] in text

@@ -369,9 +369,13 @@ def test_names_that_break_files_or_the_host_are_refused(name, make, workspace):
 @pytest.mark.parametrize(
     ("format_name", "options", "reason"),
     [
-        ("llamafactory", {"modle": "x"}, "unknown key 'modle'; known: file_format"),
-        ("llamafactory", {"file_format": "csv"}, "write one of: json, parquet"),
-        ("llamafactory", {"overwrite": "yes"}, "overwrite is 'yes'; expected bool"),
+        ("llamafactory", {"modle": "x"}, "unknown key export.options.modle; did you mean export.options.model"),
+        (
+            "llamafactory",
+            {"file_format": "csv"},
+            "file_format must be one of json, parquet, found 'csv'",
+        ),
+        ("llamafactory", {"overwrite": "yes"}, "export.options.overwrite must be true or false, found 'yes'"),
         ("swift", {"model": "x"}, "known: noised, overwrite"),
         ("trl", {"model": "x"}, "known: overwrite"),
     ],

@@ -238,7 +238,7 @@ def test_slake_masks_have_the_names_that_the_options_give(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("names", [{"lung": []}, {"lung": 3}, {"lung": ["3"]}, {"lung": [[1, 2]]}, {"lung": [-1]}])
 def test_slake_mask_names_are_checked(tmp_path: Path, names: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"mask_names\.lung must be a list of grey levels"):
+    with pytest.raises(ValueError, match=r"source\.options\.mask_names\.lung must be a list"):
         read("slake", folder=slake(tmp_path), mask_names=names)
 
 
@@ -483,7 +483,11 @@ def test_mmedpo_scores_become_weights_and_reports_are_reports(tmp_path: Path) ->
     ("name", "options", "why"),
     [
         ("vqa_rad", {}, "folder is missing; write the folder of 'VQA_RAD Dataset Public.json'"),
-        ("vqa_rad", {"folder": ".", "spilt": "train"}, "spilt is unknown; this source knows: folder, split"),
+        (
+            "vqa_rad",
+            {"folder": ".", "spilt": "train"},
+            "unknown key source.options.spilt; did you mean source.options.split",
+        ),
         ("vqa_rad", {"folder": ".", "split": "dev"}, "split must be one of train, test, all, found 'dev'"),
         ("vqa_rad", {"folder": 3}, "folder must be text, found 3"),
         ("vqa_rad", {"folder": ".", "allow_outside": "yes"}, "allow_outside must be true or false, found 'yes'"),

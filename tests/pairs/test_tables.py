@@ -158,7 +158,7 @@ def test_a_list_of_images_in_csv_is_json(tmp_path: Path) -> None:
     ("columns", "why"),
     [
         ({**COLUMNS, "picture": "file"}, "columns.picture: 'file' is unknown; fields are id, image"),
-        ({**COLUMNS, "truth": 3}, "columns.truth: 3 is unknown"),
+        ({**COLUMNS, "truth": 3}, "source.options.columns.truth must be text, found 3"),
         ({"image": "file", "question": "ask"}, "columns.truth is missing"),
         ({"question": "ask", "truth": "gold"}, "either image .* or images"),
         ({**COLUMNS, "images": "file"}, "either image .* or images"),

@@ -6,7 +6,7 @@ data set are read by the code that reads them for training, and responses are sc
 
 import json
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from ...errors import UserError
 from ...evaluate import grounding, localisation, sensitivity
 from ...evaluate.items import Item
 from ...pairs.workspace import later
+from ...settings import checked
 from .looking import look
 from .scoring import localise, sense
 
@@ -23,7 +24,7 @@ class Measure:
     """A measure of evidence.
 
     Attributes:
-        options: The class of its options; its first field is the data.
+        options: The class of its options.
         run: Model arguments, adapter, options and ids that are known already -> the other items.
         choices: What cannot be set, in words.
         version: The measure's.
@@ -107,7 +108,7 @@ def protocol(measure: str, options: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: See `read_options`.
     """
-    chosen = asdict(read_options(measure, options))
+    chosen = asdict(read_options(measure, options)) | options  # numbers as they were written
     if isinstance(chosen.get("records"), list):
         chosen["records"] = f"a list of {len(chosen['records'])}"
     written: dict[str, Any] = json.loads(json.dumps(chosen))
@@ -123,14 +124,4 @@ def read_options(measure: str, options: dict[str, Any]) -> Any:
     """
     if measure not in MEASURES:
         raise UserError(f"unknown measure {measure!r}; write one of: {', '.join(MEASURES)}")
-    kind = MEASURES[measure].options
-    names = [each.name for each in fields(kind)]
-    unknown = [key for key in options if key not in names]
-    if unknown:
-        raise UserError(f"{measure}: unknown key {unknown[0]!r}; known are {', '.join(names)}")
-    if not options.get(names[0]):
-        raise UserError(f"{measure}: the key {names[0]!r} is missing or empty")
-    try:
-        return kind(**{key: tuple(value) if key == "layers" and value else value for key, value in options.items()})
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{measure}: {error}") from error
+    return checked(MEASURES[measure].options, options, f"{measure}.")

@@ -4,9 +4,8 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
 
 from ...errors import UserError
 from ...files import is_unicode, write_text
@@ -16,8 +15,6 @@ from ..placeholders import IMAGE, lead
 from .images import REMEDY
 
 FOREIGN_PLACEHOLDERS = ("<video>", "<audio>")
-
-Options = TypeVar("Options")
 
 
 @dataclass(frozen=True)
@@ -35,22 +32,6 @@ class ExportResult:
     rows: int
     left_out: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-
-
-def read_options(kind: type[Options], given: dict[str, Any]) -> Options:
-    """Builds an exporter's options from the configuration's `export.options`.
-
-    Raises:
-        UserError: A key is unknown or a value has the wrong type; names the key and what is expected.
-    """
-    known: dict[str, Any] = {part.name: part.type for part in fields(kind)}  # type: ignore[arg-type]
-    for key, value in given.items():
-        if key not in known:
-            raise UserError(f"export.options has the unknown key {key!r}; known: {', '.join(known) or 'none'}")
-        if not isinstance(value, known[key]):
-            expected = known[key].__name__ if isinstance(known[key], type) else known[key]
-            raise UserError(f"export.options.{key} is {value!r}; expected {expected}")
-    return kind(**given)
 
 
 def usable(pairs: Iterable[Pair]) -> tuple[list[Pair], dict[str, str]]:

@@ -12,8 +12,9 @@ from typing import Any
 
 from ...errors import UserError
 from ...files import replacing, write_text
+from ...settings import checked, config_key
 from ..pair import Pair
-from .common import Claims, ExportResult, prompt, read_options
+from .common import Claims, ExportResult, prompt
 from .images import REMEDY, Images
 
 COLUMNS = ("chosen", "rejected", "images", "rejected_images", "chosen_spans", "rejected_spans", "weight")
@@ -26,34 +27,24 @@ _YAML_WORDS = ("true", "false", "yes", "no", "on", "off", "y", "n", "null")
 
 @dataclass(frozen=True)
 class Options:
-    """`export.options` of this format.
+    """`export.options` of this format."""
 
-    Attributes:
-        file_format: `json` or `parquet`.
-        overwrite: Replace files and a dataset_info.json entry of the same name even where they are not this export's.
-        model: For the training YAML: a model's name or folder.
-        template: The chat template that fits the model; it also decides whether a line break follows an image.
-        processor: Where to load the processor from, for a model that ships none.
-    """
-
-    file_format: str = "json"
-    overwrite: bool = False
-    model: str = "Qwen/Qwen3-VL-4B-Instruct"
-    template: str = "qwen3_vl_nothink"
-    processor: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.file_format not in FILE_FORMATS:
-            raise UserError(
-                f"export.options.file_format is {self.file_format!r}; write one of: {', '.join(FILE_FORMATS)}"
-            )
+    file_format: str = config_key("json", f"of: {', '.join(FILE_FORMATS)}", choices=FILE_FORMATS)
+    overwrite: bool = config_key(
+        False, "replace files and an entry of dataset_info.json of the same name even where they are not this export's"
+    )
+    model: str = config_key("Qwen/Qwen3-VL-4B-Instruct", "for the training YAML: a model's name or folder")
+    template: str = config_key(
+        "qwen3_vl_nothink", "the model's chat template; it also decides whether a line break follows an image"
+    )
+    processor: str | None = config_key(None, "where to load the processor from, for a model that ships none")
 
 
 def export(
     pairs: list[Pair], folder: Path, name: str, root: Path, images: str, options: dict[str, Any]
 ) -> ExportResult:
     """Writes `<name>.json` (or `.parquet`), dataset_info.json and `<name>.yaml`; see `exporters.export`."""
-    settings = read_options(Options, options)
+    settings = checked(Options, options, "export.options.")
     data_file, info_file, yaml_file = (
         folder / f"{name}.{settings.file_format}",
         folder / "dataset_info.json",

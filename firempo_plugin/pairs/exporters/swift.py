@@ -11,29 +11,25 @@ from pathlib import Path
 from typing import Any
 
 from ...files import write_text
+from ...settings import checked, config_key
 from ..pair import Pair
-from .common import Claims, ExportResult, prompt, read_options
+from .common import Claims, ExportResult, prompt
 from .images import Images
 
 
 @dataclass(frozen=True)
 class Options:
-    """`export.options` of this format.
+    """`export.options` of this format."""
 
-    Attributes:
-        noised: Score the rejected response on the noised image.
-        overwrite: Replace a file of the same name even where it is not this export's.
-    """
-
-    noised: bool = True
-    overwrite: bool = False
+    noised: bool = config_key(True, "score the rejected response on the noised image")
+    overwrite: bool = config_key(False, "replace files of the same name even where they are not this export's")
 
 
 def export(
     pairs: list[Pair], folder: Path, name: str, root: Path, images: str, options: dict[str, Any]
 ) -> ExportResult:
     """Writes `<name>.jsonl`; see `exporters.export`."""
-    settings = read_options(Options, options)
+    settings = checked(Options, options, "export.options.")
     file = folder / f"{name}.jsonl"
     Claims(root, "swift").take(file, overwrite=settings.overwrite)
     placed = Images(file, images, overwrite=settings.overwrite)

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ...files import replacing
+from ...settings import checked, config_key
 from ..pair import Pair
-from .common import Claims, ExportResult, question, read_options
+from .common import Claims, ExportResult, question
 from .images import Images
 
 _TEXT = {"dtype": "string", "_type": "Value"}
@@ -26,13 +27,9 @@ _FEATURES = {
 
 @dataclass(frozen=True)
 class Options:
-    """`export.options` of this format.
+    """`export.options` of this format."""
 
-    Attributes:
-        overwrite: Replace a file of the same name even where it is not this export's.
-    """
-
-    overwrite: bool = False
+    overwrite: bool = config_key(False, "replace files of the same name even where they are not this export's")
 
 
 def export(
@@ -42,7 +39,7 @@ def export(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    settings = read_options(Options, options)
+    settings = checked(Options, options, "export.options.")
     part = pa.struct([("type", pa.string()), ("text", pa.string())])
     messages = pa.list_(pa.struct([("role", pa.string()), ("content", pa.list_(part))]))
     schema = pa.schema(

@@ -10,15 +10,15 @@
 A segmenter is a dataclass whose fields are its options. To add one, write its module and its line in `SEGMENTERS`.
 """
 
-import difflib
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
 from ...errors import UserError
+from ...settings import checked
 from ..images import Pixels, pixel_id
 from ..masks import Found, MaskCache
 from ..records import Region, RejectedError, Segmentation
@@ -110,18 +110,8 @@ def make(name: str, options: Mapping[str, Any]) -> Segmenter:
     if name not in SEGMENTERS:
         raise UserError(f"segment.by is {name!r}; write one of: {', '.join(SEGMENTERS)}")
     module, class_name = SEGMENTERS[name]
-    kind = vars(importlib.import_module(module, __package__))[class_name]
-    known = [part.name for part in fields(kind)]
-    for option in options:
-        if option not in known:
-            close = difflib.get_close_matches(option, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
-            raise UserError(f"segment.options: {name} has no option {option}; {hint}")
-    try:
-        segmenter: Segmenter = kind(**options)
-    except TypeError as error:
-        raise UserError(f"segment.options of {name}: {error}; known: {', '.join(known)}") from error
-    return segmenter
+    kind: type[Segmenter] = vars(importlib.import_module(module, __package__))[class_name]
+    return checked(kind, options, "segment.options.")
 
 
 def find(segmenter: Segmenter, cache: MaskCache, requests: Sequence[Request]) -> list[Segmentation | RejectedError]:

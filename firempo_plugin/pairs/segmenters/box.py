@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ...errors import UserError
+from ...settings import config_key
 from ..images import Pixels, content_id, inside
 from ..masks import NOTHING, Box, Found, box_mask, corners, joined
 from ..records import Region, RejectedError
@@ -29,27 +30,22 @@ class CocoImage:
 
 @dataclass(frozen=True)
 class BoxSegmenter(Segmenter):
-    """Looks for the phrase among the names of boxes; every pixel that a box touches is inside.
-
-    Attributes:
-        coco: Annotation file in COCO's format, or "": only the boxes of the record.
-        folder: Folder that the file's `file_name`s are relative to.
-    """
+    """Looks for the phrase among the names of boxes; every pixel that a box touches is inside."""
 
     name: ClassVar[str] = "box"
     cached: ClassVar[bool] = False
 
-    coco: str = ""
-    folder: str = ""
+    coco: str = config_key("", "annotation file in COCO's format; none: only the boxes of the record")
+    folder: str = config_key("", "folder that the file's file_names are relative to")
 
     def __post_init__(self) -> None:
         """Raises ValueError where an option is missing or points nowhere."""
         if bool(self.coco) != bool(self.folder):
-            raise UserError("segment.options: coco and folder belong together; write both or neither")
+            raise UserError("coco and folder belong together; write both or neither")
         if self.coco and not Path(self.coco).is_file():
-            raise UserError(f"segment.options.coco: {self.coco} does not exist; write the path of the annotation file")
+            raise UserError(f"coco: {self.coco} does not exist; write the path of the annotation file")
         if self.coco and not any(path.is_file() for path in self._annotated):
-            raise UserError(f"segment.options.folder: {self.folder} has none of the images that {self.coco} names")
+            raise UserError(f"folder: {self.folder} has none of the images that {self.coco} names")
 
     def settings(self) -> dict[str, Any]:
         """The annotation file, by content, and its folder."""

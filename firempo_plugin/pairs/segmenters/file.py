@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from ...errors import UserError
+from ...settings import config_key
 from ..images import Pixels, inside
 from ..masks import NOTHING, Found, box_around, joined, read_mask
 from ..records import Region, RejectedError
@@ -31,39 +32,37 @@ class FileSegmenter(Segmenter):
 
     A mask whose name fits several images belongs to the one of the longest name: beside `scan_2.png`, the mask
     `scan_2_lung.png` is none of `scan.png`. Images of one name in several folders need masks in folders named alike.
-
-    Attributes:
-        folder: Folder of mask files, or "": only the masks of the record.
-        pattern: Path of a mask, its last components: `{stem}` is the image's file name without suffix, `{target}`
-            what the mask shows (`+` and `_` stand for spaces), `{part}` a number.
-        target: What every mask shows, where the pattern does not say.
-        index: JSON file with `{image: [masks]}` or `{mask: image}`, paths relative to `folder`; "": the masks of an
-            image are those whose path fits the pattern.
     """
 
     name: ClassVar[str] = "file"
     cached: ClassVar[bool] = False
 
-    folder: str = ""
-    pattern: str = "{stem}_{target}.png"
-    target: str = ""
-    index: str = ""
+    folder: str = config_key("", "folder of mask files; none: only the masks of the record")
+    pattern: str = config_key(
+        "{stem}_{target}.png",
+        "path of a mask, its last components: {stem} the image's file name without suffix, {target} what the mask "
+        "shows (+ and _ stand for spaces), {part} a number",
+    )
+    target: str = config_key("", "what every mask shows, where the pattern does not say")
+    index: str = config_key(
+        "",
+        "JSON file with {image: [masks]} or {mask: image}, relative to folder; none: the masks of an image are those "
+        "whose path fits the pattern",
+    )
 
     def __post_init__(self) -> None:
         """Raises ValueError where the options do not fit each other or the disk."""
         if self.folder and not Path(self.folder).is_dir():
-            raise UserError(f"segment.options.folder: {self.folder} is no folder; write the folder of the mask files")
+            raise UserError(f"folder: {self.folder} is no folder; write the folder of the mask files")
         if self.index and not self.folder:
-            raise UserError("segment.options.index needs segment.options.folder, which its paths are relative to")
+            raise UserError("index needs folder, which its paths are relative to")
         unknown = set(re.findall(r"{(\w*)}", self.pattern)) - {"stem", "target", "part"}
         if unknown:
-            raise UserError(
-                f"segment.options.pattern: {{{unknown.pop()}}} is unknown; use {{stem}}, {{target}}, {{part}}"
-            )
+            raise UserError(f"pattern: {{{unknown.pop()}}} is unknown; use {{stem}}, {{target}}, {{part}}")
         if self.pattern.count("{target}") + bool(self.target) != 1:
-            raise UserError("segment.options: write {target} into the pattern, or what all masks show as target")
+            raise UserError("pattern must have {target}, or target what all masks show")
         if self.index and not any(image.is_file() for image in self._listed):
-            raise UserError(f"segment.options.folder: {self.folder} has none of the images that {self.index} names")
+            raise UserError(f"folder: {self.folder} has none of the images that {self.index} names")
 
     def settings(self) -> dict[str, Any]:
         """The options, and the state of the files."""

@@ -31,7 +31,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from http.client import HTTPException
 from io import BytesIO
 from typing import Any, ClassVar
@@ -39,6 +39,7 @@ from typing import Any, ClassVar
 from PIL import Image
 
 from ...errors import UserError
+from ...settings import config_key
 from ..endpoint.pauses import backoff, retry_after
 from ..endpoint.scrub import scrub
 from ..http_call import HttpAnswer, TooLargeError, call, is_address, key_of
@@ -67,46 +68,31 @@ class _TryAgainError(ConnectionError):
 
 @dataclass(frozen=True)
 class HttpSegmenter(Segmenter):
-    """Asks a server, by the protocol above.
-
-    Attributes:
-        url: Its address, http or https, without user and password.
-        key_env: Environment variable whose value is sent as `Authorization: Bearer ...`; "": nothing is sent.
-        version: Whatever tells one state of the server from another; a new value asks for every mask again.
-        timeout: Seconds for the whole of one attempt.
-        retries: Further attempts where one failed for now.
-        wait: Seconds before the second attempt; doubled before each further one.
-        concurrency: Requests at a time.
-    """
+    """Asks a server, by the protocol above."""
 
     name: ClassVar[str] = "http"
     cached: ClassVar[bool] = True
 
-    url: str
-    key_env: str = ""
-    version: str = ""
-    timeout: float = 60.0
-    retries: int = 4
-    wait: float = 1.0
-    concurrency: int = 2
+    url: str = config_key(MISSING, "address of the server, http or https, without user and password")
+    key_env: str = config_key("", "NAME of the environment variable that is sent as `Authorization: Bearer ...`")
+    version: str = config_key("", "tells one state of the server from another; a new one asks for every mask again")
+    timeout: float = config_key(60.0, "seconds for the whole of one attempt", above=0)
+    retries: int = config_key(4, "further attempts where one failed for now", least=0)
+    wait: float = config_key(1.0, "seconds before the second attempt; doubled before each further one", least=0)
+    concurrency: int = config_key(2, "requests at a time", least=1)
 
     def __post_init__(self) -> None:
         """Raises ValueError where an option is wrong; sends nothing."""
         if not is_address(self.url):
             shown = "holds a password" if "@" in self.url else f"is {self.url!r}"
             raise UserError(
-                f"segment.options.url {shown}; write http://host:port/path in ASCII, and what is secret into an "
+                f"url {shown}; write http://host:port/path in ASCII, and what is secret into an "
                 "environment variable that key_env names"
             )
         if scrub(self.url) != self.url:
-            raise UserError("segment.options.url holds what looks like a key; put it into the environment")
+            raise UserError("url holds what looks like a key; put it into the environment")
         if self.key_env and self._key is None:
-            raise UserError(f"segment.options.key_env: the environment variable {self.key_env} is not set")
-        for option, value, least in (("retries", self.retries, 0), ("concurrency", self.concurrency, 1)):
-            if value < least:
-                raise UserError(f"segment.options.{option} must be at least {least}, found {value}")
-        if not (self.timeout > 0 and self.wait >= 0):  # NaN is neither
-            raise UserError("segment.options: timeout must be more than 0, and wait at least 0")
+            raise UserError(f"key_env: the environment variable {self.key_env} is not set")
 
     @property
     def at_once(self) -> int:

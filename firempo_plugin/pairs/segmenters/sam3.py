@@ -1,7 +1,7 @@
 """SAM 3 from transformers, prompted with the phrase; a LoRA adapter makes it a medical one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from PIL import Image
 
 from ...errors import UserError
+from ...settings import config_key
 from ..images import Pixels
 from ..masks import Found, joined
 from ..records import Region, RejectedError
@@ -26,29 +27,21 @@ class Sam3Segmenter(Segmenter):
     """Joins all detections of a phrase.
 
     An image is encoded once for all phrases that are asked of it in one batch.
-
-    Attributes:
-        checkpoint: Folder of a `Sam3Model` with its `Sam3Processor`.
-        adapter: Folder of a LoRA adapter in PEFT's format, merged into the model; "": none.
-        device: "cpu", "cuda", "cuda:1", ...; "auto": a GPU where there is one.
-        dtype: One of `DTYPES`.
-        batch: Images and phrases at a time.
-        threshold: Detections with a lower score are left out.
-        mask_threshold: Probability above which a pixel belongs to a detection.
-        nms: Of two detections whose boxes overlap by more than this (intersection over union), the better one stays.
     """
 
     name: ClassVar[str] = "sam3"
     cached: ClassVar[bool] = True
 
-    checkpoint: str
-    adapter: str = ""
-    device: str = "auto"
-    dtype: str = "float32"
-    batch: int = 4
-    threshold: float = 0.5
-    mask_threshold: float = 0.5
-    nms: float = 0.5
+    checkpoint: str = config_key(MISSING, "folder of a Sam3Model with its Sam3Processor")
+    adapter: str = config_key("", "folder of a LoRA adapter in PEFT's format, merged into the model")
+    device: str = config_key("auto", "cpu, cuda, cuda:1, ..., or auto: a GPU where there is one")
+    dtype: str = config_key("float32", f"of: {', '.join(DTYPES)}", choices=DTYPES)
+    batch: int = config_key(4, "images and phrases at a time", least=1)
+    threshold: float = config_key(0.5, "detections with a lower score are left out", least=0, most=1)
+    mask_threshold: float = config_key(0.5, "probability above which a pixel belongs to a detection", least=0, most=1)
+    nms: float = config_key(
+        0.5, "of two detections whose boxes overlap by more (over their union), the better one stays", least=0, most=1
+    )
 
     def __post_init__(self) -> None:
         """Raises ValueError where an option is out of range or a folder is absent; loads nothing."""
@@ -56,18 +49,7 @@ class Sam3Segmenter(Segmenter):
             _require_peft(Path(self.adapter))
         for option, folder in (("checkpoint", self.checkpoint), ("adapter", self.adapter)):
             if folder and not Path(folder).is_dir():
-                raise UserError(f"segment.options.{option}: {folder} is no folder; write the path of a local {option}")
-        if self.dtype not in DTYPES:
-            raise UserError(f"segment.options.dtype is {self.dtype!r}; write one of: {', '.join(DTYPES)}")
-        for option, share in (
-            ("threshold", self.threshold),
-            ("mask_threshold", self.mask_threshold),
-            ("nms", self.nms),
-        ):
-            if not 0 <= share <= 1:
-                raise UserError(f"segment.options.{option} must lie in [0, 1], found {share}")
-        if self.batch < 1:
-            raise UserError(f"segment.options.batch must be at least 1, found {self.batch}")
+                raise UserError(f"{option}: {folder} is no folder; write the path of a local {option}")
 
     @property
     def at_once(self) -> int:
@@ -166,7 +148,7 @@ def _require_peft(adapter: Path) -> None:
     held = f"the raw weights {', '.join(weights)}" if weights else f"no {' and '.join(PEFT_FILES)}"
     verb = "is" if adapter.is_file() and weights else "holds"
     raise UserError(
-        f"segment.options.adapter: {adapter} {verb} {held}, not a LoRA adapter in PEFT's format. "
+        f"adapter: {adapter} {verb} {held}, not a LoRA adapter in PEFT's format. "
         "MedSAM3's released file (best_lora_weights.pt) names the modules of Meta's own SAM 3 "
         f"code: convert it to a folder with {' and '.join(PEFT_FILES)} for transformers' Sam3Model, and write that "
         "folder; without `adapter` plain SAM 3 segments"

@@ -1,8 +1,8 @@
 """Readers of medical question sets: `SOURCES[name].read(options)` gives records, and problems with their reasons."""
 
-import dataclasses
 from typing import Any
 
+from ...settings import describe
 from .common import Problem, Source
 from .iu_xray import IU_XRAY
 from .leaks import leaks
@@ -18,12 +18,8 @@ SOURCES: dict[str, Source[Any, Any]] = {
 
 
 def describe_options() -> list[str]:
-    """One line for every option of every source: its name and its meaning."""
-    return [
-        f"{name + '.' + part.name:36} {part.metadata['help']}"
-        for name, source in SOURCES.items()
-        for part in dataclasses.fields(source.options)
-    ]
+    """One line for every option of every source: its name, its default and its meaning."""
+    return [line for name, source in SOURCES.items() for line in describe(source.options, f"{name}.")]
 
 
 __all__ = ["SOURCES", "Problem", "describe_options", "leaks"]

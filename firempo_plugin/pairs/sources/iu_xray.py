@@ -3,14 +3,15 @@
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, Literal
 from xml.etree import ElementTree
 
 from ...errors import UserError
+from ...settings import config_key
 from ..records import Record, RejectedError
-from .common import Source, option
+from .common import Source
 from .fields import image_path, own_id, plain
 from .files import as_rows, read_json
 
@@ -31,21 +32,25 @@ _REMOVED_WORD = re.compile(r"\bX{4,}\b", re.IGNORECASE)
 class Options:
     """What there is to say about such a data set; the meanings are those that `help` prints."""
 
-    folder: str = option(f"folder of {REPORTS}/ and {PICTURES}/ (open_i), or of {ANNOTATION} and {IMAGES}/ (r2gen)")
-    layout: Literal["open_i", "r2gen"] = option("open_i or r2gen", "open_i")
-    split: Literal["train", "val", "test", "all"] | None = option("of r2gen: train (the default), val, test, all", None)
-    sections: Literal["findings", "impression", "findings+impression"] | None = option(
-        "of open_i: findings (the default), impression or findings+impression", None
+    folder: str = config_key(
+        MISSING, f"folder of {REPORTS}/ and {PICTURES}/ (open_i), or of {ANNOTATION} and {IMAGES}/ (r2gen)"
     )
-    views: Literal["first", "all"] = option("first or all: which images of a study", "all")
-    deidentified: Literal["keep", "reject"] = option("reports with words replaced by XXXX: keep or reject", "keep")
-    question: str = option("the instruction to write a report", QUESTION)
-    allow_outside: bool = option("read images outside the image folder", False)
+    layout: Literal["open_i", "r2gen"] = config_key("open_i", "open_i or r2gen")
+    split: Literal["train", "val", "test", "all"] | None = config_key(
+        None, "of r2gen: train (the default), val, test, all"
+    )
+    sections: Literal["findings", "impression", "findings+impression"] | None = config_key(
+        None, "of open_i: findings (the default), impression or findings+impression"
+    )
+    views: Literal["first", "all"] = config_key("all", "first or all: which images of a study")
+    deidentified: Literal["keep", "reject"] = config_key("keep", "reports with words replaced by XXXX: keep or reject")
+    question: str = config_key(QUESTION, "the instruction to write a report")
+    allow_outside: bool = config_key(False, "read images outside the image folder")
 
     def __post_init__(self) -> None:
         for name, value, layout in (("split", self.split, "r2gen"), ("sections", self.sections, "open_i")):
             if value is not None and self.layout != layout:
-                raise UserError(f"source.options: {name} is for layout: {layout}; here layout is {self.layout}")
+                raise UserError(f"{name} is for layout: {layout}; here layout is {self.layout}")
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """Question files in the style of LLaVA-Med: JSON lines of question_id, image, text, gpt4_answer and answer_type."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Literal
 
+from ...settings import config_key
 from ..records import Record
-from .common import Source, option
+from .common import Source
 from .fields import closed, image_file, own_id, plain, without_image_mark
 from .files import Row, read_jsonl
 
@@ -15,10 +16,10 @@ from .files import Row, read_jsonl
 class Options:
     """What there is to say about such a data set; the meanings are those that `help` prints."""
 
-    file: str = option("JSON-lines file of the questions")
-    image_root: str = option("folder that the image paths start from")
-    language: Literal["en", "zh"] = option("en or zh: the language of the questions", "en")
-    allow_outside: bool = option("read images outside image_root", False)
+    file: str = config_key(MISSING, "JSON-lines file of the questions")
+    image_root: str = config_key(MISSING, "folder that the image paths start from")
+    language: Literal["en", "zh"] = config_key("en", "en or zh: the language of the questions")
+    allow_outside: bool = config_key(False, "read images outside image_root")
 
 
 def _rows(options: Options) -> Iterator[tuple[str, Row]]:

@@ -7,12 +7,13 @@ nobody's own answer, and is not read. The score is the row's weight; the loss se
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ...settings import config_key
 from ..records import Record, RejectedError
-from .common import Source, option
+from .common import Source
 from .fields import image_file, own_id, plain, without_image_mark
 from .files import Row, read_json_rows
 
@@ -21,11 +22,11 @@ from .files import Row, read_json_rows
 class Options:
     """What there is to say about such a data set; the meanings are those that `help` prints."""
 
-    file: str = option("JSON file of the preferences")
-    image_root: str = option("folder that the image paths start from")
-    kind: Literal["vqa", "report"] = option("vqa, or report for a file whose answers are reports", "vqa")
-    language: Literal["en", "zh"] = option("en or zh: the language of the questions", "en")
-    allow_outside: bool = option("read images outside image_root", False)
+    file: str = config_key(MISSING, "JSON file of the preferences")
+    image_root: str = config_key(MISSING, "folder that the image paths start from")
+    kind: Literal["vqa", "report"] = config_key("vqa", "vqa, or report for a file whose answers are reports")
+    language: Literal["en", "zh"] = config_key("en", "en or zh: the language of the questions")
+    allow_outside: bool = config_key(False, "read images outside image_root")
 
 
 def _rows(options: Options) -> Iterator[tuple[str, Row]]:

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from ...errors import UserError
+from ...settings import config_key
 from ..records import Record, Region, RejectedError
-from .common import Source, option
+from .common import Source
 from .fields import closed, image_file, image_path, is_wanted, own_id, plain
 from .files import Row, read_json, read_json_rows
 
@@ -21,22 +22,20 @@ BOXES = "detection.json"
 class Options:
     """What there is to say about such a data set; the meanings are those that `help` prints."""
 
-    folder: str = option(f"folder of train.json and {IMAGES}/")
-    split: Literal["train", "validate", "test"] = option("train, validate or test: which JSON file", "train")
-    language: Literal["en", "zh", "all"] = option("en, zh or all", "en")
-    base_type: Literal["vqa", "kvqa", "all"] = option("vqa, kvqa (needs outside knowledge) or all", "all")
-    mask_names: dict[str, list[int | list[int]]] = field(
-        default_factory=dict,
-        metadata={"help": f"what the values in {MASK} mean: name: [grey level or [red, green, blue], ...]"},
+    folder: str = config_key(MISSING, f"folder of train.json and {IMAGES}/")
+    split: Literal["train", "validate", "test"] = config_key("train", "train, validate or test: which JSON file")
+    language: Literal["en", "zh", "all"] = config_key("en", "en, zh or all")
+    base_type: Literal["vqa", "kvqa", "all"] = config_key("all", "vqa, kvqa (needs outside knowledge) or all")
+    mask_names: dict[str, list[Any]] = config_key(
+        {}, f"what the values in {MASK} mean: name: [grey level or [red, green, blue], ...]"
     )
-    allow_outside: bool = option("read images outside the image folder", False)
+    allow_outside: bool = config_key(False, "read images outside the image folder")
 
     def __post_init__(self) -> None:
         for name, values in self.mask_names.items():
-            if not isinstance(values, list) or not values or not all(_is_value(value) for value in values):
+            if not values or not all(_is_value(value) for value in values):
                 raise UserError(
-                    f"source.options: mask_names.{name} must be a list of grey levels or of [red, green, blue], "
-                    f"found {values!r}"
+                    f"mask_names.{name} must be a list of grey levels or of [red, green, blue], found {values!r}"
                 )
 
 

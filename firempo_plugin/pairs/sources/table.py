@@ -4,13 +4,14 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from ...errors import UserError
+from ...settings import config_key
 from ..records import Record, RejectedError
-from .common import Source, option
+from .common import Source
 from .fields import closed, image_file, is_written, own_id, plain
 from .files import Row, not_empty, read_jsonl, read_text
 
@@ -24,24 +25,22 @@ _REQUIRED = ("question", "truth")
 class Options:
     """What there is to say about such a data set; the meanings are those that `help` prints."""
 
-    file: str = option("file: .jsonl, .csv or .parquet")
-    columns: dict[str, str] = field(metadata={"help": f"columns, as field: column; fields: {', '.join(FIELDS)}"})
-    image_root: str = option("folder that the image paths start from")
-    kind: Literal["vqa", "report"] = option("vqa or report, for rows that do not say", "vqa")
-    language: Literal["en", "zh"] = option("en or zh, for rows that do not say", "en")
-    allow_outside: bool = option("read images outside image_root", False)
+    file: str = config_key(MISSING, "file: .jsonl, .csv or .parquet")
+    columns: dict[str, str] = config_key(MISSING, f"columns, as field: column; fields: {', '.join(FIELDS)}")
+    image_root: str = config_key(MISSING, "folder that the image paths start from")
+    kind: Literal["vqa", "report"] = config_key("vqa", "vqa or report, for rows that do not say")
+    language: Literal["en", "zh"] = config_key("en", "en or zh, for rows that do not say")
+    allow_outside: bool = config_key(False, "read images outside image_root")
 
     def __post_init__(self) -> None:
         for name, column in self.columns.items():
-            if name not in FIELDS or not isinstance(column, str):
-                raise UserError(
-                    f"source.options: columns.{name}: {column!r} is unknown; fields are {', '.join(FIELDS)}"
-                )
+            if name not in FIELDS:
+                raise UserError(f"columns.{name}: {column!r} is unknown; fields are {', '.join(FIELDS)}")
         for name in _REQUIRED:
             if name not in self.columns:
-                raise UserError(f"source.options: columns.{name} is missing; write the column that holds it")
+                raise UserError(f"columns.{name} is missing; write the column that holds it")
         if ("image" in self.columns) == ("images" in self.columns):
-            raise UserError("source.options: columns must have either image (one path) or images (a list of paths)")
+            raise UserError("columns must have either image (one path) or images (a list of paths)")
 
 
 def _rows(options: Options) -> Iterator[tuple[str, Row]]:

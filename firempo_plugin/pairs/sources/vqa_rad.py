@@ -1,12 +1,13 @@
 """VQA-RAD as its authors published it: one JSON file, and a folder of radiology images beside it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Literal
 
+from ...settings import config_key
 from ..records import Record
-from .common import Source, option
+from .common import Source
 from .fields import closed, image_file, own_id, plain
 from .files import Row, read_json_rows
 
@@ -19,9 +20,9 @@ _TEST = "test_"
 class Options:
     """What there is to say about such a data set; the meanings are those that `help` prints."""
 
-    folder: str = option(f"folder of {QUESTIONS!r} and {IMAGES!r}")
-    split: Literal["train", "test", "all"] = option("train, test or all; phrase_type tells", "train")
-    allow_outside: bool = option("read images outside the image folder", False)
+    folder: str = config_key(MISSING, f"folder of {QUESTIONS!r} and {IMAGES!r}")
+    split: Literal["train", "test", "all"] = config_key("train", "train, test or all; phrase_type tells")
+    allow_outside: bool = config_key(False, "read images outside the image folder")
 
 
 def _rows(options: Options) -> Iterator[tuple[str, Row]]:
