@@ -95,11 +95,15 @@ def test_every_limit_and_choice_holds(name, trail, hint, part):
         assert f"{LIMITS[limit][1]} {about[limit]}" in told(name, trail, [outside] if listed else outside)
     for special in (float("nan"), float("inf")) if float in (hint, *get_args(hint)) else ():
         assert told(name, trail, special).startswith(f"{key} must be a number")
+    if {int, float} & {hint, *get_args(hint)}:
+        assert told(name, trail, True).startswith(f"{key} must be ")
     if "choices" in about or Literal in (get_origin(one) for one in (hint, *get_args(hint))):
         assert "one of " in told(name, trail, ["none such"] if listed else "none such")
     if not is_required(part):
         default = part.default_factory() if callable(part.default_factory) else part.default
         assert f"{key} must be" not in told(name, trail, default)
+        kinds = {get_origin(one) or one for one in (hint, *get_args(hint))}
+        assert type(default) in (kinds | {str} if Literal in kinds else kinds)  # 0 and 0.0 make two keys of replies
 
 
 @pytest.mark.parametrize(("kind", "place"), KINDS.values(), ids=KINDS)
@@ -129,6 +133,19 @@ def test_an_endpoint_is_as_it_was_written(tmp_path, written, key, value):
         value = {"top_p": 0.5, "chat_template_kwargs": {"enable_thinking": False}}
     assert (found.model, vars(found)[key]) == ("m", value)
     assert type(vars(found)[key]) is type(value)
+
+
+def test_only_a_seed_that_is_written_is_part_of_what_decides_replies():
+    """What a build has answered is found again under what decided it: without a seed, as before there was one."""
+    plain = EndpointSettings(model="m")
+    assert plain.identity == {
+        "model": "m",
+        "temperature": 0.0,
+        "max_tokens": 512,
+        "structured": "auto",
+        "extra_body": {},
+    }
+    assert EndpointSettings(model="m", seed=0, timeout=1.0, retries=1).identity == plain.identity | {"seed": 0}
 
 
 def test_a_text_is_quoted_and_a_key_is_not_shown():

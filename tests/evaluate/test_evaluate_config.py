@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from firempo_plugin.cli import main
+from firempo_plugin.evaluate.answers import respond_config
 from firempo_plugin.evaluate.config import EvaluateConfig, load
 from firempo_plugin.evaluate.models import fingerprint, resolve
 from firempo_plugin.settings import describe
@@ -70,6 +71,8 @@ def test_a_list_of_models_is_of_an_endpoint(read):
             {"answers": {"temperature": -1}},
             r"answers.temperature must be a number .* found -1",
         ),
+        ({"answers": {"max_new_tokens": None}}, "null, for what is not sent, needs endpoint"),
+        ({"source": {**GOOD["source"], "leaks": "hide"}}, "source.leaks must be one of refuse, report, found 'hide'"),
         ({"judge": {"by": "me"}}, "judge.by must be one of rules, endpoint, found 'me'"),
         ({"judge": {"by": "endpoint"}}, "judge.endpoint.model is missing"),
         ({"reports": {"metrics": ["grene"]}}, "reports.metrics must be one of bleu"),
@@ -79,6 +82,12 @@ def test_a_list_of_models_is_of_an_endpoint(read):
 def test_what_cannot_be_is_refused_with_its_remedy(read, changes, message):
     with pytest.raises(ValueError, match=message):
         read(**changes)
+
+
+def test_an_endpoint_may_decode_by_its_own_defaults(read):
+    config = read(model={}, models=["m"], answers={"temperature": None, "max_new_tokens": None, "samples": 2})
+    endpoint = respond_config(config, resolve(config)[0]).endpoint
+    assert (endpoint.model, endpoint.temperature, endpoint.max_tokens) == ("m", None, None)
 
 
 def test_folders_that_are_no_models_are_named(read, tmp_path):

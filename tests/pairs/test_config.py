@@ -52,6 +52,11 @@ def test_defaults_and_overrides(read):
             ["respond.samples=2", "respond.backend=endpoint", "respond.endpoint.model=m"],
             "respond.samples needs respond.endpoint.temperature above 0",
         ),
+        (
+            MINIMAL,
+            ["respond.backend=engine", "respond.endpoint.max_tokens=null"],
+            "null, for what is not sent, needs respond.backend: endpoint",
+        ),
         (MINIMAL, ["sigma"], "'sigma' is no override"),
         ("source: {name: slake}\n", [], "workspace is missing"),
         ("- a\n- b\n", [], "must hold keys and values"),
