@@ -5,6 +5,7 @@ reads the configuration of a command and the options that only one source, segme
 """
 
 import difflib
+import json
 import math
 import operator
 from collections.abc import Callable, Iterable, Mapping
@@ -206,6 +207,7 @@ def describe(kind: type, place: str = "", without: Iterable[str] = ()) -> list[s
             lines += describe(hints[part.name], f"{place}{part.name}.", part.metadata["without"])
             continue
         default = part.default_factory() if part.default_factory is not MISSING else part.default
-        shown = "(required)" if is_required(part) else str(default)
+        written = default if default and isinstance(default, str) else json.dumps(default, default=str)
+        shown = "(required)" if is_required(part) else written
         lines.append(f"{place + part.name:36} {shown:24} {part.metadata['help']}")
     return lines
