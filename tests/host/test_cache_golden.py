@@ -22,7 +22,8 @@ from firempo_plugin.forward.step import Models, Step
 from firempo_plugin.forward.vision_cache import VisionCache
 from firempo_plugin.host.caches import Caches, _feature_kind
 from firempo_plugin.host.collator import BATCH, FireCollator
-from firempo_plugin.objectives import OBJECTIVES, Settings
+from firempo_plugin.objectives.settings import Settings
+from firempo_plugin.objectives.table import OBJECTIVES
 
 WORDS, PICTURE, START, END = 300, 290, 291, 292
 """Size of the vocabulary, and the ids of image tokens and of those around them."""

@@ -20,7 +20,7 @@ from firempo_plugin.host import caches, dataset, rows
 from firempo_plugin.host.caches import reference_digest, tower_digest
 from firempo_plugin.host.dataset import encoding_fingerprint
 from firempo_plugin.host.processor import image_settings
-from firempo_plugin.objectives import Cell
+from firempo_plugin.objectives.terms import Cell
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -82,12 +84,15 @@ def test_the_prompts_lie_in_the_package():
 
 
 def test_the_prompts_are_found_in_an_archive(tmp_path, monkeypatch):
-    folder = Path(firempo_plugin.__file__).parent / "pairs" / "prompts"
-    archive = tmp_path / "packed.zip"
-    with zipfile.ZipFile(archive, "w") as packed:
-        for path in (*folder.glob("*.md"), folder / "__init__.py"):
-            packed.write(path, f"packed_prompts/{path.name}")
-    monkeypatch.syspath_prepend(str(archive))
-    import packed_prompts
-
-    assert packed_prompts.load_prompt("retry").text == load_prompt("retry").text
+    package = Path(firempo_plugin.__file__).parent
+    with zipfile.ZipFile(tmp_path / "packed.zip", "w") as packed:
+        for path in (*package.rglob("*.py"), *package.rglob("*.md")):
+            packed.write(path, path.relative_to(package.parent))
+    code = f"from {load_prompt.__module__} import load_prompt; print(load_prompt('retry').text)"
+    found = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        env={"PYTHONPATH": str(tmp_path / "packed.zip")},
+        capture_output=True,
+        text=True,
+    )
+    assert found.stdout.rstrip("\n") == load_prompt("retry").text, found.stderr

@@ -12,7 +12,7 @@ from PIL import Image
 
 from firempo_plugin.evaluate.answers import AnswerStep
 from firempo_plugin.pairs import edit, image_steps, steps
-from firempo_plugin.pairs.build import STEPS, run
+from firempo_plugin.pairs.build import run
 from firempo_plugin.pairs.config import load
 from firempo_plugin.pairs.engine import Item, Step
 from firempo_plugin.pairs.judges import rules
@@ -41,6 +41,7 @@ CLASSES = {
     "segment": image_steps.SegmentStep,
     "noise": image_steps.NoiseStep,
 }
+STEPS = ("read", "respond", "edit", "target", "segment", "noise")
 NONE = dict.fromkeys(STEPS, 0)
 ALL = len(QUESTIONS)
 

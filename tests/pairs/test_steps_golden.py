@@ -104,7 +104,7 @@ def test_the_targets_of_the_rules(config, golden):
     golden("targets", "`version` of TargetStep", TargetStep.version, cases)
 
 
-JUDGED = EndpointSettings(base_url="http://localhost:1/v1", model="judge")
+JUDGED = EndpointSettings(base_url="http://localhost:1/v1", model="judge", max_tokens=1024
 REPLY = {
     "answer_sentence": "The left lung is opaque.",
     "final_answer": "left",

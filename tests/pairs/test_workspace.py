@@ -30,7 +30,7 @@ def usual_mask():
 
 def test_a_workspace_is_its_owners_alone(tmp_path, usual_mask):
     space = Workspace(tmp_path / "runs" / "work")
-    space.put_note("a", "b")
+    space.put_outcome("read", "record", 0, "key", Outcome(None, "a reason"))
     (space.path("images", "noised", "x.png")).touch()
     files = list((tmp_path / "runs" / "work").iterdir())
     space.close()
