@@ -124,7 +124,7 @@ def _keys(command: str) -> str:
     """What `--help` of a command says of its configuration: all keys, or those of its own step."""
     from .evaluate.config import EvaluateConfig
     from .pairs.config import BuildConfig
-    from .pairs.sources import describe_options
+    from .pairs.sources.registry import describe_options
     from .settings import describe
 
     of_source = ["", "source.options of each source:", *describe_options()]

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from .errors import UserError
 from .pairs.endpoint.scrub import scrub
+from .registry import Registry
 
 Config = TypeVar("Config")
 
@@ -36,15 +37,15 @@ _WORDS = {
 _UNIONS = (Union, UnionType)
 
 
-def config_key(default: Any, meaning: str, **limits: Any) -> Any:
+def config_key(default: Any, meaning: str | Registry[Any], **limits: Any) -> Any:
     """A key of a configuration, as a dataclass field.
 
     Args:
         default: MISSING where it has to be written.
-        meaning: What `--help` says of it.
+        meaning: What `--help` says of it; of a registry, whose names are the choices, all names with their words.
         limits: `choices` of a text; `least`, `above`, `most`, `below` of a number, or of those in a list.
     """
-    about = {"help": meaning, **limits}
+    about = {"help": meaning, **({"choices": meaning} if isinstance(meaning, Registry) else {}), **limits}
     if isinstance(default, dict | list):
         return field(default_factory=lambda: type(default)(default), metadata=about)
     return field(default=default, metadata=about)

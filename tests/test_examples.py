@@ -76,13 +76,13 @@ def test_it_differs_from_the_recipe_in_what_it_is_about_only(path):
 @pytest.mark.parametrize("path", BUILDS, ids=lambda path: path.name)
 def test_a_build_is_configured_as_every_part_of_it_expects(path):
     from firempo_plugin.pairs import config
-    from firempo_plugin.pairs.segmenters import make
-    from firempo_plugin.pairs.sources import SOURCES
+    from firempo_plugin.pairs.segmenters.segmenter import make
+    from firempo_plugin.pairs.sources.registry import SOURCES
     from firempo_plugin.settings import checked
 
     build = config.load(path, [])
     assert f"firempo build examples/build/{path.name}" in path.read_text(encoding="utf-8").split("workspace")[0]
-    checked(SOURCES[build.source.name].options, build.source.options)
+    checked(SOURCES.load(build.source.name).options, build.source.options)
     if build.segment.by not in ("none", "file", "box"):
         make(build.segment.by, build.segment.options)
 

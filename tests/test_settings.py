@@ -13,8 +13,8 @@ from firempo_plugin.evaluate.config import EvaluateConfig
 from firempo_plugin.pairs.config import BuildConfig
 from firempo_plugin.pairs.endpoint.settings import EndpointSettings
 from firempo_plugin.pairs.exporters import llamafactory, swift, trl
-from firempo_plugin.pairs.segmenters import SEGMENTERS
-from firempo_plugin.pairs.sources import SOURCES
+from firempo_plugin.pairs.segmenters.registry import SEGMENTERS
+from firempo_plugin.pairs.sources.registry import SOURCES
 from firempo_plugin.settings import LIMITS, checked, describe, is_required, keys_of, read
 
 KINDS: dict[str, tuple[type, str]] = {

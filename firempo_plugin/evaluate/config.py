@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import UserError
-from ..pairs.config import CHOICES, SourceConfig
+from ..pairs.config import SourceConfig
 from ..pairs.endpoint.settings import EndpointSettings
 from ..settings import config_key, read, section
 
@@ -135,16 +135,11 @@ def _measure_checks(config: EvaluateConfig) -> list[tuple[bool, str]]:
     answered = [name for name in config.measures if name in ANSWERED]
     evidence = [name for name in config.measures if name in EVIDENCE]
     unasked = [name for name in EVIDENCE if config.options(name) and name not in config.measures]
-    sources = CHOICES["source.name"]
     judged = config.judge.by != "endpoint" or bool(config.judge.endpoint.model)
     return [
         (bool(config.workspace), "workspace is missing; write the folder where the evaluation keeps its work"),
         (bool(config.measures), f"measures is empty; write some of: {', '.join(MEASURES)}"),
         (not answered or bool(config.source.name), f"source.name is missing; {answered} need records to answer"),
-        (
-            not config.source.name or config.source.name in sources,
-            f"source.name is {config.source.name!r}; write one of: {', '.join(sources)}",
-        ),
         (bool(answered) or not config.source.name, f"source is given, and none of {', '.join(ANSWERED)} is measured"),
         (not (evidence and config.by_endpoint), f"measures: {evidence} look into the model; write model, no endpoint"),
         (not unasked, f"{unasked} have options, and measures does not name them"),

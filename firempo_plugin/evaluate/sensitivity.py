@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..pairs.config import NoiseConfig
+from ..pairs.corruptions import CORRUPTIONS
 from ..pairs.images import Pixels
 from ..pairs.masks import Mask, box_around
-from ..pairs.noise import CORRUPTIONS, Corruption, corrupt, seed_of
+from ..pairs.noise import Corruption, corrupt, seed_of
 from ..pairs.records import RejectedError
 from ..settings import config_key
 

@@ -64,10 +64,12 @@ def read_source(config: BuildConfig, workspace: Workspace | None, progress: Prog
     Raises:
         UserError: A file or option of the source is wrong.
     """
-    from .sources import SOURCES, Problem, leaks
+    from .sources.common import Problem
+    from .sources.leaks import leaks
+    from .sources.registry import SOURCES
 
     records: list[Record] = []
-    for item in SOURCES[config.source.name].read(config.source.options):
+    for item in SOURCES.load(config.source.name).read(config.source.options):
         if isinstance(item, Problem):
             progress.problems[item.id] = item.reason
         else:

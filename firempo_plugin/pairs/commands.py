@@ -80,7 +80,7 @@ def halted_by_signals() -> Iterator[Halt]:
 
 def _export(config: BuildConfig, workspace: Workspace, progress: Progress) -> None:
     from . import decisions
-    from .exporters import export
+    from .exporters.export import export
 
     if not progress.pairs:
         print("\nThere is no pair to export; the table above says why.", file=sys.stderr)

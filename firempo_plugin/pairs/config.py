@@ -9,7 +9,11 @@ from typing import Any, Literal
 
 from ..errors import UserError
 from ..settings import config_key, read, section
+from .corruptions import CORRUPTIONS
 from .endpoint.settings import EndpointSettings
+from .exporters.registry import FORMATS
+from .segmenters.registry import SEGMENTERS
+from .sources.registry import SOURCES
 from .tiles import MAX_PIXELS
 
 
@@ -17,7 +21,7 @@ from .tiles import MAX_PIXELS
 class SourceConfig:
     """Where the records come from."""
 
-    name: str = config_key("", "vqa_rad, slake, iu_xray, llava_med, mmedpo or table")
+    name: str = config_key("", SOURCES)
     options: dict[str, Any] = config_key({}, "what the source needs: folder, split, language, columns, ...")
     limit: int | None = config_key(None, "read so many records at most", least=1)
     test_images: str | None = config_key(None, "folder or list of test images: records that show one are leaks")
@@ -41,7 +45,7 @@ class SourceConfig:
 class RespondConfig:
     """The model's own answers."""
 
-    backend: str = config_key(
+    backend: Literal["recorded", "endpoint", "engine"] = config_key(
         "recorded", "recorded (the source's own), endpoint, or engine (LLaMA-Factory, in process)"
     )
     file: str | None = config_key(
@@ -57,7 +61,9 @@ class RespondConfig:
 class EditConfig:
     """The judge that decides and edits."""
 
-    judge: str = config_key("rules", "rules (built in), endpoint, or batch (OpenAI Batch API)")
+    judge: Literal["rules", "endpoint", "batch"] = config_key(
+        "rules", "rules (built in), endpoint, or batch (OpenAI Batch API)"
+    )
     rules_first: bool = config_key(True, "let the rules decide what they can; saves calls")
     scope: Literal["response", "answer_sentence"] = config_key(
         "response", "response, or answer_sentence: train on that sentence only"
@@ -84,7 +90,7 @@ class TargetConfig:
 class SegmentConfig:
     """Where it is."""
 
-    by: str = config_key("none", "none (the whole image is noised), file, box, sam3 or http")
+    by: str = config_key("none", SEGMENTERS)
     options: dict[str, Any] = config_key({}, "what the segmenter needs")
 
 
@@ -92,7 +98,7 @@ class SegmentConfig:
 class NoiseConfig:
     """The noised image."""
 
-    corruption: str = config_key("noise", "noise, crop, black or blur")
+    corruption: str = config_key("noise", CORRUPTIONS)
     whole_image: bool = config_key(False, "ablation: corrupt the whole image whatever the target")
     sigma: float = config_key(45.0, "standard deviation of the noise, 0-255 scale", least=0)
     fallback_sigma: float = config_key(12.0, "of the whole-image noise where a target was not found", least=0)
@@ -106,10 +112,10 @@ class NoiseConfig:
 class ExportConfig:
     """The dataset."""
 
-    format: str = config_key("llamafactory", "llamafactory, swift or trl")
+    format: str = config_key("llamafactory", FORMATS)
     folder: str = config_key("", "where to write; default: export/ in the workspace")
     name: str = config_key("fire_mpo_pairs", "name of the dataset")
-    images: str = config_key(
+    images: Literal["copy", "link", "absolute"] = config_key(
         "copy",
         "copy (into the export's folder), link (hard links there: who changes one changes the original), or absolute "
         "(left where they are: the export cannot be moved)",
@@ -133,17 +139,6 @@ class BuildConfig:
     max_cost: float | None = config_key(None, "stop before the calls cost more, in the currency of the prices", least=0)
 
 
-CHOICES: dict[str, tuple[str, ...]] = {
-    "source.name": ("vqa_rad", "slake", "iu_xray", "llava_med", "mmedpo", "table"),
-    "respond.backend": ("recorded", "endpoint", "engine"),
-    "edit.judge": ("rules", "endpoint", "batch"),
-    "segment.by": ("none", "file", "box", "sam3", "http"),
-    "noise.corruption": ("noise", "crop", "black", "blur"),
-    "export.format": ("llamafactory", "swift", "trl"),
-    "export.images": ("copy", "link", "absolute"),
-}
-
-
 def load(path: Path, overrides: list[str]) -> BuildConfig:
     """Reads a configuration file with `section.key=value` overrides.
 
@@ -160,9 +155,6 @@ def _check(config: BuildConfig, path: Path) -> None:
     for key in ("workspace", "source.name"):
         if not value_of(config, key):
             raise UserError(f"{path}: {key} is missing; write where the build keeps its work and what it reads")
-    for key, choices in CHOICES.items():
-        if value_of(config, key) not in choices:
-            raise UserError(f"{path}: {key} is {value_of(config, key)!r}; write one of: {', '.join(choices)}")
     if config.respond.file is not None and config.respond.backend != "recorded":
         raise UserError(f"{path}: respond.file needs respond.backend: recorded; the model answers otherwise")
     if config.respond.samples > 1 and config.respond.backend == "recorded":

@@ -26,7 +26,7 @@ class SegmentStep(Step):
         self._workspace = workspace
         self._segmenter: Any = None
         if config.segment.by != "none":
-            from .segmenters import make
+            from .segmenters.segmenter import make
 
             self._segmenter = make(config.segment.by, config.segment.options)
             self.at_once = self._segmenter.at_once
@@ -64,7 +64,7 @@ class SegmentStep(Step):
         """Segments all images of the items together, so that a model sees full batches."""
         from .images import decode
         from .masks import MaskCache
-        from .segmenters import Request, find
+        from .segmenters.segmenter import Request, find
 
         requests, owners = [], []
         for number, item in enumerate(items):

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from .config import NoiseConfig
+from .corruptions import CORRUPTIONS
 from .images import Pixels
 from .masks import Mask
 from .records import Kind, NoisePath
@@ -96,15 +97,6 @@ def seed_of(record_id: str, image_index: int, how: Corruption) -> int:
 def corrupt(image: Pixels, mask: Mask | None, how: Corruption, seed: int) -> Pixels:
     """Corrupts an image inside a mask; every pixel outside stays bit-identical, and the size never changes.
 
-    - noise: zero-mean Gaussian noise of `how.sigma`, independent in each channel, clipped to 0-255. An image that is
-      grey, be it in one channel or in three equal ones, gets one field and stays grey. A pixel's noise depends on the
-      seed and its place, not on the mask.
-    - crop: the region is cut out, and the hole filled with one flat level, the mean of the rim around it, so that
-      what was there is gone and little else is put in its place. The frame stays, since the trainer compares the
-      two images at equal size. Without a mask, or where it leaves no rim, the level is the image's mean.
-    - black: zero.
-    - blur: close to a Gaussian blur over `NEIGHBOURHOOD` of the shorter side.
-
     Args:
         image: [H, W] or [H, W, 3]; not changed.
         mask: [H, W], true where the image is corrupted; None: everywhere.
@@ -121,15 +113,20 @@ def corrupt(image: Pixels, mask: Mask | None, how: Corruption, seed: int) -> Pix
         raise UserError(f"a mask of {mask.shape} does not fit an image of {image.shape[:2]}")
     if how.name not in CORRUPTIONS:
         raise UserError(f"unknown corruption {how.name!r}; choose one of: {', '.join(CORRUPTIONS)}")
-    corrupted = CORRUPTIONS[how.name](image, mask, how.sigma, seed)
+    corrupted: Pixels = CORRUPTIONS.load(how.name)(image, mask, how.sigma, seed)
     if mask is not None:
         cv2.copyTo(image, np.logical_not(mask).view(np.uint8), corrupted)
     return corrupted
 
 
-def _noise(image: Pixels, mask: Mask | None, sigma: float, seed: int) -> Pixels:
+def noise(image: Pixels, mask: Mask | None, sigma: float, seed: int) -> Pixels:
+    """Zero-mean Gaussian noise of `sigma`, independent in each channel, clipped to 0-255.
+
+    An image that is grey, be it in one channel or in three equal ones, gets one field and stays grey. A pixel's noise
+    depends on the seed and its place, not on the mask.
+    """
     if image.ndim == 3 and all(np.array_equal(image[..., 0], image[..., other]) for other in (1, 2)):
-        return np.repeat(_noise(image[..., 0], mask, sigma, seed)[..., None], 3, axis=-1)
+        return np.repeat(noise(image[..., 0], mask, sigma, seed)[..., None], 3, axis=-1)
     values = np.ascontiguousarray(image).reshape(1, -1)
     noised = np.empty_like(values)
     bits, table = np.random.PCG64(seed), _quantiles(sigma)
@@ -149,7 +146,12 @@ def _quantiles(sigma: float) -> NDArray[np.int16]:
     return np.clip(np.rint(sigma * deviates), -255, 255).astype(np.int16)
 
 
-def _crop(image: Pixels, mask: Mask | None, sigma: float, seed: int) -> Pixels:
+def crop(image: Pixels, mask: Mask | None, sigma: float, seed: int) -> Pixels:
+    """The region cut out, and the hole filled with one flat level, the mean of the rim around it.
+
+    So what was there is gone and little else is put in its place. The frame stays, since the trainer compares the two
+    images at equal size. Without a mask, or where it leaves no rim, the level is the image's mean.
+    """
     around = image.reshape(-1, *image.shape[2:])
     if mask is not None:
         width = 2 * max(1, round(min(mask.shape) * NEIGHBOURHOOD)) + 1
@@ -159,12 +161,13 @@ def _crop(image: Pixels, mask: Mask | None, sigma: float, seed: int) -> Pixels:
     return np.full_like(image, np.rint(around.mean(axis=0)).astype(np.uint8))
 
 
-def _black(image: Pixels, mask: Mask | None, sigma: float, seed: int) -> Pixels:
+def black(image: Pixels, mask: Mask | None, sigma: float, seed: int) -> Pixels:
+    """Zero."""
     return np.zeros_like(image)
 
 
-def _blur(image: Pixels, mask: Mask | None, sigma: float, seed: int) -> Pixels:
-    """Three box blurs in a row, which come close to a Gaussian blur, and are ten times as fast.
+def blur(image: Pixels, mask: Mask | None, sigma: float, seed: int) -> Pixels:
+    """Close to a Gaussian blur over `NEIGHBOURHOOD` of the shorter side, by three box blurs, ten times as fast.
 
     Source: Wells, "Efficient synthesis of Gaussian filters by cascaded uniform filters" (1986).
     """
@@ -175,6 +178,3 @@ def _blur(image: Pixels, mask: Mask | None, sigma: float, seed: int) -> Pixels:
     for _ in range(3):
         blurred = cv2.blur(blurred, (width, width)).astype(np.uint8, copy=False)
     return blurred
-
-
-CORRUPTIONS = {"noise": _noise, "crop": _crop, "black": _black, "blur": _blur}

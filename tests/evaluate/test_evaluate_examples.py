@@ -13,7 +13,7 @@ from places import EXAMPLES_DIR
 from firempo_plugin.evaluate import accuracy
 from firempo_plugin.evaluate.config import EVIDENCE, load
 from firempo_plugin.host.evidence import protocol
-from firempo_plugin.pairs.sources import SOURCES
+from firempo_plugin.pairs.sources.registry import SOURCES
 from firempo_plugin.settings import checked
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -28,7 +28,7 @@ def test_an_evaluation_is_configured_as_every_part_of_it_expects(path):
     config = load(path, [])
     assert f"firempo evaluate examples/evaluate/{path.name}\n" in path.read_text(encoding="utf-8").split("workspace")[0]
     if config.source.name:
-        checked(SOURCES[config.source.name].options, config.source.options)
+        checked(SOURCES.load(config.source.name).options, config.source.options)
     for measure in set(config.measures) & set(EVIDENCE):
         assert protocol(measure, config.options(measure))
     assert config.baseline in config.rows

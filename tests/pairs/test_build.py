@@ -584,10 +584,10 @@ def test_overrides_may_stand_behind_options_and_no_terminal_ends_a_run(write):
 )
 def test_real_samples_build_without_network_and_train(source, options, tmp_path, train):
     """A local server plays the model: it answers with the ground truth, or for every other record with its opposite."""
-    from firempo_plugin.pairs.sources import SOURCES
+    from firempo_plugin.pairs.sources.registry import SOURCES
 
     options = options | {"folder": str(SHARED / options["folder"])}
-    records = list(SOURCES[source].read(options))
+    records = list(SOURCES.load(source).read(options))
     truths = {record.question: record.truth for record in records}
     flip = {"yes": "no", "no": "yes"}
 

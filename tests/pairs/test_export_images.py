@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from firempo_plugin import cli
-from firempo_plugin.pairs.exporters import export
+from firempo_plugin.pairs.exporters.export import export
 from firempo_plugin.pairs.pair import Pair
 
 

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from firempo_plugin.pairs.records import Record
-from firempo_plugin.pairs.sources import SOURCES, leaks
+from firempo_plugin.pairs.sources.leaks import leaks
+from firempo_plugin.pairs.sources.registry import SOURCES
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 
@@ -66,11 +67,13 @@ def test_test_images_must_be_there(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the folder shared/data of real samples is absent")
 def test_leaks_in_the_real_samples(tmp_path: Path) -> None:
-    records = [item for item in SOURCES["slake"].read({"folder": str(DATA / "slake")}) if isinstance(item, Record)]
+    records = [item for item in SOURCES.load("slake").read({"folder": str(DATA / "slake")}) if isinstance(item, Record)]
     source = DATA / "slake" / "imgs" / "xmlab149" / "source.jpg"
     Image.open(source).save(tmp_path / "again.png")
     found = leaks(records, [tmp_path / "again.png"])
     assert set(found) == {record.id for record in records if record.images == (str(source.resolve()),)} != set()
-    others = [item for item in SOURCES["vqa_rad"].read({"folder": str(DATA / "vqa-rad")}) if isinstance(item, Record)]
+    others = [
+        item for item in SOURCES.load("vqa_rad").read({"folder": str(DATA / "vqa-rad")}) if isinstance(item, Record)
+    ]
     assert len(others) == 68
     assert not leaks(others, [source])

@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 
 from firempo_plugin.pairs.config import NoiseConfig
+from firempo_plugin.pairs.corruptions import CORRUPTIONS
 from firempo_plugin.pairs.images import decode, write_png
 from firempo_plugin.pairs.masks import read_mask
-from firempo_plugin.pairs.noise import CORRUPTIONS, Corruption, Plan, corrupt, plan_noise, seed_of
+from firempo_plugin.pairs.noise import Corruption, Plan, corrupt, plan_noise, seed_of
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 LESION, BLACK, CROP, BLUR = Corruption("noise", 45.0), Corruption("black"), Corruption("crop"), Corruption("blur")

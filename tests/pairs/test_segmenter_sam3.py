@@ -6,7 +6,7 @@ from PIL import Image
 
 from firempo_plugin.pairs.masks import MaskCache, box_mask, read_mask
 from firempo_plugin.pairs.records import RejectedError
-from firempo_plugin.pairs.segmenters import Request, find, make
+from firempo_plugin.pairs.segmenters.segmenter import Request, find, make
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 

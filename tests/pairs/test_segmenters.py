@@ -1,6 +1,5 @@
 """Segmenters: names matched, files and boxes found, options checked, and masks cached."""
 
-import importlib
 import json
 import shutil
 from io import BytesIO
@@ -13,8 +12,8 @@ from PIL import Image
 from firempo_plugin.pairs.images import decode
 from firempo_plugin.pairs.masks import Found, MaskCache, box_mask, read_mask, union
 from firempo_plugin.pairs.records import Region, RejectedError, Segmentation
-from firempo_plugin.pairs.segmenters import SEGMENTERS, Request, Segmenter, find, make
 from firempo_plugin.pairs.segmenters.regions import matching
+from firempo_plugin.pairs.segmenters.segmenter import Request, Segmenter, find, make
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 BIOMEDPARSE, SAM_MED2D = DATA / "biomedparse-demo", DATA / "sam-med2d-demo"
@@ -325,7 +324,7 @@ def test_box_names_what_is_wrong_with_a_coco_file(tmp_path):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("sam2", {}, "write one of: file, box, sam3, http"),
+        ("sam2", {}, "write one of: none, file, box, sam3, http"),
         ("file", {"foldr": "x"}, "unknown key segment.options.foldr; did you mean segment.options.folder"),
         ("file", {"folder": "/nowhere"}, "is no folder"),
         ("file", {"index": "x.json"}, "segment.options.index needs folder"),
@@ -405,11 +404,3 @@ def test_masks_from_files_are_read_anew(tmp_path):
     (after,) = find(segmenter, cache, [Request("scan.png", IMAGE, "lung")])
     assert np.array_equal(read_mask(before.mask, (40, 60)), MASK)
     assert np.array_equal(read_mask(after.mask, (40, 60)), ~MASK)
-
-
-def test_every_segmenter_has_its_name():
-    kinds = {
-        name: vars(importlib.import_module(f"firempo_plugin.pairs.segmenters{module}"))[kind]
-        for name, (module, kind) in SEGMENTERS.items()
-    }
-    assert {name: kind.name for name, kind in kinds.items()} == {name: name for name in SEGMENTERS}

@@ -16,7 +16,7 @@ from firempo_plugin.pairs.config import BuildConfig, NoiseConfig, load
 from firempo_plugin.pairs.edit import EditStep, TargetStep
 from firempo_plugin.pairs.endpoint.settings import EndpointSettings
 from firempo_plugin.pairs.engine import Item
-from firempo_plugin.pairs.exporters import export
+from firempo_plugin.pairs.exporters.export import export
 from firempo_plugin.pairs.image_steps import NoiseStep, SegmentStep
 from firempo_plugin.pairs.judges import rules, vocabulary
 from firempo_plugin.pairs.pair import Pair
@@ -104,7 +104,7 @@ def test_the_targets_of_the_rules(config, golden):
     golden("targets", "`version` of TargetStep", TargetStep.version, cases)
 
 
-JUDGED = EndpointSettings(base_url="http://localhost:1/v1", model="judge", max_tokens=1024
+JUDGED = EndpointSettings(base_url="http://localhost:1/v1", model="judge", max_tokens=1024)
 REPLY = {
     "answer_sentence": "The left lung is opaque.",
     "final_answer": "left",

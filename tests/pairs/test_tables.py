@@ -11,12 +11,13 @@ import pytest
 from PIL import Image
 
 from firempo_plugin.pairs.records import Record
-from firempo_plugin.pairs.sources import SOURCES, Problem
+from firempo_plugin.pairs.sources.common import Problem
+from firempo_plugin.pairs.sources.registry import SOURCES
 
 
 def read(file: Path, **options: Any) -> tuple[list[Record], list[Problem]]:
     """Records and problems of a table whose images lie beside it."""
-    items = list(SOURCES["table"].read({"file": str(file), "image_root": str(file.parent), **options}))
+    items = list(SOURCES.load("table").read({"file": str(file), "image_root": str(file.parent), **options}))
     return [item for item in items if isinstance(item, Record)], [item for item in items if isinstance(item, Problem)]
 
 

@@ -43,7 +43,7 @@ class Options:
 def export(
     pairs: list[Pair], folder: Path, name: str, root: Path, images: str, options: dict[str, Any]
 ) -> ExportResult:
-    """Writes `<name>.json` (or `.parquet`), dataset_info.json and `<name>.yaml`; see `exporters.export`."""
+    """Writes `<name>.json` (or `.parquet`), dataset_info.json and `<name>.yaml`; see `export.export`."""
     settings = checked(Options, options, "export.options.")
     data_file, info_file, yaml_file = (
         folder / f"{name}.{settings.file_format}",

@@ -28,7 +28,7 @@ class Options:
 def export(
     pairs: list[Pair], folder: Path, name: str, root: Path, images: str, options: dict[str, Any]
 ) -> ExportResult:
-    """Writes `<name>.jsonl`; see `exporters.export`."""
+    """Writes `<name>.jsonl`; see `export.export`."""
     settings = checked(Options, options, "export.options.")
     file = folder / f"{name}.jsonl"
     Claims(root, "swift").take(file, overwrite=settings.overwrite)

@@ -35,7 +35,7 @@ class Options:
 def export(
     pairs: list[Pair], folder: Path, name: str, root: Path, images: str, options: dict[str, Any]
 ) -> ExportResult:
-    """Writes `<name>.parquet`; see `exporters.export`."""
+    """Writes `<name>.parquet`; see `export.export`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

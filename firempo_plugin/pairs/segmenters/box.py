@@ -13,8 +13,8 @@ from ...settings import config_key
 from ..images import Pixels, content_id, inside
 from ..masks import NOTHING, Box, Found, box_mask, corners, joined
 from ..records import Region, RejectedError
-from . import Segmenter
 from .regions import matching
+from .segmenter import Segmenter
 
 _ANNOTATION = ("image_id", "category_id", "bbox")
 

@@ -13,8 +13,8 @@ from ...settings import config_key
 from ..images import Pixels, inside
 from ..masks import NOTHING, Found, box_around, joined, read_mask
 from ..records import Region, RejectedError
-from . import Segmenter
 from .regions import matching
+from .segmenter import Segmenter
 
 _FIELDS = {"target": "(?P<target>.+)", "part": r"\d+"}
 

@@ -46,7 +46,7 @@ from ..http_call import HttpAnswer, TooLargeError, call, is_address, key_of
 from ..images import Pixels
 from ..masks import NOTHING, Box, Found, Mask, box_around, read_mask, union
 from ..records import Region, RejectedError
-from . import Answer, Request, Segmenter
+from .segmenter import Answer, Request, Segmenter
 
 MAX_REPLY = 16 * 2**20
 """Bytes, unpacked; a longer reply is refused."""

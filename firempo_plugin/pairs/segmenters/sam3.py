@@ -13,7 +13,7 @@ from ...settings import config_key
 from ..images import Pixels
 from ..masks import Found, joined
 from ..records import Region, RejectedError
-from . import Answer, Request, Segmenter
+from .segmenter import Answer, Request, Segmenter
 
 MAX_TOKENS = 32
 """Length of the text encoder's window, to which `Sam3Processor` pads every prompt."""

@@ -1,0 +1,59 @@
+"""Writes pairs in a format of the registry, those left out that a reviewer rejected or a trainer cannot use."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ...errors import UserError
+from .. import decisions as review_decisions
+from ..pair import Pair
+from .common import ExportResult, usable
+from .images import PLACES
+from .registry import FORMATS
+
+_NAME = re.compile(r"[^\W\d_][\w.-]*")
+
+
+def export(
+    format_name: str,
+    pairs: Iterable[Pair],
+    folder: Path,
+    *,
+    name: str,
+    root: Path | None = None,
+    images: str = "copy",
+    options: Mapping[str, Any] | None = None,
+    decisions: Mapping[str, review_decisions.Decision] | None = None,
+) -> ExportResult:
+    """Writes pairs in a format of FORMATS.
+
+    Args:
+        format_name: Key of FORMATS.
+        pairs: In the order of the rows.
+        folder: Where the dataset file goes; made if need be.
+        name: Of the dataset and its files.
+        root: The build's folder, which knows the files that it has exported. Default: `folder`.
+        images: One of `images.PLACES`: whether image files are placed below `folder`, and named relative to it.
+        options: Of the format; see the module's `Options`.
+        decisions: A reviewer's; rejected pairs are left out.
+
+    Raises:
+        UserError: The name, an option or an existing file is in the way, or no pair is left.
+    """
+    if not _NAME.fullmatch(name):
+        raise UserError(f"export.name is {name!r}; write letters, digits, '_', '-' and '.', starting with a letter")
+    if images not in PLACES:
+        raise UserError(f"export.images is {images!r}; write one of: {', '.join(PLACES)}")
+    verdict = review_decisions.apply(pairs, decisions or {})
+    good, unusable = usable(verdict.kept)
+    left_out = verdict.rejected | unusable
+    if not good:
+        reasons = "; ".join(sorted(set(left_out.values()))[:3])
+        raise UserError(f"no pair to export: {len(left_out)} left out{': ' if reasons else ''}{reasons}")
+    result: ExportResult = FORMATS.load(format_name)(good, folder, name, root or folder, images, dict(options or {}))
+    notes = result.notes
+    if verdict.outdated:
+        notes += (f"Marks that are not used because their pair has changed since: {len(verdict.outdated)}.",)
+    return replace(result, left_out=left_out, notes=notes)
