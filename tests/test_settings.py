@@ -1,6 +1,5 @@
 """One checker for every key of every command and part: what is wrong is refused with the place of the key."""
 
-import importlib
 from dataclasses import is_dataclass
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -20,14 +19,8 @@ from firempo_plugin.settings import LIMITS, checked, describe, is_required, keys
 KINDS: dict[str, tuple[type, str]] = {
     "build": (BuildConfig, ""),
     "evaluate": (EvaluateConfig, ""),
-    **{f"source {name}": (source.options, "source.options.") for name, source in SOURCES.items()},
-    **{
-        f"segmenter {name}": (
-            vars(importlib.import_module(f"firempo_plugin.pairs.segmenters{module}"))[kind],
-            "segment.options.",
-        )
-        for name, (module, kind) in SEGMENTERS.items()
-    },
+    **{f"source {name}": (SOURCES.load(name).options, "source.options.") for name in SOURCES},
+    **{f"segmenter {name}": (SEGMENTERS.load(name), "segment.options.") for name in SEGMENTERS if name != "none"},
     **{
         f"export {part.__name__.rpartition('.')[2]}": (part.Options, "export.options.")
         for part in (llamafactory, swift, trl)

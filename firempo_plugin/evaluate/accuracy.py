@@ -14,7 +14,7 @@ from ..errors import UserError
 from ..pairs.engine import progress
 from .answers import Answer
 from .items import Item
-from .verdict import Judge, Verdict
+from .verdict import Judges, Verdict
 
 VERSION = 1
 """Raised when other items come of the same answers and verdicts, or `verdict` takes a judge's reply otherwise; what the
@@ -55,7 +55,7 @@ class Scored:
     verdict: Verdict
 
 
-def score(answer: Answer, judge: Judge) -> Scored | None:
+def score(answer: Answer, judge: Judges) -> Scored | None:
     """Exact match and verdict; an exact match is right, whoever may be unable to read it. None without an answer."""
     if answer.text is None:
         return None
@@ -65,7 +65,7 @@ def score(answer: Answer, judge: Judge) -> Scored | None:
     return Scored(answer, False, judge.judge(answer.record, answer.text))
 
 
-def measure(answers: Iterable[Answer], judge: Judge, ks: Sequence[int], threads: int) -> list[Item]:
+def measure(answers: Iterable[Answer], judge: Judges, ks: Sequence[int], threads: int) -> list[Item]:
     """An item for every question, over its samples. Requests for reports are no questions, and are left to `reports`.
 
     Values: `exact` and `judged` are the shares of right samples, hence 0 or 1 of a single one and Pass@1 of several;
@@ -88,7 +88,7 @@ def measure(answers: Iterable[Answer], judge: Judge, ks: Sequence[int], threads:
     return [_item(list(group), judge, ks) for _, group in groups]
 
 
-def _item(pairs: list[tuple[Answer, Scored | None]], judge: Judge, ks: Sequence[int]) -> Item:
+def _item(pairs: list[tuple[Answer, Scored | None]], judge: Judges, ks: Sequence[int]) -> Item:
     record = pairs[0][0].record
     kind = judge.kind(record)
     found = [scored for _, scored in pairs if scored is not None]

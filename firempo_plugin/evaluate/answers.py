@@ -13,10 +13,11 @@ from ..pairs.config import BuildConfig, RespondConfig
 from ..pairs.endpoint.client import Endpoint
 from ..pairs.endpoint.costs import Budget
 from ..pairs.endpoint.failures import ReplyTruncatedError, StopRunError
+from ..pairs.endpoint.requests import Ask
 from ..pairs.engine import Advance, Halt, Item, advance, kinds
 from ..pairs.records import Record
 from ..pairs.request_store import WorkspaceRequests
-from ..pairs.steps import THOUGHT_END, THOUGHT_START, Ask, ChatEngine, ReadStep, RespondStep
+from ..pairs.steps import THOUGHT_END, THOUGHT_START, ChatEngine, ReadStep, RespondStep
 from ..pairs.workspace import Workspace
 from .config import EvaluateConfig
 from .items import Item as Measured

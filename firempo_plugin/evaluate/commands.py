@@ -24,9 +24,10 @@ from .answers import Answer, Asking, Engine, asks
 from .config import ANSWERED, EVIDENCE, EvaluateConfig
 from .datasets import content_of
 from .items import Item
+from .judges import JUDGES
 from .models import Model, digest_of, resolve
 from .store import ItemFile
-from .verdict import Judge
+from .verdict import Judges, prompts_of
 
 Evidence = Callable[[str, dict[str, Any], str | None, dict[str, Any], Collection[str]], Iterator[Item]]
 """From measure, the host's model arguments, an adapter folder, the measure's options and the ids of items that are
@@ -138,10 +139,10 @@ def _accuracy(
     halt: Halt,
 ) -> None:
     endpoint: Endpoint | None = None
-    if config.judge.by == "endpoint":
+    if JUDGES.load(config.judge.by).asks:
         endpoint = Endpoint(config.judge.endpoint, WorkspaceRequests(workspace), budget)
         halt.wake = endpoint.stop
-    judge = Judge(config.judge, asks(endpoint) if endpoint else None)
+    judge = Judges(config.judge, asks(endpoint) if endpoint else None)
     threads = config.judge.endpoint.concurrency if endpoint else 1
     how = {"judge": _judge_identity(config), "exact": "whole answer; case, punctuation and articles evened out"}
     for name, given in answers.items():
@@ -158,9 +159,9 @@ def _judge_identity(config: EvaluateConfig) -> dict[str, Any]:
     found: dict[str, Any] = {"by": judge.by}
     if judge.vocabulary:
         found["vocabulary"] = digest_of(Path(judge.vocabulary).read_text(encoding="utf-8"))
-    if judge.by == "endpoint":
-        folder = Path(judge.prompts) if judge.prompts else Path(__file__).parent
-        found |= {"model": judge.endpoint.identity, "prompt": digest_of(load_prompt("verdict", folder).text)}
+    if JUDGES.load(judge.by).asks:
+        text = load_prompt("verdict", prompts_of(judge)).text
+        found |= {"model": judge.endpoint.identity, "prompt": digest_of(text)}
     return found
 
 

@@ -6,12 +6,13 @@ Sources and endpoints are configured as for `firempo build`, and so are override
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ..errors import UserError
 from ..pairs.config import SourceConfig
 from ..pairs.endpoint.settings import EndpointSettings
 from ..settings import config_key, read, section
+from .judges import JUDGES
 
 MEASURES = ("accuracy", "reports", "grounding", "localisation", "sensitivity")
 EVIDENCE = ("grounding", "localisation", "sensitivity")
@@ -39,9 +40,7 @@ class AnswersConfig:
 class JudgeConfig:
     """Who decides whether an answer is right."""
 
-    by: Literal["rules", "endpoint"] = config_key(
-        "rules", "rules (built in), or endpoint: a model for what the rules leave open"
-    )
+    by: str = config_key("rules", JUDGES)
     vocabulary: str | None = config_key(None, "YAML file that adds opposites and synonyms")
     prompts: str | None = config_key(None, "folder with a verdict.md of your own")
     endpoint: EndpointSettings = section(EndpointSettings)
@@ -135,7 +134,7 @@ def _measure_checks(config: EvaluateConfig) -> list[tuple[bool, str]]:
     answered = [name for name in config.measures if name in ANSWERED]
     evidence = [name for name in config.measures if name in EVIDENCE]
     unasked = [name for name in EVIDENCE if config.options(name) and name not in config.measures]
-    judged = config.judge.by != "endpoint" or bool(config.judge.endpoint.model)
+    judged = not JUDGES.load(config.judge.by).asks or bool(config.judge.endpoint.model)
     return [
         (bool(config.workspace), "workspace is missing; write the folder where the evaluation keeps its work"),
         (bool(config.measures), f"measures is empty; write some of: {', '.join(MEASURES)}"),

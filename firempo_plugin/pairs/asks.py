@@ -9,11 +9,11 @@ from .endpoint.batch import collect, open_cost, open_keys, submit
 from .endpoint.batch_parts import BatchLimits
 from .endpoint.client import Endpoint, stored_reply
 from .endpoint.costs import Budget, Estimate, estimate
-from .endpoint.requests import ChatRequest
+from .endpoint.requests import Ask, ChatRequest
 from .endpoint.settings import EndpointSettings
 from .engine import PendingError
+from .judges.registry import JUDGES
 from .request_store import WorkspaceRequests
-from .steps import Ask
 from .workspace import Workspace
 
 
@@ -38,10 +38,11 @@ class Asks:
         self.judge: Ask | None = None
         if config.respond.backend == "endpoint":
             self.respond = self._endpoint(config.respond.endpoint)
-        if config.edit.judge == "batch":
+        judge = JUDGES.load(config.edit.judge)
+        if judge.later:
             self._batch = BatchAsk(config.edit, self.store, self._budget, batches)
             self.judge = self._batch
-        elif config.edit.judge == "endpoint" or config.target.by == "judge":
+        elif judge.asks or config.target.by == "judge":
             self.judge = self._endpoint(config.edit.endpoint)
         if self._batch is not None and collect_batches:
             self.collected = self._batch.collect()

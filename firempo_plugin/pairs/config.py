@@ -12,6 +12,7 @@ from ..settings import config_key, read, section
 from .corruptions import CORRUPTIONS
 from .endpoint.settings import EndpointSettings
 from .exporters.registry import FORMATS
+from .judges.registry import JUDGES
 from .segmenters.registry import SEGMENTERS
 from .sources.registry import SOURCES
 from .tiles import MAX_PIXELS
@@ -61,9 +62,7 @@ class RespondConfig:
 class EditConfig:
     """The judge that decides and edits."""
 
-    judge: Literal["rules", "endpoint", "batch"] = config_key(
-        "rules", "rules (built in), endpoint, or batch (OpenAI Batch API)"
-    )
+    judge: str = config_key("rules", JUDGES)
     rules_first: bool = config_key(True, "let the rules decide what they can; saves calls")
     scope: Literal["response", "answer_sentence"] = config_key(
         "response", "response, or answer_sentence: train on that sentence only"
@@ -166,7 +165,7 @@ def _check(config: BuildConfig, path: Path) -> None:
         raise UserError(f"{path}: respond.endpoint: null, for what is not sent, needs respond.backend: endpoint")
     needs_model = {
         "respond.endpoint": config.respond.backend == "endpoint",
-        "edit.endpoint": config.edit.judge != "rules" or config.target.by == "judge",
+        "edit.endpoint": JUDGES.load(config.edit.judge).asks or config.target.by == "judge",
     }
     for key, needed in needs_model.items():
         if needed and not value_of(config, f"{key}.model"):

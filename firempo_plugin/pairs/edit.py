@@ -1,4 +1,4 @@
-"""The edit and target steps: rules decide what they can, a judge is asked the rest, and every reply is checked."""
+"""The edit and target steps: judges are asked in turn, the rules before a model unless the configuration says so."""
 
 import hashlib
 from dataclasses import asdict, replace
@@ -7,28 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from .config import BuildConfig
-from .endpoint.requests import ChatRequest, Message, Schema
+from .endpoint.requests import Ask, ChatRequest, Message
 from .engine import Item, Step
-from .judges import rules
-from .judges.contract import (
-    REPORT_SCHEMA,
-    VQA_SCHEMA,
-    EditBounds,
-    ReplyError,
-    accept_report,
-    accept_vqa,
-    check_response,
-    parse_reply,
-)
-from .judges.rules import Abstain, RuleJudge
+from .judges.contract import Contract
+from .judges.protocol import Abstain, in_turn
+from .judges.registry import JUDGES
+from .judges.reply import ReplyError
 from .judges.vocabulary import load_vocabulary
-from .prompts import Prompt, load_prompt, render
+from .prompts import load_prompt, render
 from .records import Edit, RejectedError, Target
-from .steps import Ask
 from .targets import parse_target, rule_target
-from .workspace import later
-
-_SCHEMAS = {"vqa": Schema("vqa_edit", VQA_SCHEMA), "report": Schema("report_edit", REPORT_SCHEMA)}
 
 
 class EditStep(Step):
@@ -39,28 +27,17 @@ class EditStep(Step):
 
     def __init__(self, config: BuildConfig, ask: Ask | None) -> None:
         self._config = config.edit
-        self._ask = ask if config.edit.judge != "rules" else None
-        self._prompts = Path(config.edit.prompts) if config.edit.prompts else None
-        self.vocabulary_file = Path(config.edit.vocabulary) if config.edit.vocabulary else None
-        self._vocabulary = load_vocabulary(self.vocabulary_file)
-        self._bounds = EditBounds(
-            max_words=config.edit.max_words,
-            max_share=config.edit.max_share,
-            max_words_per_sentence=config.edit.max_words_per_sentence,
-        )
-        self._rules = RuleJudge(self._vocabulary, self._bounds)
-        self.workers = config.edit.endpoint.concurrency if self._ask else 2
+        names = dict.fromkeys([*(["rules"] if config.edit.rules_first else []), config.edit.judge])
+        self._judges = [JUDGES.load(name)(config.edit, ask) for name in names]
+        self._contract = Contract.of(config.edit)
+        self.workers = self._judges[-1].workers
 
     def depends_on(self, item: Item) -> dict[str, Any]:
-        """Question, truth and response; judge, prompts, vocabulary and bounds."""
+        """Question, truth and response; judges, vocabulary and bounds."""
         record = item.record
-        with_model = self._config.judge != "rules"
-        judge: dict[str, Any] = {"rules": not with_model or self._config.rules_first}
-        if judge["rules"]:
-            judge |= later(rules_version=rules.VERSION)
-        if with_model:
-            judge["model"] = self._config.endpoint.identity
-            judge["prompts"] = [_digest(self._prompt(name).text) for name in (f"{record.kind}_edit", "retry")]
+        judge: dict[str, Any] = {"rules": False}
+        for one in self._judges:
+            judge |= one.identity(record)
         return {
             "id": record.id,
             "question": record.question,
@@ -69,70 +46,28 @@ class EditStep(Step):
             "language": record.language,
             "response": item.response,
             "judge": judge,
-            "bounds": asdict(self._bounds),
-            "scope": self._config.scope,
-            "vocabulary": _file_digest(self.vocabulary_file),
+            "bounds": asdict(self._contract.bounds),
+            "scope": self._contract.scope,
+            "vocabulary": _file_digest(self._config.vocabulary),
         }
 
     def run(self, item: Item) -> dict[str, Any]:
-        """Raises RejectedError where nobody can decide, or the judge's edit is refused twice."""
-        reason = "the rules were not asked"
-        if self._config.judge == "rules" or self._config.rules_first:
-            reply = self._rules.edit(item.record, item.response or "")
-            try:
-                if not isinstance(reply, Abstain):
-                    return asdict(self._accept(item, reply, "rules"))
-                reason = reply.reason
-            except ReplyError as error:  # the rules edit whole responses; `scope` may ask for less
-                reason = str(error)
-        if self._config.judge == "rules":
-            raise RejectedError(f"the rules abstain: {reason}")
-        return asdict(self._judged(item))
+        """Raises RejectedError where nobody can decide, or a model's edit is refused twice."""
+        found = in_turn(self._judges, item.record, item.response or "", item.sample)
+        if isinstance(found, Abstain):
+            raise RejectedError(found.reason)
+        return asdict(found)
 
-    def _accept(self, item: Item, reply: Any, judge: str) -> Edit:
-        record, response = item.record, item.response or ""
-        if record.kind == "report":
-            return accept_report(record, response, reply, self._bounds, judge, self._vocabulary)
-        scope: Any = self._config.scope
-        return accept_vqa(record, response, reply, self._bounds, judge, scope, self._vocabulary)
-
-    def _judged(self, item: Item) -> Edit:
-        """Asks the model; once more with the reason if its reply is refused."""
-        check_response(item.response or "")
-        request = self.request(item)
-        text = self._complete(request)
-        try:
-            return self._accept(item, parse_reply(text, item.record.kind), self._config.endpoint.model)
-        except ReplyError as error:
-            refusal = error
-        again = self.retry(request, text, str(refusal))
-        try:
-            return self._accept(item, parse_reply(self._complete(again), item.record.kind), self._config.endpoint.model)
-        except ReplyError as error:
-            raise RejectedError(f"the judge's edit is refused twice: {error}") from error
-
-    def _complete(self, request: ChatRequest) -> str:
-        assert self._ask is not None
-        return self._ask(request)
-
-    def _prompt(self, name: str) -> Prompt:
-        return load_prompt(name, self._prompts)
-
-    def request(self, item: Item) -> ChatRequest:
-        """What the judge is asked of an item."""
-        record = item.record
-        text = render(
-            self._prompt(f"{record.kind}_edit"),
-            question=record.question,
-            truth=record.truth,
-            response=item.response or "",
-        )
-        return ChatRequest((Message("user", text),), schema=_SCHEMAS[record.kind], sample=item.sample)
-
-    def retry(self, request: ChatRequest, reply: str, reason: str) -> ChatRequest:
-        """The second and last question, with the reason why the first reply is refused."""
-        again = Message("user", render(self._prompt("retry"), reason=reason))
-        return replace(request, messages=(*request.messages, Message("assistant", reply), again))
+    def request(self, item: Item) -> ChatRequest | None:
+        """What a model is asked first of an item; None where a judge before it decides, or none is asked."""
+        about = (item.record, item.response or "", item.sample)
+        for judge in self._judges:
+            request = judge.request(*about)
+            if request is not None:
+                return request
+            if not isinstance(judge.judge(*about), Abstain):
+                return None
+        return None
 
     def apply(self, item: Item, data: dict[str, Any]) -> Item:
         """Fills in `edit`."""
@@ -150,8 +85,8 @@ class TargetStep(Step):
         self._ask = ask
         self._endpoint = config.edit.endpoint
         self._prompts = Path(config.edit.prompts) if config.edit.prompts else None
-        self._vocabulary_file = Path(config.edit.vocabulary) if config.edit.vocabulary else None
-        self._vocabulary = load_vocabulary(self._vocabulary_file)
+        self._vocabulary_file = config.edit.vocabulary
+        self._vocabulary = load_vocabulary(Path(self._vocabulary_file) if self._vocabulary_file else None)
         self.workers = config.edit.endpoint.concurrency if self._by_judge else 2
 
     def depends_on(self, item: Item) -> dict[str, Any]:
@@ -203,5 +138,5 @@ def _digest(text: str) -> str:
 
 
 @lru_cache(maxsize=8)
-def _file_digest(path: Path | None) -> str | None:
-    return _digest(path.read_text(encoding="utf-8")) if path else None
+def _file_digest(path: str | None) -> str | None:
+    return _digest(Path(path).read_text(encoding="utf-8")) if path else None

@@ -9,8 +9,7 @@ from .edit import EditStep, TargetStep
 from .endpoint.costs import Estimate
 from .endpoint.requests import ChatRequest
 from .engine import Advance, Item, advance
-from .judges.rules import Abstain, RuleJudge
-from .judges.vocabulary import load_vocabulary
+from .judges.registry import JUDGES
 from .steps import ReadStep, RespondStep
 from .terminal import shown
 from .workspace import Workspace
@@ -42,17 +41,17 @@ def plan(config: BuildConfig, workspace: Workspace) -> str:
         requests = [respond.request(item) for item in waiting]
         lines += _section("respond", requests, asks.estimate(config.respond.endpoint, requests, batch=False))
     stand_ins = [replace(item, response=item.record.truth) for item in waiting]
-    batch = config.edit.judge == "batch"
-    edited = advance(workspace, edit, answered.items, make=config.edit.judge == "rules")
+    judge = JUDGES.load(config.edit.judge)
+    edited = advance(workspace, edit, answered.items, make=not judge.asks)
     undecided = [*_undecided(answered.items, edited), *stand_ins]
-    if config.edit.judge != "rules":
-        requests = _judged(config, edit, undecided)
-        lines += _section("edit", requests, asks.estimate(config.edit.endpoint, requests, batch=batch))
+    if judge.asks:
+        requests = [request for request in map(edit.request, undecided) if request is not None]
+        lines += _section("edit", requests, asks.estimate(config.edit.endpoint, requests, batch=judge.later))
         if stand_ins:
             lines.append(f"  {len(stand_ins)} responses are not there yet: the ground truth stands in for them")
     if config.target.by == "judge":
         requests = [target.request(item) for item in [*edited.items, *undecided] if item.record.kind == "vqa"]
-        lines += _section("target", requests, asks.estimate(config.edit.endpoint, requests, batch=batch))
+        lines += _section("target", requests, asks.estimate(config.edit.endpoint, requests, batch=judge.later))
     return "\n".join(shown(line) for line in lines)
 
 
@@ -60,14 +59,6 @@ def _undecided(items: list[Item], done: Advance) -> list[Item]:
     """The items that the step has neither let through nor rejected."""
     known = {item.name for item in done.items} | set(done.rejected)
     return [item for item in items if item.name not in known]
-
-
-def _judged(config: BuildConfig, edit: EditStep, items: list[Item]) -> list[ChatRequest]:
-    """The first requests to the judge: of items that the rules do not decide."""
-    if not config.edit.rules_first:
-        return [edit.request(item) for item in items]
-    rules = RuleJudge(load_vocabulary(edit.vocabulary_file))
-    return [edit.request(item) for item in items if isinstance(rules.edit(item.record, item.response or ""), Abstain)]
 
 
 def _section(step: str, requests: list[ChatRequest], estimate: Estimate) -> list[str]:

@@ -11,16 +11,13 @@ from typing import Any, Protocol
 from ..errors import UserError
 from .config import BuildConfig, RespondConfig
 from .endpoint.failures import StopRunError
-from .endpoint.requests import ChatRequest, Message
+from .endpoint.requests import Ask, ChatRequest, Message
 from .engine import Item, PendingError, Step
 from .records import Record, RejectedError
 from .workspace import Workspace
 
 PLACEHOLDERS = ("<image>", "<video>", "<audio>", "<mask>", "</mask>")
 THOUGHT_START, THOUGHT_END = "<think>", "</think>"
-
-Ask = Callable[[ChatRequest], str]
-"""Sends a request and returns the reply's text; raises PendingError where the reply comes later."""
 
 
 class ChatEngine(Protocol):

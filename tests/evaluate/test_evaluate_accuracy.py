@@ -9,7 +9,7 @@ import pytest
 from firempo_plugin.evaluate.accuracy import measure, normalise, pass_at_k, unscored
 from firempo_plugin.evaluate.answers import Answer
 from firempo_plugin.evaluate.config import JudgeConfig
-from firempo_plugin.evaluate.verdict import Judge
+from firempo_plugin.evaluate.verdict import Judges
 from firempo_plugin.pairs.endpoint.settings import EndpointSettings
 from firempo_plugin.pairs.records import Record, RejectedError
 
@@ -19,7 +19,7 @@ def record(question, truth, **changes) -> Record:
 
 
 def items(*answers, judge=None, ks=(1, 2)):
-    return measure(answers, judge or Judge(JudgeConfig(), None), ks, threads=1)
+    return measure(answers, judge or Judges(JudgeConfig(), None), ks, threads=1)
 
 
 def values(question, truth, *texts, **changes):
@@ -133,7 +133,7 @@ def test_an_answer_without_end_is_left_to_the_model():
 
 def judged(*replies, question="What disease is it?", truth="Sarcoidosis", answer="Granulomatous disease"):
     ask = Replies(*replies)
-    judge = Judge(JudgeConfig(by="endpoint", endpoint=EndpointSettings(model="judge-1")), ask)
+    judge = Judges(JudgeConfig(by="endpoint", endpoint=EndpointSettings(model="judge-1")), ask)
     (item,) = items(Answer(record(question, truth), 0, answer), judge=judge)
     (sample,) = json.loads(item.detail)["samples"]
     return item.values.get("judged"), sample, ask

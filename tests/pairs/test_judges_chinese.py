@@ -2,13 +2,14 @@
 
 import pytest
 
-from firempo_plugin.pairs.judges.contract import EditBounds, accept_vqa
+from firempo_plugin.pairs.config import EditConfig
+from firempo_plugin.pairs.judges.protocol import Abstain
 from firempo_plugin.pairs.judges.questions import understand
-from firempo_plugin.pairs.judges.rules import Abstain, RuleJudge
+from firempo_plugin.pairs.judges.rules import RuleJudge
 from firempo_plugin.pairs.judges.vocabulary import load_vocabulary
 from firempo_plugin.pairs.records import Record
 
-JUDGE = RuleJudge()
+JUDGE = RuleJudge(EditConfig())
 SAYS = {
     ("图像中有肝脏吗?", "有"): {
         "right": ["有。", "图像中有肝脏。", "是的,图像中可以看到肝脏。"],
@@ -99,10 +100,9 @@ def test_answers_are_read(question, truth, response, correct):
     record = Record("r", (), question, truth, language="zh")
     reading = understand(record, load_vocabulary()).read(response)
     assert reading.correct is correct, reading.reason
-    reply = JUDGE.edit(record, response)
-    if not isinstance(reply, Abstain):
-        assert reply.is_correct is correct
-        edit = accept_vqa(record, response, reply, EditBounds(), "rules")
+    edit = JUDGE.judge(record, response)
+    if not isinstance(edit, Abstain):
+        assert edit.was_correct is correct
         other = edit.rejected if correct else edit.chosen
         assert understand(record, load_vocabulary()).read(other).correct is not correct
 
@@ -121,9 +121,8 @@ EDITS = [
 @pytest.mark.parametrize(("question", "truth", "response", "edited"), EDITS)
 def test_answers_are_edited(question, truth, response, edited):
     record = Record("r", (), question, truth, language="zh")
-    reply = JUDGE.edit(record, response)
+    edit = JUDGE.judge(record, response)
     if edited is None:
-        assert isinstance(reply, Abstain)
+        assert isinstance(edit, Abstain)
     else:
-        edit = accept_vqa(record, response, reply, EditBounds(), "rules")
         assert edited in (edit.chosen, edit.rejected)

@@ -2,14 +2,15 @@
 
 import pytest
 
-from firempo_plugin.pairs.judges.contract import EditBounds, accept_vqa
+from firempo_plugin.pairs.config import EditConfig
 from firempo_plugin.pairs.judges.lettered import lettered_options, right_option
+from firempo_plugin.pairs.judges.protocol import Abstain
 from firempo_plugin.pairs.judges.questions import understand
-from firempo_plugin.pairs.judges.rules import Abstain, RuleJudge
+from firempo_plugin.pairs.judges.rules import RuleJudge
 from firempo_plugin.pairs.judges.vocabulary import load_vocabulary
 from firempo_plugin.pairs.records import Record
 
-JUDGE = RuleJudge()
+JUDGE = RuleJudge(EditConfig())
 HEART = "Is the heart enlarged?"
 LUNG = "Which organ is abnormal?"
 LETTERS = "What is shown? A) Lung cyst B) Cyst C) Pneumothorax D) No finding"
@@ -19,10 +20,9 @@ def edited(question: str, truth: str, response: str, language: str = "en") -> tu
     """The verdict, and the other side of the pair; None where the rules abstain."""
     record = Record("r", (), question, truth, language=language)
     verdict = understand(record, load_vocabulary()).read(response).correct
-    reply = JUDGE.edit(record, response)
-    if isinstance(reply, Abstain):
+    edit = JUDGE.judge(record, response)
+    if isinstance(edit, Abstain):
         return verdict, None
-    edit = accept_vqa(record, response, reply, EditBounds(), "rules")
     assert edit.was_correct is verdict
     return verdict, edit.rejected if verdict else edit.chosen
 
@@ -82,10 +82,10 @@ def test_chinese_reasoning_and_remarks_are_read(question, truth, response, right
 def test_a_chinese_answer_gets_chinese_words():
     for number in range(12):
         record = Record(str(number), (), "使用的是什么成像方式?", "CT", language="zh")
-        reply = JUDGE.edit(record, "成像方式是CT。")
-        assert not isinstance(reply, Abstain)
-        assert "ray" not in reply.edited_sentence
-        assert "ultra" not in reply.edited_sentence
+        edit = JUDGE.judge(record, "成像方式是CT。")
+        assert not isinstance(edit, Abstain)
+        assert "ray" not in edit.rejected
+        assert "ultra" not in edit.rejected
 
 
 DECIDED_ONLY = [

@@ -5,35 +5,33 @@ import time
 
 import pytest
 
-from firempo_plugin.pairs.judges.contract import (
+from firempo_plugin.pairs.config import EditConfig
+from firempo_plugin.pairs.judges.contract import Contract, changed_words
+from firempo_plugin.pairs.judges.reply import (
     REPORT_SCHEMA,
     VQA_SCHEMA,
-    EditBounds,
     ReplyError,
     ReportReply,
     VqaReply,
-    accept_report,
-    accept_vqa,
-    changed_words,
     parse_reply,
 )
 from firempo_plugin.pairs.judges.text import count_words, tokens
 from firempo_plugin.pairs.records import Record, RejectedError
 from firempo_plugin.phrases import WORD, diff_spans
 
-BOUNDS = EditBounds()
 FIELDS = {"answer_sentence": "Yes", "final_answer": "yes", "is_correct": True, "edited_sentence": "No"}
 REPLY = VqaReply("Yes", "yes", True, "No")
 
 
-def vqa(question, truth, response, sentence, correct, edited, *, language="en", bounds=BOUNDS, scope="response"):
+def vqa(question, truth, response, sentence, correct, edited, *, language="en", **config):
     record = Record("r", (), question, truth, language=language)
-    return accept_vqa(record, response, VqaReply(sentence, "answer", correct, edited), bounds, "judge", scope)
+    reply = VqaReply(sentence, "answer", correct, edited)
+    return Contract.of(EditConfig(**config)).accept(record, response, reply, "judge")
 
 
-def report(truth, response, correct, rewritten, *, bounds=BOUNDS, language="en"):
+def report(truth, response, correct, rewritten, *, language="en", **config):
     record = Record("r", (), "Write a report.", truth, kind="report", language=language)
-    return accept_report(record, response, ReportReply(correct, rewritten), bounds, "judge")
+    return Contract.of(EditConfig(**config)).accept(record, response, ReportReply(correct, rewritten), "judge")
 
 
 @pytest.mark.parametrize(
@@ -255,9 +253,9 @@ def test_bounds_are_configurable_and_leave_short_sentences_room():
         False,
         "No, there is no effusion.",
     )
-    assert vqa(*case, bounds=EditBounds(max_share=0.01)).was_correct is False
+    assert vqa(*case, max_share=0.01).was_correct is False
     with pytest.raises(ReplyError, match="at most 1 may change"):
-        vqa(*case, bounds=EditBounds(max_words=1))
+        vqa(*case, max_words=1)
 
 
 @pytest.mark.parametrize(("share", "allowed"), [(0.4, 4), (0.5, 5), (0.6, 6)])
@@ -266,10 +264,10 @@ def test_no_more_than_a_share_of_a_sentence_may_change(share, allowed):
     question, truth = "Where is the mass?", "left upper lobe"
     right, wrong = "The mass is in the left upper lobe here now.", "The cyst was near one right lower lobe here now."
     if allowed == 6:
-        assert vqa(question, truth, right, right, True, wrong, bounds=EditBounds(max_share=share)).was_correct
+        assert vqa(question, truth, right, right, True, wrong, max_share=share).was_correct
         return
     with pytest.raises(ReplyError, match=f"changes 6 words, at most {allowed} may change"):
-        vqa(question, truth, right, right, True, wrong, bounds=EditBounds(max_share=share))
+        vqa(question, truth, right, right, True, wrong, max_share=share)
 
 
 def test_a_correction_may_bring_all_words_of_the_truth():
@@ -407,7 +405,7 @@ def test_the_words_per_sentence_are_configurable():
     rewritten = MODEL.replace("enlarged", "normal in size")
     assert report(TRUTH, MODEL, False, rewritten).was_correct is False
     with pytest.raises(ReplyError, match="at most 2 may change"):
-        report(TRUTH, MODEL, False, rewritten, bounds=EditBounds(max_words_per_sentence=2))
+        report(TRUTH, MODEL, False, rewritten, max_words_per_sentence=2)
 
 
 def test_a_hostile_report_does_not_change_what_is_accepted():
@@ -420,6 +418,6 @@ def test_an_edit_may_not_stammer():
     report = Record("r", ("a.png",), "Write a report.", "The heart is normal in size.", "report")
     reply = ReportReply(all_correct=False, rewritten_report="The heart is normal in size in size.")
     with pytest.raises(ReplyError, match="says 'in size' twice in a row"):
-        accept_report(report, "The heart is enlarged in size.", reply, EditBounds(), "model")
+        Contract.of(EditConfig()).accept(report, "The heart is enlarged in size.", reply, "model")
     whole = ReportReply(all_correct=False, rewritten_report="The heart is normal in size.")
-    assert accept_report(report, "The heart is enlarged in size.", whole, EditBounds(), "model").chosen
+    assert Contract.of(EditConfig()).accept(report, "The heart is enlarged in size.", whole, "model").chosen

@@ -2,23 +2,24 @@
 
 import pytest
 
-from firempo_plugin.pairs.judges.contract import EditBounds, ReplyError, VqaReply, accept_vqa
+from firempo_plugin.pairs.config import EditConfig
+from firempo_plugin.pairs.judges.contract import Contract, ReplyError, VqaReply
+from firempo_plugin.pairs.judges.protocol import Abstain
 from firempo_plugin.pairs.judges.questions import polar_truth, understand
-from firempo_plugin.pairs.judges.rules import Abstain, RuleJudge
+from firempo_plugin.pairs.judges.rules import RuleJudge
 from firempo_plugin.pairs.judges.vocabulary import load_vocabulary
 from firempo_plugin.pairs.records import Record
 
-JUDGE = RuleJudge()
+JUDGE = RuleJudge(EditConfig())
 
 
 def edited(question: str, truth: str, response: str) -> str | None:
     """The other side of the pair; None where the rules abstain."""
     record = Record("r", (), question, truth)
-    reply = JUDGE.edit(record, response)
-    if isinstance(reply, Abstain):
+    edit = JUDGE.judge(record, response)
+    if isinstance(edit, Abstain):
         return None
-    edit = accept_vqa(record, response, reply, EditBounds(), "rules")
-    return edit.rejected if reply.is_correct else edit.chosen
+    return edit.rejected if edit.was_correct else edit.chosen
 
 
 FIXED = [
@@ -150,9 +151,9 @@ def test_a_judge_may_not_leave_the_finding_behind():
     response = "Yes. The mass in the left lung is well defined."
     reply = VqaReply("Yes", "yes", True, "No")
     with pytest.raises(ReplyError, match="goes on as if it were yes"):
-        accept_vqa(record, response, reply, EditBounds(), "a model")
+        Contract.of(EditConfig()).accept(record, response, reply, "a model")
     both = VqaReply(response, "yes", True, "No. No mass in the left lung is well defined.")
-    assert accept_vqa(record, response, both, EditBounds(), "a model").chosen == response
+    assert Contract.of(EditConfig()).accept(record, response, both, "a model").chosen == response
 
 
 COUNTS = [("4", True), ("four", True), ("There are four.", True), ("There are 4 lesions.", True), ("Three", False),
@@ -176,4 +177,4 @@ def test_fixed_names_can_be_added(tmp_path):
     path = tmp_path / "more.yaml"
     path.write_text("fixed:\n  en: [left handed person]\n", encoding="utf-8")
     record = Record("r", (), "Who is it?", "Left handed person")
-    assert isinstance(RuleJudge(load_vocabulary(path)).edit(record, "Left handed person"), Abstain)
+    assert isinstance(RuleJudge(EditConfig(vocabulary=str(path))).judge(record, "Left handed person"), Abstain)

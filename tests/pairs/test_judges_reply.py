@@ -6,12 +6,14 @@ from contextlib import suppress
 
 import pytest
 
-from firempo_plugin.pairs.judges.contract import EditBounds, accept_report, accept_vqa
+from firempo_plugin.pairs.config import EditConfig
+from firempo_plugin.pairs.judges.contract import Contract
 from firempo_plugin.pairs.judges.reply import ReplyError, ReportReply, VqaReply, parse_reply, read_object
 from firempo_plugin.pairs.records import Record
 from firempo_plugin.pairs.targets import parse_target
 
 GOOD = '{"all_correct": true, "rewritten_report": "It\'s \\"normal\\"."}'
+CONTRACT = Contract.of(EditConfig())
 READ = ReportReply(True, 'It\'s "normal".')
 
 
@@ -65,11 +67,11 @@ def test_nor_does_an_edit_without_end() -> None:
     for noise in ("(" * 320_000, "Dr. " * 80_000, "no " * 100_000):
         edited = VqaReply(sentence, "no", True, f"Yes, there is a pleural effusion. {noise}")
         with pytest.raises(ReplyError, match="characters in the place of 33"):
-            accept_vqa(vqa, sentence, edited, EditBounds(), "judge")
+            CONTRACT.accept(vqa, sentence, edited, "judge")
         with pytest.raises(ReplyError, match="few words"):
-            accept_vqa(vqa, sentence, VqaReply(sentence, noise, True, "Yes."), EditBounds(), "judge")
+            CONTRACT.accept(vqa, sentence, VqaReply(sentence, noise, True, "Yes."), "judge")
         with pytest.raises(ReplyError, match="characters in the place of 33"):
-            accept_report(report, sentence, ReportReply(True, noise), EditBounds(), "judge")
+            CONTRACT.accept(report, sentence, ReportReply(True, noise), "judge")
     assert time.perf_counter() - start < 1
 
 

@@ -2,11 +2,12 @@
 
 import pytest
 
-from firempo_plugin.pairs.judges.contract import EditBounds, accept_report
-from firempo_plugin.pairs.judges.rules import Abstain, RuleJudge
+from firempo_plugin.pairs.config import EditConfig
+from firempo_plugin.pairs.judges.protocol import Abstain
+from firempo_plugin.pairs.judges.rules import RuleJudge
 from firempo_plugin.pairs.records import Record
 
-JUDGE = RuleJudge()
+JUDGE = RuleJudge(EditConfig())
 EFFUSION = "Small left pleural effusion with adjacent atelectasis. No pneumothorax. Heart size is normal."
 CORRECTED = [
     (EFFUSION, "There is a small right pleural effusion. No pneumothorax.",
@@ -28,10 +29,9 @@ CORRECTED = [
 @pytest.mark.parametrize(("truth", "response", "corrected"), CORRECTED)
 def test_what_the_truth_denies_is_corrected(truth, response, corrected):
     record = Record("r", (), "Write a report.", truth, kind="report")
-    reply = JUDGE.edit(record, response)
-    assert not isinstance(reply, Abstain), reply.reason
-    assert (reply.all_correct, reply.rewritten_report) == (False, corrected)
-    assert accept_report(record, response, reply, EditBounds(), "rules").chosen == corrected
+    edit = JUDGE.judge(record, response)
+    assert not isinstance(edit, Abstain), edit.reason
+    assert (edit.was_correct, edit.chosen) == (False, corrected)
 
 
 LEFT = [
@@ -48,7 +48,7 @@ LEFT = [
 @pytest.mark.parametrize(("truth", "response"), LEFT)
 def test_what_cannot_be_compared_is_left_alone(truth, response):
     record = Record("r", (), "Write a report.", truth, kind="report")
-    assert isinstance(JUDGE.edit(record, response), Abstain)
+    assert isinstance(JUDGE.judge(record, response), Abstain)
 
 
 def test_an_error_contradicts_what_the_truth_says():
@@ -57,7 +57,7 @@ def test_an_error_contradicts_what_the_truth_says():
     errors = set()
     for number in range(40):
         record = Record(str(number), (), "Write a report.", truth, kind="report")
-        errors.add(accept_report(record, response, JUDGE.edit(record, response), EditBounds(), "rules").rejected)
+        errors.add(JUDGE.judge(record, response).rejected)
     assert response.replace("right", "left") in errors
     assert response.replace("normal in size", "enlarged") in errors
     assert all("No effusion is seen." in error for error in errors)
@@ -68,10 +68,10 @@ def error_of(truth: str, response: str) -> set[str]:
     errors = set()
     for number in range(30):
         record = Record(str(number), (), "Write a report.", truth, kind="report")
-        reply = JUDGE.edit(record, response)
-        if not isinstance(reply, Abstain):
-            assert reply.all_correct
-            errors.add(accept_report(record, response, reply, EditBounds(), "rules").rejected)
+        edit = JUDGE.judge(record, response)
+        if not isinstance(edit, Abstain):
+            assert edit.was_correct
+            errors.add(edit.rejected)
     return errors
 
 
@@ -113,9 +113,9 @@ MODEL_LIKE = [
 @pytest.mark.parametrize(("truth", "response", "corrected"), MODEL_LIKE)
 def test_reports_as_models_write_them_are_corrected_wherever_they_say_it(truth, response, corrected):
     record = Record("r", (), "Write a report.", truth, kind="report")
-    reply = JUDGE.edit(record, response)
-    assert not isinstance(reply, Abstain), reply.reason
-    assert accept_report(record, response, reply, EditBounds(), "rules").chosen == corrected
+    edit = JUDGE.judge(record, response)
+    assert not isinstance(edit, Abstain), edit.reason
+    assert edit.chosen == corrected
 
 
 def test_an_error_is_made_in_findings_and_impression_alike():
@@ -144,7 +144,7 @@ CONTRADICTORY = [
 @pytest.mark.parametrize(("truth", "response"), CONTRADICTORY)
 def test_an_edit_that_another_sentence_would_contradict_is_not_made(truth, response):
     record = Record("r", (), "Write a report.", truth, kind="report")
-    assert isinstance(JUDGE.edit(record, response), Abstain)
+    assert isinstance(JUDGE.judge(record, response), Abstain)
 
 
 def test_what_is_said_twice_is_changed_twice_or_not_at_all():
@@ -176,4 +176,4 @@ def test_a_denial_leaves_no_half_of_a_description(truth, response):
 
 def test_a_report_in_another_language_is_left_to_a_model():
     record = Record("r", (), "请写报告。", "没有气胸。", kind="report", language="zh")
-    assert "in English only" in JUDGE.edit(record, "有气胸。").reason
+    assert "in English only" in JUDGE.judge(record, "有气胸。").reason

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from firempo_plugin.pairs.judges.contract import EditBounds, accept_report, accept_vqa
+from firempo_plugin.pairs.config import EditConfig
+from firempo_plugin.pairs.judges.protocol import Abstain
 from firempo_plugin.pairs.judges.questions import understand
-from firempo_plugin.pairs.judges.rules import Abstain, RuleJudge
+from firempo_plugin.pairs.judges.rules import RuleJudge
 from firempo_plugin.pairs.judges.vocabulary import load_vocabulary
 from firempo_plugin.pairs.records import Record
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
-JUDGE = RuleJudge()
+JUDGE = RuleJudge(EditConfig())
 
 EFFUSION = "Is there an effusion?"
 HEART = "Is the heart enlarged?"
@@ -141,8 +142,8 @@ def test_yes_no_questions_by_hand(question, response, says):
     for truth in ("yes", "No."):
         reading = understand(Record("r", (), question, truth), load_vocabulary()).read(response)
         assert reading.correct == (None if says is None else says == truth.lower().strip(".")), reading.reason
-        reply = JUDGE.edit(Record("r", (), question, truth), response)
-        assert isinstance(reply, Abstain) or reply.is_correct is reading.correct
+        edit = JUDGE.judge(Record("r", (), question, truth), response)
+        assert isinstance(edit, Abstain) or edit.was_correct is reading.correct
 
 
 OTHERS = [
@@ -275,25 +276,24 @@ EDITS = [
 @pytest.mark.parametrize(("question", "truth", "response", "edited"), EDITS)
 def test_edits_are_minimal_and_grammatical(question, truth, response, edited):
     record = Record("r", (), question, truth)
-    reply = JUDGE.edit(record, response)
+    edit = JUDGE.judge(record, response)
     if edited is None:
-        assert isinstance(reply, Abstain)
+        assert isinstance(edit, Abstain)
         return
-    edit = accept_vqa(record, response, reply, EditBounds(), "rules")
     assert edited in (edit.chosen, edit.rejected)
     assert response in (edit.chosen, edit.rejected)
 
 
 def test_the_answer_sentence_is_the_clause_that_states_the_answer():
     response = "This is a chest X-ray. Yes, there is an effusion; the aorta is normal in size."
-    reply = JUDGE.edit(Record("r", (), EFFUSION, "no"), response)
-    assert (reply.answer_sentence, reply.edited_sentence) == ("Yes, there is an effusion", "No, there is no effusion")
-    assert (reply.final_answer, reply.is_correct) == ("yes", False)
+    edit = RuleJudge(EditConfig(scope="answer_sentence")).judge(Record("r", (), EFFUSION, "no"), response)
+    assert (edit.rejected, edit.chosen) == ("Yes, there is an effusion", "No, there is no effusion")
+    assert (edit.final_answer, edit.was_correct) == ("yes", False)
 
 
 def test_the_choice_depends_on_the_record_and_on_nothing_else():
     def edited(name):
-        return JUDGE.edit(Record(name, (), "What organ is this?", "Spleen"), "Spleen").edited_sentence
+        return JUDGE.judge(Record(name, (), "What organ is this?", "Spleen"), "Spleen").rejected
 
     assert {edited("a") for _ in range(5)} == {edited("a")}
     chosen = {edited(f"record {number}") for number in range(40)}
@@ -303,21 +303,21 @@ def test_the_choice_depends_on_the_record_and_on_nothing_else():
 def test_an_error_is_not_what_the_question_or_the_response_names():
     for number in range(20):
         record = Record(str(number), (), "Is the organ beside the liver seen? Which is it?", "Spleen")
-        reply = JUDGE.edit(record, "The spleen is beside the liver.")
-        assert isinstance(reply, Abstain) or "liver is beside" not in reply.edited_sentence
+        edit = JUDGE.judge(record, "The spleen is beside the liver.")
+        assert isinstance(edit, Abstain) or "liver is beside" not in edit.rejected
 
 
 def test_who_abstains_says_why():
-    assert JUDGE.edit(Record("r", (), "Q?", ""), "x").reason == "there is no ground truth"
-    assert "language 'de'" in JUDGE.edit(Record("r", (), "Q?", "ja", language="de"), "ja").reason
-    assert "both yes and no" in JUDGE.edit(Record("r", (), EFFUSION, "yes"), "Yes and no, yes or no.").reason
-    assert "neither yes nor no" in JUDGE.edit(Record("r", (), EFFUSION, "yes"), "").reason
+    assert JUDGE.judge(Record("r", (), "Q?", ""), "x").reason == "the rules abstain: there is no ground truth"
+    assert "language 'de'" in JUDGE.judge(Record("r", (), "Q?", "ja", language="de"), "ja").reason
+    assert "both yes and no" in JUDGE.judge(Record("r", (), EFFUSION, "yes"), "Yes and no, yes or no.").reason
+    assert "neither yes nor no" in JUDGE.judge(Record("r", (), EFFUSION, "yes"), "").reason
 
 
 def test_edits_keep_the_bounds_of_the_run():
     record = Record("r", (), EFFUSION, "no")
-    reply = RuleJudge(bounds=EditBounds(max_words=1)).edit(record, "Yes, there is an effusion.")
-    assert "at most 1 may change" in reply.reason
+    found = RuleJudge(EditConfig(max_words=1)).judge(record, "Yes, there is an effusion.")
+    assert "at most 1 may change" in found.reason
 
 
 CHINESE = [
@@ -344,11 +344,10 @@ CHINESE = [
 def test_chinese_by_hand(question, truth, response, correct, edited):
     record = Record("r", (), question, truth, language="zh")
     assert understand(record, load_vocabulary()).read(response).correct is correct
-    reply = JUDGE.edit(record, response)
+    edit = JUDGE.judge(record, response)
     if edited is None:
-        assert isinstance(reply, Abstain) or correct is not None
+        assert isinstance(edit, Abstain) or correct is not None
     else:
-        edit = accept_vqa(record, response, reply, EditBounds(), "rules")
         assert edited in (edit.chosen, edit.rejected)
 
 
@@ -384,13 +383,12 @@ def test_real_questions_with_plain_answers_are_never_decided_wrongly():
             cases += [("Yes, it is.", key == "yes"), ("No, it is not.", key == "no")]
         count = decided["polar" if key in ("yes", "no") else "other"]
         for response, correct in cases:
-            reply = JUDGE.edit(record, response)
+            edit = JUDGE.judge(record, response)
             count[1] += 1
-            if isinstance(reply, Abstain):
+            if isinstance(edit, Abstain):
                 continue
             count[0] += 1
-            assert reply.is_correct is correct, (question, truth, response, reply)
-            edit = accept_vqa(record, response, reply, EditBounds(), "rules")
+            assert edit.was_correct is correct, (question, truth, response, edit)
             assert edit.chosen != edit.rejected
     assert decided["polar"][0] > 0.99 * decided["polar"][1]
     assert decided["other"][0] > 0.6 * decided["other"][1]
@@ -407,10 +405,10 @@ def test_real_yes_no_responses_are_decided():
         if not response.lower().startswith(("yes,", "no,")):
             continue
         total += 1
-        reply = JUDGE.edit(Record(str(row["id"]), (), question, "yes"), response)
-        decided += not isinstance(reply, Abstain)
+        edit = JUDGE.judge(Record(str(row["id"]), (), question, "yes"), response)
+        decided += not isinstance(edit, Abstain)
         says = response.lower().startswith("yes")
-        assert isinstance(reply, Abstain) or reply.is_correct is says, (question, response)
+        assert isinstance(edit, Abstain) or edit.was_correct is says, (question, response)
     assert decided > 0.6 * total > 400
 
 
@@ -431,22 +429,19 @@ REPORTS = [
 @pytest.mark.parametrize(("truth", "response", "corrected"), REPORTS)
 def test_reports_are_corrected_where_the_truth_says_the_opposite(truth, response, corrected):
     record = Record("r", (), "Write a report.", truth, kind="report")
-    reply = JUDGE.edit(record, response)
+    edit = JUDGE.judge(record, response)
     if corrected is None:
-        assert isinstance(reply, Abstain)
+        assert isinstance(edit, Abstain)
     else:
-        assert (reply.all_correct, reply.rewritten_report) == (False, corrected)
-        assert accept_report(record, response, reply, EditBounds(), "rules").chosen == corrected
+        assert (edit.was_correct, edit.chosen) == (False, corrected)
 
 
 def test_a_right_report_gets_one_error():
     errors = set()
     for number in range(30):
         record = Record(str(number), (), "Write a report.", TRUTH, kind="report")
-        reply = JUDGE.edit(record, TRUTH)
-        assert reply.all_correct
-        edit = accept_report(record, TRUTH, reply, EditBounds(), "rules")
-        assert edit.chosen == TRUTH
+        edit = JUDGE.judge(record, TRUTH)
+        assert (edit.was_correct, edit.chosen) == (True, TRUTH)
         errors.add(edit.rejected)
     assert TRUTH.replace("left", "right") in errors
     assert TRUTH.replace("small", "large") in errors
@@ -460,10 +455,10 @@ def test_the_vocabulary_can_be_extended(tmp_path):
         "      liver: {en: [hepar]}\n",
         encoding="utf-8",
     )
-    judge = RuleJudge(load_vocabulary(path))
-    assert judge.edit(Record("r", (), "What organ is it?", "tonsil"), "The tonsil.").edited_sentence == "The larynx"
-    assert isinstance(JUDGE.edit(Record("r", (), "What organ is it?", "tonsil"), "The tonsil."), Abstain)
-    assert judge.edit(Record("r", (), "What organ is it?", "liver"), "The hepar.").is_correct
+    judge = RuleJudge(EditConfig(vocabulary=str(path)))
+    assert judge.judge(Record("r", (), "What organ is it?", "tonsil"), "The tonsil.").rejected == "The larynx."
+    assert isinstance(JUDGE.judge(Record("r", (), "What organ is it?", "tonsil"), "The tonsil."), Abstain)
+    assert judge.judge(Record("r", (), "What organ is it?", "liver"), "The hepar.").was_correct
 
 
 @pytest.mark.parametrize(
@@ -505,8 +500,8 @@ def test_every_term_of_the_vocabulary_is_sound():
 
 def test_a_response_that_repeats_itself_takes_no_time():
     record = Record("r", (), EFFUSION, "yes")
-    assert isinstance(JUDGE.edit(record, "there is no effusion. " * 360), Abstain)
-    assert "more than 8000 characters" in JUDGE.edit(record, "there is no effusion. " * 5000).reason
+    assert isinstance(JUDGE.judge(record, "there is no effusion. " * 360), Abstain)
+    assert "more than 8000 characters" in JUDGE.judge(record, "there is no effusion. " * 5000).reason
 
 
 @pytest.mark.parametrize(
@@ -524,8 +519,8 @@ def test_a_response_that_repeats_itself_takes_no_time():
 )
 def test_a_sentence_that_follows_must_fit_the_other_answer(question, truth, response, edited):
     """An organ that has nothing to do with the question may be normal beside any answer."""
-    found = JUDGE.edit(Record("r", ("a.png",), question, truth, "vqa"), response)
+    found = JUDGE.judge(Record("r", ("a.png",), question, truth, "vqa"), response)
     if edited is None:
         assert isinstance(found, Abstain)
     else:
-        assert edited in response.replace(found.answer_sentence, found.edited_sentence)
+        assert edited in (found.rejected if found.was_correct else found.chosen)

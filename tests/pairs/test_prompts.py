@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import firempo_plugin
-from firempo_plugin.pairs.judges.contract import REPORT_SCHEMA, VQA_SCHEMA, parse_reply
+from firempo_plugin.pairs.judges.reply import REPORT_SCHEMA, VQA_SCHEMA, parse_reply
 from firempo_plugin.pairs.prompts import Prompt, load_prompt, render
 
 VARIABLES = {

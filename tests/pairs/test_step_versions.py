@@ -18,8 +18,8 @@ from firempo_plugin.pairs.engine import Item, Step
 from firempo_plugin.pairs.judges import rules
 from firempo_plugin.pairs.masks import NOTHING, MaskCache
 from firempo_plugin.pairs.records import Edit, Record, Region, Target
-from firempo_plugin.pairs.segmenters.segmenter import Request, Segmenter, find
 from firempo_plugin.pairs.segmenters.box import BoxSegmenter
+from firempo_plugin.pairs.segmenters.segmenter import Request, Segmenter, find
 from firempo_plugin.pairs.workspace import Workspace
 
 QUESTIONS = [

@@ -11,7 +11,9 @@ import yaml
 
 from firempo_plugin.objectives.table import OBJECTIVES
 from firempo_plugin.pairs import config as build_config
-from firempo_plugin.pairs.judges.rules import Abstain, RuleJudge
+from firempo_plugin.pairs.config import EditConfig
+from firempo_plugin.pairs.judges.protocol import Abstain
+from firempo_plugin.pairs.judges.rules import RuleJudge
 from firempo_plugin.pairs.records import Record
 from firempo_plugin.pairs.segmenters.regions import matching
 from firempo_plugin.pairs.targets import rule_target
@@ -119,7 +121,7 @@ def test_half_of_the_training_images_have_a_defect_away_from_the_nodule(monkeypa
 def test_the_judge_reads_every_answer_and_decides_as_the_phantom_does():
     from questions import KINDS, REPORT
 
-    judge = RuleJudge()
+    judge = RuleJudge(EditConfig())
     for name in (*KINDS, REPORT):
         free = name in ("presence", REPORT)
         shown = [*nodules(), *([None] if free else [])]
@@ -128,10 +130,9 @@ def test_the_judge_reads_every_answer_and_decides_as_the_phantom_does():
                 question, answer = asked(name, true, seed), asked(name, said, seed)
                 assert question.text == answer.text
                 kind = "report" if name == REPORT else "vqa"
-                reply = judge.edit(Record("r", ("x",), question.text, question.truth, kind), answer.answer)
-                assert not isinstance(reply, Abstain), (question, answer.answer, reply)
-                correct = reply.all_correct if name == REPORT else reply.is_correct
-                assert correct == (question.answer == answer.answer)
+                edit = judge.judge(Record("r", ("x",), question.text, question.truth, kind), answer.answer)
+                assert not isinstance(edit, Abstain), (question, answer.answer, edit)
+                assert edit.was_correct == (question.answer == answer.answer)
 
 
 def test_every_target_has_a_mask():

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -112,6 +112,10 @@ class ChatRequest:
         if images:
             raise UserError("a request with images needs a user message that they belong to")
         return written
+
+
+Ask = Callable[[ChatRequest], str]
+"""Sends a request and returns the reply's text; raises PendingError where the reply comes later."""
 
 
 def payload_key(payload: Mapping[str, Any]) -> str:

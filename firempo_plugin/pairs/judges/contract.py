@@ -5,32 +5,22 @@ Nothing that a record's text says changes what is accepted: these checks decide,
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+from ..config import EditConfig
 from ..records import Edit, Record, RejectedError
 from .answers import Question, Reading
 from .findings import contradictions
 from .grammar import GRAMMARS
 from .questions import understand
-from .reply import REPORT_SCHEMA, VQA_SCHEMA, ReplyError, ReportReply, VqaReply, parse_reply
+from .reply import ReplyError, ReportReply, VqaReply
 from .text import Piece, count_words, sentences
 from .units import Unit, read_units
 from .vocabulary import Vocabulary, load_vocabulary
 from .wording import changed_words, check_text, counted_apart, words_of
 
-__all__ = [
-    "REPORT_SCHEMA",
-    "VQA_SCHEMA",
-    "EditBounds",
-    "ReplyError",
-    "ReportReply",
-    "Scope",
-    "VqaReply",
-    "accept_report",
-    "accept_vqa",
-    "changed_words",
-    "parse_reply",
-]
+__all__ = ["Contract", "EditBounds", "changed_words", "check_response", "meaning"]
 
 Scope = Literal["response", "answer_sentence"]
 
@@ -59,40 +49,57 @@ class EditBounds:
         max_words_per_sentence: Most words changed in a sentence of a report.
     """
 
-    max_words: int = 8
-    max_share: float = 0.6
-    max_words_per_sentence: int = 3
+    max_words: int
+    max_share: float
+    max_words_per_sentence: int
 
 
-def accept_vqa(
-    record: Record,
-    response: str,
-    reply: VqaReply,
-    bounds: EditBounds,
-    judge: str,
-    scope: Scope = "response",
-    vocabulary: Vocabulary | None = None,
-) -> Edit:
-    """Makes the edit that a judge's reply on an answer describes, if the reply keeps the contract.
+@dataclass(frozen=True)
+class Contract:
+    """The contract of a run, which makes every edit of a judge's reply, once.
 
-    An answer sentence that the response has several times is edited where it stands last: a response that reasons
-    concludes at its end.
-
-    Args:
-        record: Question and ground truth.
-        response: The model's answer.
-        reply: The judge's reply.
-        bounds: How much may change.
-        judge: The judge's name, for the edit.
+    Attributes:
+        bounds: How much an edit may change.
         scope: Whether chosen and rejected are the whole response, or its answer sentence only.
-        vocabulary: Synonyms and opposites; None: the built-in ones.
-
-    Raises:
-        ReplyError: The reply breaks the contract; another reply may keep it.
-        RejectedError: No reply can: the response is empty or holds a placeholder of the training format.
+        vocabulary: Synonyms and opposites.
     """
-    vocabulary = vocabulary or load_vocabulary()
-    check_response(response)
+
+    bounds: EditBounds
+    scope: Scope
+    vocabulary: Vocabulary
+
+    @classmethod
+    def of(cls, config: EditConfig) -> "Contract":
+        """The one that a configuration asks for."""
+        bounds = EditBounds(config.max_words, config.max_share, config.max_words_per_sentence)
+        vocabulary = load_vocabulary(Path(config.vocabulary) if config.vocabulary else None)
+        return cls(bounds, config.scope, vocabulary)
+
+    def accept(self, record: Record, response: str, reply: VqaReply | ReportReply, judge: str) -> Edit:
+        """Makes the edit that a judge's reply describes, if the reply keeps the contract.
+
+        Of an answer sentence that the response has several times, the last one is edited: a response that reasons
+        concludes at its end. Of a report, spaces, line breaks and sentences whose words did not change are taken from
+        the response itself.
+
+        Args:
+            record: Question and ground truth; or instruction and ground truth report.
+            response: The model's answer or report.
+            reply: The judge's reply, of the record's kind.
+            judge: The judge's name, for the edit.
+
+        Raises:
+            ReplyError: The reply breaks the contract; another reply may keep it.
+            RejectedError: No reply can: the response is empty or holds a placeholder of the training format.
+        """
+        check_response(response)
+        if isinstance(reply, ReportReply):
+            return _accept_report(self, record, response, reply, judge)
+        return _accept_vqa(self, record, response, reply, judge)
+
+
+def _accept_vqa(contract: Contract, record: Record, response: str, reply: VqaReply, judge: str) -> Edit:
+    vocabulary = contract.vocabulary
     sentence, edited = reply.answer_sentence.strip(), reply.edited_sentence.strip()
     start = response.rfind(sentence) if sentence else -1
     if start < 0:
@@ -102,44 +109,20 @@ def accept_vqa(
     _check_length(record, sentence, edited)
     check_text(record, sentence, edited)
     least = 0 if reply.is_correct else count_words(record.truth) + _GRAMMAR_WORDS
-    _check_size(sentence, edited, bounds, least)
+    _check_size(sentence, edited, contract.bounds, least)
     if meaning(sentence, record.language, vocabulary) == meaning(edited, record.language, vocabulary):
         raise ReplyError("edited_sentence means the same as answer_sentence; change its answer, not its wording")
     whole = response[:start] + edited + response[start + len(sentence) :]
     if record.language in GRAMMARS:
         place = Piece(start, start + len(sentence))
         _check_answer(understand(record, vocabulary), response, whole, place, edited, reply.is_correct)
-    before, after = (response, whole) if scope == "response" else (sentence, edited)
+    before, after = (response, whole) if contract.scope == "response" else (sentence, edited)
     chosen, rejected = (before, after) if reply.is_correct else (after, before)
     return Edit(chosen, rejected, reply.is_correct, reply.final_answer.strip(), judge)
 
 
-def accept_report(
-    record: Record,
-    response: str,
-    reply: ReportReply,
-    bounds: EditBounds,
-    judge: str,
-    vocabulary: Vocabulary | None = None,
-) -> Edit:
-    """Makes the edit that a judge's reply on a report describes, if the reply keeps the contract.
-
-    Spaces, line breaks and sentences whose words did not change are taken from the response itself.
-
-    Args:
-        record: Instruction and ground truth report.
-        response: The model's report.
-        reply: The judge's reply.
-        bounds: How much may change.
-        judge: The judge's name, for the edit.
-        vocabulary: Synonyms and opposites; None: the built-in ones.
-
-    Raises:
-        ReplyError: The reply breaks the contract; another reply may keep it.
-        RejectedError: No reply can: the response is empty or holds a placeholder of the training format.
-    """
-    vocabulary = vocabulary or load_vocabulary()
-    check_response(response)
+def _accept_report(contract: Contract, record: Record, response: str, reply: ReportReply, judge: str) -> Edit:
+    vocabulary = contract.vocabulary
     _check_length(record, response, reply.rewritten_report)
     old, new = sentences(response), sentences(reply.rewritten_report)
     if len(old) != len(new):
@@ -152,7 +135,7 @@ def accept_report(
         kept = words_of(before) == words_of(after)
         if not kept:
             changed += 1
-            _check_sentence(record, before, after, number, bounds, vocabulary)
+            _check_sentence(record, before, after, number, contract.bounds, vocabulary)
             if not reply.all_correct:
                 _check_introduced(record, before, after, number, vocabulary)
         pieces += [response[edge : was.start], before if kept else after]
