@@ -136,7 +136,12 @@ def checked(kind: type[Config], given: Any, place: str = "", without: Iterable[s
         if is_required(part) and given.get(name) in (None, "", []):
             raise UserError(f"{place}{name} is missing; write the {part.metadata['help']}")
     hints = get_type_hints(kind)
-    values = {name: _fit(value, hints[name], known[name].metadata, place + name) for name, value in given.items()}
+    values = {
+        name: value
+        if value == known[name].default == ""
+        else _fit(value, hints[name], known[name].metadata, place + name)
+        for name, value in given.items()
+    }
     try:
         return kind(**values)
     except UserError as error:

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import ClassVar
@@ -31,9 +31,10 @@ from firempo_plugin.pairs.masks import joined
 from firempo_plugin.pairs.records import Record
 from firempo_plugin.pairs.segmenters.registry import SEGMENTERS
 from firempo_plugin.pairs.segmenters.segmenter import Segmenter
-from firempo_plugin.pairs.sources.common import Source, option
+from firempo_plugin.pairs.sources.common import Source
 from firempo_plugin.pairs.sources.registry import SOURCES
 from firempo_plugin.pairs.workspace import Workspace
+from firempo_plugin.settings import checked, config_key
 
 TABLES = {
     "source.name": SOURCES,
@@ -56,7 +57,7 @@ def test_everything_in_a_table_is_there_and_names_itself(key, name):
 
 @dataclass(frozen=True)
 class TwoRows:
-    folder: str = option("folder of the images")
+    folder: str = config_key(MISSING, "folder of the images")
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def test_one_more_entry_is_in_the_help_and_in_what_is_refused(one_more, tmp_path
         assert all("fake (one more)" in lines[key] for key in keys)
         assert "fake.folder" in lines
     for key in list(TABLES)[:5]:
-        with pytest.raises(ValueError, match=f"{key} is 'absent'; write one of: .*fake"):
+        with pytest.raises(ValueError, match=f"{key} must be one of .*fake, found 'absent'"):
             configuration.load(written(tmp_path), [f"{key}=absent"])
 
 
@@ -169,13 +170,15 @@ def test_one_more_judge_of_answers_is_asked_behind_the_rules(one_more):
 
 
 def test_one_more_corruption_is_measured_too(one_more):
-    assert Options("pairs", corruption="fake").how.name == "fake"
+    assert checked(Options, {"dataset": "pairs", "corruption": "fake"}).how.name == "fake"
     with pytest.raises(ValueError, match="one of noise, crop, black, blur, fake, found 'absent'"):
-        Options("pairs", corruption="absent")
+        checked(Options, {"dataset": "pairs", "corruption": "absent"})
 
 
 def test_the_tables_alone_load_no_library():
-    code = "import sys, firempo_plugin.evaluate.config as c; c.describe();"
+    code = (
+        "import sys, firempo_plugin.evaluate.config as c, firempo_plugin.settings as s; s.describe(c.EvaluateConfig);"
+    )
     heavy = ("numpy", "cv2", "PIL", "torch", "pyarrow", "sqlite3")
     code += f"print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -38,7 +38,7 @@ class Options:
     dataset: str = config_key(MISSING, "pairwise set with noised images, as for training")
     dataset_dir: str = config_key("data", "its folder")
     corruption: str = config_key(
-        NoiseConfig.corruption, "the one that its noised images were made with", choices=tuple(CORRUPTIONS)
+        NoiseConfig.corruption, "the one that its noised images were made with", choices=CORRUPTIONS
     )
     sigma: float = config_key(NoiseConfig.sigma, "theirs; of noise only", above=0)
 

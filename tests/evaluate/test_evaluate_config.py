@@ -49,7 +49,7 @@ def test_a_list_of_models_is_of_an_endpoint(read):
         ({"workspace": ""}, "workspace is missing"),
         ({"measures": ["acuracy"]}, "measures must be one of accuracy.*found 'acuracy'"),
         ({"source": {}}, "source.name is missing"),
-        ({"source": {"name": "vqarad"}}, "source.name is 'vqarad'; write one of: vqa_rad"),
+        ({"source": {"name": "vqarad"}}, "source.name must be one of vqa_rad"),
         ({"measures": ["localisation"]}, "source is given, and none of"),
         ({"localisation": {"dataset": "x"}}, "have options, and measures does not name them"),
         ({"model": {}, "models": ["m"], "measures": ["accuracy", "grounding"]}, "look into the model"),

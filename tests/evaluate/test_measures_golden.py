@@ -16,7 +16,7 @@ from firempo_plugin.evaluate.answers import Answer
 from firempo_plugin.evaluate.attention import last_row
 from firempo_plugin.evaluate.config import JudgeConfig
 from firempo_plugin.evaluate.reports import Reporter
-from firempo_plugin.evaluate.verdict import Judge
+from firempo_plugin.evaluate.verdict import Judges
 from firempo_plugin.host import evidence
 from firempo_plugin.pairs.commands import DONE
 from firempo_plugin.pairs.engine import Halt
@@ -38,7 +38,7 @@ def test_the_accuracy_of_answers(golden):
     several = answered("Is there a mass?", "Yes", "Yes")
     answers += [replace(several, sample=n, text=text) for n, text in enumerate(("No.", "Maybe.", "", "Yes."), start=1)]
     answers += [replace(answered("Is it?", "Yes", "-"), text=None, reason="no image")]
-    items = accuracy.measure(answers, Judge(JudgeConfig(), None), (1, 2), threads=1)
+    items = accuracy.measure(answers, Judges(JudgeConfig(), None), (1, 2), threads=1)
     cases = {item.id: [item.kind, item.values, item.skipped, digest(item.detail)] for item in items}
     where = "VERSION of judges/rules.py (or of evaluate/accuracy.py, where its code has changed)"
     golden("accuracy", where, [accuracy.VERSION, rules.VERSION], cases)
@@ -56,7 +56,7 @@ def test_the_verdicts_of_a_model(golden):
     asked = []
     cases = {}
     for reply in REPLIES:
-        judge = Judge(JudgeConfig(), lambda request, reply=reply: asked.append(request) or reply)
+        judge = Judges(JudgeConfig(by="endpoint"), lambda request, reply=reply: asked.append(request) or reply)
         verdict = judge.judge(Record("r", (), "What is it?", "Sarcoidosis"), "It is old age.")
         cases[reply] = [verdict.correct, verdict.reason]
     cases["asked"] = sorted({digest([[m.role, m.text] for m in each.messages]) for each in asked})

@@ -31,7 +31,7 @@ def test_defaults_and_overrides(read):
         (MINIMAL + "noise: {sigmas: 3}\n", [], "unknown key noise.sigmas; did you mean noise.sigma?"),
         (MINIMAL + "noise: 3\n", [], "noise must hold keys and values, found 3"),
         (MINIMAL, ["noise.sigma=many"], "noise.sigma"),
-        (MINIMAL, ["edit.judge=gpt"], "edit.judge is 'gpt'; write one of: rules, endpoint, batch"),
+        (MINIMAL, ["edit.judge=gpt"], "edit.judge must be one of rules, endpoint, batch, found 'gpt'"),
         (MINIMAL, ["edit.judge=endpoint"], "edit.endpoint.model is missing"),
         (MINIMAL, ["respond.samples=3"], "respond.samples needs"),
         (MINIMAL, ["edit.max_share=1.5"], r"edit.max_share must be a number \(above 0, at most 1\), found 1.5"),

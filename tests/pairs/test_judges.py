@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from firempo_plugin.pairs.config import BuildConfig, EditConfig, ModelConfig
+from firempo_plugin.pairs.config import BuildConfig, EditConfig
 from firempo_plugin.pairs.edit import EditStep
+from firempo_plugin.pairs.endpoint.settings import EndpointSettings
 from firempo_plugin.pairs.engine import Item
 from firempo_plugin.pairs.judges import contract
 from firempo_plugin.pairs.prompts import load_prompt
@@ -60,7 +61,7 @@ def step(ask=None, **edit):
 
 def with_model(*replies, **edit):
     ask = Model(*replies)
-    return step(ask, judge="endpoint", endpoint=ModelConfig(model="model"), **edit), ask
+    return step(ask, judge="endpoint", endpoint=EndpointSettings(model="model"), **edit), ask
 
 
 @pytest.mark.parametrize("item", [CLEAR, REPORT])
@@ -120,7 +121,7 @@ def test_what_decides_an_edit_is_as_earlier_versions_wrote_it_into_the_store():
         "model": {"model": "model", **decoding},
         "prompts": [hashlib.sha256(text.encode()).hexdigest() for text in texts],
     }
-    batch = step(Model(), judge="batch", endpoint=ModelConfig(model="model"))
+    batch = step(Model(), judge="batch", endpoint=EndpointSettings(model="model"))
     judges = [step(), step(rules_first=False), with_model()[0], batch, with_model(rules_first=False)[0]]
     found = [one.depends_on(OPEN)["judge"] for one in judges]
     assert found == [{"rules": True}] * 2 + [{"rules": True, **model}] * 2 + [{"rules": False, **model}]
