@@ -50,8 +50,7 @@ def processor_settings(processor: Any) -> list[Any]:
     if processor is None:
         return []
     images = processor.image_processor
-    of_images = None if images is None else [type(images).__name__, images.to_dict()]
-    return [type(processor).__name__, plain_values(vars(processor)), of_images]
+    return [type(processor).__name__, plain_values(vars(processor)), images and images.to_dict()]
 
 
 def plain_values(settings: Mapping[str, Any]) -> dict[str, Any]:

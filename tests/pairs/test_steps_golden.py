@@ -212,7 +212,7 @@ def test_the_noised_images(colours, workspace, golden, tmp_path):
 
 REGIONS = (
     Region("Lung_Left", box=(3.2, 4.0, 20.5, 30.0)),
-    Region("right lung", box=(25, 4, 44, 30)),
+    Region("right lung", box=(25, 4.6, 44, 29.3)),
     Region("heart", mask="heart.png"),
 )
 PHRASES = ("lung", "left lung", "right lungs", "heart", "liver", "left lung nodule")
