@@ -55,6 +55,7 @@ IN_CONTEXT = [
     ("Where is the lesion?", "Right lung", "Right lower lobe of the right lung."),
     ("Where is the liver?", "Upper left", "The liver is in the right thoracic cavity, because it is pushed up."),
     ("What belongs to the circulatory system?", "Heart", "The lungs, which are a part of the circulatory system."),
+    ("What is the organ on the left side of the image?", "Liver", "The left kidney."),
     ("How many lungs are seen?", "2", "There are six organs visible."),
     (
         "Which organ is abnormal, heart or lung?",
@@ -77,9 +78,10 @@ CHOICES = [
     (
         "Which is bigger, heart or right lung?",
         "Right lung",
-        "The heart appears larger than the right lung.",
-        "The right lung appears larger than the heart.",
+        "The heart appears larger.",
+        "The right lung appears larger.",
     ),
+    ("Which is bigger, heart or right lung?", "Right lung", "The heart appears larger than the right lung.", None),
     (
         "Which is the biggest, lung, liver or heart?",
         "Lung",
@@ -117,6 +119,8 @@ LEFT_OVER = [
     ("Are there multiple lesions?", "yes", "No, there is only a single lesion."),
     ("Is the heart enlarged?", "no", "Yes, the X-ray shows a normal-sized heart without cardiomegaly."),
     ("Is there a mass or a cyst?", "yes", "There is no mass."),
+    (LUNG, "no", "Yes, there is a large mass in the left lung."),
+    (LIVER, "no", "Yes, it is a CT that includes the liver."),
 ]
 
 
@@ -127,8 +131,6 @@ def test_an_answer_that_other_words_would_contradict_stays(question, truth, resp
 
 TURNED = [
     (LUNG, "no", "Yes. This is a CT of the chest.", "No. This is a CT of the chest."),
-    (LUNG, "no", "Yes, there is a large mass in the left lung.", "No, there is no mass in the left lung."),
-    (LIVER, "no", "Yes, it is a CT that includes the liver.", "No, it is a CT that does not include the liver."),
     ("Is this an mri?", "yes", "No, the image is a CT scan.", "Yes, the image is an MRI scan."),
     ("Is this a plain film?", "yes", "No, it is a CT scan.", "Yes, it is an X-ray scan."),
     ("Is this a FLAIR image?", "yes", "No, this is a T1 image.", "Yes, this is a FLAIR image."),
@@ -136,7 +138,7 @@ TURNED = [
         "Can the organ that pumps blood be seen?",
         "yes",
         "No, the image does not show any organ that pumps blood.",
-        "Yes, the image shows the organ that pumps blood.",
+        "Yes, the image shows an organ that pumps blood.",
     ),
 ]
 

@@ -20,9 +20,6 @@ CORRECTED = [
      "The heart size is enlarged. There is no pleural effusion."),
     ("The heart is normal in size. The lungs are clear.", "The heart is mildly enlarged. The lungs are clear.",
      "The heart is normal in size. The lungs are clear."),
-    ("The lungs are clear.", "There is consolidation in the left lung.", "There is no consolidation in the left lung."),
-    ("Moderate right pneumothorax. No pleural effusion.", "No pneumothorax or pleural effusion.",
-     "A pneumothorax but no pleural effusion."),
 ]  # fmt: skip
 
 
@@ -36,7 +33,15 @@ def test_what_the_truth_denies_is_corrected(truth, response, corrected):
 
 LEFT = [
     ("Right upper lobe pneumonia.", "The lungs are clear."),
+    ("Moderate right pneumothorax. No pleural effusion.", "No pneumothorax or pleural effusion."),
+    ("No pneumothorax.", "There is a pneumothorax. No acute fracture."),
+    (
+        "Small right pneumothorax. Lungs are clear.",
+        "The lungs are clear. The bones are intact. No pneumothorax is seen.",
+    ),
     ("No acute cardiopulmonary abnormality.", "There is mild pulmonary edema."),
+    ("There is a pleural effusion.", "There is a large pleural effusion."),
+    ("There is a mass in the left upper lobe.", "There is a mass in the left lower lung and the liver."),
     ("Borderline cardiomegaly. Clear lungs.", "The heart is normal in size."),
     ("Moderate bilateral pleural effusions.", "Small bilateral pleural effusions."),
     ("The trachea is midline. No pneumothorax.", "The trachea is deviated to the right. No pneumothorax."),
@@ -53,14 +58,14 @@ def test_what_cannot_be_compared_is_left_alone(truth, response):
 
 def test_an_error_contradicts_what_the_truth_says():
     truth = "Moderate right pneumothorax. Heart size is normal."
-    response = "There is a moderate right pneumothorax. The heart is normal in size. No effusion is seen."
+    response = "There is a moderate right pneumothorax. The heart is normal in size."
     errors = set()
     for number in range(40):
         record = Record(str(number), (), "Write a report.", truth, kind="report")
         errors.add(JUDGE.judge(record, response).rejected)
     assert response.replace("right", "left") in errors
     assert response.replace("normal in size", "enlarged") in errors
-    assert all("No effusion is seen." in error for error in errors)
+    assert response.replace("a moderate right", "no") in errors
 
 
 def error_of(truth: str, response: str) -> set[str]:
@@ -75,55 +80,19 @@ def error_of(truth: str, response: str) -> set[str]:
     return errors
 
 
-MODEL_LIKE = [
-    (
-        "No pleural effusion. No pneumothorax. Heart size is normal.",
-        "This is a frontal chest radiograph. **Findings:** The heart is mildly enlarged. No pleural effusion.\n\n"
-        "**Impression:** Mild cardiomegaly.",
-        "This is a frontal chest radiograph. **Findings:** The heart is normal in size. No pleural effusion.\n\n"
-        "**Impression:** No cardiomegaly.",
-    ),
-    (
-        "Right lower lobe consolidation. No pleural effusion.",
-        "FINDINGS: Left upper lobe consolidation is noted. A small pleural effusion is seen on the left. IMPRESSION: "
-        "Left upper lobe consolidation.",
-        "FINDINGS: Right lower lobe consolidation is noted. No pleural effusion is seen on the left. IMPRESSION: "
-        "Right lower lobe consolidation.",
-    ),
-    (
-        "Small right pneumothorax. Lungs are clear.",
-        "The lungs are clear. The bones are intact. No pneumothorax is visualized.",
-        "The lungs are clear. The bones are intact. A pneumothorax is visualized.",
-    ),
-    (
-        "No pneumothorax. Mediastinal contours are normal.",
-        "There is a right apical pneumothorax. The mediastinum is not widened.",
-        "There is no pneumothorax. The mediastinum is not widened.",
-    ),
-    ("No pneumothorax.", "There is a pneumothorax. No acute fracture.", "There is no pneumothorax. No acute fracture."),
-    (
-        "Cardiomegaly.",
-        "The chest film was reviewed. The heart is normal in size.",
-        "The chest film was reviewed. The heart is enlarged.",
-    ),
-    ("Heart size is normal.", "The heart is enlarged in size.", "The heart is normal in size."),
+HEARTS = [
+    ("The heart is mildly enlarged. No pleural effusion.", "The heart is normal in size. No pleural effusion."),
+    ("The heart is enlarged in size.", "The heart is normal in size."),
+    ("The heart size is enlarged.", "The heart size is normal."),
+    ("**Impression:** Mild cardiomegaly.", None),
 ]
 
 
-@pytest.mark.parametrize(("truth", "response", "corrected"), MODEL_LIKE)
-def test_reports_as_models_write_them_are_corrected_wherever_they_say_it(truth, response, corrected):
-    record = Record("r", (), "Write a report.", truth, kind="report")
+@pytest.mark.parametrize(("response", "corrected"), HEARTS)
+def test_the_size_of_the_heart_is_exchanged(response, corrected):
+    record = Record("r", (), "Write a report.", "No pleural effusion. Heart size is normal.", kind="report")
     edit = JUDGE.judge(record, response)
-    assert not isinstance(edit, Abstain), edit.reason
-    assert edit.chosen == corrected
-
-
-def test_an_error_is_made_in_findings_and_impression_alike():
-    truth = "Small left pleural effusion. Lungs are clear."
-    response = "The lungs are clear. There is a small left pleural effusion. IMPRESSION: Left pleural effusion."
-    assert response.replace("left", "right").replace("Left", "Right") in error_of(truth, response)
-    for error in error_of(truth, response):
-        assert "right" in error or "large" in error or error.count("no pleural") + error.count("No pleural") == 2
+    assert (None if isinstance(edit, Abstain) else edit.chosen) == corrected
 
 
 CONTRADICTORY = [
@@ -145,6 +114,19 @@ CONTRADICTORY = [
 def test_an_edit_that_another_sentence_would_contradict_is_not_made(truth, response):
     record = Record("r", (), "Write a report.", truth, kind="report")
     assert isinstance(JUDGE.judge(record, response), Abstain)
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        "No pneumothorax. No acute abnormality.",
+        "No consolidation. No opacity.",
+        "There is atelectasis and pleural effusion.",
+        "No pneumothorax. It is a normal study.",
+    ],
+)
+def test_an_error_that_another_sentence_would_contradict_is_not_made(report):
+    assert not error_of(report, report)
 
 
 def test_what_is_said_twice_is_changed_twice_or_not_at_all():

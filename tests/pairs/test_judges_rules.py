@@ -231,12 +231,7 @@ EDITS = [
         "No, the picture does not contain the liver.",
         "Yes, the picture contains the liver.",
     ),
-    (
-        "Does the picture contain liver?",
-        "yes",
-        "It is a CT of the abdomen, which includes the liver.",
-        "It is a CT of the abdomen, which does not include the liver.",
-    ),
+    ("Does the picture contain liver?", "yes", "It is a CT of the abdomen, which includes the liver.", None),
     (
         "Does the picture contain eyes?",
         "no",
@@ -285,7 +280,7 @@ def test_edits_are_minimal_and_grammatical(question, truth, response, edited):
 
 
 def test_the_answer_sentence_is_the_clause_that_states_the_answer():
-    response = "This is a chest X-ray. Yes, there is an effusion; the aorta is normal in size."
+    response = "This is a chest X-ray. Yes, there is an effusion; this is an X-ray."
     edit = RuleJudge(EditConfig(scope="answer_sentence")).judge(Record("r", (), EFFUSION, "no"), response)
     assert (edit.rejected, edit.chosen) == ("Yes, there is an effusion", "No, there is no effusion")
     assert (edit.final_answer, edit.was_correct) == ("yes", False)
@@ -510,7 +505,8 @@ def test_a_response_that_repeats_itself_takes_no_time():
         (EFFUSION, "yes", "Yes, there is an effusion. It is small.", None),
         (HEART, "no", "Yes, the heart is enlarged, consistent with cardiomegaly.", None),
         (HEART, "no", "Yes, the heart is enlarged. The heart is normal.", None),
-        ("Is there a fracture?", "yes", "Yes, there is a fracture. The heart is normal.", "No, there is no fracture. "),
+        ("Is there a fracture?", "yes", "Yes, there is a fracture. The heart is normal.", None),
+        ("Is there a fracture?", "yes", "Yes, there is a fracture. This is a CT.", "No, there is no fracture. "),
         ("Is there a consolidation?", "yes", "Yes, there is a consolidation. The lungs are clear.", None),
         (EFFUSION, "yes", "No, the chest X-ray shows clear lungs without any signs of effusion.", None),
         ("Is the lung normal?", "yes", "No, the lung appears abnormal with clear signs of pathology.", None),
@@ -518,7 +514,6 @@ def test_a_response_that_repeats_itself_takes_no_time():
     ],
 )
 def test_a_sentence_that_follows_must_fit_the_other_answer(question, truth, response, edited):
-    """An organ that has nothing to do with the question may be normal beside any answer."""
     found = JUDGE.judge(Record("r", ("a.png",), question, truth, "vqa"), response)
     if edited is None:
         assert isinstance(found, Abstain)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from .answers import Change, Picker, Reading, named, put, written
 from .grammar import GRAMMARS
-from .plausible import clashes, disagrees, explains
+from .plausible import disagrees, explains
 from .text import word_set
 from .units import Clause, Unit, content, read_clauses, read_units
 from .vocabulary import Vocabulary
@@ -119,7 +119,7 @@ class ChoiceQuestion:
                 for places in self._places(text, clause, self._options[old]):
                     if places[0].start >= end:
                         continue
-                    if self._clash(clause, places, self._options[new]) or _positioned(clause, places):
+                    if _positioned(clause, places):
                         return "the rest of the response does not fit the other option"
                     change = self._exchange(text, places, self._options[new])
                     if change is None:
@@ -135,18 +135,11 @@ class ChoiceQuestion:
         after = content(tuple(unit for unit in clause.units if unit.start >= cut.start()))
         return cut.start() if all(option.among(after) for option in self._options) else clause.end
 
-    def _clash(self, clause: Clause, places: tuple[Unit, ...], new: Option) -> bool:
-        options = [unit for option in self._options for unit in option.units]
-        beside = [u for u in content(clause.units) if not any(u.means(other) for other in options)]
-        terms = [(old.term, mark.term) for old in places for mark in new.marks if old.group == mark.group]
-        return any(old and fresh and clashes(old, fresh, beside) for old, fresh in terms)
-
     def _places(self, text: str, clause: Clause, option: Option) -> list[tuple[Unit, ...]]:
         """Where a clause names an option, with the words that the question has beside its mark."""
         said = content(clause.units)
         if len(option.marks) == 1:
-            found_marks = named(text, said, option.marks[0])
-            return [(*_before(said, unit, option), unit) for unit in found_marks]
+            return [(unit,) for unit in named(text, said, option.marks[0])]
         found = option.among(said)
         return [found] if found else []
 
@@ -225,14 +218,6 @@ def _option(marks: tuple[Unit, ...], run: list[Unit], question: str) -> Option:
     last = next(index for index, unit in enumerate(run) if unit.end == marks[-1].end)
     units = tuple(run[first : last + 1])
     return Option(marks, _text(units, question), units)
-
-
-def _before(said: tuple[Unit, ...], mark: Unit, option: Option) -> tuple[Unit, ...]:
-    """The units right before a mark that the question's option has there too."""
-    own = option.units[: next(i for i, unit in enumerate(option.units) if mark.means(unit))]
-    position = next(i for i, unit in enumerate(said) if unit.start == mark.start)
-    before = said[position - len(own) : position] if own and position >= len(own) else ()
-    return before if all(a.means(b) for a, b in zip(before, own, strict=False)) else ()
 
 
 def _positioned(clause: Clause, places: tuple[Unit, ...]) -> bool:

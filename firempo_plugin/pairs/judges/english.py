@@ -35,10 +35,6 @@ _TWO_VERBS = re.compile(
     rf"\s+and\s+(?:\w+ly\s+)?(?:{'|'.join(_BASE)}|{_AUXILIARIES}|does|do|without|with no)\b",
     re.IGNORECASE,
 )
-_PARTICIPLE = re.compile(r"(?:indicating|suggesting|showing|meaning|demonstrating|revealing)\b", re.IGNORECASE)
-_ENDING = re.compile(r"\s(present|seen|visible|noted|identified|evident|observed|demonstrated)$", re.IGNORECASE)
-_ARTICLE = re.compile(r"^(?:an?|the|some)\s+", re.IGNORECASE)
-
 _CONTRACTED = re.compile(
     r"\b(is|are|was|were|has|have|had|could|would|should|does|do|did)n['’]t\b|\bcannot\b|\bcan['’]t\b", re.IGNORECASE
 )
@@ -47,11 +43,6 @@ _NOT = re.compile(
     rf"\b((?:there\s+)?(?:{_AUXILIARIES}|has|have|had)){_ADVERBS}\s+not\b(\s+any\b|\s+an?\b)?", re.IGNORECASE
 )
 _NO = re.compile(r"\bno\s+", re.IGNORECASE)
-_SWAPS = {
-    "without any": "with", "without": "with", "absence of": "presence of", "lack of": "presence of",
-    "absent": "present", "negative for": "positive for",
-}  # fmt: skip
-_SWAP = re.compile(rf"\b({'|'.join(_SWAPS)})\b", re.IGNORECASE)
 _PHRASE_END = re.compile(
     r"\s(?:in|on|of|at|within|along|around|near|is|are|was|were|seen|present|visible|noted|identified|to|with|from|that"
     r"|or|and|can|evident|observed|detected|involving|suggesting|compatible|consistent|related|belonging|associated|showing|which)\b|[,.;:()]",
@@ -59,9 +50,8 @@ _PHRASE_END = re.compile(
 )
 _MASS_NOUN = re.compile(
     r"(?:ing|tion|ment|ness|ia|itis|osis|ema|sis|ity|ism|evidence|fluid|air|contrast|blood|fat|disease|damage|tissue"
-    r"|effect|pathology|gas|bowel|widespread)$"
+    r"|effect|pathology|gas|bowel|stool|widespread)$"
 )
-_INDEFINITE = re.compile(r"\b(an?)\s+$", re.IGNORECASE)
 _VOWEL_SOUND = re.compile(r"(?!uni|ute|ure|uri|eu|one\b|us\b)[aeiou]|h(?=our|onest)", re.IGNORECASE)
 _SPOKEN = re.compile(r"(?:FLAIR|STIR|SPECT|HIDA|LASIX|NASH|RECIST)\b")
 """Acronyms that are said as words."""
@@ -72,8 +62,6 @@ def negate(clause: str) -> str | None:
     """A clause without a negation, negated; None where these rules do not know how."""
     if _TWO_VERBS.search(clause):
         return None
-    if _PARTICIPLE.match(clause):
-        return f"not {clause}"
     match = _THERE_IS.search(clause)
     if match:
         counted = re.match(_COUNTED, clause[match.end() :], re.IGNORECASE)
@@ -84,7 +72,7 @@ def negate(clause: str) -> str | None:
     shows, auxiliary, verb = _SHOWS_A.search(clause), _AUXILIARY.search(clause), _VERB.search(clause)
     places = [found.start() for found in (shows, auxiliary, verb) if found]
     if not places:
-        return _negate_phrase(clause)
+        return None
     if shows and shows.start() == min(places):
         return _replace(clause, shows, f"{shows[1]} no ")
     if auxiliary and auxiliary.start() == min(places):
@@ -98,56 +86,44 @@ def negate(clause: str) -> str | None:
     return _replace(clause, verb, helper)
 
 
-def affirm(clause: str, question: str, vocabulary: Vocabulary) -> str | None:
+def affirm(clause: str, vocabulary: Vocabulary) -> str | None:
     """A clause with one negation, without it; None where these rules do not know how."""
     if _TWO_VERBS.search(clause):
         return None
     clause = _CONTRACTED.sub(lambda match: f"{match[1] or match[0][:3]} not", clause)
     match = _DO_NOT.search(clause)
     if match:
-        return _affirm_do(clause, match, question, vocabulary)
+        return _affirm_do(clause, match, vocabulary)
     match = _NOT.search(clause)
     if match:
         named = match[3] or ""
         before = f"{match[1]}{match[2]}"
         if named.strip() == "any":
-            return _replace(clause, match, _with_article(before, clause[match.end() :], question, vocabulary).rstrip())
+            return _replace(clause, match, _with_article(before, clause[match.end() :], vocabulary).rstrip())
         return _replace(clause, match, before + named)
     match = _NO.search(clause)
     if match:
         rest = clause[match.end() :]
         verb = clause[: match.start()].split()[-1:]
         many = bool(verb and verb[0].lower() in ("are", "were"))
-        article = "" if many else article_for(rest, question, vocabulary)
+        article = "" if many else article_for(rest, vocabulary)
         return _replace(clause, match, _as_cased(match[0], f"{article} " if article else "", rest), rest)
-    match = _SWAP.search(clause)
-    if match:
-        return _replace(clause, match, _as_cased(match[0], _SWAPS[match[0].lower()], ""))
     if re.match(r"not\s", clause, re.IGNORECASE):
         bare = clause[4:].lstrip()
         return bare[:1].upper() + bare[1:] if clause[:1].isupper() else bare
     return None
 
 
-def article_for(rest: str, question: str, vocabulary: Vocabulary) -> str:
+def article_for(rest: str, vocabulary: Vocabulary) -> str:
     """The indefinite article for the noun phrase that a text begins with: "a", "an" or none."""
     end = _PHRASE_END.search(rest)
     phrase = rest[: end.start()] if end else rest
     words = tokens(phrase)
-    if re.match(r"presence\b", phrase, re.IGNORECASE):
-        return "the"
     if not words or words[-1].plural or re.match(r"(?:evidence|signs?|other)\b", phrase, re.IGNORECASE):
         return ""
-    head = phrase.split()[-1]
-    asked = re.search(rf"\b(?:(an?|any|the|of)\s+)?((?:[\w-]+\s+){{0,2}}){re.escape(head)}\b", question, re.IGNORECASE)
-    if asked and re.search(rf"\ban?\s+(?:[\w-]+\s+){{0,3}}{re.escape(head)}\b", question, re.IGNORECASE):
-        return indefinite(phrase)
     known = [unit.term for unit in read_units(phrase, "en", vocabulary) if unit.term]
-    if re.search(rf"\bthe\s+{re.escape(head)}\b", question, re.IGNORECASE):
-        return "the"
-    if asked or (known and known[-1].uncountable) or (not known and _MASS_NOUN.search(head.lower())):
-        return ""
-    return indefinite(phrase)
+    mass = known[-1].uncountable if known else _MASS_NOUN.search(words[-1].word)
+    return "" if mass else indefinite(phrase)
 
 
 def indefinite(phrase: str) -> str:
@@ -159,33 +135,7 @@ def indefinite(phrase: str) -> str:
     return "an" if vowel or re.match(r"x-?ray", phrase, re.IGNORECASE) else "a"
 
 
-def without(clause: str, start: int, end: int) -> str:
-    """A clause without an adjective, with the article before it in step with the word that follows."""
-    before, rest = clause[:start], clause[end:].lstrip()
-    article = _INDEFINITE.search(before)
-    if article:
-        before = before[: article.start()] + fit(indefinite(rest), article[1]) + " "
-    return before + (rest[:1].upper() + rest[1:] if not before and clause[:1].isupper() else rest)
-
-
-def fit(word: str, like: str) -> str:
-    """A word with the first letter's case of another."""
-    return word.capitalize() if like[:1].isupper() else word
-
-
-def _negate_phrase(clause: str) -> str:
-    ending = _ENDING.search(clause)
-    if ending:
-        return f"{clause[: ending.start()]} not {ending[1]}"
-    if clause.lower().startswith("with "):
-        return _as_cased(clause, "without ", "") + clause[5:]
-    bare = _ARTICLE.sub("", clause)
-    return (
-        f"{'No' if clause[:1].isupper() and len(clause) > 1 and not clause[1].isupper() else 'no'} {lower_first(bare)}"
-    )
-
-
-def _affirm_do(clause: str, match: re.Match[str], question: str, vocabulary: Vocabulary) -> str | None:
+def _affirm_do(clause: str, match: re.Match[str], vocabulary: Vocabulary) -> str | None:
     helper, adverb, verb, named = match[1].lower(), match[2], match[3].lower(), match[4] or ""
     if helper == "did":
         return None
@@ -193,7 +143,7 @@ def _affirm_do(clause: str, match: re.Match[str], question: str, vocabulary: Voc
     before = f"{adverb}{finite}"
     rest = clause[match.end() :]
     if named.strip() == "any":
-        return _replace(clause, match, _with_article(before, rest, question, vocabulary).rstrip())
+        return _replace(clause, match, _with_article(before, rest, vocabulary).rstrip())
     return _replace(clause, match, before + named)
 
 
@@ -209,8 +159,8 @@ def lower_first(text: str) -> str:
     return text if text[1:2].isupper() or text[1:2] in ("-", "") or text[:1].isdigit() else text[:1].lower() + text[1:]
 
 
-def _with_article(before: str, rest: str, question: str, vocabulary: Vocabulary) -> str:
-    article = article_for(rest.lstrip(), question, vocabulary)
+def _with_article(before: str, rest: str, vocabulary: Vocabulary) -> str:
+    article = article_for(rest.lstrip(), vocabulary)
     return f"{before} {article}" if article else before
 
 

@@ -23,11 +23,6 @@ _ATTRIBUTES = frozenset({"side", "vertical", "size", "severity"})
 _BOTH = frozenset({"bilaterally", "bilateral", "both"})
 _LINKS = frozenset({"with", "in", "at", "of"})
 _ANY = Term("", "side")
-DESCRIPTIONS = {
-    "side": "place", "laterality": "place", "vertical": "height", "depth": "depth", "lobe": "lobe", "size": "extent",
-    "severity": "extent", "amount": "number", "extent": "spread", "course": "course",
-}  # fmt: skip
-"""Groups of terms that describe a finding, and what they describe."""
 CLEAR = "clear lungs"
 _OPAQUE = frozenset({"airspace"})
 """Kin of the findings that clear lungs do not have."""
@@ -95,17 +90,6 @@ def attributes(statements: Iterable[Statement]) -> dict[tuple[str, str], Term]:
         if any(unit.group == "laterality" for unit in statement.clause.units) and statement.present is not False:
             found.setdefault((statement.finding, "side"), {}).update(dict.fromkeys(("left", "right"), _ANY))
     return {place: next(iter(terms.values())) for place, terms in found.items() if len(terms) == 1}
-
-
-def described(statements: Iterable[Statement]) -> dict[str, dict[str, set[str]]]:
-    """What the clauses that name a finding hold of each sort of description: by finding and sort, the terms' names."""
-    found: dict[str, dict[str, set[str]]] = {}
-    for statement in statements:
-        sorts = found.setdefault(statement.finding, {})
-        for unit in statement.clause.units:
-            if unit.group in DESCRIPTIONS and statement.present is not False:
-                sorts.setdefault(DESCRIPTIONS[unit.group], set()).add(unit.key)
-    return found
 
 
 def contradictions(report: str, truth: str, language: str, vocabulary: Vocabulary) -> tuple[Contradiction, ...]:

@@ -7,14 +7,12 @@ from .answers import Change
 from .plausible import explains
 from .text import word_set
 from .units import Clause, Unit, content
-from .vocabulary import akin
 
 _INTRODUCING = frozenset({"modality", "projection", "part", "plane", "weighting", "contrast"})
 _GENERAL = frozenset({"normality", "health"})
 _GENERAL_WORDS = word_set("disease pathology lesion mass abnormality issue problem disorder illness 病")
 _HEALTHY = frozenset({"normal", "healthy", "clear"})
 _FILLED_BY = {"lung": "chest", "brain": "head"}
-_POINTING = word_set("it its this that these those they their such which he she 它 这 该 其")
 _GOES_ON = re.compile(
     r"(?:,\s*|\s)which\b(?!\s+(?:is|are)\s+(?:an?|one|the)\s+(?:\w+\s+){0,2}(?:type|kind|form|organ)s?\b)"
     r"|,\s*(?:\w+ly\s+)?(?:\w+ing\b|(?:consistent|compatible|in keeping) with\b|suggestive of\b)"
@@ -41,19 +39,20 @@ def left_over(
         to_yes: Whether the new answer is yes.
     """
     for clause in clauses:
+        words = text[clause.start : clause.end]
         touching = [change for change in changes if change.start < clause.end and clause.start < change.end]
+        if _elsewhere(clause, asked) if to_yes else touching and _nowhere_else(clause, asked):
+            return words
         if not touching:
-            if not _stands(text, clause, asked, to_yes):
-                return text[clause.start : clause.end]
+            if not _introduces(clause, asked) or explains(words):
+                return words
             continue
         first = min(change.start for change in touching)
         if not clause.lead and (_GOES_ON.search(text, first, clause.end) or explains(text[first : clause.end])):
-            return text[clause.start : clause.end]
+            return words
         kept = [unit for unit in clause.units if _stays(text[unit.start : unit.end], unit, touching)]
         if _finds_more(kept, asked) if _general_question(asked) else to_yes and _praises(kept):
-            return text[clause.start : clause.end]
-        if _elsewhere(clause, asked) if to_yes else _nowhere_else(clause, asked):
-            return text[clause.start : clause.end]
+            return words
     return ""
 
 
@@ -65,26 +64,11 @@ def embedded(words: str, place: int) -> bool:
     return bool(_EMBEDS.search(words, 1, max(place, 1)))
 
 
-def _stands(text: str, clause: Clause, asked: Sequence[Unit], to_yes: bool) -> bool:
-    """Whether an unchanged clause says only what has nothing to do with the answer."""
-    said = content(clause.units)
-    if any(unit.role in ("blur", "veto", "guess") for unit in clause.units) or explains(
-        text[clause.start : clause.end]
-    ):
-        return False
-    if any(unit.term is None for unit in said):
-        return False
-    general = _general_question(asked)
-    if any(unit.group in _GENERAL for unit in said) and (general or not _of_another_organ(said, asked)):
-        return False
-    groups = {unit.group for unit in asked if unit.term and unit.term.exclusive}
-    if any(unit.group in groups or any(unit.means(other) for other in asked) for unit in said):
-        return False
-    if all(unit.group in _INTRODUCING for unit in said):
-        return not (to_yes and _elsewhere(clause, asked))
-    if clause.units[0].words[0] in _POINTING or not said:
-        return False
-    return not any(unit.group == "finding" and (general or _near(unit, asked)) for unit in said)
+def _introduces(clause: Clause, asked: Sequence[Unit]) -> bool:
+    """Whether a clause only says how the image was taken, which is not what is asked."""
+    groups = {unit.group for unit in asked if unit.term}
+    doubtful = any(unit.role in ("blur", "veto", "guess") for unit in clause.units)
+    return not doubtful and all(unit.group in _INTRODUCING - groups for unit in content(clause.units))
 
 
 def _general_question(asked: Sequence[Unit]) -> bool:
@@ -109,22 +93,6 @@ def _finds_more(kept: Sequence[Unit], asked: Sequence[Unit]) -> bool:
 def _praises(kept: Sequence[Unit]) -> bool:
     """Whether a turned clause still calls something healthy: "clear lungs with signs of effusion"."""
     return any(unit.key in _HEALTHY for unit in kept)
-
-
-def _of_another_organ(said: Sequence[Unit], asked: Sequence[Unit]) -> bool:
-    """Whether a clause speaks of organs, and none is asked about or is where an asked finding would be."""
-    organs = {unit.key for unit in said if unit.group == "organ"}
-    findings = [unit.term for unit in asked if unit.term and unit.group == "finding"]
-    concerned = {unit.key for unit in asked if unit.group == "organ"} | {term.organ for term in findings}
-    kin = any(term.organ == "" and not term.kin for term in findings)
-    return bool(organs) and bool(findings) and not kin and not organs & concerned
-
-
-def _near(finding: Unit, asked: Sequence[Unit]) -> bool:
-    """Whether a finding is of a kind, or of an organ, with what the question asks about."""
-    terms = [unit.term for unit in asked if unit.term and unit.group in ("finding", "organ")]
-    assert finding.term is not None
-    return any(akin(finding.term, term) or finding.term.organ == term.name for term in terms)
 
 
 def _nowhere_else(clause: Clause, asked: Sequence[Unit]) -> bool:

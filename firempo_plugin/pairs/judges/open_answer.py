@@ -7,7 +7,7 @@ from .open_reader import NOUNS, TECHNICAL, OpenReader, Part
 from .plausible import clashes, disagrees, explains
 from .text import CHINESE_NUMBERS, NUMBERS, plural, word_set
 from .units import Unit, read_clauses, read_units
-from .vocabulary import Term, Vocabulary
+from .vocabulary import Vocabulary
 
 _LONGEST = 6
 """A ground truth of more units describes; a change of one of them is no other answer."""
@@ -58,15 +58,11 @@ class OpenQuestion(OpenReader):
             return False
         if group in TECHNICAL and any(unit.group not in TECHNICAL for unit in (*part, *others)):
             return False
-        if group == "side" and any({u.group for u in p} == {"side"} for p in self._parts) and self._both_sides():
+        if group == "side" and len({u.key for u in (*part, *others) if u.group == "side"}) > 1:
             return False
         if group in NOUNS and (not known or (group != "finding" and any(unit.group == "finding" for unit in part))):
             return False
         return group in ("side", "number") or all(unit.term for unit in part)
-
-    def _both_sides(self) -> bool:
-        """Whether the truth names left and right, so that the two exchanged may say the same again."""
-        return len({unit.key for part in self._parts for unit in part if unit.group == "side"}) > 1
 
     def _exchanged(self, text: str, places: list[Unit], part: Part, unit: Unit, pick: Picker) -> list[Change]:
         if unit.role == "number" and self._counts:
@@ -88,7 +84,7 @@ class OpenQuestion(OpenReader):
         if again and (unit.group != "side" or sides == 1):
             return []
         sided = any(_side_before(text, place, self._language, self._vocabulary) for place in places)
-        options: list[tuple[Term, list[str]]] = []
+        options: list[list[str]] = []
         for term in self._vocabulary.alternatives(unit.term):
             forms = [written(term, place, text, self._language) for place in places]
             if term.name in taken or (sided and unit.group == "organ" and not term.paired):
@@ -96,20 +92,11 @@ class OpenQuestion(OpenReader):
             if clashes(unit.term, term, beside):
                 continue
             if all(forms):
-                options.append((term, [form for form in forms if form]))
+                options.append([form for form in forms if form])
         if not options:
             return []
-        chosen, words = pick(options)
-        changes = [put(text, u.start, u.end, form) for u, form in zip(places, words, strict=True)]
-        return changes + self._swapped_back(text, chosen, unit.term)
-
-    def _swapped_back(self, text: str, chosen: Term, instead: Term) -> list[Change]:
-        """In a list that has both, the other way round too: "right lung, left" for "left lung, right"."""
-        if not any(unit.key == chosen.name for part in self._parts for unit in part):
-            return []
-        places = [u for u in read_units(text, self._language, self._vocabulary) if u.key == chosen.name]
-        forms = [(place, written(instead, place, text, self._language)) for place in places]
-        return [put(text, place.start, place.end, form) for place, form in forms if form]
+        words = pick(options)
+        return [put(text, u.start, u.end, form) for u, form in zip(places, words, strict=True)]
 
     def _correct(self, text: str) -> list[Change] | str:
         if explains(text):
@@ -124,6 +111,9 @@ class OpenQuestion(OpenReader):
             right = [other for other in truth if other.group == unit.group]
             if any(u.term and other.term and clashes(u.term, other.term, beside) for u in [unit] for other in right):
                 return "the rest of the response does not fit the ground truth"
+            single = unit.group == "organ" and any(other.term and not other.term.paired for other in right)
+            if single and _side_before(text, unit, self._language, self._vocabulary):
+                return "the organ of the ground truth has no sides"
             new = self._in_place(text, unit, right[0]) if len(right) == 1 else ""
             if new is None:
                 return "the ground truth does not fit the grammar of the response"

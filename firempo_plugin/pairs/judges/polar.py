@@ -4,22 +4,18 @@ import re
 from typing import Literal
 
 from . import chinese, english
-from .answers import Change, Picker, apply, named, put, written
+from .answers import Change, Picker, named, put, written
 from .leftover import embedded, left_over
 from .plausible import clashes, disagrees
 from .polar_reader import MODIFIERS, TECHNICAL, PolarReader
-from .text import Piece, tokens
+from .text import tokens
 from .units import Clause, content, read_clauses
 from .vocabulary import Term
 
-_WHICH = re.compile(
-    r",?\s+(which|that)\s+(?:(?:\w+ly|also|does|do|not)\s+)*(?:include|contain|show|feature|display|depict|reveal|involve)",
-    re.IGNORECASE,
-)
 _VERBAL = re.compile(
     r"which\s+(?:mean|indicate|suggest)|and\s+(?!there|it|this|that|these|they|the\b|no\b)", re.IGNORECASE
 )
-_STRIPPED = frozenset({"amount", "size", "severity"})
+_MEASURING = frozenset({"amount", "size", "severity"})
 _AGREEING = frozenset({"amount", "laterality"})
 """Exchanged, they would take the number of their noun along."""
 _NAMES = frozenset({"abnormality", "anomaly"})
@@ -75,7 +71,6 @@ class PolarQuestion(PolarReader):
         return Change(clause.start, clause.end, cased)
 
     def _turn_clause(self, text: str, clause: Clause, to_yes: bool) -> Change | str:
-        clause = self._relative(text, clause)
         words = text[clause.start : clause.end]
         unable = f"the rules cannot turn around {words!r}"
         swap = self._swap(text, clause) if to_yes else None
@@ -83,46 +78,22 @@ class PolarQuestion(PolarReader):
             return swap
         negators = self._negators(clause)
         listed = any(unit.key in ("or", "nor") for unit in clause.units)
-        claims = any(u.group in ("normality", "health") and not self._asks_group(u) for u in clause.units)
+        claims = any(u.group in ("normality", "health") and not self._asks(u) for u in clause.units)
         if len(negators) > 1 or (negators and (listed or claims)) or (to_yes and not negators):
             return unable
-        words = self._without_complements(text, clause) if negators else words
         if self._language == "zh":
             turned = chinese.affirm(words) if negators else chinese.negate(words)
         elif negators:
-            turned = english.affirm(words, self._question, self._vocabulary)
+            turned = english.affirm(words, self._vocabulary)
         else:
             asked = [unit.start for unit in clause.units if self._asks(unit)]
             inside = asked and embedded(words, asked[0] - clause.start)
-            turned = None if inside else english.negate(self._plain(text, clause))
+            turned = None if inside or self._measured(clause) else english.negate(words)
         return unable if turned is None else Change(clause.start, clause.end, turned)
 
-    def _plain(self, text: str, clause: Clause) -> str:
-        """A clause that tells of something there, without size or number, which a denial would leave open."""
-        words = text[clause.start : clause.end]
-        if not self._there:
-            return words
-        for unit in reversed(clause.units):
-            if unit.group in _STRIPPED and not self._asks(unit) and text[unit.end : unit.end + 1] == " ":
-                words = english.without(words, unit.start - clause.start, unit.end - clause.start)
-        return words
-
-    def _without_complements(self, text: str, clause: Clause) -> str:
-        """A clause with what the question asks in the place of its complement: "abnormal" for "normal"."""
-        changes = []
-        for unit in clause.units:
-            asked = next((a.term for a in self._content if a.group == unit.group and a.term), None)
-            if asked and self._complements(unit) and not self._asks(unit):
-                changes.append(put(text, unit.start, unit.end, written(asked, unit, text, self._language) or ""))
-        return apply(text, changes, Piece(clause.start, clause.end))
-
-    def _relative(self, text: str, clause: Clause) -> Clause:
-        """The relative clause, where it alone has what the question asks about; else the clause."""
-        which = _WHICH.search(text, clause.start, clause.end)
-        if not which or any(self._asks(unit) for unit in clause.units if unit.end <= which.start()):
-            return clause
-        units = tuple(unit for unit in clause.units if unit.start >= which.start(1))
-        return Clause(which.start(1), clause.end, clause.sentence, units) if units else clause
+    def _measured(self, clause: Clause) -> bool:
+        """Whether a clause tells of something there with its size or number, which a denial would leave open."""
+        return self._there and any(u.group in _MEASURING and not self._asks(u) for u in clause.units)
 
     def _swap(self, text: str, clause: Clause) -> Change | None:
         """The question's own term in the place of the one that the clause has instead."""

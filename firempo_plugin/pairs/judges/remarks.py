@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .grammar import GRAMMARS
-from .text import Piece, sentences
+from .text import Piece
 from .units import Clause, Unit, content, read_clauses
 from .vocabulary import Vocabulary
 
@@ -60,14 +60,6 @@ _ADVICE = (
     " radiologists? doctors? physicians? specialists? professional definitive diagnosis imaging follow-?up follow up"
     " further additional evaluation work-?up tests? testing may might should could if necessary warranted indicated"
     " history symptoms findings? confirm(?:ation)? not substitute advice healthcare qualified laboratory patient's"
-)
-_HEADING = re.compile(
-    r"^[ \t*#]*(?:findings?|impressions?|conclusions?|report|technique)[ *]*:[ *]*"
-    r"|(?<=[.!?] )\**(?:findings?|impressions?|conclusions?)[ *]*:[ *]*",
-    re.IGNORECASE | re.MULTILINE,
-)
-_INTRODUCING = _english(
-    f"{_SMALL} {_IMAGE} {_LOOKING} following findings demonstrates? reveals? two portable impression"
 )
 _ZH_NEUTRAL = (
     "图像 影像 图片 图 片 这张 这幅 该 此 本 我们 我 您 请 对 从 根据 通过 经过 经 由 基于 进行 仔细 全面 认真 逐步"
@@ -141,14 +133,3 @@ def _is_remark(words: str, clause: Clause, asked: Sequence[Unit], language: str)
     general = {unit.group for unit in asked} & _NORMAL and not groups & _SPECIFIC
     kinds = (neutral, advice) if general else (neutral, others, advice)
     return any(kind.mark.search(words) and not any(map(str.isalnum, kind.words.sub("", words))) for kind in kinds)
-
-
-def without_headings(report: str) -> str:
-    """A report of the same length with spaces for its headings and for sentences that only say what image it is."""
-    report = _HEADING.sub(lambda match: " " * len(match.group()), report)
-    only = [piece for piece in sentences(report) if _is_heading(report[piece.start : piece.end])]
-    return blank(report, only)
-
-
-def _is_heading(sentence: str) -> bool:
-    return not any(map(str.isalnum, _INTRODUCING.sub("", sentence)))

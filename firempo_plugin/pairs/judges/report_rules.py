@@ -1,28 +1,40 @@
-"""Edits of reports by rules: correct what the ground truth denies, or put one error into a report that is right.
-
-Every edit is read again: it must turn the statements that it means, all of them and no other, and leave no sentence
-that speaks against them.
+"""Edits of reports by rules: of English ones whose every sentence is the ground truth's, or states one finding
+that it settles.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ..records import Record
 from .answers import Change, Picker, apply, put, written
-from .contract import EditBounds, changed_words
-from .findings import Contradiction, Statement, attributes, contradictions, read_statements, settled
-from .remarks import without_headings
+from .english import indefinite, lower_first
+from .findings import CLEAR, Statement, attributes, contradictions, read_statements, settled
 from .reply import ReportReply
-from .report_sentences import turn
-from .report_truth import ReportTruth, contradicted, related
-from .text import Piece
-from .units import Unit
-from .vocabulary import Vocabulary
+from .text import Piece, sentences, word_set
+from .units import Unit, read_clauses, read_units
+from .vocabulary import Term, Vocabulary, akin
 
-_NOTHING = "the report states nothing that the rules can compare with the ground truth and change"
+_SHAPE = re.compile(
+    r"(?P<there>there\s+(?:is|are)\s+)?(?P<denied>no\s+(?:evidence\s+of\s+)?)?(?P<before>(?:[\w-]+\s+)*?)@"
+    r"(?P<after>(?:\s+(?:is|are)\s+(?:seen|noted|identified|present|visible))?"
+    r"(?:\s+(?:in|at|on)\s+the\s+(?:(?:left|right|upper|middle|lower|mid)\s+)*(?:lungs?|lobes?|hemithorax|zones?))?)",
+    re.IGNORECASE,
+)
+"""A sentence around its finding, for which "@" stands."""
+_HEART = re.compile(r"(?<=\s)(?:(?P<large>(?:\w+ly\s+)?enlarged)|normal)(?:\s+in\s+size)?$", re.IGNORECASE)
+_DESCRIBING = word_set("side laterality vertical depth lobe size amount extent course organ severity") | {
+    "severity adverb"
+}
+_CLOUDING = frozenset({"airspace", "tumor"})
+"""Kin of the findings that clear lungs do not have."""
+_GENERAL = word_set(
+    "abnormal process disease finding pathology cardiopulmonary intrathoracic chest study examination it its this these"
+)
+_HEART_NAMES = frozenset({"heart", "lung"})
 
 
-def edit_report(record: Record, response: str, vocabulary: Vocabulary, bounds: EditBounds) -> ReportReply | str:
+def edit_report(record: Record, response: str, vocabulary: Vocabulary) -> ReportReply | str:
     """A report with its contradictions of the ground truth corrected, or with one error where all is right.
 
     Returns:
@@ -30,118 +42,140 @@ def edit_report(record: Record, response: str, vocabulary: Vocabulary, bounds: E
     """
     if record.language != "en":
         return "the rules edit reports in English only"
-    truth = ReportTruth(record, vocabulary)
-    report = without_headings(response)
-    wrong = contradictions(report, record.truth, record.language, vocabulary)
-    unsettled = truth.unsettled(report, wrong)
-    if unsettled:
-        return f"the rules cannot tell whether {unsettled!r} is right"
-    editor = _Editor(report, vocabulary, bounds)
-    if wrong:
-        changes = editor.corrected(wrong)
-        if isinstance(changes, str):
-            return changes
-        rewritten = apply(report, changes, Piece(0, len(report)))
-        if contradictions(rewritten, record.truth, record.language, vocabulary):
-            return "after the rules' edit, the report still contradicts the ground truth"
-        return ReportReply(False, apply(response, changes, Piece(0, len(response))))
-    errors = list(editor.errors(record))
-    if not errors:
-        return _NOTHING
-    return ReportReply(True, apply(response, Picker(record.id)(errors), Piece(0, len(response))))
+    told = read_statements(record.truth, "en", vocabulary)
+    words = frozenset(unit.key for unit in read_units(record.truth, "en", vocabulary))
+    same = frozenset(_plain(record.truth[piece.start : piece.end]) for piece in sentences(record.truth))
+    editor = _Editor(response, read_statements(response, "en", vocabulary), attributes(told), words, same, vocabulary)
+    doubt = editor.unread(settled(told))
+    if doubt:
+        return f"the rules cannot tell whether {doubt!r} is right"
+    wrong = contradictions(response, record.truth, "en", vocabulary)
+    if not wrong:
+        errors = list(editor.errors())
+        if not errors:
+            return "the report states nothing that the rules can compare with the ground truth and change"
+        return ReportReply(True, editor.changed(Picker(record.id)(errors)))
+    changes = [editor.turned(c.statement) if c.wrong is None else editor.put(c.wrong, c.right) for c in wrong]
+    made = [change for change in changes if change is not None]
+    after = editor.changed(made)
+    if len(made) < len(changes) or contradictions(after, record.truth, "en", vocabulary):
+        return f"the rules cannot correct what the report says of {wrong[0].finding}"
+    return ReportReply(False, after)
 
 
 @dataclass(frozen=True)
 class _Editor:
-    """Makes the changes of a report, and reads it again after them."""
+    """Makes the changes of a report.
+
+    Attributes:
+        report: Its text.
+        said: What it says of findings.
+        exact: The ground truth's attributes of findings.
+        words: The keys of all of its units.
+        sentences: Its sentences.
+        vocabulary: The terms.
+    """
 
     report: str
+    said: tuple[Statement, ...]
+    exact: dict[tuple[str, str], Term]
+    words: frozenset[str]
+    sentences: frozenset[str]
     vocabulary: Vocabulary
-    bounds: EditBounds
 
-    def corrected(self, wrong: tuple[Contradiction, ...]) -> list[Change] | str:
-        """The changes that correct all contradictions; or why there are none."""
-        changes: list[Change] = []
-        for contradiction in wrong:
-            statement, unit, right = contradiction.statement, contradiction.wrong, contradiction.right
-            if unit is None or right is None:
-                change = self._turned(statement)
-            else:
-                new = written(right, unit, self.report, "en")
-                change = put(self.report, unit.start, unit.end, new) if new else None
-            if change is None:
-                return f"the rules cannot correct what the report says of {contradiction.finding}"
-            changes.append(change)
-        return changes if self._is_sound(changes, {c.statement.finding for c in wrong}) else _unsound(wrong[0].finding)
-
-    def errors(self, record: Record) -> Iterator[list[Change]]:
-        """For every finding that the ground truth confirms, changes that turn all that the report says of it."""
-        told = read_statements(record.truth, "en", self.vocabulary)
-        known, exact = settled(told), attributes(told)
-        said = read_statements(self.report, "en", self.vocabulary)
-        for finding, present in settled(said).items():
-            if known.get(finding) != present or finding not in self.vocabulary.terms:
+    def unread(self, known: dict[str, bool]) -> str:
+        """The first sentence that is not one statement of a finding of its own, settled by the truth; "" for none."""
+        for piece in sentences(self.report):
+            sentence = self.report[piece.start : piece.end]
+            if _plain(sentence) in self.sentences:
                 continue
-            own = [statement for statement in said if statement.finding == finding]
-            turned = [change for change in map(self._turned, own) if change is not None]
-            if turned and self._is_sound(turned, {finding}):
-                yield turned
-            for group in sorted({unit.group for statement in own for unit in statement.attributes}):
-                right = exact.get((finding, group))
-                places = [unit for s in own for unit in s.attributes if unit.group == group]
-                if right is None or {unit.key for unit in places} != {right.name}:
-                    continue
-                swapped = [change for unit in places if (change := self._swapped(unit)) is not None]
-                if swapped and self._is_sound(swapped, {finding}):
-                    yield swapped
+            here = [s for s in self.said if piece.start <= s.clause.start < piece.end]
+            whole = len(here) == 1 and here[0].clause.end - here[0].clause.start >= len(sentence.rstrip(" .*"))
+            if not whole or here[0].present is None or here[0].finding not in known:
+                return sentence
+            told = (
+                u
+                for u in here[0].clause.units
+                if u.group.replace(" ", "_") in _DESCRIBING and u.key not in _HEART_NAMES
+            )
+            if here[0].present and known[here[0].finding] and not all(self._comparable(u, here[0]) for u in told):
+                return sentence
+        return ""
 
-    def _turned(self, statement: Statement) -> Change | None:
-        clause = statement.clause
-        turned = turn(self.report, statement, self.vocabulary)
-        if turned is None:
-            return None
-        changed = changed_words(self.report[clause.start : clause.end], turned)
-        return None if changed > self.bounds.max_words_per_sentence else Change(clause.start, clause.end, turned)
+    def _comparable(self, unit: Unit, statement: Statement) -> bool:
+        """Whether the truth tells the same of a finding, or says otherwise."""
+        return unit.key in self.words or (statement.finding, unit.group) in self.exact
 
-    def _swapped(self, unit: Unit) -> Change | None:
-        """A term exchanged for its first opposite."""
-        assert unit.term is not None
-        others = self.vocabulary.alternatives(unit.term)
-        new = written(others[0], unit, self.report, "en") if others else None
+    def errors(self) -> Iterator[list[Change]]:
+        """For every statement, the change that turns it; and those that exchange one of its attributes."""
+        for statement in self.said:
+            if self._kin(statement) or self._touched(statement):
+                continue
+            turned = self.turned(statement)
+            others = [self.vocabulary.alternatives(unit.term) for unit in statement.attributes if unit.term]
+            swapped = [self.put(u, o[0]) for u, o in zip(statement.attributes, others, strict=True) if o]
+            yield from ([change] for change in (turned, *swapped) if change is not None)
+
+    def changed(self, changes: Iterable[Change]) -> str:
+        """The report with changes made."""
+        return apply(self.report, list(changes), Piece(0, len(self.report)))
+
+    def put(self, unit: Unit, term: Term | None) -> Change | None:
+        """A term in the place of an attribute."""
+        new = written(term, unit, self.report, "en") if term else None
         return put(self.report, unit.start, unit.end, new) if new else None
 
-    def _is_sound(self, changes: list[Change], findings: set[str]) -> bool:
-        """Whether the changes turn statements of these findings alone, and nothing left speaks against them."""
-        after = apply(self.report, changes, Piece(0, len(self.report)))
-        old, new = (read_statements(text, "en", self.vocabulary) for text in (self.report, after))
-        if [_said(s) for s in old if s.finding not in findings] != [_said(s) for s in new if s.finding not in findings]:
-            return False
-        if len(old) != len(new) or any(s.present is None for s in new if s.finding in findings):
-            return False
-        values = settled(new)
-        return all(
-            name in values
-            and _agree(name, new, self.vocabulary)
-            and not contradicted(after, name, values[name], self.vocabulary)
-            for name in findings
-        )
+    def turned(self, statement: Statement) -> Change | None:
+        """A sentence with its finding denied or affirmed; what describes a denied finding goes."""
+        clause = statement.clause
+        finding = next((unit for unit in clause.units if unit.key == statement.finding), None)
+        words = self.report[clause.start : clause.end]
+        heart = None if finding else _HEART.search(words)
+        if heart is not None:
+            new = "normal in size" if heart["large"] else "enlarged"
+            sized = "size" in words[: heart.start()].lower() and "normal" in new
+            place = clause.start + heart.start()
+            return put(self.report, place, clause.start + heart.end(), "normal" if sized else new)
+        if finding is None or finding.term is None or finding.plural or not statement.alone:
+            return None
+        name = self.report[finding.start : finding.end]
+        shape = _SHAPE.fullmatch(f"{words[: finding.start - clause.start]}@{words[finding.end - clause.start :]}")
+        if shape is None or bool(shape["denied"]) == statement.present or (shape["before"] and not statement.present):
+            return None
+        bare = lower_first(name)
+        article = "" if finding.term.uncountable or not shape["denied"] else f"{indefinite(bare)} "
+        there = shape["there"] or ("" if shape["after"] or statement.present else "there is ")
+        turned = f"{there}{'no ' if statement.present else article}{bare}{shape['after']}"
+        return Change(clause.start, clause.end, turned[:1].upper() + turned[1:] if words[:1].isupper() else turned)
+
+    def _touched(self, statement: Statement) -> bool:
+        """Whether a sentence without a finding is about the whole chest, or the organ of a statement's finding."""
+        term = self.vocabulary.terms.get(statement.finding)
+        if term is None:
+            return True
+        for clause in read_clauses(self.report, "en", self.vocabulary):
+            keys = {key for unit in clause.units for key in (unit.key, *unit.words)}
+            if keys & {term.organ, *_GENERAL} and not any(s.clause == clause for s in self.said):
+                return True
+        return False
+
+    def _kin(self, statement: Statement) -> bool:
+        """Whether another sentence is about the same finding, or one of its kind or that it states."""
+        term = self.vocabulary.terms.get(statement.finding)
+        for other in (s.finding for s in self.said if s is not statement):
+            kin = self.vocabulary.terms.get(other)
+            if CLEAR in (statement.finding, other):
+                clouding = term or kin
+                if clouding is None or clouding.kin in _CLOUDING:
+                    return True
+            elif term is None or kin is None or _related(term, kin):
+                return True
+        return False
 
 
-def _agree(finding: str, statements: tuple[Statement, ...], vocabulary: Vocabulary) -> bool:
-    """Whether all that is said of a finding and its kin puts it in one place, and gives it one size."""
-    term = vocabulary.terms[finding]
-    told: dict[str, set[str]] = {}
-    for statement in statements:
-        other = vocabulary.terms.get(statement.finding)
-        if other is not None and (other == term or related(term, other)):
-            for unit in statement.attributes:
-                told.setdefault(unit.group, set()).add(unit.key)
-    return all(len(keys) == 1 for keys in told.values())
+def _related(one: Term, other: Term) -> bool:
+    return akin(one, other) or bool({one.name, *one.implies} & {other.name, *other.implies})
 
 
-def _said(statement: Statement) -> tuple[str, bool | None, tuple[str, ...]]:
-    return statement.finding, statement.present, tuple(unit.key for unit in statement.attributes)
-
-
-def _unsound(finding: str) -> str:
-    return f"another sentence would contradict the report once what it says of {finding} is corrected"
+def _plain(sentence: str) -> str:
+    return sentence.strip(" .*").lower()

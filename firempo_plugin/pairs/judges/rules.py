@@ -14,7 +14,7 @@ from .report_rules import edit_report
 from .text import Piece, sentences
 from .units import read_clauses
 
-VERSION = 1
+VERSION = 2
 """Raised when the rules read, judge or edit an answer otherwise, be it for a word of vocabulary.yaml: what they decided
 is kept under it, in builds and in evaluations."""
 
@@ -55,7 +55,7 @@ class RuleJudge(EditJudge):
         if len(response) > _LONGEST_RESPONSE:
             return Abstain(f"the response has more than {_LONGEST_RESPONSE} characters")
         if record.kind == "report":
-            reply = edit_report(record, response, self.contract.vocabulary, self.contract.bounds)
+            reply = edit_report(record, response, self.contract.vocabulary)
             return Abstain(reply) if isinstance(reply, str) else reply
         return self._vqa(record, response)
 
