@@ -3,12 +3,11 @@
 import importlib.util
 import json
 import math
-from pathlib import Path
 
 import pytest
 import yaml
 from PIL import Image
-from places import EXAMPLES_DIR
+from places import EXAMPLES_DIR, SAMPLES_DIR
 
 from firempo_plugin.evaluate import accuracy
 from firempo_plugin.evaluate.config import EVIDENCE, load
@@ -16,7 +15,7 @@ from firempo_plugin.host.evidence import protocol
 from firempo_plugin.pairs.sources.registry import SOURCES
 from firempo_plugin.settings import checked
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
+SHARED = SAMPLES_DIR
 needs_samples = pytest.mark.skipif(not SHARED.is_dir(), reason="the real samples (shared/data) are absent")
 
 EVALUATIONS = sorted((EXAMPLES_DIR / "evaluate").glob("*.yaml"))

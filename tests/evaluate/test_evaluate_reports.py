@@ -3,11 +3,11 @@
 import importlib.util
 import json
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
+from places import SAMPLES_DIR
 
 from firempo_plugin.evaluate import commands, reports
 from firempo_plugin.evaluate.answers import Answer
@@ -17,7 +17,7 @@ from firempo_plugin.pairs.engine import Halt
 from firempo_plugin.pairs.records import Record
 from firempo_plugin.pairs.workspace import Workspace
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
+SHARED = SAMPLES_DIR
 needs_samples = pytest.mark.skipif(not SHARED.is_dir(), reason="the real samples (shared/data) are absent")
 needs_radeval = pytest.mark.skipif(importlib.util.find_spec("radeval") is None, reason="radeval is not installed")
 

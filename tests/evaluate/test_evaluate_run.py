@@ -15,6 +15,7 @@ import pytest
 import yaml
 from pairs_server import PairsServer, error, well
 from PIL import Image
+from places import SAMPLES_DIR
 
 from firempo_plugin.cli import main
 from firempo_plugin.evaluate import commands, figures
@@ -23,7 +24,7 @@ from firempo_plugin.evaluate.store import ItemFile
 from firempo_plugin.pairs.commands import DONE, FAILED, STOPPED
 from firempo_plugin.pairs.endpoint.failures import ReplyTruncatedError, StopRunError
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
+SHARED = SAMPLES_DIR
 needs_samples = pytest.mark.skipif(not SHARED.is_dir(), reason="the real samples (shared/data) are absent")
 
 QUESTIONS = [

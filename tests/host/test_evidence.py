@@ -1,7 +1,6 @@
 """Evidence measures against plain forwards (tests/plain.py), and what they skip."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ import tiny
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from PIL import Image
+from places import SAMPLES_DIR
 from plain import Plain
 from transformers import AutoModelForImageTextToText
 
@@ -432,7 +432,7 @@ def test_bfloat16(kind, arguments, adapter, checkpoint, write_dataset, scan, tmp
         assert rounded.detail != exact.detail
 
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
+DATA = SAMPLES_DIR
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="shared/data is absent")
 
 

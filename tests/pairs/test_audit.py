@@ -4,16 +4,15 @@ import json
 import random
 import time
 from functools import lru_cache
-from pathlib import Path
 
 import pytest
-from places import TEMPLATES_DIR
+from places import SAMPLES_DIR, TEMPLATES_DIR
 
 from firempo_plugin.pairs import audit_files, audit_report, commands
 from firempo_plugin.pairs.audit import Preference, audit, length_accuracy, word_distance, words, words_outside
 from firempo_plugin.phrases import PhrasedText
 
-MMEDPO = Path(__file__).parents[3] / "shared" / "data" / "mmedpo"
+MMEDPO = SAMPLES_DIR / "mmedpo"
 
 QUESTION, CHOSEN, REJECTED = "Which lung is opaque?", "The left lung.", "The right lung."
 

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from pairs_server import PairsServer, error, well
 from PIL import Image
+from places import SAMPLES_DIR
 
 from firempo_plugin.host.responder import ChatEngine
 from firempo_plugin.pairs import commands
@@ -26,7 +27,7 @@ from firempo_plugin.pairs.placeholders import IMAGE
 from firempo_plugin.pairs.request_store import WorkspaceRequests
 from firempo_plugin.pairs.workspace import Workspace
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
+SHARED = SAMPLES_DIR
 needs_samples = pytest.mark.skipif(not SHARED.is_dir(), reason="the real samples (shared/data) are absent")
 
 QUESTIONS = [

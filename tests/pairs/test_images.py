@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from places import SAMPLES_DIR
 
 from firempo_plugin.pairs import images
 from firempo_plugin.pairs.images import MAX_PIXELS, content_id, decode, inside, pixel_id, write_png
 from firempo_plugin.pairs.records import RejectedError
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
+DATA = SAMPLES_DIR
 ORIENTATION = 0x0112
 SIZES = [(1, 1), (7, 5), (64, 33)]
 

@@ -2,9 +2,9 @@
 
 import json
 from functools import cache
-from pathlib import Path
 
 import pytest
+from places import SAMPLES_DIR
 
 from firempo_plugin.pairs.config import EditConfig
 from firempo_plugin.pairs.judges.protocol import Abstain
@@ -13,7 +13,7 @@ from firempo_plugin.pairs.judges.rules import RuleJudge
 from firempo_plugin.pairs.judges.vocabulary import load_vocabulary
 from firempo_plugin.pairs.records import Record
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
+DATA = SAMPLES_DIR
 JUDGE = RuleJudge(EditConfig())
 
 EFFUSION = "Is there an effusion?"

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from places import SAMPLES_DIR
 
 from firempo_plugin.pairs.records import Record
 from firempo_plugin.pairs.sources.leaks import leaks
 from firempo_plugin.pairs.sources.registry import SOURCES
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
+DATA = SAMPLES_DIR
 
 
 def picture(path: Path, seed: int) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from places import SAMPLES_DIR
 
 from firempo_plugin.pairs.masks import (
     NOTHING,
@@ -23,7 +24,7 @@ from firempo_plugin.pairs.masks import (
 )
 from firempo_plugin.pairs.records import RejectedError
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
+DATA = SAMPLES_DIR
 REAL = [
     *sorted((DATA / "biomedparse-demo" / "demo_mask").glob("*.png")),
     *sorted((DATA / "sam-med2d-demo" / "data_demo" / "masks").glob("*.png")),

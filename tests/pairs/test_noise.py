@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from places import SAMPLES_DIR
 
 from firempo_plugin.pairs.config import NoiseConfig
 from firempo_plugin.pairs.corruptions import CORRUPTIONS
@@ -19,7 +20,7 @@ from firempo_plugin.pairs.images import decode, write_png
 from firempo_plugin.pairs.masks import read_mask
 from firempo_plugin.pairs.noise import Corruption, Plan, corrupt, plan_noise, seed_of
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
+DATA = SAMPLES_DIR
 LESION, BLACK, CROP, BLUR = Corruption("noise", 45.0), Corruption("black"), Corruption("crop"), Corruption("blur")
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (48, 64, 3), dtype=np.uint8)

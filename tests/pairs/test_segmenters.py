@@ -3,11 +3,11 @@
 import json
 import shutil
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from places import SAMPLES_DIR
 
 from firempo_plugin.pairs.images import decode
 from firempo_plugin.pairs.masks import Found, MaskCache, box_mask, read_mask, union
@@ -15,7 +15,7 @@ from firempo_plugin.pairs.records import Region, RejectedError, Segmentation
 from firempo_plugin.pairs.segmenters.regions import matching
 from firempo_plugin.pairs.segmenters.segmenter import Request, Segmenter, find, make
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
+DATA = SAMPLES_DIR
 BIOMEDPARSE, SAM_MED2D = DATA / "biomedparse-demo", DATA / "sam-med2d-demo"
 COVID, TBX11K = DATA / "covid-chestxray", DATA / "tbx11k"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="shared/data is absent")

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from places import SAMPLES_DIR
 
 from firempo_plugin.errors import UserError
 from firempo_plugin.pairs.records import Record, Region
 from firempo_plugin.pairs.sources.common import Problem
 from firempo_plugin.pairs.sources.registry import SOURCES
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
+DATA = SAMPLES_DIR
 COLUMNS = {"id": "key", "image": "file", "question": "ask", "truth": "gold"}
 real = pytest.mark.skipif(not DATA.is_dir(), reason="the folder shared/data of real samples is absent")
 

@@ -1,15 +1,15 @@
 """What the noise should hide."""
 
 import json
-from pathlib import Path
 
 import pytest
+from places import SAMPLES_DIR
 
 from firempo_plugin.pairs.judges.reply import ReplyError
 from firempo_plugin.pairs.records import Record
 from firempo_plugin.pairs.targets import parse_target, rule_target
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
+DATA = SAMPLES_DIR
 
 NOTHING = [
     ("What modality is used to take this image?", "X-Ray"),
