@@ -15,13 +15,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from firempo_plugin.answers.protocol import Abstain
+from firempo_plugin.answers.questions import understand
+from firempo_plugin.answers.text import is_word, tokens
+from firempo_plugin.answers.vocabulary import load_vocabulary
 from firempo_plugin.pairs.config import EditConfig
-from firempo_plugin.pairs.judges.protocol import Abstain
-from firempo_plugin.pairs.judges.questions import understand
 from firempo_plugin.pairs.judges.rules import RuleJudge
-from firempo_plugin.pairs.judges.text import is_word, tokens
-from firempo_plugin.pairs.judges.vocabulary import load_vocabulary
-from firempo_plugin.pairs.records import Record
+from firempo_plugin.records import Record
 
 OPEN = {
     "bare": "{a}",

@@ -24,7 +24,7 @@ from rows import Rows
 from runners import Runner
 
 STATUS = Path("/proc/self/status")
-LIBRARIES = ["llamafactory.train.dpo.trainer", "firempo_plugin.host.trainer", "firempo_plugin.demo.scans"]
+LIBRARIES = ["llamafactory.train.dpo.trainer", "firempo_plugin.host.train.trainer", "firempo_plugin.demo.scans"]
 """Imported once, and copied into every fresh process."""
 MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
 MATRIX_RUNS = 10

@@ -18,10 +18,10 @@ from trl import DPOConfig, DPOTrainer
 from firempo_plugin.forward.batch import PassInputs
 from firempo_plugin.forward.plan import Layout
 from firempo_plugin.host.arguments import settings_of
-from firempo_plugin.host.caches import Caches
-from firempo_plugin.host.collator import BATCH, FireCollator
-from firempo_plugin.host.trainer import FireMPOTrainer
-from firempo_plugin.host.workflow import pass_tokens
+from firempo_plugin.host.data.collator import BATCH, FireCollator
+from firempo_plugin.host.train.caches import Caches
+from firempo_plugin.host.train.trainer import FireMPOTrainer
+from firempo_plugin.host.train.workflow import pass_tokens
 
 Backward = Callable[..., None]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from . import __version__
 from .errors import UserError
-from .pairs.terminal import say
+from .terminal import say
 
 STEP_HELP = {
     "respond": "let the model answer",
@@ -103,7 +103,7 @@ def _positive(text: str) -> int:
 
 
 def _chat_engine(arguments: dict[str, Any]) -> Any:
-    from .host.responder import ChatEngine
+    from .host.chat.responder import ChatEngine
 
     return ChatEngine(arguments)
 
@@ -124,8 +124,8 @@ def _keys(command: str) -> str:
     """What `--help` of a command says of its configuration: all keys, or those of its own step."""
     from .evaluate.config import EvaluateConfig
     from .pairs.config import BuildConfig
-    from .pairs.sources.registry import describe_options
     from .settings import describe
+    from .sources.registry import describe_options
 
     of_source = ["", "source.options of each source:", *describe_options()]
     lines = {

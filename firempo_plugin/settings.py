@@ -15,8 +15,8 @@ from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .errors import UserError
-from .pairs.endpoint.scrub import scrub
 from .registry import Registry
+from .scrub import scrub
 
 Config = TypeVar("Config")
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from functools import partial
 
 if "HF_DATASETS_CACHE" not in os.environ:  # the user's may hold what another version of datasets wrote
@@ -23,6 +24,8 @@ os.environ |= {
 from pathlib import Path
 
 import pytest
+from pairs_server import PairsServer
+from pairs_store import LinesStore
 from places import TEMPLATES_DIR
 
 SLOW_FIXTURES = {"checkpoint", "trainer_and_batch", "train"}
@@ -35,11 +38,11 @@ SLOW = (
     "evaluate/test_attention.py",
     "evaluate/test_evaluate_run.py",
     "pairs/test_build.py",
-    "pairs/test_engine.py",
-    "pairs/test_images.py",
-    "pairs/test_judges_rules.py",
-    "pairs/test_masks.py",
-    "pairs/test_noise.py",
+    "store/test_engine.py",
+    "images/test_images.py",
+    "answers/test_answers_rules.py",
+    "images/test_masks.py",
+    "images/test_noise.py",
     "pairs/test_segmenter_sam3.py",
     "test_torch_releases.py",
 )
@@ -190,10 +193,10 @@ def trainer_and_batch(checkpoint, tmp_path):
     from transformers import Seq2SeqTrainingArguments
 
     from firempo_plugin.host.arguments import settings_of
-    from firempo_plugin.host.caches import Caches
-    from firempo_plugin.host.collator import FireCollator
-    from firempo_plugin.host.trainer import FireMPOTrainer
-    from firempo_plugin.host.workflow import checkpoint_exactly
+    from firempo_plugin.host.data.collator import FireCollator
+    from firempo_plugin.host.train.caches import Caches
+    from firempo_plugin.host.train.trainer import FireMPOTrainer
+    from firempo_plugin.host.train.workflow import checkpoint_exactly
 
     def build(family, dataset, *, dataset_dir=TEMPLATES_DIR, adapter=None, flash_attn="auto", pass_tokens=None, **keys):
         model_args = ModelArguments(
@@ -230,3 +233,14 @@ def trainer_and_batch(checkpoint, tmp_path):
         return trainer, collator(list(dataset))["batch"]
 
     return build
+
+
+@pytest.fixture
+def server() -> Iterator[PairsServer]:
+    with PairsServer() as running:
+        yield running
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LinesStore:
+    return LinesStore(tmp_path / "requests.jsonl")

@@ -6,12 +6,12 @@ from typing import Any
 from pairs_server import Answer, PairsServer
 from pairs_store import LinesStore
 
-from firempo_plugin.pairs.endpoint.client import Endpoint
-from firempo_plugin.pairs.endpoint.costs import Budget
-from firempo_plugin.pairs.endpoint.failures import CallFailedError, StopRunError
-from firempo_plugin.pairs.endpoint.requests import ChatRequest, Message, Schema
-from firempo_plugin.pairs.endpoint.settings import EndpointSettings
-from firempo_plugin.pairs.records import RejectedError
+from firempo_plugin.endpoint.client import Endpoint
+from firempo_plugin.endpoint.costs import Budget
+from firempo_plugin.endpoint.failures import CallFailedError, StopRunError
+from firempo_plugin.endpoint.requests import ChatRequest, Message, Schema
+from firempo_plugin.endpoint.settings import EndpointSettings
+from firempo_plugin.records import RejectedError
 
 SCHEMA = Schema("edit", {"type": "object", "properties": {"a": {"type": "string"}}})
 

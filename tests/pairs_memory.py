@@ -76,12 +76,12 @@ def files(folder: Path) -> dict[str, Path]:
 
 
 def main(folder: Path) -> None:
-    from firempo_plugin.host.reasons import RowError
-    from firempo_plugin.host.row_images import open_images
-    from firempo_plugin.pairs.images import decode, pixel_id, write_png
-    from firempo_plugin.pairs.masks import read_mask
-    from firempo_plugin.pairs.noise import Corruption, corrupt
-    from firempo_plugin.pairs.records import RejectedError
+    from firempo_plugin.host.data.reasons import RowError
+    from firempo_plugin.host.data.row_images import open_images
+    from firempo_plugin.images.masks import read_mask
+    from firempo_plugin.images.noise import Corruption, corrupt
+    from firempo_plugin.images.pixels import decode, pixel_id, write_png
+    from firempo_plugin.records import RejectedError
 
     where = files(folder)
     half = np.zeros((SIDE, SIDE), dtype=np.bool_)

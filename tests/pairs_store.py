@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from firempo_plugin.pairs.endpoint.replies import Reply, StoredReply
+from firempo_plugin.endpoint.replies import Reply, StoredReply
 
 
 class LinesStore:

@@ -48,7 +48,7 @@ def test_the_mathematics_imports_torch_only():
     assert not imports(PACKAGE / "errors.py")
 
 
-@pytest.mark.parametrize("name", ["phrases.py", "forward/plan.py", "host/source_file.py"])
+@pytest.mark.parametrize("name", ["phrases.py", "forward/plan.py", "host/data/source_file.py"])
 def test_text_work_imports_no_torch(name):
     assert not roots(imports(PACKAGE / name)) & {"torch", "transformers", "llamafactory"}
 

@@ -9,7 +9,7 @@ from llamafactory.hparams import get_train_args
 from places import EXAMPLES_DIR, ROOT
 
 from firempo_plugin.host.arguments import settings_of
-from firempo_plugin.host.workflow import refuse_unsupported
+from firempo_plugin.host.train.workflow import refuse_unsupported
 
 NOT_FOR_TRAINING = ("build", "evaluate", "lmms_eval", "phantom")  # each is tested with what reads it
 EXAMPLES = sorted(
@@ -77,8 +77,8 @@ def test_it_differs_from_the_recipe_in_what_it_is_about_only(path):
 def test_a_build_is_configured_as_every_part_of_it_expects(path):
     from firempo_plugin.pairs import config
     from firempo_plugin.pairs.segmenters.segmenter import make
-    from firempo_plugin.pairs.sources.registry import SOURCES
     from firempo_plugin.settings import checked
+    from firempo_plugin.sources.registry import SOURCES
 
     build = config.load(path, [])
     assert f"firempo build examples/build/{path.name}" in path.read_text(encoding="utf-8").split("workspace")[0]

@@ -13,28 +13,28 @@ import yaml
 from PIL import Image
 
 from firempo_plugin import cli
+from firempo_plugin.answers.protocol import Abstain
 from firempo_plugin.evaluate import config as evaluation
 from firempo_plugin.evaluate.judges import JUDGES as ANSWER_JUDGES
 from firempo_plugin.evaluate.sensitivity import Options
 from firempo_plugin.evaluate.verdict import AnswerJudge, Judges, Verdict
+from firempo_plugin.images.corruptions import CORRUPTIONS
+from firempo_plugin.images.masks import joined
 from firempo_plugin.pairs import config as configuration
 from firempo_plugin.pairs.build import run
 from firempo_plugin.pairs.commands import build
-from firempo_plugin.pairs.corruptions import CORRUPTIONS
 from firempo_plugin.pairs.exporters.common import ExportResult
 from firempo_plugin.pairs.exporters.registry import FORMATS
 from firempo_plugin.pairs.judges.judge import EditJudge
-from firempo_plugin.pairs.judges.protocol import Abstain
 from firempo_plugin.pairs.judges.registry import JUDGES
 from firempo_plugin.pairs.judges.reply import VqaReply
-from firempo_plugin.pairs.masks import joined
-from firempo_plugin.pairs.records import Record
 from firempo_plugin.pairs.segmenters.registry import SEGMENTERS
 from firempo_plugin.pairs.segmenters.segmenter import Segmenter
-from firempo_plugin.pairs.sources.common import Source
-from firempo_plugin.pairs.sources.registry import SOURCES
-from firempo_plugin.pairs.workspace import Workspace
+from firempo_plugin.records import Record
 from firempo_plugin.settings import checked, config_key
+from firempo_plugin.sources.common import Source
+from firempo_plugin.sources.registry import SOURCES
+from firempo_plugin.store.workspace import Workspace
 
 TABLES = {
     "source.name": SOURCES,

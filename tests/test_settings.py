@@ -6,15 +6,15 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
+from firempo_plugin.endpoint.settings import EndpointSettings
 from firempo_plugin.errors import UserError
 from firempo_plugin.evaluate import grounding, localisation, sensitivity
 from firempo_plugin.evaluate.config import EvaluateConfig
 from firempo_plugin.pairs.config import BuildConfig
-from firempo_plugin.pairs.endpoint.settings import EndpointSettings
 from firempo_plugin.pairs.exporters import llamafactory, swift, trl
 from firempo_plugin.pairs.segmenters.registry import SEGMENTERS
-from firempo_plugin.pairs.sources.registry import SOURCES
 from firempo_plugin.settings import LIMITS, checked, describe, is_required, keys_of, read
+from firempo_plugin.sources.registry import SOURCES
 
 KINDS: dict[str, tuple[type, str]] = {
     "build": (BuildConfig, ""),

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from firempo_plugin.pairs.noise import Corruption, corrupt
+from firempo_plugin.images.noise import Corruption, corrupt
 
 SIZE = 96
 """Height and width in pixels."""

@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from firempo_plugin.pairs.judges.questions import understand
-from firempo_plugin.pairs.judges.vocabulary import load_vocabulary
-from firempo_plugin.pairs.records import Record
+from firempo_plugin.answers.questions import understand
+from firempo_plugin.answers.vocabulary import load_vocabulary
+from firempo_plugin.records import Record
 
 BATCH = 64
 LONGEST = 40

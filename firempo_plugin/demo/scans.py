@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from ..pairs.images import Window, decode
+from ..images.pixels import Window, decode
 
 Pixels = NDArray[np.uint8]
 """An image, [height, width, 3], red-green-blue, 0-255."""

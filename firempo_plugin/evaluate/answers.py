@@ -6,19 +6,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..endpoint.client import Endpoint
+from ..endpoint.costs import Budget
+from ..endpoint.failures import ReplyTruncatedError, StopRunError
+from ..endpoint.requests import Ask
 from ..errors import UserError
 from ..files import write_text
 from ..pairs.build import Progress, read_source
 from ..pairs.config import BuildConfig, RespondConfig
-from ..pairs.endpoint.client import Endpoint
-from ..pairs.endpoint.costs import Budget
-from ..pairs.endpoint.failures import ReplyTruncatedError, StopRunError
-from ..pairs.endpoint.requests import Ask
-from ..pairs.engine import Advance, Halt, Item, advance, kinds
-from ..pairs.records import Record
-from ..pairs.request_store import WorkspaceRequests
-from ..pairs.steps import THOUGHT_END, THOUGHT_START, ChatEngine, ReadStep, RespondStep
-from ..pairs.workspace import Workspace
+from ..records import Record
+from ..respond.steps import THOUGHT_END, THOUGHT_START, ChatEngine, ReadStep, RespondStep
+from ..store.engine import Advance, Halt, Item, advance, kinds
+from ..store.request_store import WorkspaceRequests
+from ..store.workspace import Workspace
 from .config import EvaluateConfig
 from .items import Item as Measured
 from .models import Model, digest_of

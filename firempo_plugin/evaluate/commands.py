@@ -7,17 +7,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..endpoint.client import Endpoint
+from ..endpoint.costs import Budget
+from ..endpoint.failures import CallFailedError, StopRunError
+from ..endpoint.prompts import load_prompt
 from ..errors import UserError
 from ..pairs.commands import DONE, FAILED, STOPPED, halted_by_signals
-from ..pairs.endpoint.client import Endpoint
-from ..pairs.endpoint.costs import Budget
-from ..pairs.endpoint.failures import CallFailedError, StopRunError
-from ..pairs.engine import Halt, kinds, progress
 from ..pairs.judges import rules
-from ..pairs.prompts import load_prompt
-from ..pairs.request_store import WorkspaceRequests
-from ..pairs.terminal import say
-from ..pairs.workspace import Workspace, later
+from ..store.engine import Halt, kinds, progress
+from ..store.request_store import WorkspaceRequests
+from ..store.workspace import Workspace, later
+from ..terminal import say
 from . import accuracy, figures, layout, reports, tables
 from . import config as configuration
 from .answers import Answer, Asking, Engine, asks

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..endpoint.settings import EndpointSettings
 from ..errors import UserError
 from ..pairs.config import SourceConfig
-from ..pairs.endpoint.settings import EndpointSettings
 from ..settings import config_key, read, section
 from .judges import JUDGES
 

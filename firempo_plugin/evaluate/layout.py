@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_text
-from ..pairs.engine import kinds
+from ..store.engine import kinds
 from .compare import Cell, Difference, Interval
 from .config import CompareConfig
 from .tables import Column, Counts, Table

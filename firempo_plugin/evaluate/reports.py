@@ -11,8 +11,8 @@ from math import fsum, isfinite
 from typing import Any
 
 from ..errors import UserError
-from ..pairs.engine import Halt, progress
-from ..pairs.workspace import Outcome, Workspace, later
+from ..store.engine import Halt, progress
+from ..store.workspace import Outcome, Workspace, later
 from .answers import Answer
 from .items import Item
 from .models import digest_of

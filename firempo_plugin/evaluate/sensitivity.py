@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..images.corruptions import CORRUPTIONS
+from ..images.masks import Mask, box_around
+from ..images.noise import Corruption, corrupt, seed_of
+from ..images.pixels import Pixels
 from ..pairs.config import NoiseConfig
-from ..pairs.corruptions import CORRUPTIONS
-from ..pairs.images import Pixels
-from ..pairs.masks import Mask, box_around
-from ..pairs.noise import Corruption, corrupt, seed_of
-from ..pairs.records import RejectedError
+from ..records import RejectedError
 from ..settings import config_key
 
 VERSION = 1

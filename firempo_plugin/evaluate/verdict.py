@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..pairs.endpoint.requests import Ask, ChatRequest, Message, Schema
+from ..answers.grammar import GRAMMARS
+from ..answers.protocol import Abstain, Judge, ask_twice, in_turn
+from ..answers.questions import understand
+from ..answers.vocabulary import load_vocabulary
+from ..endpoint.prompts import load_prompt, render
+from ..endpoint.requests import Ask, ChatRequest, Message, Schema
 from ..pairs.judges.contract import LONGEST_RESPONSE
-from ..pairs.judges.grammar import GRAMMARS
-from ..pairs.judges.protocol import Abstain, Judge, ask_twice, in_turn
-from ..pairs.judges.questions import understand
 from ..pairs.judges.reply import ReplyError, read_object
-from ..pairs.judges.vocabulary import load_vocabulary
-from ..pairs.prompts import load_prompt, render
-from ..pairs.records import Record, RejectedError
+from ..records import Record, RejectedError
 from .config import JudgeConfig
 from .judges import JUDGES
 

@@ -18,10 +18,10 @@ from typing import Any
 from .. import __version__
 from ..errors import UserError
 from ..torch_releases import misfits
-from . import demands, reporters
 from .autoload import HostFinder
-from .processor import shrunk_first_in
+from .data.processor import shrunk_first_in
 from .touchpoints import SUPPORTED_HOSTS, TOUCH_POINTS, host_version, missing_points
+from .train import demands, reporters
 
 START_UP_FILE = "firempo_plugin_autoload.pth"
 # The newest releases that the suite ran with; newer ones are not refused.

@@ -60,12 +60,12 @@ TOUCH_POINTS = (
             "get_train_args(args)",
             "get_infer_args(args)",
         ),
-        "unknown_keys:extend_parser",
+        "train.unknown_keys:extend_parser",
     ),
     TouchPoint(
         "data.parser",
         ("DatasetAttr.join", "DatasetAttr.__repr__", "get_dataset_list(dataset_names, dataset_dir)"),
-        "dataset:extend_parser",
+        "data.dataset:extend_parser",
     ),
     TouchPoint(
         "data.converter",
@@ -74,7 +74,7 @@ TOUCH_POINTS = (
             "DatasetConverter._find_medias",
             "align_dataset(dataset, dataset_attr, data_args, training_args)",
         ),
-        "dataset:extend_converter",
+        "data.dataset:extend_converter",
     ),
     TouchPoint(
         "data.loader",
@@ -85,7 +85,7 @@ TOUCH_POINTS = (
             "get_dataset(template, model_args, data_args, training_args, stage)",
             "merge_dataset",
         ),
-        "dataset:extend_loader",
+        "data.dataset:extend_loader",
     ),
     TouchPoint(
         "model.loader",
@@ -95,7 +95,7 @@ TOUCH_POINTS = (
             "load_model(tokenizer, model_args, finetuning_args, is_trainable)",
             "patch_processor",
         ),
-        "processor:extend_loader",
+        "data.processor:extend_loader",
     ),
     TouchPoint(
         "train.tuner",
@@ -114,12 +114,12 @@ TOUCH_POINTS = (
             "ModuleProfilerCallback",
             "ReporterCallback",
         ),
-        "workflow:extend_tuner",
+        "train.workflow:extend_tuner",
     ),
     TouchPoint(
         "chat.hf_engine",
         ("HuggingfaceEngine._process_args(model, tokenizer, processor, template, generating_args, messages)",),
-        "chat:extend_engine",
+        "chat.engine:extend_engine",
     ),
     TouchPoint("chat.chat_model", ("ChatModel",)),
     TouchPoint(

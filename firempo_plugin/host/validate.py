@@ -12,12 +12,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..errors import UserError
-from ..pairs.terminal import say
+from ..terminal import say
 from .arguments import STAGE, settings_of
 from .autoload import switched_off
-from .processor import shrunk_first
-from .reasons import kinds_of
-from .workflow import refuse_unsupported
+from .data.processor import shrunk_first
+from .data.reasons import kinds_of
+from .train.workflow import refuse_unsupported
 
 SOUND, UNSOUND = 0, 1
 EXAMPLES = 3
@@ -66,7 +66,7 @@ def validate(target: str, overrides: list[str], rejected: Path | None) -> int:
         say(warning, "")
     say(*(f"{name}: {count}" for name, count in found.counts.items()))
     if rejected is not None:
-        from .admission import as_lines
+        from .data.admission import as_lines
 
         rejected.write_text(as_lines(found.problems), encoding="utf-8")
         say(f"{len(found.problems)} rows are listed in {rejected}")
@@ -187,8 +187,8 @@ def start(config: dict[str, Any], output_dir: str) -> Run:
 def _examine(run: Run) -> Any:
     from llamafactory.data import get_dataset
 
-    from .admission import examine
-    from .dataset import encoding_fingerprint
+    from .data.admission import examine
+    from .data.dataset import encoding_fingerprint
 
     with redirect_stdout(StringIO()):  # the example that training shows
         rows = get_dataset(run.template, run.model_args, run.data_args, run.training_args, stage=STAGE, **run.tokens)

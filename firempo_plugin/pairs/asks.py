@@ -4,17 +4,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
 
+from ..endpoint.batch import collect, open_cost, open_keys, submit
+from ..endpoint.batch_parts import BatchLimits
+from ..endpoint.client import Endpoint, stored_reply
+from ..endpoint.costs import Budget, Estimate, estimate
+from ..endpoint.requests import Ask, ChatRequest
+from ..endpoint.settings import EndpointSettings
+from ..store.engine import PendingError
+from ..store.request_store import WorkspaceRequests
+from ..store.workspace import Workspace
 from .config import BuildConfig, EditConfig
-from .endpoint.batch import collect, open_cost, open_keys, submit
-from .endpoint.batch_parts import BatchLimits
-from .endpoint.client import Endpoint, stored_reply
-from .endpoint.costs import Budget, Estimate, estimate
-from .endpoint.requests import Ask, ChatRequest
-from .endpoint.settings import EndpointSettings
-from .engine import PendingError
 from .judges.registry import JUDGES
-from .request_store import WorkspaceRequests
-from .workspace import Workspace
 
 
 class Asks:

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from ..phrases import PhraseError, phrase_pair
+from ..records import Record, RejectedError
+from ..respond.steps import ChatEngine, ReadStep, RespondStep
+from ..store.engine import Advance, Halt, Item, Step, advance, kinds
+from ..store.request_store import Totals
+from ..store.workspace import Workspace
+from ..terminal import shown
 from .asks import Asks
 from .config import BuildConfig
-from .edit import EditStep, TargetStep
-from .engine import Advance, Halt, Item, Step, advance, kinds
-from .image_steps import NoiseStep, SegmentStep
 from .pair import Pair
-from .records import Record, RejectedError
-from .request_store import Totals
-from .steps import ChatEngine, ReadStep, RespondStep
-from .terminal import shown
-from .workspace import Workspace
+from .steps.edit import EditStep, TargetStep
+from .steps.image_steps import NoiseStep, SegmentStep
 
 
 @dataclass
@@ -64,9 +64,9 @@ def read_source(config: BuildConfig, workspace: Workspace | None, progress: Prog
     Raises:
         UserError: A file or option of the source is wrong.
     """
-    from .sources.common import Problem
-    from .sources.leaks import leaks
-    from .sources.registry import SOURCES
+    from ..sources.common import Problem
+    from ..sources.leaks import leaks
+    from ..sources.registry import SOURCES
 
     records: list[Record] = []
     for item in SOURCES.load(config.source.name).read(config.source.options):

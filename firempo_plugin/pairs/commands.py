@@ -9,15 +9,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from ..endpoint.failures import CallFailedError, StopRunError
+from ..respond.steps import ChatEngine
+from ..store.engine import Halt
+from ..store.request_store import WorkspaceRequests
+from ..store.workspace import Workspace
+from ..terminal import say
 from . import config as configuration
 from .build import Progress, run, summary
 from .config import BuildConfig
-from .endpoint.failures import CallFailedError, StopRunError
-from .engine import Halt
-from .request_store import WorkspaceRequests
-from .steps import ChatEngine
-from .terminal import say
-from .workspace import Workspace
 
 Engine = Callable[[dict[str, Any]], ChatEngine]
 
@@ -79,8 +79,8 @@ def halted_by_signals() -> Iterator[Halt]:
 
 
 def _export(config: BuildConfig, workspace: Workspace, progress: Progress) -> None:
-    from . import decisions
     from .exporters.export import export
+    from .review import decisions
 
     if not progress.pairs:
         print("\nThere is no pair to export; the table above says why.", file=sys.stderr)
@@ -148,7 +148,7 @@ def _new_things_removed_on_refusal(folder: Path) -> Iterator[None]:
 
 def review(path: Path, overrides: list[str], page: Path | None) -> int:
     """Writes the review page of the pairs that are there."""
-    from .review import write_page
+    from .review.page import write_page
 
     config = configuration.load(path, overrides)
     workspace = Workspace(Path(config.workspace), look=True)
@@ -169,8 +169,9 @@ def review(path: Path, overrides: list[str], page: Path | None) -> int:
 
 def audit(files: list[Path], plot: Path | None) -> int:
     """Prints the style-gap table of one preference file, or of two beside each other; draws it where asked."""
-    from . import audit as auditing
-    from . import audit_files, audit_report
+    from .audit import files as audit_files
+    from .audit import report as audit_report
+    from .audit import style as auditing
 
     reports = []
     for file in files:

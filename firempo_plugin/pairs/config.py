@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ..endpoint.settings import EndpointSettings
 from ..errors import UserError
+from ..images.corruptions import CORRUPTIONS
+from ..images.tiles import MAX_PIXELS
 from ..settings import config_key, read, section
-from .corruptions import CORRUPTIONS
-from .endpoint.settings import EndpointSettings
+from ..sources.registry import SOURCES
 from .exporters.registry import FORMATS
 from .judges.registry import JUDGES
 from .segmenters.registry import SEGMENTERS
-from .sources.registry import SOURCES
-from .tiles import MAX_PIXELS
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ..phrases import Span
-from .records import Kind, NoisePath
+from ..records import Kind, NoisePath
 
 
 @dataclass(frozen=True)

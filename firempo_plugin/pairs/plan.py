@@ -2,17 +2,17 @@
 
 from dataclasses import replace
 
+from ..endpoint.costs import Estimate
+from ..endpoint.requests import ChatRequest
+from ..respond.steps import ReadStep, RespondStep
+from ..store.engine import Advance, Item, advance
+from ..store.workspace import Workspace
+from ..terminal import shown
 from .asks import Asks
 from .build import Progress, make_steps, read_source
 from .config import BuildConfig
-from .edit import EditStep, TargetStep
-from .endpoint.costs import Estimate
-from .endpoint.requests import ChatRequest
-from .engine import Advance, Item, advance
 from .judges.registry import JUDGES
-from .steps import ReadStep, RespondStep
-from .terminal import shown
-from .workspace import Workspace
+from .steps.edit import EditStep, TargetStep
 
 
 def plan(config: BuildConfig, workspace: Workspace) -> str:

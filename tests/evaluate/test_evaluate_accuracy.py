@@ -6,12 +6,12 @@ import time
 
 import pytest
 
+from firempo_plugin.endpoint.settings import EndpointSettings
 from firempo_plugin.evaluate.accuracy import measure, normalise, pass_at_k, unscored
 from firempo_plugin.evaluate.answers import Answer
 from firempo_plugin.evaluate.config import JudgeConfig
 from firempo_plugin.evaluate.verdict import Judges
-from firempo_plugin.pairs.endpoint.settings import EndpointSettings
-from firempo_plugin.pairs.records import Record, RejectedError
+from firempo_plugin.records import Record, RejectedError
 
 
 def record(question, truth, **changes) -> Record:

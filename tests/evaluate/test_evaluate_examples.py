@@ -12,8 +12,8 @@ from places import EXAMPLES_DIR, SAMPLES_DIR
 from firempo_plugin.evaluate import accuracy
 from firempo_plugin.evaluate.config import EVIDENCE, load
 from firempo_plugin.host.evidence import protocol
-from firempo_plugin.pairs.sources.registry import SOURCES
 from firempo_plugin.settings import checked
+from firempo_plugin.sources.registry import SOURCES
 
 SHARED = SAMPLES_DIR
 needs_samples = pytest.mark.skipif(not SHARED.is_dir(), reason="the real samples (shared/data) are absent")

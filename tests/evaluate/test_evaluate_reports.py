@@ -13,9 +13,9 @@ from firempo_plugin.evaluate import commands, reports
 from firempo_plugin.evaluate.answers import Answer
 from firempo_plugin.evaluate.reports import Reporter, UnavailableError, load
 from firempo_plugin.pairs.commands import DONE, STOPPED
-from firempo_plugin.pairs.engine import Halt
-from firempo_plugin.pairs.records import Record
-from firempo_plugin.pairs.workspace import Workspace
+from firempo_plugin.records import Record
+from firempo_plugin.store.engine import Halt
+from firempo_plugin.store.workspace import Workspace
 
 SHARED = SAMPLES_DIR
 needs_samples = pytest.mark.skipif(not SHARED.is_dir(), reason="the real samples (shared/data) are absent")

@@ -18,11 +18,11 @@ from PIL import Image
 from places import SAMPLES_DIR
 
 from firempo_plugin.cli import main
+from firempo_plugin.endpoint.failures import ReplyTruncatedError, StopRunError
 from firempo_plugin.evaluate import commands, figures
 from firempo_plugin.evaluate.items import Item
 from firempo_plugin.evaluate.store import ItemFile
 from firempo_plugin.pairs.commands import DONE, FAILED, STOPPED
-from firempo_plugin.pairs.endpoint.failures import ReplyTruncatedError, StopRunError
 
 SHARED = SAMPLES_DIR
 needs_samples = pytest.mark.skipif(not SHARED.is_dir(), reason="the real samples (shared/data) are absent")

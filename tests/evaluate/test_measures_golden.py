@@ -18,14 +18,14 @@ from firempo_plugin.evaluate.config import JudgeConfig
 from firempo_plugin.evaluate.reports import Reporter
 from firempo_plugin.evaluate.verdict import Judges
 from firempo_plugin.host import evidence
+from firempo_plugin.images.noise import Corruption, corrupt, seed_of
 from firempo_plugin.pairs.commands import DONE
-from firempo_plugin.pairs.engine import Halt
 from firempo_plugin.pairs.judges import rules
-from firempo_plugin.pairs.noise import Corruption, corrupt, seed_of
-from firempo_plugin.pairs.records import Record
-from firempo_plugin.pairs.workspace import Workspace
+from firempo_plugin.records import Record
+from firempo_plugin.store.engine import Halt
+from firempo_plugin.store.workspace import Workspace
 
-QUESTIONS = json.loads((Path(__file__).parents[1] / "pairs" / "golden_questions.json").read_text(encoding="utf-8"))
+QUESTIONS = json.loads((Path(__file__).parents[1] / "golden" / "questions.json").read_text(encoding="utf-8"))
 """Question, ground truth, answer; then, where they are others, kind and language."""
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from firempo_plugin.evaluate.sensitivity import Options, drops, noise_elsewhere, region_of
-from firempo_plugin.pairs.noise import Corruption, corrupt, seed_of
-from firempo_plugin.pairs.records import RejectedError
+from firempo_plugin.images.noise import Corruption, corrupt, seed_of
+from firempo_plugin.records import RejectedError
 from firempo_plugin.settings import checked
 
 NOISE = Corruption("noise", 45.0)

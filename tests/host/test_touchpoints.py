@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from llamafactory.train import tuner
 
-from firempo_plugin.host import workflow
 from firempo_plugin.host.touchpoints import TOUCH_POINTS
+from firempo_plugin.host.train import workflow
 
 HOST = Path(workflow.__file__).parent
 SOURCES = sorted(HOST.rglob("*.py"))

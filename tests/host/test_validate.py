@@ -10,7 +10,7 @@ import yaml
 from places import TEMPLATES_DIR
 
 from firempo_plugin import cli
-from firempo_plugin.host.reasons import kinds_of, together
+from firempo_plugin.host.data.reasons import kinds_of, together
 from firempo_plugin.host.validate import verdict
 
 GOOD = {

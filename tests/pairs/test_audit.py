@@ -8,8 +8,17 @@ from functools import lru_cache
 import pytest
 from places import SAMPLES_DIR, TEMPLATES_DIR
 
-from firempo_plugin.pairs import audit_files, audit_report, commands
-from firempo_plugin.pairs.audit import Preference, audit, length_accuracy, word_distance, words, words_outside
+from firempo_plugin.pairs import commands
+from firempo_plugin.pairs.audit import files as audit_files
+from firempo_plugin.pairs.audit import report as audit_report
+from firempo_plugin.pairs.audit.style import (
+    Preference,
+    audit,
+    length_accuracy,
+    word_distance,
+    words,
+    words_outside,
+)
 from firempo_plugin.phrases import PhrasedText
 
 MMEDPO = SAMPLES_DIR / "mmedpo"

@@ -19,13 +19,13 @@ from pairs_server import PairsServer, error, well
 from PIL import Image
 from places import SAMPLES_DIR
 
-from firempo_plugin.host.responder import ChatEngine
+from firempo_plugin.host.chat.responder import ChatEngine
 from firempo_plugin.pairs import commands
 from firempo_plugin.pairs.build import run
 from firempo_plugin.pairs.config import load
-from firempo_plugin.pairs.placeholders import IMAGE
-from firempo_plugin.pairs.request_store import WorkspaceRequests
-from firempo_plugin.pairs.workspace import Workspace
+from firempo_plugin.placeholders import IMAGE
+from firempo_plugin.store.request_store import WorkspaceRequests
+from firempo_plugin.store.workspace import Workspace
 
 SHARED = SAMPLES_DIR
 needs_samples = pytest.mark.skipif(not SHARED.is_dir(), reason="the real samples (shared/data) are absent")
@@ -534,7 +534,7 @@ def test_the_engine_gets_images_system_and_sampling(write, monkeypatch):
 
 
 def test_without_llamafactory_the_engine_is_refused_before_anything_is_done(write, monkeypatch):
-    monkeypatch.setattr("firempo_plugin.pairs.steps.find_spec", lambda name: None)
+    monkeypatch.setattr("firempo_plugin.respond.steps.find_spec", lambda name: None)
     path = write(respond={"backend": "engine", "engine": {"model_name_or_path": "somewhere"}})
     with pytest.raises(ValueError, match="needs LLaMA-Factory, which is not installed"):
         commands.build(path, [], engine=ChatEngine)
@@ -585,7 +585,7 @@ def test_overrides_may_stand_behind_options_and_no_terminal_ends_a_run(write):
 )
 def test_real_samples_build_without_network_and_train(source, options, tmp_path, train):
     """A local server plays the model: it answers with the ground truth, or for every other record with its opposite."""
-    from firempo_plugin.pairs.sources.registry import SOURCES
+    from firempo_plugin.sources.registry import SOURCES
 
     options = options | {"folder": str(SHARED / options["folder"])}
     records = list(SOURCES.load(source).read(options))

@@ -43,8 +43,8 @@ def asking(server: PairsServer, **more) -> dict:
 
 
 def test_a_server_that_dies_stops_the_build_as_one_that_was_never_there(write, capsys, monkeypatch):
-    monkeypatch.setattr("firempo_plugin.pairs.endpoint.limits.LONGEST_ABSENCE", 0.3)
-    monkeypatch.setattr("firempo_plugin.pairs.endpoint.limits._ABSENT_BACKOFF", 0.2)
+    monkeypatch.setattr("firempo_plugin.endpoint.limits.LONGEST_ABSENCE", 0.3)
+    monkeypatch.setattr("firempo_plugin.endpoint.limits._ABSENT_BACKOFF", 0.2)
     with PairsServer(lambda call: well(ANSWER, delay=0.02)) as server:
         path = write(30, respond=asking(server))
 

@@ -80,7 +80,7 @@ def test_every_key_has_a_line_of_help():
 
 def test_help_names_every_key_and_every_option_of_every_source(capsys):
     from firempo_plugin.cli import main
-    from firempo_plugin.pairs.sources.registry import describe_options
+    from firempo_plugin.sources.registry import describe_options
 
     with pytest.raises(SystemExit):
         main(["build", "--help"])

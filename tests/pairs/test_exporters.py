@@ -13,11 +13,11 @@ import yaml
 from PIL import Image
 from places import EXAMPLES_DIR
 
-from firempo_plugin.pairs import decisions
 from firempo_plugin.pairs.exporters import common, llamafactory
 from firempo_plugin.pairs.exporters.export import export
 from firempo_plugin.pairs.exporters.registry import FORMATS
 from firempo_plugin.pairs.pair import Pair
+from firempo_plugin.pairs.review import decisions
 from firempo_plugin.phrases import phrase_pair
 
 
@@ -434,7 +434,7 @@ def test_trl_loads_it_with_its_images_and_applies_the_chat_template(
 
 def test_exporting_loads_nothing_heavy():
     code = (
-        "import sys; from firempo_plugin.pairs import audit_files, audit_report, review;"
+        "import sys; from firempo_plugin.pairs.audit import files, report; from firempo_plugin.pairs.review import page;"
         "from firempo_plugin.pairs.exporters import export, registry as r; list(map(r.FORMATS.load, r.FORMATS));"
         "print([m for m in ('torch', 'numpy', 'cv2', 'PIL', 'pyarrow', 'matplotlib', 'datasets') if m in sys.modules])"
     )

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from firempo_plugin.endpoint.prompts import load_prompt
+from firempo_plugin.endpoint.settings import EndpointSettings
 from firempo_plugin.pairs.config import BuildConfig, EditConfig
-from firempo_plugin.pairs.edit import EditStep
-from firempo_plugin.pairs.endpoint.settings import EndpointSettings
-from firempo_plugin.pairs.engine import Item
 from firempo_plugin.pairs.judges import contract, rules
-from firempo_plugin.pairs.prompts import load_prompt
-from firempo_plugin.pairs.records import Record, RejectedError
+from firempo_plugin.pairs.steps.edit import EditStep
+from firempo_plugin.records import Record, RejectedError
+from firempo_plugin.store.engine import Item
 
 PACKAGE = Path(contract.__file__).parents[2]
 CLEAR = Item(Record("r", (), "Is there an effusion?", "no"), response="Yes, there is an effusion.")
@@ -135,4 +135,4 @@ def test_only_the_contract_makes_edits():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Edit":
                 made.add(str(path.relative_to(PACKAGE)))
-    assert made == {"pairs/judges/contract.py", "pairs/edit.py"}
+    assert made == {"pairs/judges/contract.py", "pairs/steps/edit.py"}

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from firempo_plugin.answers.text import count_words, tokens
 from firempo_plugin.pairs.config import EditConfig
 from firempo_plugin.pairs.judges.contract import Contract, changed_words
 from firempo_plugin.pairs.judges.reply import (
@@ -15,9 +16,8 @@ from firempo_plugin.pairs.judges.reply import (
     VqaReply,
     parse_reply,
 )
-from firempo_plugin.pairs.judges.text import count_words, tokens
-from firempo_plugin.pairs.records import Record, RejectedError
 from firempo_plugin.phrases import WORD, diff_spans
+from firempo_plugin.records import Record, RejectedError
 
 FIELDS = {"answer_sentence": "Yes", "final_answer": "yes", "is_correct": True, "edited_sentence": "No"}
 REPLY = VqaReply("Yes", "yes", True, "No")

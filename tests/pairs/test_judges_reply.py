@@ -9,8 +9,8 @@ import pytest
 from firempo_plugin.pairs.config import EditConfig
 from firempo_plugin.pairs.judges.contract import Contract
 from firempo_plugin.pairs.judges.reply import ReplyError, ReportReply, VqaReply, parse_reply, read_object
-from firempo_plugin.pairs.records import Record
-from firempo_plugin.pairs.targets import parse_target
+from firempo_plugin.pairs.judges.targets import parse_target
+from firempo_plugin.records import Record
 
 GOOD = '{"all_correct": true, "rewritten_report": "It\'s \\"normal\\"."}'
 CONTRACT = Contract.of(EditConfig())

@@ -2,10 +2,10 @@
 
 import pytest
 
+from firempo_plugin.answers.protocol import Abstain
 from firempo_plugin.pairs.config import EditConfig
-from firempo_plugin.pairs.judges.protocol import Abstain
 from firempo_plugin.pairs.judges.rules import RuleJudge
-from firempo_plugin.pairs.records import Record
+from firempo_plugin.records import Record
 
 JUDGE = RuleJudge(EditConfig())
 EFFUSION = "Small left pleural effusion with adjacent atelectasis. No pneumothorax. Heart size is normal."

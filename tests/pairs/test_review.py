@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from firempo_plugin.pairs import decisions, review
+from firempo_plugin.pages.thumbnails import outline, thumbnail
 from firempo_plugin.pairs.pair import Pair
-from firempo_plugin.pairs.review_pictures import outline, thumbnail
+from firempo_plugin.pairs.review import decisions
+from firempo_plugin.pairs.review import page as review
 
 HOSTILE = "</script><img src=x onerror=alert(1)><!-- <script> & &lt; \u2028 ' \" $title ${script} 𝔛"
 MARKUP = {
@@ -188,7 +189,7 @@ def test_pairs_that_marks_could_not_tell_apart_are_refused(pair, tmp_path):
 
 def test_the_marks_of_the_page_are_those_that_the_export_reads(pair, tmp_path):
     """The page's script and `decisions.read` agree on format, keys and values."""
-    folder = Path(review.__file__).parent / "review_page"
+    folder = Path(review.__file__).parent / "static"
     assert {file.name for file in folder.glob("*.js")} == set(review.SCRIPTS)
     script = "".join((folder / name).read_text(encoding="utf-8") for name in review.SCRIPTS)
     assert "{ format: page.format, title: page.title, marks: Object.fromEntries(marks) }" in script

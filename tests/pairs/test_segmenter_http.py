@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 from places import EXAMPLES_DIR
 
-from firempo_plugin.pairs.masks import MaskCache, box_mask
-from firempo_plugin.pairs.records import RejectedError
+from firempo_plugin.images.masks import MaskCache, box_mask
 from firempo_plugin.pairs.segmenters.segmenter import Request, find, make
+from firempo_plugin.records import RejectedError
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 BOX = (10.0, 5.0, 30.0, 25.0)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from firempo_plugin.pairs.masks import MaskCache, box_mask, read_mask
-from firempo_plugin.pairs.records import RejectedError
+from firempo_plugin.images.masks import MaskCache, box_mask, read_mask
 from firempo_plugin.pairs.segmenters.segmenter import Request, find, make
+from firempo_plugin.records import RejectedError
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 from places import SAMPLES_DIR
 
-from firempo_plugin.pairs.images import decode
-from firempo_plugin.pairs.masks import Found, MaskCache, box_mask, read_mask, union
-from firempo_plugin.pairs.records import Region, RejectedError, Segmentation
+from firempo_plugin.images.masks import Found, MaskCache, box_mask, read_mask, union
+from firempo_plugin.images.pixels import decode
 from firempo_plugin.pairs.segmenters.regions import matching
 from firempo_plugin.pairs.segmenters.segmenter import Request, Segmenter, find, make
+from firempo_plugin.records import Region, RejectedError, Segmentation
 
 DATA = SAMPLES_DIR
 BIOMEDPARSE, SAM_MED2D = DATA / "biomedparse-demo", DATA / "sam-med2d-demo"

@@ -11,16 +11,17 @@ from pairs_server import PairsServer, well
 from PIL import Image
 
 from firempo_plugin.evaluate.answers import AnswerStep
-from firempo_plugin.pairs import edit, image_steps, steps
+from firempo_plugin.images.masks import NOTHING, MaskCache
 from firempo_plugin.pairs.build import run
 from firempo_plugin.pairs.config import load
-from firempo_plugin.pairs.engine import Item, Step
 from firempo_plugin.pairs.judges import rules
-from firempo_plugin.pairs.masks import NOTHING, MaskCache
-from firempo_plugin.pairs.records import Edit, Record, Region, Target
 from firempo_plugin.pairs.segmenters.box import BoxSegmenter
 from firempo_plugin.pairs.segmenters.segmenter import Request, Segmenter, find
-from firempo_plugin.pairs.workspace import Workspace
+from firempo_plugin.pairs.steps import edit, image_steps
+from firempo_plugin.records import Edit, Record, Region, Target
+from firempo_plugin.respond import steps
+from firempo_plugin.store.engine import Item, Step
+from firempo_plugin.store.workspace import Workspace
 
 QUESTIONS = [
     ("Is there a pleural effusion?", "Yes", "Yes, there is a pleural effusion."),
@@ -134,7 +135,7 @@ def test_other_rules_judge_again_what_they_decide_and_no_more(build, monkeypatch
     build()
     build("edit.rules_first=false")
     calls = len(build.server.calls)
-    monkeypatch.setattr(rules, "VERSION", 2)
+    monkeypatch.setattr(rules, "VERSION", rules.VERSION + 1)
     assert build("edit.rules_first=false") == NONE, "the rules were not asked"
     assert build() == NONE | {"edit": ALL}
     assert len(build.server.calls) == calls

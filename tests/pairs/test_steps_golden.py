@@ -12,21 +12,22 @@ from golden import digest
 from PIL import Image
 from pyarrow.parquet import read_table
 
+from firempo_plugin.answers import vocabulary
+from firempo_plugin.endpoint.settings import EndpointSettings
 from firempo_plugin.pairs.config import BuildConfig, NoiseConfig, load
-from firempo_plugin.pairs.edit import EditStep, TargetStep
-from firempo_plugin.pairs.endpoint.settings import EndpointSettings
-from firempo_plugin.pairs.engine import Item
 from firempo_plugin.pairs.exporters.export import export
-from firempo_plugin.pairs.image_steps import NoiseStep, SegmentStep
-from firempo_plugin.pairs.judges import rules, vocabulary
+from firempo_plugin.pairs.judges import rules
 from firempo_plugin.pairs.pair import Pair
-from firempo_plugin.pairs.records import Edit, Record, Region, RejectedError, Segmentation, Target
 from firempo_plugin.pairs.segmenters.box import BoxSegmenter
 from firempo_plugin.pairs.segmenters.file import FileSegmenter
-from firempo_plugin.pairs.steps import ReadStep, RespondStep
-from firempo_plugin.pairs.workspace import Workspace
+from firempo_plugin.pairs.steps.edit import EditStep, TargetStep
+from firempo_plugin.pairs.steps.image_steps import NoiseStep, SegmentStep
+from firempo_plugin.records import Edit, Record, Region, RejectedError, Segmentation, Target
+from firempo_plugin.respond.steps import ReadStep, RespondStep
+from firempo_plugin.store.engine import Item
+from firempo_plugin.store.workspace import Workspace
 
-QUESTIONS = json.loads((Path(__file__).parent / "golden_questions.json").read_text(encoding="utf-8"))
+QUESTIONS = json.loads((Path(__file__).parents[1] / "golden" / "questions.json").read_text(encoding="utf-8"))
 """Question, ground truth, response; then, where they are others, kind and language."""
 COLOURS = ("RGB", "RGBA")
 EXPORTS = 1

@@ -6,8 +6,8 @@ import pytest
 from places import SAMPLES_DIR
 
 from firempo_plugin.pairs.judges.reply import ReplyError
-from firempo_plugin.pairs.records import Record
-from firempo_plugin.pairs.targets import parse_target, rule_target
+from firempo_plugin.pairs.judges.targets import parse_target, rule_target
+from firempo_plugin.records import Record
 
 DATA = SAMPLES_DIR
 

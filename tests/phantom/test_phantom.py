@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import yaml
 
+from firempo_plugin.answers.protocol import Abstain
 from firempo_plugin.objectives.table import OBJECTIVES
 from firempo_plugin.pairs import config as build_config
 from firempo_plugin.pairs.config import EditConfig
-from firempo_plugin.pairs.judges.protocol import Abstain
 from firempo_plugin.pairs.judges.rules import RuleJudge
-from firempo_plugin.pairs.records import Record
+from firempo_plugin.pairs.judges.targets import rule_target
 from firempo_plugin.pairs.segmenters.regions import matching
-from firempo_plugin.pairs.targets import rule_target
+from firempo_plugin.records import Record
 
 PHANTOM = Path(__file__).parents[2] / "examples" / "phantom"
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..shortcut import ShortcutWatch
+from ..train.shortcut import ShortcutWatch
 from .texts import say
 
 
@@ -13,7 +13,7 @@ def extend_ploting(module: Any) -> None:
     gen_loss_plot = module.gen_loss_plot
 
     def gen_plot(trainer_log: list[dict[str, Any]]) -> Any:
-        from ..curves import live_figure
+        from ..train.curves import live_figure
 
         return live_figure(trainer_log) or gen_loss_plot(trainer_log)
 

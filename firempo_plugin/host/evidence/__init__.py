@@ -13,8 +13,8 @@ from typing import Any
 from ...errors import UserError
 from ...evaluate import grounding, localisation, sensitivity
 from ...evaluate.items import Item
-from ...pairs.workspace import later
 from ...settings import checked
+from ...store.workspace import later
 from .looking import look
 from .scoring import localise, sense
 

@@ -18,11 +18,11 @@ from ...evaluate.attention import GRIDS, TokenGrid, last_row_attention, token_gr
 from ...evaluate.grounding import FORMS, Options
 from ...evaluate.items import Item
 from ...forward.families import FAMILIES, SharedImageFeatures
-from ...pairs.images import decode
-from ...pairs.masks import Mask, box_mask, read_mask
-from ...pairs.placeholders import IMAGE, lead
-from ...pairs.records import RejectedError
-from ...pairs.sources.files import as_rows, not_empty, read_json_rows, read_jsonl
+from ...images.masks import Mask, box_mask, read_mask
+from ...images.pixels import decode
+from ...placeholders import IMAGE, lead
+from ...records import RejectedError
+from ...sources.files import as_rows, not_empty, read_json_rows, read_jsonl
 from .model import load, start
 
 Record = dict[str, Any]

@@ -17,15 +17,15 @@ from ...forward.batch import Batch
 from ...forward.families import FAMILIES, SharedImageFeatures
 from ...forward.masks import TreeMasks
 from ...forward.score import Images, Runner, scored_logits
+from ...images.pixels import Pixels
 from ...objectives.losses import token_logps
 from ...objectives.settings import Settings
 from ...objectives.terms import Cell, Objective, PreferenceTerm, prefer
-from ...pairs.images import Pixels
-from ...pairs.records import RejectedError
+from ...records import RejectedError
 from .. import validate
-from ..collator import BATCH, FireCollator
-from ..dataset import load_all, row_encoder
-from ..row_images import open_images
+from ..data.collator import BATCH, FireCollator
+from ..data.dataset import load_all, row_encoder
+from ..data.row_images import open_images
 from .model import Start, load, start, training_arguments
 
 RESPONSES = prefer("responses", Cell.CLEAN_CHOSEN, Cell.CLEAN_REJECTED)

@@ -5,7 +5,7 @@ from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ...pairs.terminal import say
+from ...terminal import say
 from ..validate import SOUND, UNSOUND, open_config, quiet_host, verdict
 
 NO_MODEL = (

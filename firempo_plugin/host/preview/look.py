@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory, gettempdir
 from threading import Lock
 from typing import Any, Literal
 
-from ..reasons import kinds_of
+from ..data.reasons import kinds_of
 from .seen import SeenRow
 
 ROWS, STATE = "rows.jsonl", "state.json"

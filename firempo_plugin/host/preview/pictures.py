@@ -7,8 +7,8 @@ from functools import lru_cache, reduce
 import cv2
 import numpy as np
 
-from ...pairs import images
-from ...pairs.review_pictures import data_uri, shrink
+from ...images import pixels as images
+from ...pages.thumbnails import data_uri, shrink
 
 SIDE = 384
 """Pixels of the longer side."""

@@ -11,10 +11,10 @@ from typing import Any
 from ...errors import UserError
 from ...objectives.settings import Settings
 from .. import validate
-from ..admission import problem_of
 from ..arguments import STAGE, settings_of
-from ..dataset import load_all, row_encoder
-from ..rows import RowEncoder, Side
+from ..data.admission import problem_of
+from ..data.dataset import load_all, row_encoder
+from ..data.rows import RowEncoder, Side
 from .seen import Kind, Piece, SeenRow
 from .watch import end_with_parent
 

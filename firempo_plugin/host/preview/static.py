@@ -9,8 +9,8 @@ from importlib.resources import files
 from pathlib import Path, PurePath
 
 from ...files import write_text
-from ...pairs.static_page import data_json, data_lines, fill
-from ..reasons import kinds_of
+from ...pages.static_page import data_json, data_lines, fill
+from ..data.reasons import kinds_of
 from .page import Shown, legend_html, row_html, style
 from .pictures import Picture, difference, thumbnail
 from .seen import SeenRow

@@ -10,8 +10,8 @@ from pathlib import Path
 from ...errors import UserError
 from ...files import is_unicode, write_text
 from ...phrases import PhraseError, phrase_pair
+from ...placeholders import IMAGE, lead
 from ..pair import Pair
-from ..placeholders import IMAGE, lead
 from .images import REMEDY
 
 FOREIGN_PLACEHOLDERS = ("<video>", "<audio>")

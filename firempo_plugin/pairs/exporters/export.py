@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
-from .. import decisions as review_decisions
 from ..pair import Pair
+from ..review import decisions as review_decisions
 from .common import ExportResult, usable
 from .images import PLACES
 from .registry import FORMATS

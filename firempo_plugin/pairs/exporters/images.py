@@ -107,7 +107,7 @@ class Images:
 
 
 def _content(file: Path) -> str:
-    from ..images import content_id
+    from ...images.pixels import content_id
 
     return content_id(file)
 

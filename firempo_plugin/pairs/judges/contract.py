@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ...answers.findings import contradictions
+from ...answers.grammar import GRAMMARS
+from ...answers.questions import understand
+from ...answers.reading import Question, Reading
+from ...answers.text import Piece, count_words, sentences
+from ...answers.units import Unit, read_units
+from ...answers.vocabulary import Vocabulary, load_vocabulary
+from ...records import Edit, Record, RejectedError
 from ..config import EditConfig
-from ..records import Edit, Record, RejectedError
-from .answers import Question, Reading
-from .findings import contradictions
-from .grammar import GRAMMARS
-from .questions import understand
 from .reply import ReplyError, ReportReply, VqaReply
-from .text import Piece, count_words, sentences
-from .units import Unit, read_units
-from .vocabulary import Vocabulary, load_vocabulary
 from .wording import changed_words, check_text, counted_apart, words_of
 
 __all__ = ["Contract", "EditBounds", "changed_words", "check_response", "meaning"]

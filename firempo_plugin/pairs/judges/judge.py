@@ -3,11 +3,11 @@
 from abc import abstractmethod
 from typing import Any, ClassVar
 
+from ...answers.protocol import Judge
+from ...endpoint.requests import Ask, ChatRequest
+from ...records import Edit, Record
 from ..config import EditConfig
-from ..endpoint.requests import Ask, ChatRequest
-from ..records import Edit, Record
 from .contract import Contract
-from .protocol import Judge
 
 
 class EditJudge(Judge[Edit]):

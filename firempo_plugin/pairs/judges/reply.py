@@ -7,7 +7,7 @@ from typing import Any
 
 from ...errors import UserError
 from ...files import is_unicode
-from ..records import Kind
+from ...records import Kind
 
 
 class ReplyError(UserError):

@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ..records import Record
-from .answers import Change, Picker, apply, put, written
-from .english import indefinite, lower_first
-from .findings import CLEAR, Statement, attributes, contradictions, read_statements, settled
+from ...answers.english import indefinite, lower_first
+from ...answers.findings import CLEAR, Statement, attributes, contradictions, read_statements, settled
+from ...answers.reading import Change, Picker, apply, put, written
+from ...answers.text import Piece, sentences, word_set
+from ...answers.units import Unit, read_clauses, read_units
+from ...answers.vocabulary import Term, Vocabulary, akin
+from ...records import Record
 from .reply import ReportReply
-from .text import Piece, sentences, word_set
-from .units import Unit, read_clauses, read_units
-from .vocabulary import Term, Vocabulary, akin
 
 _SHAPE = re.compile(
     r"(?P<there>there\s+(?:is|are)\s+)?(?P<denied>no\s+(?:evidence\s+of\s+)?)?(?P<before>(?:[\w-]+\s+)*?)@"

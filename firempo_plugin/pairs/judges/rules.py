@@ -2,17 +2,17 @@
 
 from typing import Any
 
-from ..records import Edit, Record, RejectedError
-from ..workspace import later
-from .answers import Change, Picker, apply
-from .grammar import GRAMMARS
+from ...answers.grammar import GRAMMARS
+from ...answers.protocol import Abstain
+from ...answers.questions import understand
+from ...answers.reading import Change, Picker, apply
+from ...answers.text import Piece, sentences
+from ...answers.units import read_clauses
+from ...records import Edit, Record, RejectedError
+from ...store.workspace import later
 from .judge import EditJudge
-from .protocol import Abstain
-from .questions import understand
 from .reply import ReplyError, ReportReply, VqaReply
 from .report_rules import edit_report
-from .text import Piece, sentences
-from .units import read_clauses
 
 VERSION = 2
 """Raised when the rules read, judge or edit an answer otherwise, be it for a word of vocabulary.yaml: what they decided

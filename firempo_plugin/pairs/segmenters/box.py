@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ...errors import UserError
+from ...images.masks import NOTHING, Box, Found, box_mask, corners, joined
+from ...images.pixels import Pixels, content_id, inside
+from ...records import Region, RejectedError
 from ...settings import config_key
-from ..images import Pixels, content_id, inside
-from ..masks import NOTHING, Box, Found, box_mask, corners, joined
-from ..records import Region, RejectedError
 from .regions import matching
 from .segmenter import Segmenter
 

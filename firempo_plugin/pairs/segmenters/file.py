@@ -9,10 +9,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from ...errors import UserError
+from ...images.masks import NOTHING, Found, box_around, joined, read_mask
+from ...images.pixels import Pixels, inside
+from ...records import Region, RejectedError
 from ...settings import config_key
-from ..images import Pixels, inside
-from ..masks import NOTHING, Found, box_around, joined, read_mask
-from ..records import Region, RejectedError
 from .regions import matching
 from .segmenter import Segmenter
 

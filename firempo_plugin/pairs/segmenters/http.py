@@ -38,14 +38,14 @@ from typing import Any, ClassVar
 
 from PIL import Image
 
+from ...endpoint.http_call import HttpAnswer, TooLargeError, call, is_address, key_of
+from ...endpoint.pauses import backoff, retry_after
 from ...errors import UserError
+from ...images.masks import NOTHING, Box, Found, Mask, box_around, read_mask, union
+from ...images.pixels import Pixels
+from ...records import Region, RejectedError
+from ...scrub import scrub
 from ...settings import config_key
-from ..endpoint.pauses import backoff, retry_after
-from ..endpoint.scrub import scrub
-from ..http_call import HttpAnswer, TooLargeError, call, is_address, key_of
-from ..images import Pixels
-from ..masks import NOTHING, Box, Found, Mask, box_around, read_mask, union
-from ..records import Region, RejectedError
 from .segmenter import Answer, Request, Segmenter
 
 MAX_REPLY = 16 * 2**20

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 from PIL import Image
 
 from ...errors import UserError
+from ...images.masks import Found, joined
+from ...images.pixels import Pixels
+from ...records import Region, RejectedError
 from ...settings import config_key
-from ..images import Pixels
-from ..masks import Found, joined
-from ..records import Region, RejectedError
 from .segmenter import Answer, Request, Segmenter
 
 MAX_TOKENS = 32

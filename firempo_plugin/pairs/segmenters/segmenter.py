@@ -7,11 +7,11 @@ from functools import partial
 from typing import Any, ClassVar
 
 from ...errors import UserError
+from ...images.masks import Found, MaskCache
+from ...images.pixels import Pixels, pixel_id
+from ...records import Region, RejectedError, Segmentation
 from ...settings import checked
-from ..images import Pixels, pixel_id
-from ..masks import Found, MaskCache
-from ..records import Region, RejectedError, Segmentation
-from ..workspace import later
+from ...store.workspace import later
 from .registry import SEGMENTERS
 
 

@@ -1,0 +1,1 @@
+"""The host's own engine as a model that answers."""

@@ -1,0 +1,1 @@
+"""The stage: arguments, workflow, trainer, and what a run shows and keeps."""

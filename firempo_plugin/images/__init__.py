@@ -1,0 +1,1 @@
+"""Images as the trainer sees them, their masks, and what is done to them."""

@@ -1,0 +1,1 @@
+"""Pages that are one file each, and the small pictures on them."""

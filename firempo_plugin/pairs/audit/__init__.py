@@ -1,0 +1,1 @@
+"""The style gap of preference files."""

@@ -1,0 +1,186 @@
+"""What the noise should hide: a short noun phrase for a segmenter, or nothing in particular."""
+
+import json
+import re
+
+from ...answers.grammar import GRAMMARS
+from ...answers.questions import polar_truth
+from ...answers.text import count_words
+from ...answers.units import Unit, content, read_units
+from ...answers.vocabulary import Term, Vocabulary, load_vocabulary
+from ...records import Record, Target
+from .reply import ReplyError, read_object
+
+_MOST_WORDS = 6
+_MOST_CHARACTERS = 12
+_WHOLE_IMAGE = {
+    "modality": (
+        r"\bmodality|\b(?:kind|type) of (?:scan|image|imaging)",
+        r"\bis (?:this|it|the image) (?:an? )?(?:\w+ )?(?:ct|mri?|x-?ray|film)\b",
+        r"\b(?:image|scan|film|picture) (?:is |was )?(?:taken|obtained|acquired)",
+        r"什么(?:类型|模态|成像|检查)|(?:CT|MRI|X光|核磁共振)(?:图像|扫描)?[吗么]",
+    ),
+    "weighting": (r"\bweight(?:ing|ed)\b|\bsequence\b|加权",),
+    "plane": (r"\bplanes?\b|\b(?:axial|coronal|sagittal|transverse)\b|平面|断面|冠状|矢状|横截面",),
+    "projection": (r"\b(?:pa|ap)\b|\bprojection\b",),
+    "contrast": (r"\bcontrast\b(?!.*\b(?:in|within|of) the\b)|造影|增强扫描",),
+    "part of the body": (
+        r"\borgans in the (?:image|picture) exist\b|\bpart of (?:the )?(?:body|human)|\bbody part\b",
+        r"\bwhere does the (?:picture|image)|\b(?:study|scan|image) of the\b",
+        r"哪个部位|身体的哪|关于\w+部",
+    ),
+    "organ system": (r"\borgan systems?\b|\bwhat system\b|器官系统|哪个系统",),
+    "whole image": (
+        r"\b(?:image|picture|scan|film|x-?ray|ct|mri) (?:\w+ )?(?:normal|abnormal)\b",
+        r"\babnormalit\w+ in (?:this|the) (?:image|picture|scan)|图(?:像|片)?中?(?:正常|异常)",
+    ),
+}
+"""What questions without a target are about, and how such questions are put."""
+_CONTAINS = re.compile(
+    r"\b(?:contain|appear|exist|show|include)s?\b|\bis there\b|\bare there\b|包含|存在|有|出现", re.IGNORECASE
+)
+_SENTENCE = re.compile(
+    r"\b(?:is|are|was|were|shows?|contains?|the|this|that|there|should|please|because)\b", re.IGNORECASE
+)
+_PHRASE = re.compile(r"\w[\w -]*\w|\w")
+_NOTHING = frozenset({"", "none", "null", "no target", "nothing", "n/a", "na", "无", "没有"})
+_POSITIONS = frozenset({"side", "vertical", "laterality"})
+_POSITION_WORDS = frozenset({"left", "right", "upper", "lower"})
+_LOCATED = ("organ", "lobe", "matter")
+
+
+def rule_target(record: Record, final_answer: str, vocabulary: Vocabulary | None = None) -> Target:
+    """Names the part of the image that a question is about, from the question, the ground truth and the answer.
+
+    A phrase is written in English whatever the record's language: segmenters and data sets name regions so.
+
+    Args:
+        record: Question and ground truth.
+        final_answer: The response's answer; asked last, since it may be wrong.
+        vocabulary: Findings and their organs; None: the built-in ones.
+    """
+    if record.kind == "report":
+        return Target(None, "a report is about the whole image")
+    if record.language not in GRAMMARS:
+        return Target(None, f"the rules do not know the language {record.language!r}")
+    for about, patterns in _WHOLE_IMAGE.items():
+        if any(re.search(pattern, record.question, re.IGNORECASE) for pattern in patterns):
+            return Target(None, f"the question is about the {about}")
+    vocabulary = vocabulary or load_vocabulary()
+    asked = read_units(record.question, record.language, vocabulary)
+    polarity = polar_truth(record.question, record.truth, record.language)
+    if polarity:
+        return _polar(record.question, asked, polarity == "yes", vocabulary)
+    told = read_units(record.truth, record.language, vocabulary)
+    answered = read_units(final_answer, record.language, vocabulary)
+    return _open(asked, told, answered)
+
+
+def parse_target(text: str) -> Target:
+    """Reads a judge's reply: a noun phrase of at most six words, or none; also as {"target": ...}.
+
+    Raises:
+        ReplyError: It is a sentence, too long, or holds other characters than letters, digits, spaces and hyphens.
+    """
+    phrase = _bare(text)
+    if phrase.lower() in _NOTHING:
+        return Target(None, "the judge names no part of the image")
+    if not _PHRASE.fullmatch(phrase):
+        raise ReplyError(f"the target may have letters, digits, spaces and hyphens only, found {phrase[:60]!r}")
+    chinese = not phrase.isascii()
+    if count_words(phrase) > (_MOST_CHARACTERS if chinese else _MOST_WORDS):
+        raise ReplyError(f"the target must be a noun phrase of at most {_MOST_WORDS} words, found {phrase[:60]!r}")
+    if _SENTENCE.search(phrase):
+        raise ReplyError(f"the target must be a noun phrase, not a sentence, found {phrase!r}")
+    return Target(phrase.lower(), "the judge names it")
+
+
+def _bare(text: str) -> str:
+    """The phrase in a reply, without quotes, labels and a final stop."""
+    stripped = re.sub(r"^```\w*|```$", "", text.strip()).strip()
+    if stripped.startswith("{"):
+        value = read_object(stripped).get("target", "")
+        if not (value is None or isinstance(value, str)):
+            raise ReplyError(f"the target must be a text or null, found {json.dumps(value)[:60]}")
+        stripped = value or ""
+    unlabelled = re.sub(r"^(?:target|phrase|region)\s*:\s*", "", stripped, flags=re.IGNORECASE)
+    return unlabelled.strip(" \t\n\"'`*.。")
+
+
+def _polar(question: str, asked: tuple[Unit, ...], present: bool, vocabulary: Vocabulary) -> Target:
+    finding = _first(asked, ("finding",))
+    place = _first(asked, _LOCATED)
+    if finding is not None and finding.term is not None:
+        if present:
+            return Target(_phrase(finding, asked), "the finding that the question names")
+        if place is not None:
+            return Target(_phrase(place, asked), "where the question looks for a finding that is not there")
+        organ = vocabulary.terms.get(finding.term.organ)
+        if organ is not None:
+            return Target(_sided(organ.en[0], asked), "the organ that a finding which is not there would be in")
+        return Target(None, "the finding is not there, and could be anywhere")
+    if place is None:
+        return _part(asked)
+    alone = all(unit.key == place.key or unit.group in _POSITIONS for unit in content(asked))
+    if not present and alone and _CONTAINS.search(question):
+        return Target(None, "the organ that the question names is not in the image")
+    return Target(_phrase(place, asked), "the organ that the question names")
+
+
+def _open(asked: tuple[Unit, ...], told: tuple[Unit, ...], answered: tuple[Unit, ...]) -> Target:
+    if any(unit.key == "0" for unit in told):
+        return Target(None, "the ground truth says that there is none")
+    for units, groups, reason in (
+        (told, ("finding",), "the finding that the ground truth names"),
+        (asked, ("finding",), "the finding that the question names"),
+        (told, _LOCATED, "the organ that the ground truth names"),
+        (asked, _LOCATED, "the organ that the question names"),
+        (answered, ("finding", *_LOCATED), "what the answer names"),
+    ):
+        unit = _first(units, groups)
+        if unit is not None and unit.term is not None:
+            phrase = _phrase(unit, units) if _side(unit, units) else _sided(_name(unit.term), told)
+            return Target(phrase, reason)
+    return _part((*told, *asked))
+
+
+def _part(asked: tuple[Unit, ...]) -> Target:
+    part = _first(asked, ("part",))
+    if part is not None and part.term is not None:
+        return Target(part.term.en[0].lower(), "the part of the body that the question names")
+    name = next((unit for unit in asked if unit.term is None and unit.role == "word" and len(unit.words) > 1), None)
+    if name is not None and name.key.isascii():
+        return Target(_sided(name.key, asked), "the fixed name that the question or the ground truth has")
+    return Target(None, "neither question nor answer names a part of the image")
+
+
+def _first(units: tuple[Unit, ...], groups: tuple[str, ...]) -> Unit | None:
+    return next((unit for unit in units if unit.group in groups), None)
+
+
+def _side(unit: Unit, units: tuple[Unit, ...]) -> str:
+    """The side, and upper or lower, that stand before a unit; "" for none."""
+    words: list[str] = []
+    for other in reversed([u for u in units if u.end <= unit.start]):
+        if other.term is None or other.key not in _POSITION_WORDS:
+            break
+        words.insert(0, other.term.en[0])
+    return " ".join(words)
+
+
+def _phrase(unit: Unit, units: tuple[Unit, ...]) -> str:
+    """A unit's English name, with the side that the text gives it."""
+    assert unit.term is not None
+    side = _side(unit, units)
+    name = _name(unit.term)
+    return f"{side} {name}" if side else _sided(name, units)
+
+
+def _sided(name: str, units: tuple[Unit, ...]) -> str:
+    """A name with the side of the text, where it gives exactly one."""
+    sides = {unit.term.en[0] for unit in units if unit.group == "side" and unit.term}
+    return f"{sides.pop()} {name}" if len(sides) == 1 else name
+
+
+def _name(term: Term) -> str:
+    return term.en[0] if term.en[0].isupper() else term.en[0].lower()

@@ -1,0 +1,95 @@
+"""A reviewer's accept and reject marks: the file that the review page saves, read back for the export."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ...errors import UserError
+from ..pair import Pair
+
+FORMAT = "firempo review 1"
+Mark = Literal["accept", "reject"]
+MARKS: tuple[Mark, ...] = ("accept", "reject")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One mark.
+
+    Attributes:
+        mark: `accept` or `reject`.
+        reason: In the reviewer's words; may be empty.
+        digest: Of the pair that was looked at; see `digest`.
+    """
+
+    mark: Mark
+    reason: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the decisions mean for a set of pairs.
+
+    Attributes:
+        kept: Pairs without a valid reject mark, in order.
+        rejected: Reason by pair id.
+        outdated: Ids of pairs that have changed since they were marked; their marks do not count.
+    """
+
+    kept: tuple[Pair, ...]
+    rejected: dict[str, str]
+    outdated: tuple[str, ...]
+
+
+def digest(pair: Pair) -> str:
+    """Names what a reviewer sees of a pair, so that a mark never speaks for a pair that has changed since."""
+    noised = [Path(file).name for file in pair.rejected_images]  # a build names them by all that made them
+    seen = (pair.question, pair.truth, pair.chosen, pair.rejected, pair.target, pair.noise_path, pair.sigma, noised)
+    return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
+
+
+def read(path: Path) -> dict[str, Decision]:
+    """Reads the file that the review page saves: decisions by pair id.
+
+    Raises:
+        UserError: The file is missing or is not one of the review page's; names the place.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist; save it with the review page's Export button") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid JSON: {error}; export it from the review page again") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(content.get("marks"), dict):
+        raise UserError(f'{path} is no file of the review page; expected {{"format": "{FORMAT}", "marks": {{...}}}}')
+    return {name: _decision(value, f"{path}, marks, {name!r}") for name, value in content["marks"].items()}
+
+
+def apply(pairs: Iterable[Pair], decisions: Mapping[str, Decision]) -> Verdict:
+    """Leaves out what was rejected; pairs without a mark stay in."""
+    kept: list[Pair] = []
+    rejected: dict[str, str] = {}
+    outdated: list[str] = []
+    for pair in pairs:
+        decision = decisions.get(pair.id)
+        current = decision is not None and decision.digest == digest(pair)
+        if decision is not None and not current:
+            outdated.append(pair.id)
+        if decision is not None and current and decision.mark == "reject":
+            rejected[pair.id] = f"rejected in review: {decision.reason}" if decision.reason else "rejected in review"
+        else:
+            kept.append(pair)
+    return Verdict(tuple(kept), rejected, tuple(outdated))
+
+
+def _decision(value: Any, where: str) -> Decision:
+    if not isinstance(value, dict) or value.get("mark") not in MARKS:
+        raise UserError(f'{where}: expected {{"mark": "accept" or "reject", ...}}, found {value!r}')
+    reason, seen = value.get("reason", ""), value.get("digest", "")
+    if not isinstance(reason, str) or not isinstance(seen, str):
+        raise UserError(f"{where}: reason and digest must be text, found {value!r}")
+    return Decision(value["mark"], reason, seen)

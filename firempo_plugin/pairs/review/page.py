@@ -1,0 +1,156 @@
+"""The review page: one HTML file, without server or network, in which a person accepts and rejects pairs."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from importlib.resources import files
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from ...errors import UserError
+from ...files import write_text
+from ...pages.static_page import data_json, data_lines, fill
+from ...phrases import Span
+from ...records import RejectedError
+from ..pair import Pair
+from .decisions import FORMAT, digest
+
+Progress = Callable[[int, int], None]
+SCRIPTS = ("page.js", "marks.js", "list.js", "pair.js", "keys.js")
+"""Parts of the page's one script, in their order."""
+FACTS = ("noise_path", "target", "sigma", "was_correct", "judge", "kind", "language", "weight", "note")
+
+
+@dataclass(frozen=True)
+class PageResult:
+    """What was written.
+
+    Attributes:
+        path: The page.
+        pairs: On it.
+        size: In bytes.
+        problems: Reason by file of the images and masks that cannot be shown.
+    """
+
+    path: Path
+    pairs: int
+    size: int
+    problems: dict[str, str]
+
+
+def write_page(
+    pairs: Iterable[Pair],
+    path: Path,
+    *,
+    title: str = "FiRe-MPO pairs",
+    thumbnails: int = 256,
+    progress: Progress | None = None,
+) -> PageResult:
+    """Writes the review page.
+
+    Args:
+        pairs: In the order of the list.
+        path: The HTML file.
+        title: Shown on the page.
+        thumbnails: Longer side of the pictures, in pixels.
+        progress: Called with the number of pictures made and of all.
+
+    Raises:
+        UserError: Two pairs have the same id.
+    """
+    shown = list(pairs)
+    if len({pair.id for pair in shown}) < len(shown):
+        raise UserError("two pairs have the same id; marks could not tell them apart")
+    pictures, outlines, problems = _pictures(shown, thumbnails, progress)
+    index = {file: place for place, file in enumerate(pictures)}
+    page = {
+        "title": title,
+        "format": FORMAT,
+        "store": f"firempo review {hashlib.sha256(os.path.realpath(path).encode()).hexdigest()[:16]}",
+        "download": f"{path.stem}.marks.json",
+    }
+    part = files(__package__).joinpath("static")
+    style = part.joinpath("page.css").read_text(encoding="utf-8")
+    script = "\n".join(part.joinpath(name).read_text(encoding="utf-8") for name in SCRIPTS)
+    text = fill(
+        part.joinpath("page.html").read_text(encoding="utf-8"),
+        title=title,
+        style=style,
+        script=script,
+        page=data_json(page),
+        records=data_lines(_record(pair, index, outlines, problems) for pair in shown),
+        pictures=data_lines(pictures.values()),
+    )
+    write_text(path, text)
+    return PageResult(path, len(shown), path.stat().st_size, problems)
+
+
+def _pictures(
+    pairs: Sequence[Pair], side: int, progress: Progress | None
+) -> tuple[dict[str, str], dict[str, tuple[str, str]], dict[str, str]]:
+    """Data URIs by image file, outlines by mask file, and reasons by file of what cannot be read."""
+    from ...pages.thumbnails import outline, thumbnail
+
+    image_files = dict.fromkeys(file for pair in pairs for file in (*pair.images, *pair.rejected_images))
+    mask_files = dict.fromkeys(file for pair in pairs for file in pair.masks if file is not None)
+    jobs: list[tuple[str, Callable[[], Any]]] = [
+        *((file, partial(thumbnail, file, side)) for file in image_files),
+        *((file, partial(outline, file)) for file in mask_files),
+    ]
+    made: dict[str, Any] = {}
+    problems: dict[str, str] = {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, (file, result, problem) in enumerate(pool.map(_attempt, jobs), start=1):
+            if problem is None:
+                made[file] = result
+            else:
+                problems[file] = problem
+            if progress is not None:
+                progress(done, len(jobs))
+    return (
+        {file: made[file] for file in image_files if file in made},
+        {file: made[file] for file in mask_files if file in made},
+        problems,
+    )
+
+
+def _attempt(job: tuple[str, Callable[[], Any]]) -> tuple[str, Any, str | None]:
+    file, make = job
+    try:
+        return file, make(), None
+    except RejectedError as error:
+        return file, None, str(error)
+
+
+def _record(
+    pair: Pair, index: dict[str, int], outlines: dict[str, tuple[str, str]], problems: dict[str, str]
+) -> dict[str, Any]:
+    def picture(file: str) -> dict[str, Any]:
+        return {"index": index.get(file), "problem": problems.get(file)}
+
+    images = []
+    for place, clean in enumerate(pair.images):
+        mask = pair.masks[place] if pair.masks else None
+        path, view = outlines.get(mask, (None, None)) if mask else (None, None)
+        noised = picture(pair.rejected_images[place]) if pair.rejected_images else None
+        images.append({"clean": picture(clean), "noised": noised, "outline": path, "view": view})
+    return {
+        "id": pair.id,
+        "digest": digest(pair),
+        "question": pair.question,
+        "truth": pair.truth,
+        "chosen": _pieces(pair.chosen, pair.chosen_spans),
+        "rejected": _pieces(pair.rejected, pair.rejected_spans),
+        "images": images,
+        "facts": {name: vars(pair)[name] for name in FACTS},
+    }
+
+
+def _pieces(text: str, spans: Sequence[Span]) -> list[str]:
+    """The text cut at the edges of its phrases: pieces outside and inside take turns, outside first."""
+    edges = [0, *(edge for span in spans for edge in span), len(text)]
+    return [text[start:end] for start, end in pairwise(edges)]

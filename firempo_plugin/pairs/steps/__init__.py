@@ -1,0 +1,1 @@
+"""The steps from a response to a noised image."""

@@ -1,0 +1,24 @@
+"""The sources by name. To add one, write its module and its line here."""
+
+from typing import Any
+
+from ..registry import Registry
+from ..settings import describe
+from .common import Source
+
+SOURCES: Registry[Source[Any, Any]] = Registry(
+    __package__,
+    {
+        "vqa_rad": (".vqa_rad:VQA_RAD", ""),
+        "slake": (".slake:SLAKE", ""),
+        "iu_xray": (".iu_xray:IU_XRAY", "Open-i or R2Gen layout"),
+        "llava_med": (".llava_med:LLAVA_MED", ""),
+        "mmedpo": (".mmedpo:MMEDPO", ""),
+        "table": (".table:TABLE", "JSONL, CSV or Parquet"),
+    },
+)
+
+
+def describe_options() -> list[str]:
+    """One line for every option of every source: its name, its default and its meaning."""
+    return [line for name in SOURCES for line in describe(SOURCES.load(name).options, f"{name}.")]

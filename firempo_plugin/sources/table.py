@@ -1,0 +1,136 @@
+"""Questions in a plain table: JSON lines, CSV or Parquet, with a map that says which column holds what."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import UserError
+from ..records import Record, RejectedError
+from ..settings import config_key
+from .common import Source
+from .fields import closed, image_file, is_written, own_id, plain
+from .files import Row, not_empty, read_jsonl, read_text
+
+FIELDS = ("id", "image", "images", "question", "truth", "response", "kind", "language", "closed")
+KINDS = ("vqa", "report")
+LANGUAGES = ("en", "zh")
+_REQUIRED = ("question", "truth")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What there is to say about such a data set; the meanings are those that `help` prints."""
+
+    file: str = config_key(MISSING, "file: .jsonl, .csv or .parquet")
+    columns: dict[str, str] = config_key(MISSING, f"columns, as field: column; fields: {', '.join(FIELDS)}")
+    image_root: str = config_key(MISSING, "folder that the image paths start from")
+    kind: Literal["vqa", "report"] = config_key("vqa", "vqa or report, for rows that do not say")
+    language: Literal["en", "zh"] = config_key("en", "en or zh, for rows that do not say")
+    allow_outside: bool = config_key(False, "read images outside image_root")
+
+    def __post_init__(self) -> None:
+        for name, column in self.columns.items():
+            if name not in FIELDS:
+                raise UserError(f"columns.{name}: {column!r} is unknown; fields are {', '.join(FIELDS)}")
+        for name in _REQUIRED:
+            if name not in self.columns:
+                raise UserError(f"columns.{name} is missing; write the column that holds it")
+        if ("image" in self.columns) == ("images" in self.columns):
+            raise UserError("columns must have either image (one path) or images (a list of paths)")
+
+
+def _rows(options: Options) -> Iterator[tuple[str, Row]]:
+    file = Path(options.file)
+    read = _READERS.get(file.suffix.lower())
+    if read is None:
+        raise UserError(f"{file} is none of the tables that are read here: {', '.join(_READERS)}")
+    names, rows = read(file, list(options.columns.values()))
+    for name, column in options.columns.items():
+        if column not in names:
+            raise UserError(f"{file} has no column {column!r} for {name}; it has: {', '.join(names)}")
+    for number, row in enumerate(not_empty(rows, file)):
+        mapped = {name: row.get(column) for name, column in options.columns.items()}
+        yield own_id(mapped, "id", number), mapped
+
+
+def _record(record_id: str, row: Row, options: Options) -> Record:
+    root = Path(options.image_root)
+    names = _listed(row["images"]) if "images" in row else [row["image"]]
+    response = row.get("response")
+    return Record(
+        id=record_id,
+        images=tuple(image_file(root, name, allow_outside=options.allow_outside) for name in names),
+        question=plain(row["question"], "question"),
+        truth=plain(row["truth"], "truth"),
+        kind=_choice(row.get("kind"), "kind", KINDS, options.kind),
+        language=_choice(row.get("language"), "language", LANGUAGES, options.language),
+        closed=closed(row.get("closed")),
+        response=plain(response, "response") if is_written(response) else None,
+    )
+
+
+def _listed(value: Any) -> list[Any]:
+    """A list of paths; in CSV, as JSON."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise RejectedError(f"images are no list of paths: {value:.80}: {error}") from error
+    if not isinstance(value, list) or not value:
+        raise RejectedError(f"images are no list of paths: {value!r:.80}")
+    return value
+
+
+def _choice(value: Any, name: str, choices: tuple[str, ...], default: Any) -> Any:
+    if not is_written(value):
+        return default
+    if value not in choices:
+        raise RejectedError(f"{name} is none of {', '.join(choices)}: {value!r:.80}")
+    return value
+
+
+def _jsonl(file: Path, columns: list[str]) -> tuple[list[str], list[Row]]:
+    rows = read_jsonl(file)
+    return list(dict.fromkeys(name for row in rows for name in row)), rows
+
+
+def _csv(file: Path, columns: list[str]) -> tuple[list[str], list[Row]]:
+    reader = csv.reader(io.StringIO(read_text(file), newline=""), strict=True)
+    try:
+        names = next(reader, [])
+        if len(set(names)) != len(names):
+            raise UserError(f"{file}: two columns have one name: {', '.join(names)}")
+        rows = []
+        for cells in reader:
+            if cells and len(cells) != len(names):
+                raise UserError(f"{file}, line {reader.line_num}: {len(cells)} cells, but {len(names)} columns")
+            if cells:
+                rows.append(dict(zip(names, cells, strict=True)))
+    except csv.Error as error:
+        raise UserError(f"{file}, line {reader.line_num}: is not valid CSV: {error}") from error
+    return names, rows
+
+
+def _parquet(file: Path, columns: list[str]) -> tuple[list[str], list[Row]]:
+    import pyarrow.lib
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.ParquetFile(file)
+        names = list(table.schema_arrow.names)
+        return names, table.read(columns=[name for name in names if name in columns]).to_pylist()
+    except (OSError, pyarrow.lib.ArrowException) as error:
+        raise UserError(f"{file} cannot be read as Parquet: {error}") from error
+
+
+_READERS: dict[str, Callable[[Path, list[str]], tuple[list[str], list[Row]]]] = {
+    ".jsonl": _jsonl,
+    ".csv": _csv,
+    ".parquet": _parquet,
+}
+
+TABLE = Source("table", Options, _rows, _record)

@@ -1,0 +1,273 @@
+"""Takes items through a step: what is already made is found again, what is due is made, what fails keeps its reason."""
+
+import hashlib
+import json
+import sys
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..endpoint.failures import CallFailedError, DoubtfulRefusalError, StopRunError
+from ..records import Edit, Noised, Record, RejectedError, Segmentation, Target
+from .workspace import CHANGED, Outcome, Workspace
+
+LONGEST_REASON = 160
+
+
+class PendingError(Exception):
+    """An item waits for a reply that comes later, as from a batch; it is neither done nor rejected."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One response to one record on its way to a pair; a step fills in its part.
+
+    Attributes:
+        record: The record.
+        sample: Which of its responses.
+        images: 8-bit files of the record's images, as the trainer reads them.
+        image_ids: Hashes of their content.
+    """
+
+    record: Record
+    sample: int = 0
+    response: str | None = None
+    edit: Edit | None = None
+    target: Target | None = None
+    images: tuple[str, ...] = ()
+    image_ids: tuple[str, ...] = ()
+    segmentations: tuple[Segmentation, ...] = ()
+    noised: tuple[Noised, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The id of the pair that it becomes."""
+        return self.record.id if self.sample == 0 else f"{self.record.id}/{self.sample}"
+
+
+Made = dict[str, Any] | RejectedError | PendingError | CallFailedError | StopRunError
+"""What a step makes of an item: its part as JSON, or why there is none."""
+
+
+class Step(ABC):
+    """One step of the pipeline.
+
+    Attributes:
+        name: As on the command line and in the store.
+        version: Raised when another outcome comes of the same settings and inputs; every step has its own.
+        workers: Calls of `run_many` at a time.
+        at_once: Items of one such call.
+    """
+
+    name: str
+    version: int = 1
+    workers: int = 1
+    at_once: int = 1
+
+    @abstractmethod
+    def depends_on(self, item: Item) -> dict[str, Any]:
+        """The settings and inputs, as JSON, that decide what is made of the item."""
+
+    @abstractmethod
+    def run(self, item: Item) -> dict[str, Any]:
+        """Makes the step's part of the item, as JSON.
+
+        Raises:
+            RejectedError: The item goes no further.
+            PendingError: It waits.
+            CallFailedError: It stays due.
+            StopRunError: The whole run stops.
+        """
+
+    def run_many(self, items: Sequence[Item]) -> list[Made]:
+        """What `run` makes of each item, or what it raises."""
+        return [self._attempt(item) for item in items]
+
+    def _attempt(self, item: Item) -> Made:
+        try:
+            return self.run(item)
+        except (RejectedError, PendingError, CallFailedError, StopRunError) as error:
+            return error
+
+    @abstractmethod
+    def apply(self, item: Item, data: dict[str, Any]) -> Item:
+        """The item with the step's part filled in from what `run` made."""
+
+    def key(self, item: Item) -> str:
+        """Hash of everything that decides the outcome."""
+        content = json.dumps([self.name, self.version, self.depends_on(item)], sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()
+
+
+@dataclass
+class Advance:
+    """What a step did.
+
+    Attributes:
+        items: Those that go on.
+        made: Outcomes made now, rejections among them.
+        rejected: Reasons by item name, of now and before.
+        pending: Items that wait.
+        failed: Calls that went unanswered, by item name; they stay due.
+        stopped: Why the run stopped early, or None.
+    """
+
+    items: list[Item] = field(default_factory=list)
+    made: int = 0
+    rejected: dict[str, str] = field(default_factory=dict)
+    pending: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    stopped: str | None = None
+
+
+def kinds(reasons: Iterable[str]) -> list[str]:
+    """A line for each kind of reason, the most frequent first: how often, and the reason or an example of it.
+
+    A kind is the reason up to its first colon.
+    """
+    examples: dict[str, list[str]] = {}
+    for reason in reasons:
+        examples.setdefault(reason.split(":")[0], []).append(reason)
+    lines = []
+    for kind, found in sorted(examples.items(), key=lambda kind: -len(kind[1])):
+        same = len(set(found)) == 1
+        text = found[0] if same else f"{kind}, such as{found[0][len(kind) :]}"
+        lines.append(f"{len(found):6}  {text[:LONGEST_REASON]}")
+    return lines
+
+
+class Halt:
+    """The wish to end a run early: nothing new begins, and what is under way is awaited and stored.
+
+    Attributes:
+        reason: None: go on.
+        wake: Ends the pauses of the threads that wait for a server.
+    """
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+        self.wake: Callable[[str], object] = lambda reason: None
+
+    def set(self, reason: str) -> None:
+        """Ends the run."""
+        self.reason = reason
+        self.wake(reason)
+
+
+def advance(
+    workspace: Workspace, step: Step, items: list[Item], *, make: bool = True, halt: Halt | None = None
+) -> Advance:
+    """Takes items through a step, in order; each finished outcome is stored before the next is awaited.
+
+    Args:
+        workspace: Where outcomes are kept.
+        step: The step.
+        items: What the step before let through.
+        make: Whether to make what is due; else it counts as pending.
+        halt: May end the run early.
+    """
+    halt = halt or Halt()
+    known = workspace.outcomes(step.name)
+    result = Advance()
+    keyed = [(item, step.key(item)) for item in items]
+    outcomes = {
+        (item.name, key): known[item.record.id, item.sample, key]
+        for item, key in keyed
+        if (item.record.id, item.sample, key) in known
+    }
+    due = [(item, key) for item, key in keyed if (item.name, key) not in outcomes]
+    if not make:
+        result.pending += len(due)
+        due = []
+    with closing(_make(step, due, result, halt)) as made:
+        for item, key, outcome in made:
+            workspace.put_outcome(step.name, item.record.id, item.sample, key, outcome)
+            outcomes[item.name, key] = outcome
+            result.made += 1
+    for item, key in keyed:
+        found = outcomes.get((item.name, key))
+        if found is None:
+            continue
+        if found.data is None:
+            result.rejected[item.name] = found.reason or ""
+            continue
+        try:
+            result.items.append(step.apply(item, found.data))
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            if (item.record.id, item.sample, key) not in known:
+                raise
+            result.rejected[item.name] = f"{CHANGED} ({type(error).__name__}: {error})"
+    return result
+
+
+def _make(
+    step: Step, due: list[tuple[Item, str]], result: Advance, halt: Halt
+) -> Generator[tuple[Item, str, Outcome], None, None]:
+    """Runs the step on what is due and yields outcomes as they come; after a stop, those in flight still count."""
+    chunks = deque(due[start : start + step.at_once] for start in range(0, len(due), step.at_once))
+    flying: dict[Future[list[Made]], list[tuple[Item, str]]] = {}
+    doubtful: list[tuple[Item, str]] = []
+    asked_again = False
+    with ThreadPoolExecutor(step.workers) as pool, progress(step.name, len(due)) as tick:
+
+        def launch() -> None:
+            while chunks and len(flying) < 2 * step.workers and not (result.stopped or halt.reason):
+                chunk = chunks.popleft()
+                flying[pool.submit(step.run_many, [item for item, _ in chunk])] = chunk
+
+        try:
+            launch()
+            while flying:
+                done, _ = wait(flying, return_when=FIRST_COMPLETED)
+                for future in done:
+                    chunk = flying.pop(future)
+                    tick(len(chunk))
+                    for (item, key), made in zip(chunk, future.result(), strict=True):
+                        if isinstance(made, DoubtfulRefusalError):
+                            doubtful.append((item, key))
+                        outcome = _outcome(item, made, result)
+                        if outcome is not None:
+                            yield item, key, outcome
+                if not chunks and not flying and result.made and not asked_again:
+                    # The server has answered others since, so that its refusals can be believed now.
+                    chunks.extend([pair] for pair in doubtful)
+                    asked_again = True
+                launch()
+        except BaseException:
+            halt.wake("the run has ended")
+            raise
+        finally:
+            result.stopped = result.stopped or (halt.reason if due else None)
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _outcome(item: Item, made: Made, result: Advance) -> Outcome | None:
+    """What is stored of what was made; None where the item stays due."""
+    result.failed.pop(item.name, None)
+    if isinstance(made, RejectedError):
+        return Outcome(None, str(made))
+    if isinstance(made, PendingError):
+        result.pending += 1
+    elif isinstance(made, CallFailedError):
+        result.failed[item.name] = str(made)
+    elif isinstance(made, StopRunError):
+        result.stopped = result.stopped or str(made)
+    else:
+        return Outcome(made, None)
+    return None
+
+
+@contextmanager
+def progress(name: str, total: int) -> Iterator[Callable[[int], object]]:
+    """A progress bar with rate and time left on a terminal; nothing for nothing to do."""
+    if total == 0:
+        yield lambda count: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=name, unit="item", file=sys.stderr, disable=None, dynamic_ncols=True) as bar:
+        yield bar.update

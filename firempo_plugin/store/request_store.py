@@ -1,0 +1,112 @@
+"""Requests to models and their replies, in the workspace's store: what was answered once is never asked again."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..endpoint.replies import Reply, StoredReply
+from .workspace import Workspace
+
+_CHANGED = (
+    "the stored reply was changed and cannot be read; delete its row from the table requests of store.sqlite to ask "
+    "again"
+)
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What replies have taken.
+
+    Attributes:
+        replies: How many.
+        prompt_tokens, completion_tokens: Of all of them.
+        cost: Of those with a known price.
+        unpriced: How many have none.
+    """
+
+    replies: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float
+    unpriced: int
+
+
+class WorkspaceRequests:
+    """The `RequestStore` of a workspace."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+
+    def get(self, key: str) -> StoredReply | None:
+        """How the request ended for good, or None where it is due."""
+        rows = self._workspace.query("SELECT reply, error, permanent FROM requests WHERE key = ?", key)
+        if not rows:
+            return None
+        reply, error, permanent = rows[0]
+        if reply is not None:
+            found = _read(reply)
+            return StoredReply(error=_CHANGED) if found is None else StoredReply(reply=found)
+        return StoredReply(error=error) if permanent else None
+
+    def answers(self, model: str) -> bool:
+        """Whether any request to the model has a reply."""
+        return bool(
+            self._workspace.query(
+                "SELECT 1 FROM requests WHERE reply IS NOT NULL AND "
+                "CASE WHEN json_valid(payload) THEN json_extract(payload, '$.model') END = ? LIMIT 1",
+                model,
+            )
+        )
+
+    def begin(self, key: str, payload: Mapping[str, Any]) -> None:
+        """Notes a request that is about to be sent."""
+        content = json.dumps(payload, ensure_ascii=False, sort_keys=True)
+        with self._workspace.transaction() as db:
+            db.execute(
+                "INSERT INTO requests (key, payload, began) VALUES (?, ?, ?) "
+                "ON CONFLICT (key) DO UPDATE SET began = excluded.began",
+                (key, content, time.time()),
+            )
+
+    def finish(self, key: str, reply: Reply) -> None:
+        """Keeps a reply; the first one stays."""
+        with self._workspace.transaction() as db:
+            db.execute(
+                "UPDATE requests SET reply = ?, ended = ? WHERE key = ? AND reply IS NULL",
+                (json.dumps(asdict(reply), ensure_ascii=False), time.time(), key),
+            )
+
+    def fail(self, key: str, error: str, permanent: bool) -> None:
+        """Keeps a reason."""
+        with self._workspace.transaction() as db:
+            db.execute(
+                "UPDATE requests SET error = ?, permanent = ?, ended = ? WHERE key = ?",
+                (error, permanent, time.time(), key),
+            )
+
+    def totals(self) -> Totals:
+        """What all replies in the store have taken."""
+        rows = self._workspace.query("SELECT reply FROM requests WHERE reply IS NOT NULL")
+        replies = [reply for row in rows if (reply := _read(row[0])) is not None]
+        costs = [reply.cost for reply in replies if reply.cost is not None]
+        return Totals(
+            replies=len(rows),
+            prompt_tokens=sum(reply.prompt_tokens for reply in replies),
+            completion_tokens=sum(reply.completion_tokens for reply in replies),
+            cost=sum(costs),
+            unpriced=len(rows) - len(costs),
+        )
+
+
+def _read(stored: Any) -> Reply | None:
+    """A stored reply; None where it was changed since, and is none."""
+    try:
+        reply = Reply(**json.loads(stored))
+    except (ValueError, TypeError, RecursionError):
+        return None
+    counts = (reply.prompt_tokens, reply.completion_tokens, reply.latency, 0.0 if reply.cost is None else reply.cost)
+    texts = (reply.text, reply.model, reply.finish_reason)
+    fine = all(isinstance(text, str) for text in texts) and all(isinstance(count, int | float) for count in counts)
+    return reply if fine else None

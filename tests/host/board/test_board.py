@@ -1,0 +1,199 @@
+"""LLaMA-Board without a browser: the host's, byte for byte, for other stages; for ours it writes what YAML would."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from llamafactory.hparams import FinetuningArguments, ModelArguments
+
+from firempo_plugin.host.board import monitor, restore, texts
+from firempo_plugin.host.board.fields import FIELDS, arguments, problem
+from firempo_plugin.host.train.curves import live_figure
+
+DEFAULTS = {field.name: field.default for field in FIELDS}
+
+
+@pytest.fixture(scope="module")
+def boards(tmp_path_factory):
+    """What the board is made of and writes, without and with the plug-in."""
+
+    def look(disabled):
+        folder = tmp_path_factory.mktemp("board")
+        script = Path(__file__).with_name("stock_board.py")
+        environment = os.environ | {"FIREMPO_DISABLE": disabled, "HOSTNAME": "here"}
+        run = subprocess.run(
+            [sys.executable, script, folder], env=environment, capture_output=True, text=True, timeout=240
+        )
+        assert run.returncode == 0, run.stderr[-3000:]
+        return json.loads(run.stdout.split("JSON:")[1])
+
+    return look("1"), look("0")
+
+
+def test_other_stages_keep_their_commands_and_saved_arguments(boards):
+    stock, ours = boards
+    assert ours["commands"] == stock["commands"]
+    assert ours["saved"] == stock["saved"]
+    assert len(stock["commands"]) == 13
+
+
+def test_the_hosts_elements_are_untouched(boards):
+    """Ours are hidden at first, and stand between them."""
+    stock, ours = boards
+    hidden, rest = [], []
+    for depth, kind, name, props in ours["elements"]:
+        if hidden and depth > hidden[-1]:
+            continue  # within one of ours
+        hidden = hidden[:0]
+        if name in ("fire_tab", "fire_pairs", "fire_preview_btn"):
+            assert props["visible"] is False
+            hidden = [depth]
+        else:
+            rest.append([depth, kind, name, props])
+    for element in rest:
+        choices = element[3].get("choices")
+        if choices and ["FiRe-MPO", "FiRe-MPO"] in choices:
+            choices.remove(["FiRe-MPO", "FiRe-MPO"])
+    assert rest == stock["elements"]
+
+
+def test_the_hosts_reactions_stay_in_their_order(boards):
+    stock, ours = boards
+    left = iter(ours["events"])
+    for event in stock["events"]:
+        assert any(event == other for other in left), event
+
+
+def test_the_hosts_words_are_untouched(boards):
+    stock, ours = boards
+    assert {name: ours["words"][name] for name in stock["words"]} == stock["words"]
+
+
+def test_every_element_speaks_every_language():
+    labels = texts.labels()
+    for field in FIELDS:
+        assert set(labels[field.name]) == set(texts.LANGUAGES)
+        infos = {words["info"] for words in labels[field.name].values()}
+        assert len(infos) == len(texts.LANGUAGES), f"{field.name}: a language repeats another"
+        assert all(info.endswith(f"YAML: {field.key}") for info in infos)
+    for language in texts.LANGUAGES:
+        assert set(texts.words(language)) == set(texts.words("en"))
+        for name in ("note", "loading", "builtin_tokenizer"):
+            assert texts.say(name, language)
+        assert "0.05" in texts.say("shortcut", language, epoch=0.05, margin=12.0)
+        assert "3" in texts.say("checking", language, checked=3, total=7, bad=1)
+
+
+def test_the_row_words_are_those_of_the_page():
+    from firempo_plugin.host.preview.page import ENGLISH
+
+    assert texts.words("en") == ENGLISH
+
+
+def test_every_field_writes_a_key_of_the_host_and_starts_with_its_default():
+    keys = set(FinetuningArguments.__dataclass_fields__) | set(ModelArguments.__dataclass_fields__)
+    assert {field.key for field in FIELDS} <= keys
+    resolved = vars(FinetuningArguments(stage="fire_mpo"))
+    written = arguments(DEFAULTS)
+    assert {key: resolved[key] for key in written} == written
+
+
+def test_all_keys_of_the_stage_have_a_field():
+    stage_keys = {key for key in FinetuningArguments.__dataclass_fields__ if key.startswith("fire_")}
+    assert stage_keys <= {field.key for field in FIELDS}
+
+
+def test_zero_and_false_are_written_and_empty_is_not():
+    values = DEFAULTS | {"fire_alpha": "0", "fire_nll": "0", "fire_skip_invalid": False, "fire_gamma": "  "}
+    written = arguments(values)
+    assert (written["fire_alpha"], written["pref_ftx"], written["fire_skip_invalid"]) == (0.0, 0.0, False)
+    assert "fire_gamma" not in written
+
+
+@pytest.mark.parametrize("objective", ["dpo", "mask_dpo", "mdpo"])
+def test_what_the_objective_does_not_use_is_not_written(objective):
+    written = arguments(DEFAULTS | {"fire_objective": objective, "fire_alpha": "nonsense"})
+    assert not {"fire_alpha", "fire_lambda", "fire_kl_scope"} & set(written)
+    FinetuningArguments(stage="fire_mpo", **{key: value for key, value in written.items() if "name" not in key})
+
+
+@pytest.mark.parametrize(
+    ("changes", "extra", "reason"),
+    [
+        ({}, {}, None),
+        ({"fire_lambda": "1.5"}, {}, "fire_lambda must be a number in"),
+        ({"fire_vision_cache_gb": "0"}, {}, "fire_vision_cache_gb must be a number above 0"),
+        ({"fire_pass_tokens": "1e3"}, {}, "fire_pass_tokens must be a whole number, found '1e3'"),
+        ({"fire_alpha": "nan"}, {}, "fire_alpha must be a number >= 0, found nan"),
+        ({}, {"fire_alpha": 0.5}, "Extra arguments hold fire_alpha"),
+    ],
+)
+def test_a_problem_is_told_in_the_words_of_training(changes, extra, reason):
+    found = problem(DEFAULTS | changes, extra)
+    assert found is None if reason is None else reason in found
+
+
+def entry(step, epoch, accuracy, margin):
+    return {
+        "current_steps": step,
+        "epoch": epoch,
+        "loss": 0.7,
+        "terms/rank": 0.69,
+        "terms/visual": None,
+        "rewards/accuracies": accuracy,
+        "rewards/margins": margin,
+        "rewards/accuracies_visual": 0.5,
+        "rewards/margins_visual": 0.0,
+    }
+
+
+CALM = [entry(1, 0.05, 0.5, 0.1), entry(2, 0.1, 1.0, 0.2)]
+RUNAWAY = [entry(1, 0.05, 1.0, 1.0), entry(2, 0.4, 1.0, 12.5)]
+
+
+def test_the_live_figure_draws_loss_terms_accuracies_and_margins():
+    titles = [axis.get_title() for axis in live_figure(CALM).axes]
+    assert titles == ["loss", "terms/rank", "terms/visual", "rewards/accuracies", "rewards/margins"]
+    margins = live_figure(CALM).axes[-1]
+    assert [line.get_label() for line in margins.get_lines()][1::2] == [
+        "rewards/margins, smoothed",
+        "rewards/margins_visual, smoothed",
+    ]
+    assert list(margins.get_lines()[0].get_ydata()) == [0.1, 0.2]
+
+
+def test_the_log_of_another_stage_is_drawn_by_the_host():
+    from llamafactory.extras.ploting import gen_loss_plot
+
+    assert live_figure([{"current_steps": 1, "loss": 0.5}]) is None
+    assert [axis.get_ylabel() for axis in gen_loss_plot([{"current_steps": 1, "loss": 0.5}]).axes] == ["loss"]
+
+
+def test_a_shortcut_is_shown_above_the_log_and_on_the_curves(tmp_path):
+    log = tmp_path / "trainer_log.jsonl"
+    assert monitor.warning("en", log) == ""
+    log.write_text("".join(json.dumps(line) + "\n" for line in CALM))
+    assert monitor.warning("en", log) == ""
+    assert live_figure(CALM)._suptitle.get_text().strip() == ""
+    log.write_text("".join(json.dumps(line) + "\n" for line in RUNAWAY))
+    assert "epoch 0.05" in monitor.warning("en", log)
+    assert "12.5" in monitor.warning("zh", log)
+    assert "margin 12.5" in live_figure(RUNAWAY)._suptitle.get_text()
+
+
+def test_what_was_loaded_is_recalled_for_a_while_in_the_same_tab_and_for_the_same_model(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(restore.time, "monotonic", lambda: now[0])
+    loaded = restore.Loaded()
+    loaded.remember("tab", {"train.training_stage": "FiRe-MPO", "top.model_name": "Custom", "top.template": "llava"})
+    assert loaded.recall("tab", "top.template", model_name="Custom") == "llava"
+    assert loaded.recall("tab", "top.template", model_name="Other") is None
+    assert loaded.recall("another tab", "top.template", model_name="Custom") is None
+    loaded.remember("another tab", {"train.training_stage": "DPO", "top.model_name": "Custom", "top.template": "x"})
+    assert loaded.recall("another tab", "top.template") is None, "other stages keep the host's reactions"
+    assert loaded.recall("tab", "top.template") == "llava"
+    now[0] += restore.SECONDS + 1
+    assert loaded.recall("tab", "top.template", model_name="Custom") is None

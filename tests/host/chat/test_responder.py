@@ -1,0 +1,30 @@
+"""The model that answers is asked as the pairs that are made of its answers will ask it."""
+
+from types import SimpleNamespace
+
+import llamafactory.chat
+import pytest
+
+from firempo_plugin.host.chat.responder import ChatEngine
+
+
+@pytest.mark.parametrize(
+    ("template", "asked"), [("llava", "<image>\nWhich side?"), ("qwen3_vl_nothink", "<image>Which side?")]
+)
+def test_an_image_stands_where_the_export_puts_it(template, asked, monkeypatch):
+    seen = []
+
+    class Model:
+        def __init__(self, arguments):
+            pass
+
+        def chat(self, messages, **kwargs):
+            seen.append(messages[0]["content"])
+            return [SimpleNamespace(finish_reason="stop", response_text="Left.")]
+
+    monkeypatch.setattr(llamafactory.chat, "ChatModel", Model)
+    engine = ChatEngine({"template": template})
+    engine.respond("Which side?", ("scan.png",), "", 0.0, 16)
+    engine.respond("Here <image>, which side?", ("scan.png",), "", 0.0, 16)
+    engine.respond("Is iodine a metal?", (), "", 0.0, 16)
+    assert seen == [asked, "Here <image>, which side?", "Is iodine a metal?"]

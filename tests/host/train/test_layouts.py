@@ -1,0 +1,219 @@
+"""Every way of laying out a batch gives the loss and the gradients of eight plain forwards (tests/plain.py)."""
+
+import copy
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+from plain import Plain
+from test_numbers import as_rows, pair
+from torch.testing import assert_close
+
+FAMILIES = ("qwen3_vl", "qwen2_5_vl", "llava")
+NUMBERS = {"fire_alpha": 0.2, "fire_gamma": 0.7, "fire_lambda": 0.3}
+
+
+@pytest.fixture(scope="module")
+def odd_pairs(tmp_path_factory):
+    """Rows of odd shapes over images of several sizes; some share an image, a prompt or leading words."""
+    from firempo_plugin.demo import pairs as demo
+
+    folder = tmp_path_factory.mktemp("odd")
+    demo.write(folder)
+    scans = sorted(path for path in (folder / "images").glob("*.png") if "noised" not in path.name)
+    images = {}
+    for name, source, size in (("a", 0, (64, 64)), ("b", 1, (112, 56)), ("c", 0, (40, 200))):
+        images[name] = folder / f"{name}.png"
+        Image.open(scans[source]).convert("RGB").resize(size).save(images[name])
+        images[f"{name}-"] = folder / f"{name}_noised.png"
+        Image.open(images[name]).point(lambda value: (value * 7 + 90) % 256).save(images[f"{name}-"])
+    images["wide"] = folder / "wide_noised.png"
+    Image.open(images["a-"]).resize((96, 120)).save(images["wide"])
+
+    def on(*names):
+        return [images[name] for name in names]
+
+    long = "There is a mass in the left lower lobe, and nothing else is seen."
+    return [
+        pair("<image>Which side?", "Left.", "Right.", (("Left",), ("Right",)), on("a"), on("a-")),
+        pair("<image>Which side?", long, long.replace("left", "right"), (("left",), ("right",)), on("a"), on("a-")),
+        pair("<image>Is it normal?", "No, a mass", "No, a cyst", (("mass",), ("cyst",)), on("a"), on("a-"), 2.0),
+        pair("<image>What is it?", "A CT.", "An MR.", (("A CT.",), ("An MR.",)), on("b"), on("b-")),
+        pair("<image>What is it?", "A CT of one.", "A CT.", ((" of one",), ()), on("b")),
+        pair("Look: <image>How many?", "Two, I think.", "Ten, I think.", (("Two",), ("Ten",)), on("c"), on("c-")),
+        pair(
+            "<image>Then <image>what changed?",
+            "It grew by half.",
+            "It shrank by half.",
+            (("grew",), ("shrank",)),
+            on("a", "c"),
+            on("a-", "c"),
+        ),
+        pair("<image>Where?", "On top.", "Below.", (("On top",), ("Below",)), on("a"), on("wide")),
+        pair("Is iodine a contrast agent?", "Yes.", "No.", (("Yes",), ("No",))),
+        pair("Is iodine a contrast agent?", "Yes, it is.", "Yes, it is not.", ((), ("not",))),
+    ]
+
+
+@pytest.fixture(scope="module")
+def plain(odd_pairs, checkpoint, adapter):
+    """Returns a function from family and objective to the plain loss and gradients of the odd rows."""
+    known = {}
+
+    def compute(family, objective="fire_mpo"):
+        if (family, objective) not in known:
+            model = Plain(family, checkpoint(family), adapter(family))
+            loss, _ = model.batch(odd_pairs, objective, alpha=0.2, gamma=0.7, lam=0.3)
+            loss.backward()
+            gradients = {name: w.grad for name, w in model.model.named_parameters() if w.requires_grad}
+            known[family, objective] = (loss.detach(), gradients)
+        return known[family, objective]
+
+    return compute
+
+
+LAYOUTS = {
+    "one pass": {},
+    "a pass for every component": {"pass_tokens": 1},
+    "passes of a few trees": {"pass_tokens": 300},
+    "eager attention": {"flash_attn": "disabled", "pass_tokens": 300},
+}
+
+
+def run(trainer, batch):
+    """Loss and gradients as a training step makes them."""
+    trainer.current_gradient_accumulation_steps = 1
+    trainer._rows_of_step = len(batch)
+    loss = trainer.training_step(trainer.model, {"batch": batch})
+    return loss, {name: w.grad for name, w in trainer.model.named_parameters() if w.requires_grad}
+
+
+def check(found, expected):
+    (loss, gradients), (plain_loss, plain_gradients) = found, expected
+    assert_close(loss, plain_loss, rtol=1e-5, atol=0)
+    assert gradients.keys() == plain_gradients.keys()
+    for name, gradient in plain_gradients.items():
+        scale = gradient.abs().max().item()
+        assert_close(gradients[name], gradient, rtol=1e-4, atol=1e-5 * scale, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_odd_rows(family, layout, odd_pairs, plain, trainer_and_batch, write_dataset, adapter):
+    folder = write_dataset(as_rows(odd_pairs))
+    trainer, batch = trainer_and_batch(
+        family, "pairs", dataset_dir=folder, adapter=adapter(family), **NUMBERS, **layout
+    )
+    trees = [each for each in batch.passes if each.end is not None]
+    assert trees, "trees with branches are run"
+    assert (len(batch.passes) > 1) == ("pass_tokens" in layout)
+    check(run(trainer, batch), plain(family))
+
+
+@pytest.mark.parametrize("pass_tokens", [None, 300])
+def test_odd_rows_of_a_model_that_attends_to_the_states_of_images(
+    pass_tokens, odd_pairs, plain, trainer_and_batch, write_dataset, adapter
+):
+    """What fills a batch up to the most images of a row would be seen by the tokens before the first image."""
+    folder = write_dataset(as_rows(odd_pairs))
+    trainer, batch = trainer_and_batch(
+        "mllama", "pairs", dataset_dir=folder, adapter=adapter("mllama"), pass_tokens=pass_tokens, **NUMBERS
+    )
+    assert pass_tokens is not None or len(batch.passes) == 3, "rows with one image, with two and with none"
+    check(run(trainer, batch), plain("mllama"))
+
+
+def test_text_alone_of_a_model_that_attends_to_the_states_of_images(
+    odd_pairs, trainer_and_batch, write_dataset, checkpoint, adapter
+):
+    rows = odd_pairs[-2:]
+    trainer, batch = trainer_and_batch(
+        "mllama", "pairs", dataset_dir=write_dataset(as_rows(rows)), adapter=adapter("mllama"), **NUMBERS
+    )
+    model = Plain("mllama", checkpoint("mllama"), adapter("mllama"))
+    expected, _ = model.batch(rows, "fire_mpo", alpha=0.2, gamma=0.7, lam=0.3)
+    loss, gradients = run(trainer, batch)
+    assert_close(loss, expected.detach(), rtol=1e-5, atol=0)
+    assert all(gradient is not None for gradient in gradients.values()), "several processes wait for every one"
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "disabled"])
+@pytest.mark.parametrize("family", ["llava_mistral", "llava_phi3", "llava_gemma3", "qwen2_5_vl_windows"])
+def test_odd_rows_that_are_longer_than_the_window(
+    family, attention, odd_pairs, plain, trainer_and_batch, write_dataset, adapter
+):
+    folder = write_dataset(as_rows(odd_pairs))
+    trainer, batch = trainer_and_batch(
+        family, "pairs", dataset_dir=folder, adapter=adapter(family), flash_attn=attention, pass_tokens=300, **NUMBERS
+    )
+    assert any(each.end is not None for each in batch.passes), "trees with branches are run"
+    check(run(trainer, batch), plain(family))
+
+
+@pytest.mark.parametrize("objective", ["fire_mpo_v1", "fire_mpo_v2", "rrpo", "mask_dpo", "dpo", "mdpo", "mmedpo"])
+def test_odd_rows_under_the_relatives(objective, odd_pairs, plain, trainer_and_batch, write_dataset, adapter):
+    """Their terms join other cells, so that the passes are cut elsewhere."""
+    own = {"fire_mpo_v1": NUMBERS, "fire_mpo_v2": NUMBERS, "rrpo": {"fire_alpha": 0.2}}
+    trainer, batch = trainer_and_batch(
+        "qwen3_vl",
+        "pairs",
+        dataset_dir=write_dataset(as_rows(odd_pairs)),
+        adapter=adapter("qwen3_vl"),
+        pass_tokens=1,
+        fire_objective=objective,
+        **own.get(objective, {}),
+    )
+    check(run(trainer, batch), plain("qwen3_vl", objective))
+
+
+def test_a_tower_in_training_gets_the_gradients_of_the_plain_path(
+    odd_pairs, trainer_and_batch, write_dataset, monkeypatch
+):
+    from firempo_plugin.forward.families import FAMILIES as KNOWN
+
+    def step():
+        torch.manual_seed(5)
+        trainer, batch = trainer_and_batch(
+            "qwen3_vl",
+            "pairs",
+            dataset_dir=write_dataset(as_rows(odd_pairs)),
+            freeze_vision_tower=False,
+            pass_tokens=1,
+        )
+        assert len(batch.passes) == 1, "features in training are computed once, for one backward"
+        return run(trainer, batch)
+
+    packed = step()
+    monkeypatch.delitem(KNOWN, "qwen3_vl")
+    plain_path = step()
+    assert any("visual" in name and gradient.abs().max() > 0 for name, gradient in plain_path[1].items())
+    check(packed, plain_path)
+
+
+def test_a_tokenizer_that_pads_on_the_left_changes_nothing(odd_pairs, trainer_and_batch, write_dataset):
+    from firempo_plugin.host.data.collator import FireCollator
+
+    trainer, batch = trainer_and_batch("qwen3_vl", "pairs", dataset_dir=write_dataset(as_rows(odd_pairs)))
+    collator = trainer.data_collator
+    tokens = {"tokenizer": copy.copy(collator.tokenizer), "processor": collator.processor}
+    tokens["tokenizer"].padding_side = "left"
+    left = FireCollator.of(
+        trainer.model,
+        replace(collator.template, mm_plugin=collator.template.mm_plugin.plugin),
+        trainer.settings,
+        tokens,
+        None,
+    )
+    rows = list(trainer.train_dataset)
+    for ours, theirs in zip(left(rows)["batch"].passes, batch.passes, strict=True):
+        assert_close(ours.inputs, theirs.inputs)
+        assert_close(vars(ours.scoring), vars(theirs.scoring))
+    assert tokens["tokenizer"].padding_side == "left", "the tokenizer itself is left alone"
+
+
+def test_a_model_class_that_is_not_known_runs_no_trees():
+    from firempo_plugin.host.data.collator import obstacle_to_trees
+
+    assert "idefics3 is not among" in obstacle_to_trees(SimpleNamespace(config=SimpleNamespace(model_type="idefics3")))

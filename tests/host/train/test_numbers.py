@@ -1,0 +1,192 @@
+"""What a run logs, and its gradients, against eight plain forwards in float32 (tests/plain.py)."""
+
+import pytest
+import torch
+from PIL import Image
+from plain import Pair, Plain
+from torch.testing import assert_close
+
+from firempo_plugin.objectives.table import OBJECTIVES
+
+FAMILIES = ("qwen3_vl", "qwen2_5_vl", "llava")
+NAMES = {
+    "rank": "terms/rank",
+    "visual": "terms/visual",
+    "image": "terms/image",
+    "anchor": "terms/anchor",
+    "kl_forward": "terms/kl_forward",
+    "kl_reverse": "terms/kl_reverse",
+    "nll": "terms/nll",
+}
+
+
+def spans(text, *phrases):
+    return [[text.index(phrase), text.index(phrase) + len(phrase)] for phrase in phrases]
+
+
+def pair(question, chosen, rejected, phrases, images=(), noised=(), weight=1.0):
+    return Pair(
+        question=question,
+        chosen=chosen,
+        rejected=rejected,
+        chosen_spans=spans(chosen, *phrases[0]),
+        rejected_spans=spans(rejected, *phrases[1]),
+        images=[str(path) for path in images],
+        rejected_images=[str(path) for path in noised],
+        weight=weight,
+    )
+
+
+@pytest.fixture
+def pairs(scans):
+    """Real scans: with and without a noised image, text only, several phrases, a noised image of another size."""
+    images = scans / "images"
+    clean = sorted(path for path in images.glob("*.png") if "noised" not in path.name)[:2]
+    noised = []
+    for number, path in enumerate(clean):
+        twin = Image.open(path).convert("RGB")
+        twin = twin.resize((96, 120)) if number else twin.point(lambda value: (value * 7 + 90) % 256)
+        twin.save(images / f"twin{number}_noised.png")
+        noised.append(images / f"twin{number}_noised.png")
+    return [
+        pair(
+            "<image>Which side is affected?",
+            "The left lung shows a large mass.",
+            "The right lung shows a small mass, with an effusion.",
+            (("left", "large"), ("right", "small", ", with an effusion")),
+            clean[:1],
+            noised[:1],
+        ),
+        pair("<image>Is it normal?", "No.", "Yes.", (("No",), ("Yes",)), clean[1:], noised[1:], weight=2.5),
+        pair("<image>What is shown?", "A CT scan.", "An MR scan.", (("A CT",), ("An MR",)), clean[1:]),
+        pair("Is iodine a contrast agent?", "It is one.", "It is not one.", ((), ("not",))),
+    ]
+
+
+def as_rows(pairs):
+    return [
+        {
+            "conversations": [{"from": "human", "value": p.question}],
+            "chosen": {"from": "gpt", "value": p.chosen},
+            "rejected": {"from": "gpt", "value": p.rejected},
+            "images": p.images,
+            "rejected_images": p.rejected_images,
+            "chosen_spans": p.chosen_spans,
+            "rejected_spans": p.rejected_spans,
+            "weight": p.weight,
+        }
+        for p in pairs
+    ]
+
+
+def first_log(train, write_dataset, pairs, family, adapter, **keys):
+    return train(
+        family,
+        dataset="pairs",
+        dataset_dir=str(write_dataset(as_rows(pairs))),
+        adapter_name_or_path=str(adapter(family)),
+        per_device_train_batch_size=len(pairs),
+        **keys,
+    )[0]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kl_scope", ["phrase", "response"])
+def test_fire_mpo_is_what_eight_plain_forwards_give(family, kl_scope, train, write_dataset, pairs, checkpoint, adapter):
+    keys = {"fire_kl_scope": kl_scope, "fire_lambda": 0.3, "fire_gamma": 0.7, "fire_alpha": 0.2, "pref_ftx": 0.1}
+    log = first_log(train, write_dataset, pairs, family, adapter, **keys)
+    plain = Plain(family, checkpoint(family), adapter(family))
+    loss, parts = plain.batch(pairs, "fire_mpo", kl_scope=kl_scope, lam=0.3, gamma=0.7, alpha=0.2, ftx=0.1)
+    assert_close(log["loss"], loss.item(), rtol=1e-4, atol=0)
+    assert set(parts) == {"rank", "visual", "kl_forward", "kl_reverse", "nll"}
+    for name, value in parts.items():
+        assert_close(log[NAMES[name]], value, rtol=1e-4, atol=0)
+    assert parts["kl_forward"] > 1e-3, "the adapter makes policy and reference differ"
+    assert log["noised_share"] == 0.5
+
+
+@pytest.mark.parametrize("objective", sorted(set(OBJECTIVES) - {"fire_mpo"}))
+def test_every_relative_is_what_plain_forwards_give(objective, train, write_dataset, pairs, checkpoint, adapter):
+    if objective == "copo":
+        pairs = pairs[:2]
+    log = first_log(train, write_dataset, pairs, "qwen3_vl", adapter, fire_objective=objective, pref_ftx=0.2)
+    loss, parts = Plain("qwen3_vl", checkpoint("qwen3_vl"), adapter("qwen3_vl")).batch(pairs, objective, ftx=0.2)
+    assert_close(log["loss"], loss.item(), rtol=1e-4, atol=0)
+    for name, value in parts.items():
+        assert_close(log[NAMES[name]], value, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("checkpointing", ["off", "reentrant", "not reentrant"])
+def test_gradients_are_those_of_plain_forwards(
+    family, checkpointing, train, write_dataset, pairs, checkpoint, adapter, monkeypatch
+):
+    from firempo_plugin.host.train.trainer import FireMPOTrainer
+
+    found = {}
+    training_step = FireMPOTrainer.training_step
+
+    def remember_gradients(self, model, *args, **kwargs):
+        loss = training_step(self, model, *args, **kwargs)
+        found.update({n: w.grad.clone() for n, w in model.named_parameters() if w.requires_grad})
+        return loss
+
+    monkeypatch.setattr(FireMPOTrainer, "training_step", remember_gradients)
+    kind = {"disable_gradient_checkpointing": checkpointing == "off", "use_reentrant_gc": checkpointing == "reentrant"}
+    first_log(train, write_dataset, pairs, family, adapter, fire_alpha=0.2, **kind)
+    plain = Plain(family, checkpoint(family), adapter(family))
+    loss, _ = plain.batch(pairs, "fire_mpo", alpha=0.2)
+    loss.backward()
+    expected = {n: w.grad for n, w in plain.model.named_parameters() if w.requires_grad}
+    assert set(found) == set(expected)
+    assert len(found) == 28
+    for name, gradient in expected.items():
+        scale = gradient.abs().max().item()
+        assert scale > 0, name
+        assert_close(found[name], gradient, rtol=1e-3, atol=1e-5 * scale, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_several_images_a_row(train, write_dataset, pairs, scans, checkpoint, adapter):
+    both = pair(
+        "<image><image>Are they alike?",
+        "They show one patient.",
+        "They show two patients.",
+        (("one patient",), ("two patients",)),
+        [*pairs[0].images, *pairs[1].images],
+        [*pairs[0].rejected_images, *pairs[1].images],
+    )
+    rows = [both, pairs[0]]
+    log = first_log(train, write_dataset, rows, "qwen3_vl", adapter)
+    loss, parts = Plain("qwen3_vl", checkpoint("qwen3_vl"), adapter("qwen3_vl")).batch(rows, "fire_mpo")
+    assert_close(log["loss"], loss.item(), rtol=1e-4, atol=0)
+    assert_close(log["terms/visual"], parts["visual"], rtol=1e-4, atol=0)
+
+
+def test_an_unlisted_architecture_takes_the_plain_path_with_the_same_numbers(
+    train, write_dataset, pairs, checkpoint, adapter, monkeypatch
+):
+    from firempo_plugin.forward.families import FAMILIES as KNOWN
+
+    shared = first_log(train, write_dataset, pairs, "qwen3_vl", adapter)
+    monkeypatch.delitem(KNOWN, "qwen3_vl")
+    plain = first_log(train, write_dataset, pairs, "qwen3_vl", adapter)
+    assert_close(plain["loss"], shared["loss"], rtol=1e-6, atol=0)
+    assert_close(plain["terms/visual"], shared["terms/visual"], rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(("kind", "rtol"), [("bf16", 2e-2), ("fp32", 1e-4)])
+def test_full_tuning_has_a_separate_frozen_reference(kind, rtol, train, write_dataset, pairs, checkpoint):
+    """At the first step policy and reference are the same model: rank = visual = log 2, KL = 0."""
+    log = train(
+        "qwen3_vl",
+        finetuning_type="full",
+        dataset="pairs",
+        dataset_dir=str(write_dataset(as_rows(pairs))),
+        per_device_train_batch_size=4,
+        max_steps=2,
+        bf16=kind == "bf16",
+    )
+    assert_close(log[0]["terms/rank"], torch.tensor(2.0).log().item(), rtol=rtol, atol=0)
+    assert_close(log[0]["terms/visual"], torch.tensor(2.0).log().item(), rtol=rtol, atol=0)
+    assert abs(log[0]["terms/kl_forward"]) < rtol
+    assert log[1]["terms/kl_forward"] > log[0]["terms/kl_forward"], "the reference stays, the policy moves"

@@ -1,0 +1,74 @@
+"""What the stage refuses before anything is loaded."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from accelerate.utils.deepspeed import HfDeepSpeedConfig
+from datasets import Dataset
+from llamafactory.data.template import TEMPLATES
+from llamafactory.hparams import DataArguments, FinetuningArguments, ModelArguments
+from llamafactory.model import load_tokenizer
+from PIL import Image
+
+from firempo_plugin.host.train.workflow import refuse_mixed_images, refuse_unsupported
+
+
+def refuse(model_keys=None, **training):
+    args = {
+        "do_train": True,
+        "neftune_noise_alpha": None,
+        "train_sampling_strategy": "random",
+        "per_device_train_batch_size": 2,
+        "report_to": [],
+        "device": torch.device("cpu"),
+        "world_size": 1,
+        "deepspeed": None,
+        **training,
+    }
+    model_args = ModelArguments(model_name_or_path="model", **model_keys or {})
+    finetuning_args = FinetuningArguments(stage="fire_mpo")
+    refuse_unsupported(model_args, DataArguments(), SimpleNamespace(**args), finetuning_args)
+
+
+def zero(stage):
+    config = {"zero_optimization": {"stage": stage}}
+    return {"deepspeed": config, "hf_deepspeed_config": HfDeepSpeedConfig(config)}
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_deepspeed_with_several_processes_on_a_cpu(stage):
+    with pytest.raises(ValueError, match=r"does not support deepspeed with several processes on a CPU\. .* no numbers"):
+        refuse(**zero(stage), world_size=2)
+
+
+def test_deepspeed_elsewhere():
+    refuse(**zero(3), world_size=1)
+    refuse(**zero(3), world_size=2, device=torch.device("cuda"))
+    refuse(**zero(1), world_size=2)
+
+
+def test_pan_and_scan():
+    with pytest.raises(ValueError, match=r"does not support image_do_pan_and_scan\. Remove it"):
+        refuse({"image_do_pan_and_scan": True})
+
+
+@pytest.mark.parametrize("size", [(64, 64), (700, 300)])
+def test_pan_and_scan_fails_in_the_host_with_any_image(size, checkpoint):
+    """As long as it does, there is nothing to support."""
+    model_args = ModelArguments(model_name_or_path=str(checkpoint("gemma3")), image_do_pan_and_scan=True)
+    processor = load_tokenizer(model_args)["processor"]
+    plugin = TEMPLATES["gemma3"].mm_plugin
+    with pytest.raises(IndexError, match="invalid index of a 0-dim tensor"):
+        plugin.process_messages([{"role": "user", "content": "<image>?"}], [Image.new("RGB", size)], [], [], processor)
+
+
+def test_rows_with_other_numbers_of_images_where_a_batch_is_one_pass():
+    def rows(*images):
+        return Dataset.from_dict({"images": list(images)})
+
+    mixed = {"train_dataset": rows(["a"], ["b"]), "eval_dataset": {"one": rows(["a", "b"])}}
+    with pytest.raises(ValueError, match=r"mllama runs rows .* apart, and the data has rows with 1, 2"):
+        refuse_mixed_images("mllama", mixed)
+    refuse_mixed_images("mllama", {"train_dataset": rows(["a"], ["b"])})
+    refuse_mixed_images("llava", mixed)
