@@ -434,7 +434,8 @@ def test_trl_loads_it_with_its_images_and_applies_the_chat_template(
 
 def test_exporting_loads_nothing_heavy():
     code = (
-        "import sys; from firempo_plugin.pairs.audit import files, report; from firempo_plugin.pairs.review import page;"
+        "import sys; from firempo_plugin.pairs.audit import files, report;"
+        "from firempo_plugin.pairs.review import page;"
         "from firempo_plugin.pairs.exporters import export, registry as r; list(map(r.FORMATS.load, r.FORMATS));"
         "print([m for m in ('torch', 'numpy', 'cv2', 'PIL', 'pyarrow', 'matplotlib', 'datasets') if m in sys.modules])"
     )

@@ -152,7 +152,7 @@ def slow_resampling(processor):
         {"change": other_mean},
         {"change": slow_resampling},
     ],
-    ids=str,
+    ids=lambda keys: " ".join(map(str, (*keys, *(getattr(value, "__name__", value) for value in keys.values())))),
 )
 def test_all_that_decides_pixels_is_in_the_image_settings(images, change):
     assert images() == images()
