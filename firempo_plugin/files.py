@@ -72,6 +72,11 @@ def file_digest(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def text_digest(text: str) -> str:
+    """SHA-256 of a text in UTF-8."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def is_unicode(text: str) -> bool:
     """Whether a text has no half of a surrogate pair, which no UTF-8 file can hold."""
     return _SURROGATES.search(text) is None

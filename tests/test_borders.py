@@ -66,13 +66,61 @@ def test_nothing_below_knows_the_host_subpackage(path):
     assert not any(name.startswith("firempo_plugin.host") for name in imports(path, everywhere=not lazily))
 
 
-PAIRS = [path for path in FILES if PACKAGE / "pairs" in path.parents]
+BELOW = {
+    "errors.py": "",
+    "files.py": "",
+    "registry.py": "",
+    "scrub.py": "",
+    "torch_releases.py": "",
+    "phrases.py": "errors",
+    "placeholders.py": "",
+    "records.py": "errors",
+    "terminal.py": "",
+    "settings.py": "errors registry scrub",
+    "objectives": "errors",
+    "forward": "errors files objectives",
+    "endpoint": "errors files records scrub settings",
+    "images": "errors files records registry settings",
+    "sources": "errors files images records registry settings",
+    "answers": "endpoint errors files phrases records",
+    "store": "endpoint errors files records",
+    "respond": "endpoint errors images records settings sources store",
+    "pages": "images",
+    "pairs": "answers endpoint errors files images pages phrases placeholders records registry respond scrub settings "
+    "sources store terminal",
+    "evaluate": "answers endpoint errors files forward images records registry respond settings sources store terminal",
+    "demo": "errors files images torch_releases",
+}
+"""By room, the rooms that it knows; all others are unknown to it. Only the host and the commands know every one."""
+NO_TORCH = [
+    *("phrases.py", "records.py", "settings.py", "sources", "images", "answers", "endpoint", "store", "respond"),
+    *("pages", "pairs"),
+]
 
 
-@pytest.mark.parametrize("path", PAIRS, ids=str)
-def test_the_pair_builder_knows_no_trainer_and_loads_no_model_library_at_once(path):
-    found = imports(path)
-    assert not any(name.startswith(("firempo_plugin.host", "firempo_plugin.forward")) for name in found)
+def files_of(room: str) -> list[Path]:
+    return [PACKAGE / room] if room.endswith(".py") else sorted((PACKAGE / room).rglob("*.py"))
+
+
+@pytest.mark.parametrize("room", BELOW)
+def test_a_room_knows_the_rooms_below_it(room):
+    names = {name for path in files_of(room) for name in imports(path) if name.startswith("firempo_plugin.")}
+    known = {name.split(".")[1] for name in names} - {"__version__", room.removesuffix(".py")}
+    assert known == set(BELOW[room].split())
+
+
+def test_the_rooms_stand_in_an_order():
+    done: list[str] = []
+    for room, below in BELOW.items():
+        assert set(below.split()) <= set(done), room
+        done.append(room.removesuffix(".py"))
+    there = {path.name for path in PACKAGE.iterdir() if path.is_dir() or path.suffix == ".py"}
+    above = {"host", "cli.py", "starter.py", "__init__.py"}
+    assert there - above - {"__pycache__", "starter_files"} == set(BELOW)
+
+
+@pytest.mark.parametrize("path", [p for room in NO_TORCH for p in files_of(room)], ids=str)
+def test_what_makes_pairs_loads_no_model_library_at_once(path):
     assert not roots(imports(path, everywhere=False)) & {"torch", "transformers", "openai", "pydicom"}
 
 

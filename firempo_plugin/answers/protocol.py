@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
+from ..endpoint.json_reply import ReplyError
 from ..endpoint.prompts import load_prompt, render
 from ..endpoint.requests import Ask, ChatRequest, Message
-from ..pairs.judges.reply import ReplyError
 from ..records import Record
 
 Decision = TypeVar("Decision")

@@ -15,6 +15,12 @@ from .reading import Question
 from .units import content, read_units
 from .vocabulary import Vocabulary
 
+VERSION = 2
+"""Raised when the rules read, judge or edit an answer otherwise, be it for a word of vocabulary.yaml: what they decided
+is kept under it, in builds and in evaluations."""
+LONGEST_RESPONSE = 32_000
+"""Characters of a response that is read: reading takes seconds there, and hours for what a server may send."""
+
 _POLAR_TRUTH = re.compile(r"\W*(yes|no)\b(?=\W*$|[ \t]*(?:\n|[^\w\s-]))", re.IGNORECASE)
 _EITHER = re.compile(r"(?<![^\W_])(?:yes|no)(?![^\W_])", re.IGNORECASE)
 _CHINESE_POLAR = re.compile(r"[吗么嘛]|是否|有没有|是不是|能不能|会不会")

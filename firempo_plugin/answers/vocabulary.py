@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files import text_digest
 from .text import is_word, tokens
 
 _LISTS = frozenset({"en", "adj", "zh", "opposites", "implies"})
@@ -215,3 +216,9 @@ def _index(terms: Mapping[str, Term]) -> dict[str, tuple[tuple[tuple[str, ...], 
             words = _words(form)
             found.setdefault(words[0], {}).setdefault(words, term.name)
     return {first: tuple(sorted(forms.items(), key=lambda item: -len(item[0]))) for first, forms in found.items()}
+
+
+@lru_cache(maxsize=8)
+def vocabulary_digest(file: str | None) -> str | None:
+    """SHA-256 of the text of a vocabulary of one's own; None where there is none."""
+    return text_digest(Path(file).read_text(encoding="utf-8")) if file else None

@@ -12,11 +12,13 @@ from ..endpoint.failures import ReplyTruncatedError, StopRunError
 from ..endpoint.requests import Ask
 from ..errors import UserError
 from ..files import write_text
-from ..pairs.build import Progress, read_source
-from ..pairs.config import BuildConfig, RespondConfig
 from ..records import Record
-from ..respond.steps import THOUGHT_END, THOUGHT_START, ChatEngine, ReadStep, RespondStep
-from ..store.engine import Advance, Halt, Item, advance, kinds
+from ..respond.read import ReadStep
+from ..respond.respond import THOUGHT_END, THOUGHT_START, ChatEngine, RespondStep
+from ..respond.settings import RespondConfig
+from ..sources.reading import read_source
+from ..store.engine import Advance, Item, advance, kinds
+from ..store.halt import Halt
 from ..store.request_store import WorkspaceRequests
 from ..store.workspace import Workspace
 from .config import EvaluateConfig
@@ -136,17 +138,18 @@ class Asking:
         self._engine = engine
         self._budget = budget
         self._halt = halt
-        source = BuildConfig(workspace=config.workspace, source=config.source)
-        progress = Progress()
-        self.records = read_source(source, workspace, progress)
-        self.problems = progress.problems
+        reading = read_source(config.source)
+        workspace.put_records(reading.records, reading.problems)
+        self.records, self.problems = reading.records, reading.problems
         if not self.records:
             left_out = "".join(f"\n  {line.strip()}" for line in kinds(self.problems.values()))
             raise UserError(
                 f"source: {config.source.name} gives no record; look at its options, {config.source.options}. "
                 f"Rows left out: {len(self.problems)}{left_out}"
             )
-        read = advance(workspace, ReadStep(source, workspace), [Item(record) for record in self.records], halt=halt)
+        read = advance(
+            workspace, ReadStep(config.source, workspace), [Item(record) for record in self.records], halt=halt
+        )
         if read.stopped:
             raise StopRunError(read.stopped)
         self._items = [replace(item, sample=sample) for item in read.items for sample in range(config.answers.samples)]

@@ -7,14 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..answers import questions
 from ..endpoint.client import Endpoint
 from ..endpoint.costs import Budget
 from ..endpoint.failures import CallFailedError, StopRunError
 from ..endpoint.prompts import load_prompt
 from ..errors import UserError
-from ..pairs.commands import DONE, FAILED, STOPPED, halted_by_signals
-from ..pairs.judges import rules
-from ..store.engine import Halt, kinds, progress
+from ..store.engine import kinds, progress
+from ..store.halt import DONE, FAILED, STOPPED, Halt, halted_by_signals
 from ..store.request_store import WorkspaceRequests
 from ..store.workspace import Workspace, later
 from ..terminal import say
@@ -146,7 +146,7 @@ def _accuracy(
     threads = config.judge.endpoint.concurrency if endpoint else 1
     how = {"judge": _judge_identity(config), "exact": "whole answer; case, punctuation and articles evened out"}
     for name, given in answers.items():
-        decided = how | later(version=accuracy.VERSION, rules_version=rules.VERSION)
+        decided = how | later(version=accuracy.VERSION, rules_version=questions.VERSION)
         key = digest_of([VERSION, decided, config.answers.pass_at, [_content(answer) for answer in given]])
         file = ItemFile(Path(config.workspace), "accuracy", name)
         if not file.open(key, about | how).complete:

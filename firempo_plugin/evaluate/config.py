@@ -10,8 +10,8 @@ from typing import Any
 
 from ..endpoint.settings import EndpointSettings
 from ..errors import UserError
-from ..pairs.config import SourceConfig
 from ..settings import config_key, read, section
+from ..sources.settings import SourceConfig
 from .judges import JUDGES
 
 MEASURES = ("accuracy", "reports", "grounding", "localisation", "sensitivity")

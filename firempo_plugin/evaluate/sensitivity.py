@@ -14,7 +14,7 @@ from ..images.corruptions import CORRUPTIONS
 from ..images.masks import Mask, box_around
 from ..images.noise import Corruption, corrupt, seed_of
 from ..images.pixels import Pixels
-from ..pairs.config import NoiseConfig
+from ..images.settings import NoiseConfig
 from ..records import RejectedError
 from ..settings import config_key
 

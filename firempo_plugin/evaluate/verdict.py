@@ -5,12 +5,11 @@ from pathlib import Path
 
 from ..answers.grammar import GRAMMARS
 from ..answers.protocol import Abstain, Judge, ask_twice, in_turn
-from ..answers.questions import understand
+from ..answers.questions import LONGEST_RESPONSE, understand
 from ..answers.vocabulary import load_vocabulary
+from ..endpoint.json_reply import ReplyError, read_object
 from ..endpoint.prompts import load_prompt, render
 from ..endpoint.requests import Ask, ChatRequest, Message, Schema
-from ..pairs.judges.contract import LONGEST_RESPONSE
-from ..pairs.judges.reply import ReplyError, read_object
 from ..records import Record, RejectedError
 from .config import JudgeConfig
 from .judges import JUDGES

@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from ..pairs.config import NoiseConfig
 from ..records import Kind, NoisePath
 from .corruptions import CORRUPTIONS
 from .masks import Mask
 from .pixels import Pixels
+from .settings import NoiseConfig
 from .tiles import TILE
 
 NEIGHBOURHOOD = 1 / 32

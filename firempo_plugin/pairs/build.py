@@ -2,22 +2,26 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..phrases import PhraseError, phrase_pair
-from ..records import Record, RejectedError
-from ..respond.steps import ChatEngine, ReadStep, RespondStep
-from ..store.engine import Advance, Halt, Item, Step, advance, kinds
+from ..records import RejectedError
+from ..respond.read import ReadStep
+from ..respond.respond import ChatEngine, RespondStep
+from ..sources.reading import read_source
+from ..store.engine import Advance, Item, Step, advance, kinds
+from ..store.halt import Halt
 from ..store.request_store import Totals
 from ..store.workspace import Workspace
 from ..terminal import shown
 from .asks import Asks
 from .config import BuildConfig
 from .pair import Pair
-from .steps.edit import EditStep, TargetStep
-from .steps.image_steps import NoiseStep, SegmentStep
+from .steps.edit import EditStep
+from .steps.noise import NoiseStep
+from .steps.segment import SegmentStep
+from .steps.target import TargetStep
 
 
 @dataclass
@@ -58,50 +62,13 @@ class Progress:
         return sum(step.pending + len(step.failed) for step in self.advances.values())
 
 
-def read_source(config: BuildConfig, workspace: Workspace | None, progress: Progress) -> list[Record]:
-    """Reads the source into the store; without a workspace, only reads.
-
-    Raises:
-        UserError: A file or option of the source is wrong.
-    """
-    from ..sources.common import Problem
-    from ..sources.leaks import leaks
-    from ..sources.registry import SOURCES
-
-    records: list[Record] = []
-    for item in SOURCES.load(config.source.name).read(config.source.options):
-        if isinstance(item, Problem):
-            progress.problems[item.id] = item.reason
-        else:
-            records.append(item)
-        if config.source.limit is not None and len(records) >= config.source.limit:
-            break
-    if config.source.test_images is not None:
-        progress.leaks = leaks(records, _test_images(config.source.test_images), config.source.max_pixels)
-        if config.source.leaks == "refuse":
-            progress.problems |= {name: f"leak: shows test image {image}" for name, image in progress.leaks.items()}
-            records = [record for record in records if record.id not in progress.leaks]
-    if workspace is not None:
-        workspace.put_records(((record.id, asdict(record)) for record in records), progress.problems.items())
-    progress.records = len(records)
-    return records
-
-
-def _test_images(place: str) -> Path | list[str | Path]:
-    """A folder, or the lines of a text file."""
-    path = Path(place)
-    if path.is_file():
-        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return path
-
-
 def make_steps(
     config: BuildConfig, workspace: Workspace, asks: Asks, engine: Callable[[dict[str, Any]], ChatEngine] | None
 ) -> list[Step]:
     """The steps in their order."""
     loaded = (lambda: engine(config.respond.engine)) if engine is not None else None
     return [
-        ReadStep(config, workspace),
+        ReadStep(config.source, workspace),
         RespondStep(config.respond, asks.respond, loaded),
         EditStep(config, asks.judge),
         TargetStep(config, asks.judge),
@@ -129,9 +96,11 @@ def run(
         engine: Loads a model into this process, for `respond.backend: engine`.
         halt: May end the run early.
     """
-    progress = Progress()
-    records = read_source(config, workspace if make else None, progress)
-    items = [Item(record, sample) for record in records for sample in range(config.respond.samples)]
+    reading = read_source(config.source)
+    if make:
+        workspace.put_records(reading.records, reading.problems)
+    progress = Progress(len(reading.records), reading.problems, reading.leaks)
+    items = [Item(record, sample) for record in reading.records for sample in range(config.respond.samples)]
     asks = Asks(config, workspace, collect_batches=make)
     progress.handed_in = asks.collected
     halt = halt or Halt()

@@ -1,17 +1,15 @@
 """What the `firempo` subcommands of the pair builder do. Each returns an exit code."""
 
 import shutil
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from ..endpoint.failures import CallFailedError, StopRunError
-from ..respond.steps import ChatEngine
-from ..store.engine import Halt
+from ..respond.respond import ChatEngine
+from ..store.halt import DONE, FAILED, STOPPED, halted_by_signals
 from ..store.request_store import WorkspaceRequests
 from ..store.workspace import Workspace
 from ..terminal import say
@@ -20,8 +18,6 @@ from .build import Progress, run, summary
 from .config import BuildConfig
 
 Engine = Callable[[dict[str, Any]], ChatEngine]
-
-DONE, FAILED, STOPPED = 0, 1, 3
 
 
 def build(path: Path, overrides: list[str], *, only: str | None = None, engine: Engine | None = None) -> int:
@@ -59,23 +55,6 @@ def build(path: Path, overrides: list[str], *, only: str | None = None, engine: 
         return STOPPED
     finally:
         workspace.close()
-
-
-@contextmanager
-def halted_by_signals() -> Iterator[Halt]:
-    """A halt that the first SIGINT or SIGTERM sets; the second SIGINT interrupts at once."""
-    halt = Halt()
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        halt.set(f"{signal.Signals(number).name}; run the same command again to go on")
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield halt
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _export(config: BuildConfig, workspace: Workspace, progress: Progress) -> None:

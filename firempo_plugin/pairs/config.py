@@ -9,53 +9,13 @@ from typing import Any, Literal
 
 from ..endpoint.settings import EndpointSettings
 from ..errors import UserError
-from ..images.corruptions import CORRUPTIONS
-from ..images.tiles import MAX_PIXELS
+from ..images.settings import NoiseConfig
+from ..respond.settings import RespondConfig
 from ..settings import config_key, read, section
-from ..sources.registry import SOURCES
+from ..sources.settings import SourceConfig
 from .exporters.registry import FORMATS
 from .judges.registry import JUDGES
 from .segmenters.registry import SEGMENTERS
-
-
-@dataclass
-class SourceConfig:
-    """Where the records come from."""
-
-    name: str = config_key("", SOURCES)
-    options: dict[str, Any] = config_key({}, "what the source needs: folder, split, language, columns, ...")
-    limit: int | None = config_key(None, "read so many records at most", least=1)
-    test_images: str | None = config_key(None, "folder or list of test images: records that show one are leaks")
-    leaks: Literal["refuse", "report"] = config_key(
-        "refuse", "what to do with leaks: refuse (reject the record) or report"
-    )
-    window: list[float] | None = config_key(None, "low, high grey value of images deeper than 8 bits; else min and max")
-    max_pixels: int = config_key(
-        64_000_000,
-        "refuse images of more pixels; reading one takes up to 12 bytes for each, 768 MB",
-        least=1,
-        most=MAX_PIXELS,  # the trainer refuses larger ones
-    )
-
-    def __post_init__(self) -> None:
-        if self.window is not None and not (len(self.window) == 2 and self.window[0] < self.window[1]):
-            raise UserError(f"window must be two grey values, the lower first, found {self.window}")
-
-
-@dataclass
-class RespondConfig:
-    """The model's own answers."""
-
-    backend: Literal["recorded", "endpoint", "engine"] = config_key(
-        "recorded", "recorded (the source's own), endpoint, or engine (LLaMA-Factory, in process)"
-    )
-    file: str | None = config_key(
-        None, "with backend: recorded, JSON lines of {id, response} for a source that brings none"
-    )
-    samples: int = config_key(1, "responses per record; one pair each", least=1)
-    system: str = config_key("", "system prompt")
-    endpoint: EndpointSettings = section(EndpointSettings)
-    engine: dict[str, Any] = config_key({}, "with backend: engine, LLaMA-Factory's inference arguments")
 
 
 @dataclass
@@ -91,20 +51,6 @@ class SegmentConfig:
 
     by: str = config_key("none", SEGMENTERS)
     options: dict[str, Any] = config_key({}, "what the segmenter needs")
-
-
-@dataclass
-class NoiseConfig:
-    """The noised image."""
-
-    corruption: str = config_key("noise", CORRUPTIONS)
-    whole_image: bool = config_key(False, "ablation: corrupt the whole image whatever the target")
-    sigma: float = config_key(45.0, "standard deviation of the noise, 0-255 scale", least=0)
-    fallback_sigma: float = config_key(12.0, "of the whole-image noise where a target was not found", least=0)
-    shared: bool = config_key(
-        False, "one noise an image: records with the same image and mask get the same noised image"
-    )
-    workers: int = config_key(2, "images at a time", least=1)
 
 
 @dataclass

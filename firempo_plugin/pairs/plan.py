@@ -4,15 +4,18 @@ from dataclasses import replace
 
 from ..endpoint.costs import Estimate
 from ..endpoint.requests import ChatRequest
-from ..respond.steps import ReadStep, RespondStep
+from ..respond.read import ReadStep
+from ..respond.respond import RespondStep
+from ..sources.reading import read_source
 from ..store.engine import Advance, Item, advance
 from ..store.workspace import Workspace
 from ..terminal import shown
 from .asks import Asks
-from .build import Progress, make_steps, read_source
+from .build import make_steps
 from .config import BuildConfig
 from .judges.registry import JUDGES
-from .steps.edit import EditStep, TargetStep
+from .steps.edit import EditStep
+from .steps.target import TargetStep
 
 
 def plan(config: BuildConfig, workspace: Workspace) -> str:
@@ -20,9 +23,9 @@ def plan(config: BuildConfig, workspace: Workspace) -> str:
 
     Where a response is not there yet, the ground truth stands in for it in the judge's prompt, and the report says so.
     """
-    progress = Progress()
-    records = read_source(config, workspace, progress)
-    items = [Item(record, sample) for record in records for sample in range(config.respond.samples)]
+    reading = read_source(config.source)
+    workspace.put_records(reading.records, reading.problems)
+    items = [Item(record, sample) for record in reading.records for sample in range(config.respond.samples)]
     asks = Asks(config, workspace, collect_batches=False)
     steps = make_steps(config, workspace, asks, None)
     read, respond, edit, target = steps[:4]
@@ -32,7 +35,7 @@ def plan(config: BuildConfig, workspace: Workspace) -> str:
     assert isinstance(target, TargetStep)
     ready = advance(workspace, read, items)
     lines = [
-        f"{progress.records} records, {len(progress.problems)} rows left aside, "
+        f"{len(reading.records)} records, {len(reading.problems)} rows left aside, "
         f"{len(ready.rejected)} with an image that cannot be read"
     ]
     answered = advance(workspace, respond, ready.items, make=config.respond.backend == "recorded")

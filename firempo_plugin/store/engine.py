@@ -13,6 +13,7 @@ from typing import Any
 
 from ..endpoint.failures import CallFailedError, DoubtfulRefusalError, StopRunError
 from ..records import Edit, Noised, Record, RejectedError, Segmentation, Target
+from .halt import Halt
 from .workspace import CHANGED, Outcome, Workspace
 
 LONGEST_REASON = 160
@@ -138,24 +139,6 @@ def kinds(reasons: Iterable[str]) -> list[str]:
         text = found[0] if same else f"{kind}, such as{found[0][len(kind) :]}"
         lines.append(f"{len(found):6}  {text[:LONGEST_REASON]}")
     return lines
-
-
-class Halt:
-    """The wish to end a run early: nothing new begins, and what is under way is awaited and stored.
-
-    Attributes:
-        reason: None: go on.
-        wake: Ends the pauses of the threads that wait for a server.
-    """
-
-    def __init__(self) -> None:
-        self.reason: str | None = None
-        self.wake: Callable[[str], object] = lambda reason: None
-
-    def set(self, reason: str) -> None:
-        """Ends the run."""
-        self.reason = reason
-        self.wake(reason)
 
 
 def advance(

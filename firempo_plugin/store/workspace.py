@@ -12,14 +12,15 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from ..errors import UserError
 from ..files import is_unicode, plain, private_folder
+from ..records import Record
 
 VERSION = 1
 """Of the tables below, kept as `user_version`; 0, which had no digests, is brought up to it."""
@@ -125,6 +126,14 @@ class Workspace:
         private_folder(path.parent)
         return path
 
+    def relative(self, path: Path) -> str:
+        """A file of the workspace by its place in it, so that the folder can be moved."""
+        return str(path.relative_to(self.folder))
+
+    def absolute(self, path: str) -> str:
+        """The file's path; one that is already absolute stays."""
+        return str((self.folder / path).absolute())
+
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """All or nothing."""
@@ -145,19 +154,19 @@ class Workspace:
 
     # records -------------------------------------------------------------------------------------------------
 
-    def put_records(self, records: Iterable[tuple[str, dict[str, Any]]], problems: Iterable[tuple[str, str]]) -> None:
+    def put_records(self, records: Iterable[Record], problems: Mapping[str, str]) -> None:
         """Takes a new reading of the source: what it holds now counts, what it no longer holds is left aside."""
         with self.transaction() as db:
             reading = self._reading() + 1
             db.executemany(
                 "INSERT INTO records VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
                 "position = excluded.position, data = excluded.data, reading = excluded.reading",
-                ((name, place, _dump(data), reading) for place, (name, data) in enumerate(records)),
+                ((record.id, place, _dump(asdict(record)), reading) for place, record in enumerate(records)),
             )
             db.executemany(
                 "INSERT INTO problems VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
                 "reason = excluded.reason, reading = excluded.reading",
-                ((name, reason, reading) for name, reason in problems),
+                ((name, reason, reading) for name, reason in problems.items()),
             )
             db.execute("INSERT OR REPLACE INTO notes VALUES ('reading', ?)", (str(reading),))
 

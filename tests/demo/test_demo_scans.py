@@ -58,7 +58,7 @@ def test_fill_of_a_rectangle() -> None:
 
 
 def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scans, "SCANS", (Scan("x", "x", "no_such_package", "x.dcm", {}),))
+    monkeypatch.setattr(scans, "SCANS", (Scan("x", "no_such_package", "x.dcm", {}),))
     assert scans.missing_packages() == ["no_such_package"]
     with pytest.raises(ModuleNotFoundError, match="no_such_package"):
         load(scans.SCANS[0])
@@ -66,7 +66,7 @@ def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_missing_file_is_named() -> None:
     with pytest.raises(FileNotFoundError, match=r"pydicom has no data/nothing\.dcm"):
-        load(Scan("x", "x", "pydicom", "data/nothing.dcm", {}))
+        load(Scan("x", "pydicom", "data/nothing.dcm", {}))
 
 
 def test_scans_and_pairs_need_no_torch() -> None:

@@ -12,9 +12,8 @@ from places import SAMPLES_DIR
 from firempo_plugin.evaluate import commands, reports
 from firempo_plugin.evaluate.answers import Answer
 from firempo_plugin.evaluate.reports import Reporter, UnavailableError, load
-from firempo_plugin.pairs.commands import DONE, STOPPED
 from firempo_plugin.records import Record
-from firempo_plugin.store.engine import Halt
+from firempo_plugin.store.halt import DONE, STOPPED, Halt
 from firempo_plugin.store.workspace import Workspace
 
 SHARED = SAMPLES_DIR

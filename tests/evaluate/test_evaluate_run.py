@@ -22,7 +22,7 @@ from firempo_plugin.endpoint.failures import ReplyTruncatedError, StopRunError
 from firempo_plugin.evaluate import commands, figures
 from firempo_plugin.evaluate.items import Item
 from firempo_plugin.evaluate.store import ItemFile
-from firempo_plugin.pairs.commands import DONE, FAILED, STOPPED
+from firempo_plugin.store.halt import DONE, FAILED, STOPPED
 
 SHARED = SAMPLES_DIR
 needs_samples = pytest.mark.skipif(not SHARED.is_dir(), reason="the real samples (shared/data) are absent")

@@ -11,6 +11,7 @@ from golden import digest
 from test_evaluate_reports import Metrics
 from test_evaluate_run import ASKED, run, write  # noqa: F401
 
+from firempo_plugin.answers import questions
 from firempo_plugin.evaluate import accuracy, grounding, localisation, reports, sensitivity
 from firempo_plugin.evaluate.answers import Answer
 from firempo_plugin.evaluate.attention import last_row
@@ -19,10 +20,8 @@ from firempo_plugin.evaluate.reports import Reporter
 from firempo_plugin.evaluate.verdict import Judges
 from firempo_plugin.host import evidence
 from firempo_plugin.images.noise import Corruption, corrupt, seed_of
-from firempo_plugin.pairs.commands import DONE
-from firempo_plugin.pairs.judges import rules
 from firempo_plugin.records import Record
-from firempo_plugin.store.engine import Halt
+from firempo_plugin.store.halt import DONE, Halt
 from firempo_plugin.store.workspace import Workspace
 
 QUESTIONS = json.loads((Path(__file__).parents[1] / "golden" / "questions.json").read_text(encoding="utf-8"))
@@ -40,8 +39,8 @@ def test_the_accuracy_of_answers(golden):
     answers += [replace(answered("Is it?", "Yes", "-"), text=None, reason="no image")]
     items = accuracy.measure(answers, Judges(JudgeConfig(), None), (1, 2), threads=1)
     cases = {item.id: [item.kind, item.values, item.skipped, digest(item.detail)] for item in items}
-    where = "VERSION of judges/rules.py (or of evaluate/accuracy.py, where its code has changed)"
-    golden("accuracy", where, [accuracy.VERSION, rules.VERSION], cases)
+    where = "VERSION of answers/questions.py (or of evaluate/accuracy.py, where its code has changed)"
+    golden("accuracy", where, [accuracy.VERSION, questions.VERSION], cases)
 
 
 REPLIES = (
@@ -140,9 +139,9 @@ KEY = "49d44777b57f6961"
 """Of the model s1's items, as it was before measures had versions: evaluations that are there already are keyed so."""
 
 
-@pytest.mark.parametrize("module", [accuracy, rules])
+@pytest.mark.parametrize("module", [accuracy, questions])
 def test_another_version_measures_again_and_asks_no_model(module, write, tmp_path, monkeypatch):  # noqa: F811
-    for each in (accuracy, rules):
+    for each in (accuracy, questions):
         monkeypatch.setattr(each, "VERSION", 1)
     path = write()
     assert run(path) == DONE

@@ -18,7 +18,7 @@ from firempo_plugin.images.corruptions import CORRUPTIONS
 from firempo_plugin.images.masks import read_mask
 from firempo_plugin.images.noise import Corruption, Plan, corrupt, plan_noise, seed_of
 from firempo_plugin.images.pixels import decode, write_png
-from firempo_plugin.pairs.config import NoiseConfig
+from firempo_plugin.images.settings import NoiseConfig
 
 DATA = SAMPLES_DIR
 LESION, BLACK, CROP, BLUR = Corruption("noise", 45.0), Corruption("black"), Corruption("crop"), Corruption("blur")

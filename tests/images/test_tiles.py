@@ -16,9 +16,9 @@ from firempo_plugin.images import noise, tiles
 from firempo_plugin.images.masks import read_mask
 from firempo_plugin.images.noise import Corruption, corrupt
 from firempo_plugin.images.pixels import decode
-from firempo_plugin.pairs.config import BuildConfig, SourceConfig
 from firempo_plugin.records import Record, RejectedError
-from firempo_plugin.respond.steps import ReadStep
+from firempo_plugin.respond.read import ReadStep
+from firempo_plugin.sources.settings import SourceConfig
 from firempo_plugin.store.engine import Item
 from firempo_plugin.store.workspace import Workspace
 
@@ -106,11 +106,11 @@ def test_a_tiff_of_one_vast_tile_is_refused(tmp_path):
 
 def test_the_first_step_reads_within_the_setting(tmp_path):
     Image.new("L", SIZE).save(tmp_path / "a.png")
-    config = BuildConfig(source=SourceConfig(max_pixels=23 * 17 - 1))
+    config = SourceConfig(max_pixels=23 * 17 - 1)
     item = Item(Record("1", (str(tmp_path / "a.png"),), "Which?", "left"))
     with pytest.raises(RejectedError, match=r"limit 390; raise source.max_pixels"):
         ReadStep(config, Workspace(tmp_path / "work")).run(item)
-    raised = BuildConfig(source=SourceConfig(max_pixels=23 * 17))
+    raised = SourceConfig(max_pixels=23 * 17)
     assert ReadStep(raised, Workspace(tmp_path / "work")).run(item)["images"]
     keys = [ReadStep(chosen, Workspace(tmp_path / "work")).depends_on(item) for chosen in (config, raised)]
     assert keys[0] != keys[1], "what was refused is read again under a higher limit"

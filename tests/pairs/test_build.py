@@ -534,7 +534,7 @@ def test_the_engine_gets_images_system_and_sampling(write, monkeypatch):
 
 
 def test_without_llamafactory_the_engine_is_refused_before_anything_is_done(write, monkeypatch):
-    monkeypatch.setattr("firempo_plugin.respond.steps.find_spec", lambda name: None)
+    monkeypatch.setattr("firempo_plugin.respond.respond.find_spec", lambda name: None)
     path = write(respond={"backend": "engine", "engine": {"model_name_or_path": "somewhere"}})
     with pytest.raises(ValueError, match="needs LLaMA-Factory, which is not installed"):
         commands.build(path, [], engine=ChatEngine)

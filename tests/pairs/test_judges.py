@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from firempo_plugin.answers import questions
 from firempo_plugin.endpoint.prompts import load_prompt
 from firempo_plugin.endpoint.settings import EndpointSettings
 from firempo_plugin.pairs.config import BuildConfig, EditConfig
-from firempo_plugin.pairs.judges import contract, rules
+from firempo_plugin.pairs.judges import contract
 from firempo_plugin.pairs.steps.edit import EditStep
 from firempo_plugin.records import Record, RejectedError
 from firempo_plugin.store.engine import Item
@@ -115,7 +116,7 @@ def test_an_empty_response_costs_nothing():
 
 def test_what_decides_an_edit_is_as_earlier_versions_wrote_it_into_the_store(monkeypatch):
     """A folder from before goes on: the judge's part of the key, whoever is asked and however it is sent."""
-    monkeypatch.setattr(rules, "VERSION", 1)
+    monkeypatch.setattr(questions, "VERSION", 1)
     decoding = {"temperature": 0.0, "max_tokens": 512, "structured": "auto", "extra_body": {}}
     texts = [load_prompt(name).text for name in ("vqa_edit", "retry")]
     model = {

@@ -6,9 +6,10 @@ from contextlib import suppress
 
 import pytest
 
+from firempo_plugin.endpoint.json_reply import ReplyError, read_object
 from firempo_plugin.pairs.config import EditConfig
 from firempo_plugin.pairs.judges.contract import Contract
-from firempo_plugin.pairs.judges.reply import ReplyError, ReportReply, VqaReply, parse_reply, read_object
+from firempo_plugin.pairs.judges.reply import ReportReply, VqaReply, parse_reply
 from firempo_plugin.pairs.judges.targets import parse_target
 from firempo_plugin.records import Record
 

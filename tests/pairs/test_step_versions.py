@@ -10,16 +10,16 @@ import yaml
 from pairs_server import PairsServer, well
 from PIL import Image
 
+from firempo_plugin.answers import questions
 from firempo_plugin.evaluate.answers import AnswerStep
 from firempo_plugin.images.masks import NOTHING, MaskCache
 from firempo_plugin.pairs.build import run
 from firempo_plugin.pairs.config import load
-from firempo_plugin.pairs.judges import rules
 from firempo_plugin.pairs.segmenters.box import BoxSegmenter
 from firempo_plugin.pairs.segmenters.segmenter import Request, Segmenter, find
-from firempo_plugin.pairs.steps import edit, image_steps
+from firempo_plugin.pairs.steps import edit, noise, segment, target
 from firempo_plugin.records import Edit, Record, Region, Target
-from firempo_plugin.respond import steps
+from firempo_plugin.respond import read, respond
 from firempo_plugin.store.engine import Item, Step
 from firempo_plugin.store.workspace import Workspace
 
@@ -35,12 +35,12 @@ JUDGED = {
     "edited_sentence": "The patient suffers from sarcoidosis.",
 }
 CLASSES = {
-    "read": steps.ReadStep,
-    "respond": steps.RespondStep,
+    "read": read.ReadStep,
+    "respond": respond.RespondStep,
     "edit": edit.EditStep,
-    "target": edit.TargetStep,
-    "segment": image_steps.SegmentStep,
-    "noise": image_steps.NoiseStep,
+    "target": target.TargetStep,
+    "segment": segment.SegmentStep,
+    "noise": noise.NoiseStep,
 }
 STEPS = ("read", "respond", "edit", "target", "segment", "noise")
 NONE = dict.fromkeys(STEPS, 0)
@@ -123,9 +123,9 @@ def test_a_raised_version_makes_that_step_again_and_asks_nobody(build, monkeypat
 def test_what_depends_on_it_is_made_again_where_it_comes_out_otherwise(build, monkeypatch):
     build()
     calls = len(build.server.calls)
-    monkeypatch.setattr(edit, "rule_target", lambda *_: Target("liver", "another rule"))
+    monkeypatch.setattr(target, "rule_target", lambda *_: Target("liver", "another rule"))
     assert build() == NONE, "the same version: what was made stays, which is why the golden outputs are kept"
-    monkeypatch.setattr(edit.TargetStep, "version", 2)
+    monkeypatch.setattr(target.TargetStep, "version", 2)
     assert build() == NONE | {"target": ALL, "segment": ALL, "noise": ALL}
     assert {pair.target for pair in build.progress.pairs} == {"liver"}
     assert len(build.server.calls) == calls
@@ -135,7 +135,7 @@ def test_other_rules_judge_again_what_they_decide_and_no_more(build, monkeypatch
     build()
     build("edit.rules_first=false")
     calls = len(build.server.calls)
-    monkeypatch.setattr(rules, "VERSION", rules.VERSION + 1)
+    monkeypatch.setattr(questions, "VERSION", questions.VERSION + 1)
     assert build("edit.rules_first=false") == NONE, "the rules were not asked"
     assert build() == NONE | {"edit": ALL}
     assert len(build.server.calls) == calls
@@ -144,7 +144,7 @@ def test_other_rules_judge_again_what_they_decide_and_no_more(build, monkeypatch
 def test_shared_noise_of_another_version_has_another_file(build, monkeypatch):
     build("noise.shared=true")
     before = {pair.rejected_images for pair in build.progress.pairs}
-    monkeypatch.setattr(image_steps.NoiseStep, "version", 2)
+    monkeypatch.setattr(noise.NoiseStep, "version", 2)
     build("noise.shared=true")
     assert not before & {pair.rejected_images for pair in build.progress.pairs}, "marks of a review know it by its name"
 
@@ -215,7 +215,7 @@ KEYS = {
 def test_outcomes_from_before_versions_are_found(tmp_path, monkeypatch):
     for kind in CLASSES.values():
         monkeypatch.setattr(kind, "version", 1)
-    monkeypatch.setattr(rules, "VERSION", 1)
+    monkeypatch.setattr(questions, "VERSION", 1)
     record = Record("r", (), "Is it?", "Yes", regions=(Region("heart", box=(0, 0, 9, 9)),))
     item = Item(
         record,
@@ -226,18 +226,18 @@ def test_outcomes_from_before_versions_are_found(tmp_path, monkeypatch):
         image_ids=("id",),
     )
     path = tmp_path / "build.yaml"
-    segment = {"by": "http", "options": {"url": "http://localhost:1/"}}
+    by_http = {"by": "http", "options": {"url": "http://localhost:1/"}}
     source = {"name": "table", "options": {}}
-    path.write_text(yaml.safe_dump({"workspace": "work", "source": source, "segment": segment}))
+    path.write_text(yaml.safe_dump({"workspace": "work", "source": source, "segment": by_http}))
     config = load(path, [])
     workspace = Workspace(tmp_path / "work")
     found = [
-        steps.ReadStep(config, workspace),
-        steps.RespondStep(config.respond, None, None),
+        read.ReadStep(config.source, workspace),
+        respond.RespondStep(config.respond, None, None),
         edit.EditStep(config, None),
-        edit.TargetStep(config, None),
-        image_steps.SegmentStep(config, workspace),
-        image_steps.NoiseStep(config.noise, workspace, located=True),
+        target.TargetStep(config, None),
+        segment.SegmentStep(config, workspace),
+        noise.NoiseStep(config.noise, workspace, located=True),
     ]
     workspace.close()
     assert {step.name: step.key(item)[:12] for step in found} == KEYS

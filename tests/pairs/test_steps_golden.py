@@ -12,18 +12,21 @@ from golden import digest
 from PIL import Image
 from pyarrow.parquet import read_table
 
-from firempo_plugin.answers import vocabulary
+from firempo_plugin.answers import questions, vocabulary
 from firempo_plugin.endpoint.settings import EndpointSettings
-from firempo_plugin.pairs.config import BuildConfig, NoiseConfig, load
+from firempo_plugin.images.settings import NoiseConfig
+from firempo_plugin.pairs.config import BuildConfig, load
 from firempo_plugin.pairs.exporters.export import export
-from firempo_plugin.pairs.judges import rules
 from firempo_plugin.pairs.pair import Pair
 from firempo_plugin.pairs.segmenters.box import BoxSegmenter
 from firempo_plugin.pairs.segmenters.file import FileSegmenter
-from firempo_plugin.pairs.steps.edit import EditStep, TargetStep
-from firempo_plugin.pairs.steps.image_steps import NoiseStep, SegmentStep
+from firempo_plugin.pairs.steps.edit import EditStep
+from firempo_plugin.pairs.steps.noise import NoiseStep
+from firempo_plugin.pairs.steps.segment import SegmentStep
+from firempo_plugin.pairs.steps.target import TargetStep
 from firempo_plugin.records import Edit, Record, Region, RejectedError, Segmentation, Target
-from firempo_plugin.respond.steps import ReadStep, RespondStep
+from firempo_plugin.respond.read import ReadStep
+from firempo_plugin.respond.respond import RespondStep
 from firempo_plugin.store.engine import Item
 from firempo_plugin.store.workspace import Workspace
 
@@ -86,8 +89,8 @@ def test_the_edits_of_the_rules(config, golden):
         edit = made(step, Item(each, response=each.response))
         said = edit if isinstance(edit, str) else [edit["was_correct"], *_difference(edit), digest(edit)]
         cases[f"{each.question} [{each.truth}] {each.response}"] = said
-    where = "VERSION of judges/rules.py (or `version` of EditStep, where the contract has changed)"
-    golden("edits", where, [EditStep.version, rules.VERSION], cases)
+    where = "VERSION of answers/questions.py (or `version` of EditStep, where the contract has changed)"
+    golden("edits", where, [EditStep.version, questions.VERSION], cases)
 
 
 def _difference(edit):
@@ -154,7 +157,7 @@ def test_how_images_are_read(config, workspace, golden, tmp_path):
     deep = Image.fromarray(np.uint16(pixels(False)) * 200)
     files = {name: Image.fromarray(pixels(mode in COLOURS)).convert(mode) for name, mode in images.items()}
     files["deep.png"] = deep
-    step = ReadStep(config(source={"name": "table", "options": {}, "window": [25000, 40000]}), workspace)
+    step = ReadStep(config(source={"name": "table", "options": {}, "window": [25000, 40000]}).source, workspace)
     cases = {}
     for name, image in files.items():
         image.save(tmp_path / name)

@@ -5,7 +5,7 @@ import json
 import pytest
 from places import SAMPLES_DIR
 
-from firempo_plugin.pairs.judges.reply import ReplyError
+from firempo_plugin.endpoint.json_reply import ReplyError
 from firempo_plugin.pairs.judges.targets import parse_target, rule_target
 from firempo_plugin.records import Record
 

@@ -13,7 +13,8 @@ import pytest
 from firempo_plugin.endpoint.failures import StopRunError
 from firempo_plugin.files import write_text
 from firempo_plugin.records import Record, RejectedError
-from firempo_plugin.store.engine import Halt, Item, PendingError, Step, advance, kinds
+from firempo_plugin.store.engine import Item, PendingError, Step, advance, kinds
+from firempo_plugin.store.halt import Halt
 from firempo_plugin.store.workspace import Outcome, Workspace
 
 
@@ -142,9 +143,10 @@ def test_a_foreign_file_is_not_overwritten(tmp_path):
 
 
 def test_records_of_the_last_reading_count(workspace):
-    workspace.put_records([("a", {"n": 1}), ("b", {"n": 2})], [("c", "no image")])
-    workspace.put_records([("b", {"n": 3}), ("d", {"n": 4})], [])
-    assert workspace.records() == [("b", {"n": 3}), ("d", {"n": 4})]
+    first, second, changed, last = (Record(name, (), "Is it?", truth) for name, truth in ("a1", "b2", "b3", "d4"))
+    workspace.put_records([first, second], {"c": "no image"})
+    workspace.put_records([changed, last], {})
+    assert [(name, data["truth"]) for name, data in workspace.records()] == [("b", "3"), ("d", "4")]
     assert workspace.problems() == []
 
 

@@ -10,14 +10,15 @@ from typing import Literal
 
 from ...answers.findings import contradictions
 from ...answers.grammar import GRAMMARS
-from ...answers.questions import understand
+from ...answers.questions import LONGEST_RESPONSE, understand
 from ...answers.reading import Question, Reading
 from ...answers.text import Piece, count_words, sentences
 from ...answers.units import Unit, read_units
 from ...answers.vocabulary import Vocabulary, load_vocabulary
+from ...endpoint.json_reply import ReplyError
 from ...records import Edit, Record, RejectedError
 from ..config import EditConfig
-from .reply import ReplyError, ReportReply, VqaReply
+from .reply import ReportReply, VqaReply
 from .wording import changed_words, check_text, counted_apart, words_of
 
 __all__ = ["Contract", "EditBounds", "changed_words", "check_response", "meaning"]
@@ -31,8 +32,6 @@ _GRAMMAR_WORDS = 2
 _LONGEST_ANSWER = 20
 _LONGEST_ADDED = 400
 """Characters; no edit within the bounds adds as many, and reading a text takes longer the longer it is."""
-LONGEST_RESPONSE = 32_000
-"""Characters of a response that is read: reading takes seconds there, and hours for what a server may send."""
 _PLACEHOLDER = re.compile(r"</?\s*(?:mask|image|video|audio)\s*/?>", re.IGNORECASE)
 _ENDS = r".,;:!?。\uff0c\uff1b\uff1a\uff01\uff1f\n"
 _STANDS_ALONE = (re.compile(rf"(?:^|[{_ENDS})])[\s\"'“*]*$"), re.compile(rf"^[\s\"'”*]*(?:$|[{_ENDS}(])"))

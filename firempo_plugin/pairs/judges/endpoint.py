@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from ...answers.protocol import Abstain, ask_twice
+from ...endpoint.json_reply import ReplyError
 from ...endpoint.prompts import Prompt, load_prompt, render
 from ...endpoint.requests import Ask, ChatRequest, Message, Schema
 from ...records import Edit, Record
 from ..config import EditConfig
 from .contract import check_response
 from .judge import EditJudge
-from .reply import REPORT_SCHEMA, VQA_SCHEMA, ReplyError, parse_reply
+from .reply import REPORT_SCHEMA, VQA_SCHEMA, parse_reply
 
 _SCHEMAS = {"vqa": Schema("vqa_edit", VQA_SCHEMA), "report": Schema("report_edit", REPORT_SCHEMA)}
 

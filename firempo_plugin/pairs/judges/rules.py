@@ -2,21 +2,18 @@
 
 from typing import Any
 
+from ...answers import questions
 from ...answers.grammar import GRAMMARS
 from ...answers.protocol import Abstain
-from ...answers.questions import understand
 from ...answers.reading import Change, Picker, apply
 from ...answers.text import Piece, sentences
 from ...answers.units import read_clauses
+from ...endpoint.json_reply import ReplyError
 from ...records import Edit, Record, RejectedError
 from ...store.workspace import later
 from .judge import EditJudge
-from .reply import ReplyError, ReportReply, VqaReply
+from .reply import ReportReply, VqaReply
 from .report_rules import edit_report
-
-VERSION = 2
-"""Raised when the rules read, judge or edit an answer otherwise, be it for a word of vocabulary.yaml: what they decided
-is kept under it, in builds and in evaluations."""
 
 _LONGEST_RESPONSE = 8000
 
@@ -31,7 +28,7 @@ class RuleJudge(EditJudge):
 
     def identity(self, record: Record) -> dict[str, Any]:
         """Nothing else decides them."""
-        return {"rules": True} | later(rules_version=VERSION)
+        return {"rules": True} | later(rules_version=questions.VERSION)
 
     def judge(self, record: Record, response: str, sample: int = 0) -> Edit | Abstain:
         """The edit; abstains where the rules cannot read the response, and where their own edit is refused."""
@@ -60,7 +57,7 @@ class RuleJudge(EditJudge):
         return self._vqa(record, response)
 
     def _vqa(self, record: Record, response: str) -> VqaReply | Abstain:
-        question = understand(record, self.contract.vocabulary)
+        question = questions.understand(record, self.contract.vocabulary)
         reading = question.read(response)
         if reading.correct is None:
             return Abstain(reading.reason)

@@ -8,8 +8,8 @@ from ...answers.questions import polar_truth
 from ...answers.text import count_words
 from ...answers.units import Unit, content, read_units
 from ...answers.vocabulary import Term, Vocabulary, load_vocabulary
+from ...endpoint.json_reply import ReplyError, read_object
 from ...records import Record, Target
-from .reply import ReplyError, read_object
 
 _MOST_WORDS = 6
 _MOST_CHARACTERS = 12

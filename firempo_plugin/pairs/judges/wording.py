@@ -4,9 +4,9 @@ import re
 from collections import Counter
 
 from ...answers.text import count_words, scripts
+from ...endpoint.json_reply import ReplyError
 from ...phrases import WORD, diff_spans
 from ...records import Record
-from .reply import ReplyError
 
 _MARKUP = re.compile(r"<[^<>]{1,40}>|```|https?://|[*_#`{}\[\]|\\<>\n\r\t\x00-\x08\x0b-\x1f]")
 _STAMMER = re.compile(r"\b([a-z]+(?: [a-z]+){0,2}) \1\b", re.IGNORECASE)

@@ -1,9 +1,7 @@
-"""The steps that read a record's images and get the model's response to its question."""
+"""The step that gets the model's response to a record's question."""
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,12 +9,11 @@ from typing import Any, Protocol
 from ..endpoint.failures import StopRunError
 from ..endpoint.requests import Ask, ChatRequest, Message
 from ..errors import UserError
-from ..pairs.config import BuildConfig, RespondConfig
-from ..records import Record, RejectedError
+from ..records import RejectedError
 from ..store.engine import Item, PendingError, Step
-from ..store.workspace import Workspace
+from .read import PLACEHOLDERS
+from .settings import RespondConfig
 
-PLACEHOLDERS = ("<image>", "<video>", "<audio>", "<mask>", "</mask>")
 THOUGHT_START, THOUGHT_END = "<think>", "</think>"
 
 
@@ -25,97 +22,6 @@ class ChatEngine(Protocol):
 
     def respond(self, question: str, images: tuple[str, ...], system: str, temperature: float, max_tokens: int) -> str:
         """The model's answer."""
-
-
-@lru_cache(maxsize=100_000)
-def file_id(path: str) -> str:
-    from ..images.pixels import content_id
-
-    return content_id(path)
-
-
-class ReadStep(Step):
-    """Decodes a record's images, and writes those that the trainer cannot read as they are as 8-bit PNG."""
-
-    name = "read"
-    version = 1
-    workers = 2
-
-    def __init__(self, config: BuildConfig, workspace: Workspace) -> None:
-        self._window = tuple(config.source.window) if config.source.window else None
-        self._max_pixels = config.source.max_pixels
-        self._workspace = workspace
-
-    def depends_on(self, item: Item) -> dict[str, Any]:
-        """The files' content, and how they are read; the first placeholder in a text, which is not there as a rule."""
-        ids = [
-            file_id(path) if os.access(path, os.R_OK) and Path(path).is_file() else None for path in item.record.images
-        ]
-        return {
-            "images": list(item.record.images),
-            "content": ids,
-            "window": self._window,
-            "max_pixels": self._max_pixels,
-            **_placeholder(item.record),
-        }
-
-    def run(self, item: Item) -> dict[str, Any]:
-        """Raises RejectedError where an image cannot be read, or the text holds a placeholder."""
-        from ..images.pixels import decode, pixel_id, write_png
-
-        for what, mark in _placeholder(item.record).items():
-            raise RejectedError(f"placeholder in the {what}: {mark}")
-        files, ids = [], []
-        for path in item.record.images:
-            pixels = decode(path, self._window, self._max_pixels)  # type: ignore[arg-type]
-            content = file_id(path)
-            if is_plain(path):
-                files.append(path)
-            else:
-                content = pixel_id(pixels)
-                file = self._workspace.path("images", "clean", f"{content[:32]}.png")
-                write_png(pixels, file)
-                files.append(relative(file, self._workspace))
-            ids.append(content)
-        return {"images": files, "ids": ids}
-
-    def apply(self, item: Item, data: dict[str, Any]) -> Item:
-        """Fills in `images` and `image_ids`."""
-        files = tuple(absolute(path, self._workspace) for path in data["images"])
-        return replace(item, images=files, image_ids=tuple(data["ids"]))
-
-
-def _placeholder(record: Record) -> dict[str, str]:
-    """The first placeholder in a record's texts, by where it is; empty where there is none."""
-    texts = {"question": record.question, "ground truth": record.truth}
-    held = [(what, mark) for what, text in texts.items() for mark in PLACEHOLDERS if mark in text]
-    return dict(held[:1])
-
-
-def is_plain(path: str) -> bool:
-    """Whether trainers and endpoints read the file as it is: an 8-bit PNG or JPEG in grey or red-green-blue.
-
-    Other modes do not do: a trainer that scales an image before it converts it makes other pixels of a palette or of
-    transparency than of their plain twin.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image, open(path, "rb") as file:
-            deep = image.format == "PNG" and file.read(25)[24] > 8
-            return image.format in ("PNG", "JPEG") and image.mode in ("L", "RGB") and not deep
-    except OSError:
-        return False
-
-
-def relative(path: Path, workspace: Workspace) -> str:
-    """A file of the workspace by its place in it, so that the folder can be moved."""
-    return str(path.relative_to(workspace.folder))
-
-
-def absolute(path: str, workspace: Workspace) -> str:
-    """The file's path; one that is already absolute stays."""
-    return str((workspace.folder / path).absolute())
 
 
 def read_responses(file: Path) -> dict[str, str]:

@@ -1,0 +1,20 @@
+"""What is done to images: the section `noise` of a build."""
+
+from dataclasses import dataclass
+
+from ..settings import config_key
+from .corruptions import CORRUPTIONS
+
+
+@dataclass
+class NoiseConfig:
+    """The noised image."""
+
+    corruption: str = config_key("noise", CORRUPTIONS)
+    whole_image: bool = config_key(False, "ablation: corrupt the whole image whatever the target")
+    sigma: float = config_key(45.0, "standard deviation of the noise, 0-255 scale", least=0)
+    fallback_sigma: float = config_key(12.0, "of the whole-image noise where a target was not found", least=0)
+    shared: bool = config_key(
+        False, "one noise an image: records with the same image and mask get the same noised image"
+    )
+    workers: int = config_key(2, "images at a time", least=1)

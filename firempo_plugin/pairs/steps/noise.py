@@ -1,0 +1,91 @@
+"""The step that noises a record's images where the target is."""
+
+import hashlib
+import json
+from dataclasses import asdict, replace
+from typing import Any
+
+from ...images.settings import NoiseConfig
+from ...records import Noised
+from ...respond.read import file_id
+from ...store.engine import Item, Step
+from ...store.workspace import Workspace, later
+
+
+class NoiseStep(Step):
+    """Writes the noised twins of an item's images."""
+
+    name = "noise"
+    version = 1
+
+    def __init__(self, config: NoiseConfig, workspace: Workspace, *, located: bool) -> None:
+        """Without a segmenter (`located` false), nothing was looked for: a record has no target then."""
+        self._config = config
+        self._workspace = workspace
+        self._located = located
+        self.workers = config.workers
+
+    def _target(self, item: Item) -> str | None:
+        return item.target.phrase if item.target and self._located else None
+
+    def depends_on(self, item: Item) -> dict[str, Any]:
+        """Images, masks, target and corruption."""
+        settings = {name: value for name, value in asdict(self._config).items() if name != "workers"}
+        return {
+            "images": list(item.image_ids),
+            "masks": [file_id(found.mask) if found.mask else None for found in item.segmentations],
+            "target": self._target(item),
+            "kind": item.record.kind,
+            "record": item.record.id,
+            "settings": settings,
+        }
+
+    def run(self, item: Item) -> dict[str, Any]:
+        """Corrupts the images with a detection; where there is none, all of them by the rules of `plan_noise`."""
+        from ...images.noise import plan_noise
+        from ...images.pixels import write_png
+
+        masks = [found.mask for found in item.segmentations] or [None] * len(item.images)
+        plan = plan_noise(item.record.kind, self._target(item), any(masks), self._config)
+        made = []
+        for place, (path, mask_file) in enumerate(zip(item.images, masks, strict=True)):
+            name = self._name(item, place, plan, mask_file)
+            file = self._workspace.path("images", "noised", f"{name}.png")
+            owner = (item.image_ids[place], 0) if self._config.shared else (item.record.id, place)
+            write_png(_noised(path, mask_file, plan, owner), file)
+            made.append({"file": self._workspace.relative(file), "clean": item.images[place]})
+        return {"path": plan.path, "sigma": plan.how.sigma, "corruption": plan.how.name, "images": made}
+
+    def _name(self, item: Item, place: int, plan: Any, mask_file: str | None) -> str:
+        """Names an image by what makes it, so that records whose noise is shared name the same one."""
+        if not self._config.shared:
+            return hashlib.sha256(f"{self.key(item)}/{place}".encode()).hexdigest()[:32]
+        mask = file_id(mask_file) if plan.use_mask and mask_file else None
+        version = later(version=self.version).values()
+        return hashlib.sha256(
+            json.dumps([item.image_ids[place], plan.path, asdict(plan.how), mask, *version]).encode()
+        ).hexdigest()[:32]
+
+    def apply(self, item: Item, data: dict[str, Any]) -> Item:
+        """Fills in `noised`."""
+        shared = {name: data[name] for name in ("path", "sigma", "corruption")}
+        files = [self._workspace.absolute(image["file"]) for image in data["images"]]
+        return replace(
+            item,
+            noised=tuple(
+                Noised(file=file, clean=clean, **shared) for file, clean in zip(files, item.images, strict=True)
+            ),
+        )
+
+
+def _noised(path: str, mask_file: str | None, plan: Any, owner: tuple[str, int]) -> Any:
+    """The twin of one image; only its pixels live on, not what they were made of."""
+    from ...images.masks import read_mask
+    from ...images.noise import corrupt, seed_of
+    from ...images.pixels import decode
+
+    pixels = decode(path)
+    if plan.use_mask and mask_file is None:
+        return pixels  # the evidence is on another image of the record
+    mask = read_mask(mask_file, pixels.shape[:2]) if plan.use_mask and mask_file else None
+    return corrupt(pixels, mask, plan.how, seed_of(*owner, plan.how))

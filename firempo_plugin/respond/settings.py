@@ -1,0 +1,23 @@
+"""Who answers: the section `respond` of a build."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..endpoint.settings import EndpointSettings
+from ..settings import config_key, section
+
+
+@dataclass
+class RespondConfig:
+    """The model's own answers."""
+
+    backend: Literal["recorded", "endpoint", "engine"] = config_key(
+        "recorded", "recorded (the source's own), endpoint, or engine (LLaMA-Factory, in process)"
+    )
+    file: str | None = config_key(
+        None, "with backend: recorded, JSON lines of {id, response} for a source that brings none"
+    )
+    samples: int = config_key(1, "responses per record; one pair each", least=1)
+    system: str = config_key("", "system prompt")
+    endpoint: EndpointSettings = section(EndpointSettings)
+    engine: dict[str, Any] = config_key({}, "with backend: engine, LLaMA-Factory's inference arguments")

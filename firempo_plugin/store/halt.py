@@ -1,0 +1,50 @@
+"""Ending a run early, and what its exit code says."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Halt:
+    """The wish to end a run early: nothing new begins, and what is under way is awaited and stored.
+
+    Attributes:
+        reason: None: go on.
+        wake: Ends the pauses of the threads that wait for a server.
+    """
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+        self.wake: Callable[[str], object] = lambda reason: None
+
+    def set(self, reason: str) -> None:
+        """Ends the run."""
+        self.reason = reason
+        self.wake(reason)
+
+
+DONE = 0
+
+
+FAILED = 1
+
+
+STOPPED = 3
+
+
+@contextmanager
+def halted_by_signals() -> Iterator[Halt]:
+    """A halt that the first SIGINT or SIGTERM sets; the second SIGINT interrupts at once."""
+    halt = Halt()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        halt.set(f"{signal.Signals(number).name}; run the same command again to go on")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield halt
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
