@@ -124,6 +124,12 @@ class OpenQuestion(OpenReader):
         first, last = min(u.start for u in answer), max(u.end for u in answer)
         if disagrees(text, last, max(answer, key=lambda unit: unit.end).plural, truth[-1].plural):
             return "the ground truth does not fit the grammar of the response"
+        following = re.match(r"\W*(\w+)", text[last:])
+        if following and following[1].lower() in word_set(self._truth.lower()):
+            return "the ground truth would be followed by a word of its own"
+        units = read_units(text, self._language, self._vocabulary)
+        if any(u.group in NOUNS and u.start >= last and not text[last : u.start].strip() for u in units):
+            return "the wrong answer goes on with a noun that would stay"
         whole = [put(text, first, last, self._bare_truth(text[:first]))]
         if self._is_one_name(text, first, last) and self._says_only_truth(_changed(text, whole)):
             return whole

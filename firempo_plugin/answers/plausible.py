@@ -7,7 +7,7 @@ from .units import Unit
 from .vocabulary import Term, akin
 
 _PLACES = frozenset({"organ", "part", "lobe"})
-_SINGULAR_VERB = re.compile(r"\s+(?:is|was|has|appears|shows|looks|seems)\b", re.IGNORECASE)
+_SINGULAR_VERB = re.compile(r",?\s+(?:(?:which|that)\s+)?(?:is|was|has|appears|shows|looks|seems)\b", re.IGNORECASE)
 _PLURAL_VERB = re.compile(r"\b(?:are|were|have|they|these|those)\b", re.IGNORECASE)
 _EXPLAINS = re.compile(
     r"\bwhich\s+(?:means?|indicates?|suggests?|implies|makes?)\b"

@@ -9,12 +9,13 @@ from .plausible import clashes, disagrees
 from .polar_reader import MODIFIERS, TECHNICAL, PolarReader
 from .reading import Change, Picker, named, put, written
 from .text import tokens
-from .units import Clause, content, read_clauses
+from .units import Clause, Unit, content, read_clauses
 from .vocabulary import Term
 
 _VERBAL = re.compile(
     r"which\s+(?:mean|indicate|suggest)|and\s+(?!there|it|this|that|these|they|the\b|no\b)", re.IGNORECASE
 )
+_WITH = re.compile(r"\bwith\s+$", re.IGNORECASE)
 _MEASURING = frozenset({"amount", "size", "severity"})
 _AGREEING = frozenset({"amount", "laterality"})
 """Exchanged, they would take the number of their noun along."""
@@ -38,7 +39,7 @@ class PolarQuestion(PolarReader):
                 changes.append(self._turn_lead(text, clause))
             elif verdict in ("yes", "no") or introduced:
                 said = clauses[position - 1].lead if introduced else verdict
-                if verdict is None and not self._repeats(clause, said == "no"):
+                if self._blurred(clause) or (verdict is None and not self._repeats(clause, said == "no")):
                     return f"the rules cannot tell what {text[clause.start : clause.end]!r} has to do with the answer"
                 change = self._turn_clause(text, clause, said == "no")
                 if isinstance(change, str):
@@ -81,6 +82,8 @@ class PolarQuestion(PolarReader):
         claims = any(u.group in ("normality", "health") and not self._asks(u) for u in clause.units)
         if len(negators) > 1 or (negators and (listed or claims)) or (to_yes and not negators):
             return unable
+        if negators and self._denies_besides(text, clause, negators[0]):
+            return unable
         if self._language == "zh":
             turned = chinese.affirm(words) if negators else chinese.negate(words)
         elif negators:
@@ -90,6 +93,11 @@ class PolarQuestion(PolarReader):
             inside = asked and embedded(words, asked[0] - clause.start)
             turned = None if inside or self._measured(clause) else english.negate(words)
         return unable if turned is None else Change(clause.start, clause.end, turned)
+
+    def _denies_besides(self, text: str, clause: Clause, negator: Unit) -> bool:
+        """Whether "with no ..." stands behind what was asked: it denies something else."""
+        asked_before = any(self._asks(unit) for unit in clause.units if unit.end <= negator.start)
+        return asked_before and bool(_WITH.search(text[clause.start : negator.start]))
 
     def _measured(self, clause: Clause) -> bool:
         """Whether a clause tells of something there with its size or number, which a denial would leave open."""

@@ -149,7 +149,7 @@ class PolarReader:
         negators = self._negators(clause)
         rest = [unit for unit in said if not self._asks(unit)]
         covered = self._covers(said)
-        blurred = any(unit.role in ("blur", "veto", "guess") and unit.key not in self._excused for unit in units)
+        blurred = self._blurred(clause)
         if rest and self._presupposes(clause):
             return "unclear"
         if not negators:
@@ -235,6 +235,9 @@ class PolarReader:
     def _complements(self, unit: Unit) -> bool:
         """Whether a unit is the complement of what the question asks: "normal" where it asks for abnormalities."""
         return unit.term is not None and unit.term.complement and self._asks_group(unit)
+
+    def _blurred(self, clause: Clause) -> bool:
+        return any(u.role in ("blur", "veto", "guess") and u.key not in self._excused for u in clause.units)
 
     def _negators(self, clause: Clause) -> list[Unit]:
         return [u for u in clause.units if u.role == "negator" or (_negates(u) and not self._asks(u))]

@@ -519,3 +519,40 @@ def test_a_sentence_that_follows_must_fit_the_other_answer(question, truth, resp
         assert isinstance(found, Abstain)
     else:
         assert edited in (found.rejected if found.was_correct else found.chosen)
+
+
+@pytest.mark.parametrize(
+    ("question", "truth", "response"),
+    [
+        (
+            "Does the picture contain lung?",
+            "No",
+            "Yes, the CT prominently features the lung with no signs of the liver.",
+        ),
+        ("Does the picture contain lung?", "No", "Yes, the CT scan clearly shows the liver rather than the lungs."),
+        ("What is the plane?", "Transverse Plane (Axial)", "The plane of this image is the coronal plane."),
+        ("Which organ is part of the respiratory system?", "Lungs", "It is the liver, which is part of that system."),
+        ("Where is the pulmonary nodule?", "Right upper lobe", "Left Lung"),
+    ],
+)
+def test_an_edit_that_would_read_oddly_is_not_made(question, truth, response):
+    """Another denial beside what was asked, another number before "which is", half of a noun phrase that stays."""
+    assert isinstance(JUDGE.judge(Record("r", ("a.png",), question, truth), response), Abstain)
+
+
+@pytest.mark.parametrize(
+    ("question", "truth", "response", "edited"),
+    [
+        (
+            "Is there an effusion?",
+            "Yes",
+            "This is a chest X-ray with no effusion.",
+            "This is a chest X-ray with an effusion.",
+        ),
+        ("Where is the nodule?", "Right Lung", "Left Lung", "Right Lung"),
+        ("Which organ is shown?", "Lung", "It is the liver, which is large.", None),
+    ],
+)
+def test_what_reads_well_beside_it_is_still_made(question, truth, response, edited):
+    found = JUDGE.judge(Record("r", ("a.png",), question, truth), response)
+    assert (None if isinstance(found, Abstain) else found.chosen) == edited
