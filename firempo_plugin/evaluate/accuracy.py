@@ -11,7 +11,7 @@ from itertools import groupby
 from math import comb, fsum
 
 from ..errors import UserError
-from ..store.engine import progress
+from ..store.progress import progress
 from .answers import Answer
 from .items import Item
 from .verdict import Judges, Verdict

@@ -13,8 +13,9 @@ from ..endpoint.costs import Budget
 from ..endpoint.failures import CallFailedError, StopRunError
 from ..endpoint.prompts import load_prompt
 from ..errors import UserError
-from ..store.engine import kinds, progress
+from ..store.engine import kinds
 from ..store.halt import DONE, FAILED, STOPPED, Halt, halted_by_signals
+from ..store.progress import progress
 from ..store.request_store import WorkspaceRequests
 from ..store.workspace import Workspace, later
 from ..terminal import say

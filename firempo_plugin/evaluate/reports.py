@@ -11,8 +11,8 @@ from math import fsum, isfinite
 from typing import Any
 
 from ..errors import UserError
-from ..store.engine import progress
 from ..store.halt import Halt
+from ..store.progress import progress
 from ..store.workspace import Outcome, Workspace, later
 from .answers import Answer
 from .items import Item

@@ -2,18 +2,18 @@
 
 import hashlib
 import json
-import sys
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..endpoint.failures import CallFailedError, DoubtfulRefusalError, StopRunError
 from ..records import Edit, Noised, Record, RejectedError, Segmentation, Target
 from .halt import Halt
+from .progress import progress
 from .workspace import CHANGED, Outcome, Workspace
 
 LONGEST_REASON = 160
@@ -242,15 +242,3 @@ def _outcome(item: Item, made: Made, result: Advance) -> Outcome | None:
     else:
         return Outcome(made, None)
     return None
-
-
-@contextmanager
-def progress(name: str, total: int) -> Iterator[Callable[[int], object]]:
-    """A progress bar with rate and time left on a terminal; nothing for nothing to do."""
-    if total == 0:
-        yield lambda count: None
-        return
-    from tqdm import tqdm
-
-    with tqdm(total=total, desc=name, unit="item", file=sys.stderr, disable=None, dynamic_ncols=True) as bar:
-        yield bar.update
