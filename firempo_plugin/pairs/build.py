@@ -63,13 +63,23 @@ class Progress:
 
 
 def make_steps(
-    config: BuildConfig, workspace: Workspace, asks: Asks, engine: Callable[[dict[str, Any]], ChatEngine] | None
+    config: BuildConfig,
+    workspace: Workspace,
+    asks: Asks,
+    engine: Callable[[dict[str, Any]], ChatEngine] | None,
+    items: list[Item],
 ) -> list[Step]:
-    """The steps in their order."""
+    """The steps in their order, for items that can go through them.
+
+    Raises:
+        UserError: An option of a step is wrong, or what it reads fits no item.
+    """
     loaded = (lambda: engine(config.respond.engine)) if engine is not None else None
+    respond = RespondStep(config.respond, asks.respond, loaded)
+    respond.check(items)
     return [
         ReadStep(config.source, workspace),
-        RespondStep(config.respond, asks.respond, loaded),
+        respond,
         EditStep(config, asks.judge),
         TargetStep(config, asks.judge),
         SegmentStep(config, workspace),
@@ -105,7 +115,7 @@ def run(
     progress.handed_in = asks.collected
     halt = halt or Halt()
     halt.wake = asks.stop
-    for step in make_steps(config, workspace, asks, engine):
+    for step in make_steps(config, workspace, asks, engine, items):
         wanted = make and only in (None, step.name) and not progress.stopped
         done = advance(workspace, step, items, make=wanted, halt=halt)
         progress.advances[step.name] = done

@@ -27,7 +27,7 @@ def plan(config: BuildConfig, workspace: Workspace) -> str:
     workspace.put_records(reading.records, reading.problems)
     items = [Item(record, sample) for record in reading.records for sample in range(config.respond.samples)]
     asks = Asks(config, workspace, collect_batches=False)
-    steps = make_steps(config, workspace, asks, None)
+    steps = make_steps(config, workspace, asks, None, items)
     read, respond, edit, target = steps[:4]
     assert isinstance(read, ReadStep)
     assert isinstance(respond, RespondStep)

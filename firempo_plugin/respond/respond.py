@@ -1,6 +1,6 @@
 """The step that gets the model's response to a record's question."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,7 +25,7 @@ class ChatEngine(Protocol):
 
 
 def read_responses(file: Path) -> dict[str, str]:
-    """Responses by record id, from JSON lines of {id, response}.
+    """Responses by record id, with the source's name before a colon or without, from JSON lines of {id, response}.
 
     Raises:
         UserError: Names the line that lacks one of them or repeats an id.
@@ -107,7 +107,23 @@ class RespondStep(Step):
         )
 
     def _known(self, item: Item) -> str | None:
-        return item.record.response if self._recorded is None else self._recorded.get(item.record.id)
+        if self._recorded is None:
+            return item.record.response
+        own = item.record.id.partition(":")[2]
+        return self._recorded.get(item.record.id, self._recorded.get(own))
+
+    def check(self, items: Sequence[Item]) -> None:
+        """Refuses a file of responses that has one for none of the items.
+
+        Raises:
+            UserError: Names an id of each.
+        """
+        if self._recorded is not None and items and not any(self._known(item) for item in items):
+            theirs = next(iter(self._recorded), None)
+            raise UserError(
+                f"respond.file: {self._config.file} has a response for none of the {len(items)} records: its ids are "
+                f"like {theirs!r}, theirs like {items[0].record.id!r}; what stands before the colon may be left out"
+            )
 
     def request(self, item: Item) -> ChatRequest:
         """The question as it is sent."""

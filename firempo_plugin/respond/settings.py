@@ -15,7 +15,9 @@ class RespondConfig:
         "recorded", "recorded (the source's own), endpoint, or engine (LLaMA-Factory, in process)"
     )
     file: str | None = config_key(
-        None, "with backend: recorded, JSON lines of {id, response} for a source that brings none"
+        None,
+        "with backend: recorded, JSON lines of {id, response} for a source that brings none; "
+        "an id is the record's, with or without the source's name before it (table:7 or 7)",
     )
     samples: int = config_key(1, "responses per record; one pair each", least=1)
     system: str = config_key("", "system prompt")

@@ -119,13 +119,24 @@ def test_a_detected_target_is_noised_and_nothing_else(write, tmp_path):
     assert (clean[lung > 0] != noised[lung > 0]).mean() > 0.9
 
 
-def test_responses_may_come_from_a_file_by_record(write, tmp_path):
+@pytest.mark.parametrize("written", ["table:1", "1"])
+def test_responses_may_come_from_a_file_by_record(write, tmp_path, written):
     file = tmp_path / "responses.jsonl"
-    file.write_text(json.dumps({"id": "table:1", "response": "Yes, the heart is enlarged."}) + "\n")
+    file.write_text(json.dumps({"id": written, "response": "Yes, the heart is enlarged."}) + "\n")
     progress = outcome(write(), f"respond.file={file}")
     (pair,) = progress.pairs
     assert (pair.id, pair.chosen, pair.was_correct) == ("table:1", "Yes, the heart is enlarged.", True)
     assert "responses.jsonl has none for this record" in progress.advances["respond"].rejected["table:0"]
+
+
+def test_a_file_of_responses_to_other_records_is_refused_at_once(write, tmp_path):
+    file = tmp_path / "responses.jsonl"
+    file.write_text(json.dumps({"id": "slake:1", "response": "Yes."}) + "\n")
+    for build_or_look in (outcome, lambda *args: commands.dry_run(args[0], list(args[1:]))):
+        with pytest.raises(
+            ValueError, match=r"for none of the \d records: its ids are like 'slake:1', theirs like 'table:0'"
+        ):
+            build_or_look(write(), f"respond.file={file}")
 
 
 @pytest.mark.parametrize(
