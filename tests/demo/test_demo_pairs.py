@@ -23,7 +23,7 @@ def pixels(path: Path) -> Any:
 
 
 def test_side_takes_one_of_each_choice() -> None:
-    pair = Pair("x", (), None, "?", "{Yes|No}, it is {bright|not so bright}.")
+    pair = Pair("x", [], "?", "{Yes|No}, it is {bright|not so bright}.")
     assert pair.side(0) == ("Yes, it is bright.", [[0, 3], [11, 17]])
     assert pair.side(1) == ("No, it is not so bright.", [[0, 2], [10, 23]])
 
