@@ -1,7 +1,6 @@
 """The calls of the OpenAI Batch API."""
 
 import json
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +8,8 @@ from typing import IO, Any
 from urllib.parse import quote, urlencode
 
 from .batch_parts import Part, drop_part, lines_file, save_part
-from .failures import CallFailedError, Failure, StopRunError
+from .failures import CallFailedError, Failure
 from .http_call import HttpAnswer, TooLargeError
-from .pauses import backoff
 from .settings import EndpointSettings
 from .wire import LARGEST_REPLY, Wire
 
@@ -30,7 +28,6 @@ class BatchApi:
 
     def __init__(self, settings: EndpointSettings) -> None:
         """Connects nothing yet."""
-        self._settings = settings
         self.wire = Wire(settings)
 
     def upload(self, lines: Path) -> str:
@@ -65,18 +62,15 @@ class BatchApi:
             "completion_window": "24h",
             "metadata": {_MAKER: "firempo", _TAG: tag},
         }
-        for repetition in range(self._settings.retries + 1):
-            answer = self._id(self.wire.send("POST", "/batches", json.dumps(wanted).encode()))
-            if not isinstance(answer, Failure):
-                return answer
-            failure = answer
-            if answer.kind not in ("failed", "paused"):
-                raise StopRunError(f"{self._settings.base_url}: {answer.message}")
-            time.sleep(max(answer.pause or 0.0, backoff(self._settings.backoff, repetition)))
-            found = self.find(tag)
-            if found is not None:
-                return found
-        raise CallFailedError(f"{self._settings.base_url}: {failure.message}")
+        asked = False
+
+        def attempt() -> str | Failure:
+            nonlocal asked
+            found = self.find(tag) if asked else None
+            asked = True
+            return found or self._id(self.wire.send("POST", "/batches", json.dumps(wanted).encode()))
+
+        return self.wire.patiently(attempt)
 
     def find(self, tag: str) -> str | None:
         """The id of the batch with our tag in its metadata."""
@@ -92,7 +86,7 @@ class BatchApi:
                 return None
             after = last
         # Not "there is none", after which it would be handed in and paid for again.
-        raise CallFailedError(f"{self._settings.base_url}: the list of batches has no end")
+        raise CallFailedError(f"{self.wire.settings.base_url}: the list of batches has no end")
 
     def find_again(self, folder: Path, part: Part) -> bool:
         """Whether the part's batch exists; fills in its id, which an interrupted submission may not have recorded.

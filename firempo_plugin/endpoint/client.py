@@ -229,17 +229,16 @@ class Endpoint:
         What is waited for is taken in one order (budget, reply format, slot, gate), so that no two threads wait
         for each other.
         """
-        price = price_of(self.settings)
-        reservation = self._budget.reserve(tokens.most_cost(price))
-        cost = 0.0
+        most, cost = tokens.most_cost(price_of(self.settings)), 0.0
+        self._budget.reserve(most)
         try:
             outcome = self._call_in_format(request, tokens)
             if isinstance(outcome, Reply):
                 cost = outcome.cost or 0.0
             elif outcome.billed:
-                cost = reservation.most
+                cost = most
         finally:
-            self._budget.settle(reservation, cost)
+            self._budget.settle(most, cost)
         return outcome
 
     def _call_in_format(self, request: ChatRequest, tokens: Tokens) -> Reply | Failure:

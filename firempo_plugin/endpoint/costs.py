@@ -136,13 +136,6 @@ _IMAGE_RULES: dict[str, Callable[[int, int], int]] = {
 }
 
 
-@dataclass(frozen=True)
-class Reservation:
-    """What a call can cost by its bound."""
-
-    most: float
-
-
 class Budget:
     """A limit on what calls cost, shared by all threads and endpoints of a run, and kept before it is passed."""
 
@@ -172,8 +165,8 @@ class Budget:
         with self._changed:
             return math.inf if self.max_cost is None else self.max_cost - self._spent - self._reserved * self._excess
 
-    def reserve(self, most: float) -> Reservation:
-        """Sets aside what a call can cost, waiting for calls under way where those may leave enough.
+    def reserve(self, most: float) -> None:
+        """Sets aside what a call can cost, waiting for calls under way where those may leave enough; then `settle`.
 
         Raises:
             StopRunError: The call could pass the limit.
@@ -186,7 +179,7 @@ class Budget:
                 if fits:
                     self._open += 1
                     self._reserved += most
-                    return Reservation(most)
+                    return
                 if not self._open:
                     raise StopRunError(
                         f"max_cost {self.max_cost} would be passed: {self._spent:.4f} is spent and the next call can "
@@ -194,14 +187,14 @@ class Budget:
                     )
                 self._changed.wait()
 
-    def settle(self, reservation: Reservation, cost: float) -> None:
-        """Replaces a reserved amount by what the call has cost."""
+    def settle(self, most: float, cost: float) -> None:
+        """Replaces what was reserved for a call by what it has cost."""
         with self._changed:
             self._open -= 1
-            self._reserved = self._reserved - reservation.most if self._open else 0.0
+            self._reserved = self._reserved - most if self._open else 0.0
             self._spent += cost
-            if reservation.most > 0:
-                self._excess = max(self._excess, cost / reservation.most)
+            if most > 0:
+                self._excess = max(self._excess, cost / most)
             self._changed.notify_all()
 
     def add(self, cost: float) -> None:

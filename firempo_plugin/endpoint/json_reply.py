@@ -12,29 +12,13 @@ class ReplyError(UserError):
 
 
 _SMART_QUOTES = str.maketrans({"“": '"', "”": '"', "„": '"', "‟": '"'})
-
-
 _KEY_QUOTES = re.compile(r"([{,]\s*)[‘’']([A-Za-z_]+)[‘’'](\s*:)")
-
-
 _PYTHON_WORDS = {"True": "true", "False": "false", "None": "null"}
-
-
 _STRING = r'"(?:[^"\\]++|\\.)*+"?'
-
-
 _OUTSIDE_STRINGS = re.compile(rf"({_STRING})|\b(True|False|None)\b|,(?=\s*+[}}\]])", re.DOTALL)
-
-
 _EITHER_STRING = re.compile(rf"{_STRING}|'((?:[^'\\]++|\\.)*+)'?", re.DOTALL)
-
-
 _ESCAPED_QUOTE = re.compile(r"\\(.)|(\")", re.DOTALL)
-
-
 _OBJECT = re.compile(r'\{(?=\s*+["}])')
-
-
 _MOST_BROKEN = 32
 """Objects that begin and cannot be read, after which no other is looked for."""
 

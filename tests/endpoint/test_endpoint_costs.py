@@ -55,8 +55,9 @@ def test_a_server_that_counts_more_than_the_bound_passes_it_once_at_most(
 
 def test_a_bound_that_proved_too_low_counts_for_the_calls_under_way_too() -> None:
     budget = Budget(max_cost=1.0)
-    first, _ = budget.reserve(0.1), budget.reserve(0.1)
-    budget.settle(first, 0.4)
+    budget.reserve(0.1)
+    budget.reserve(0.1)
+    budget.settle(0.1, 0.4)
     assert budget.room == pytest.approx(1.0 - 0.4 - 0.4)
 
 
