@@ -8,23 +8,48 @@ import base64
 import hashlib
 import html
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from string import Template
 from typing import Any
 
+_SHARED = files(__package__)
 
-def fill(template: str, *, title: str, style: str, script: str, **blocks: str) -> str:
-    """The page of a template.
+
+def fill(
+    parts: Traversable,
+    *,
+    title: str,
+    data: Mapping[str, str],
+    styles: Iterable[str] = ("page.css",),
+    scripts: Iterable[str] = ("page.js",),
+    **markup: str,
+) -> str:
+    """A page: what all pages have, then its own body, style and script.
 
     Args:
-        template: HTML with `$title`, `$policy`, `$style`, `$script` and the names of the blocks.
+        parts: The folder of its files, `page.html` (the body, with `$title` and the names of `markup`) among them.
         title: Text.
-        style: Its one style sheet.
-        script: Its one script.
-        blocks: Markup that is safe as it is, such as `data_json`.
+        data: By the id of the element that holds it, text of `data_json` or `data_lines`.
+        styles, scripts: Names of files, in their order.
+        markup: HTML that is safe as it is.
     """
-    return Template(template).substitute(
-        title=html.escape(title), policy=html.escape(_policy(style, script)), style=style, script=script, **blocks
+
+    def joined(shared: str, own: Iterable[str]) -> str:
+        return "\n".join(file.read_text(encoding="utf-8") for file in (_SHARED / shared, *map(parts.joinpath, own)))
+
+    style, script = joined("page.css", styles), joined("page.js", scripts)
+    blocks = (f'<script type="application/json" id="{name}">{text}</script>' for name, text in data.items())
+    title = html.escape(title)
+    body = Template(parts.joinpath("page.html").read_text(encoding="utf-8")).substitute(title=title, **markup)
+    return Template((_SHARED / "page.html").read_text(encoding="utf-8")).substitute(
+        title=title,
+        policy=html.escape(_policy(style, script)),
+        style=style,
+        script=script,
+        body=body,
+        data="\n".join(blocks),
     )
 
 

@@ -1,5 +1,3 @@
-"use strict";
-
 // Rows are markup that was escaped when the page was written; their pictures lie in blocks of their own, each read when
 // a row first needs it. All other text reaches the page through textContent.
 
@@ -7,11 +5,8 @@ const PAGE = 20;
 const ALL = "";
 const PROBLEMS = "*";
 
-const element = (id) => document.getElementById(id);
-const read = (id) => JSON.parse(element(id).textContent);
-
-const page = read("page-data");
-const rows = read("row-data");
+const page = takeData("page-data");
+const rows = takeData("row-data");
 const blocks = new Map();
 let shown = rows;
 let first = 0;
@@ -24,7 +19,7 @@ for (const row of rows) {
 
 function pictureOf(index) {
   const block = Math.floor(index / page.block);
-  if (!blocks.has(block)) blocks.set(block, read(`pictures-${block}`));
+  if (!blocks.has(block)) blocks.set(block, takeData(`pictures-${block}`));
   return blocks.get(block)[index % page.block];
 }
 
@@ -131,17 +126,10 @@ element("jump").addEventListener("change", (event) => {
 element("previous").addEventListener("click", () => turn(-1));
 element("next").addEventListener("click", () => turn(1));
 
-const KEYS = {
+listenTo({
   ArrowLeft: () => turn(-1),
   ArrowRight: () => turn(1),
   "/": () => element("search").focus(),
-};
-document.addEventListener("keydown", (event) => {
-  const typing = event.target.matches("input, select");
-  if (typing && event.key === "Escape") event.target.blur();
-  if (typing || event.ctrlKey || event.metaKey || event.altKey || !(event.key in KEYS)) return;
-  event.preventDefault();
-  KEYS[event.key]();
 });
 
 build();

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from ...files import write_text
 from ...pages.static_page import data_json, data_lines, fill
 from ..data.reasons import kinds_of
-from .page import Shown, legend_html, row_html, style
+from .page import Shown, legend_html, row_html
 from .pictures import Picture, difference, thumbnail
 from .seen import SeenRow
 
@@ -73,16 +73,12 @@ def write_page(
         for row in seen
     ]
     kinds = Counter(kind for row in seen for kind in kinds_of(row.problem)).most_common()
-    text = fill(
-        _file("page.html"),
-        title=title,
-        style=style() + _file("page.css"),
-        script=_file("page.js"),
-        legend=legend_html(),
-        page=data_json({"note": note, "kinds": kinds, "block": BLOCK}),
-        rows=data_lines(entries),
-        pictures=_blocks([pictures[key].uri for key in index]),
-    )
+    data = {
+        "page-data": data_json({"note": note, "kinds": kinds, "block": BLOCK}),
+        "row-data": data_lines(entries),
+        **_blocks([pictures[key].uri for key in index]),
+    }
+    text = fill(files(__package__), title=title, data=data, styles=("row.css", "page.css"), legend=legend_html())
     write_text(path, text)
     return PageResult(path, path.stat().st_size, len(seen), dict(kinds))
 
@@ -122,13 +118,6 @@ def _row_pictures(keys: list[Key]) -> dict[Key, Picture]:
     }
 
 
-def _blocks(uris: list[str]) -> str:
+def _blocks(uris: list[str]) -> dict[str, str]:
     starts = range(0, len(uris), BLOCK)
-    return "\n".join(
-        f'<script type="application/json" id="pictures-{number}">{data_lines(uris[start : start + BLOCK])}</script>'
-        for number, start in enumerate(starts)
-    )
-
-
-def _file(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+    return {f"pictures-{number}": data_lines(uris[start : start + BLOCK]) for number, start in enumerate(starts)}

@@ -73,19 +73,12 @@ def write_page(
         "store": f"firempo review {hashlib.sha256(os.path.realpath(path).encode()).hexdigest()[:16]}",
         "download": f"{path.stem}.marks.json",
     }
-    part = files(__package__).joinpath("static")
-    style = part.joinpath("page.css").read_text(encoding="utf-8")
-    script = "\n".join(part.joinpath(name).read_text(encoding="utf-8") for name in SCRIPTS)
-    text = fill(
-        part.joinpath("page.html").read_text(encoding="utf-8"),
-        title=title,
-        style=style,
-        script=script,
-        page=data_json(page),
-        records=data_lines(_record(pair, index, outlines, problems) for pair in shown),
-        pictures=data_lines(pictures.values()),
-    )
-    write_text(path, text)
+    data = {
+        "page-data": data_json(page),
+        "record-data": data_lines(_record(pair, index, outlines, problems) for pair in shown),
+        "picture-data": data_lines(pictures.values()),
+    }
+    write_text(path, fill(files(__package__).joinpath("static"), title=title, data=data, scripts=SCRIPTS))
     return PageResult(path, len(shown), path.stat().st_size, problems)
 
 

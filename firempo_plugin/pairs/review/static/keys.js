@@ -23,14 +23,7 @@ const KEYS = {
   o: () => element("pictures").classList.toggle("no-outline"),
   "/": () => element("search").focus(),
 };
-
-document.addEventListener("keydown", (event) => {
-  const typing = event.target.matches("input, select");
-  if (typing && event.key === "Escape") event.target.blur();
-  if (typing || event.ctrlKey || event.metaKey || event.altKey || !(event.key in KEYS)) return;
-  event.preventDefault();
-  KEYS[event.key]();
-});
+listenTo(KEYS);
 
 const BUTTONS = { accept: "a", reject: "r", undo: "u", next: "n", previous: "p" };
 for (const [id, key] of Object.entries(BUTTONS)) {

@@ -1,5 +1,3 @@
-"use strict";
-
 // Text from records reaches the page through textContent only, never as markup.
 
 const ROW_HEIGHT = 48;
@@ -13,15 +11,6 @@ const FILTERS = [
   ["kind", "kind"],
   ["language", "language"],
 ];
-
-const element = (id) => document.getElementById(id);
-
-function takeData(id) {
-  const node = element(id);
-  const data = JSON.parse(node.textContent);
-  node.remove();
-  return data;
-}
 
 /** Characters that turn the direction of what follows are written out: a text looks as it is read. */
 function visible(text) {
