@@ -1,5 +1,5 @@
 // Rows are markup that was escaped when the page was written; their pictures lie in blocks of their own, each read when
-// a row first needs it. All other text reaches the page through textContent.
+// a row first needs it; the markup names them `#0`, `#1`, ... All other text reaches the page through textContent.
 
 const PAGE = 20;
 const ALL = "";
@@ -51,8 +51,8 @@ function draw() {
   const nodes = shown.slice(first, first + PAGE).map((row) => {
     const box = document.createElement("template");
     box.innerHTML = row.html;
-    for (const image of box.content.querySelectorAll("img[data-picture]")) {
-      image.src = pictureOf(Number(image.dataset.picture));
+    for (const image of box.content.querySelectorAll("img")) {
+      image.src = pictureOf(Number(image.getAttribute("src").slice(1)));
     }
     box.content.firstElementChild.classList.toggle("current", row === current);
     return box.content;

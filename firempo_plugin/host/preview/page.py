@@ -3,13 +3,12 @@
 import html
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from itertools import zip_longest
 from pathlib import PurePath
 
-from .pictures import difference, thumbnail
+from .pictures import Picture, picture
 from .seen import Kind, Piece, SeenRow
 
 ENGLISH = {
@@ -42,34 +41,13 @@ _CLASSES: dict[Kind, str] = {
 _DIRECTION_MARKS = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
-@dataclass(frozen=True)
-class Shown:
-    """How an image appears in a row.
-
-    Attributes:
-        attribute: Of its `img` element, which names the picture; "" where it cannot be shown.
-        problem: Why not.
-        changed: Of a difference, the share of pixels that are not equal.
-    """
-
-    attribute: str
-    problem: str = ""
-    changed: float | None = None
-
-
-PictureOf = Callable[[str, str | None], Shown]
+PictureOf = Callable[[str, str | None], Picture]
 """Of an image file and None, or of a clean image file and its noised twin: their difference."""
-
-
-def inline(clean: str, noised: str | None) -> Shown:
-    """A picture within the markup."""
-    picture = thumbnail(clean) if noised is None else difference(clean, noised)
-    return Shown(f'src="{picture.uri}"' if picture.uri else "", picture.problem, picture.changed)
 
 
 def rows_html(rows: Iterable[SeenRow], words: Mapping[str, str] = ENGLISH) -> str:
     """Rows with style, legend and pictures: markup that needs nothing else."""
-    shown = "".join(row_html(row, inline, words) for row in rows)
+    shown = "".join(row_html(row, picture, words) for row in rows)
     return f'<style>{style()}</style>{legend_html(words)}<div class="firempo-rows">{shown}</div>'
 
 
@@ -142,21 +120,19 @@ def _figures(
     clean: str | None, noised: str | None, row: SeenRow, picture_of: PictureOf, words: Mapping[str, str]
 ) -> Iterator[str]:
     shown = [(name, file, picture_of(file, None)) for name, file in (("clean", clean), ("noised", noised)) if file]
-    for name, file, picture in shown:
-        yield _figure(picture, words[name], file)
-    if clean and noised and all(picture.attribute for _, _, picture in shown):
+    for name, file, found in shown:
+        yield _figure(found, words[name], file)
+    if clean and noised and all(found.uri for _, _, found in shown):
         change = picture_of(clean, noised)
         share = "" if change.changed is None else f": {_percent(change.changed)} {words['changed']}"
         yield _figure(change, words["difference"] + share, "")
     elif not noised and not row.problem:
-        yield _figure(Shown("", words["no_noised"]), "", "")
+        yield _figure(Picture("", words["no_noised"]), "", "")
 
 
-def _figure(shown: Shown, caption: str, file: str) -> str:
-    if shown.attribute:
-        content = f'<img {shown.attribute} alt="{_text(caption)}">'
-    else:
-        content = f"<span>{_text(shown.problem)}</span>"
+def _figure(shown: Picture, caption: str, file: str) -> str:
+    image, problem = f'<img src="{shown.uri}" alt="{_text(caption)}">', f"<span>{_text(shown.problem)}</span>"
+    content = image if shown.uri else problem
     name = f'<span class="firempo-file" title="{_text(file)}">{_text(PurePath(file).name)}</span>' if file else ""
     return f'<figure><div class="firempo-frame">{content}</div><figcaption>{_text(caption)}{name}</figcaption></figure>'
 

@@ -33,14 +33,16 @@ class Picture:
     changed: float | None = None
 
 
-def thumbnail(path: str, side: int = SIDE) -> Picture:
-    """A picture of an image file whose longer side has `side` pixels at most."""
-    return _thumbnail(path, _time(path), side)
+def picture(clean: str, noised: str | None = None, side: int = SIDE) -> Picture:
+    """A picture of an image file, or of what differs between a clean one and its noised twin.
 
+    A difference is the absolute one, pixel by pixel, in grey; the largest change is white.
 
-def difference(clean: str, noised: str, side: int = SIDE) -> Picture:
-    """The absolute difference of two image files, pixel by pixel, in grey; the largest change is white."""
-    return _difference(clean, _time(clean), noised, _time(noised), side)
+    Args:
+        clean, noised: The files; None: the one file.
+        side: Most pixels of the longer side.
+    """
+    return _picture(clean, _time(clean), noised, _time(noised or ""), side)
 
 
 def _time(path: str) -> int:
@@ -53,17 +55,12 @@ def _decoded(path: str, _: int) -> images.Pixels:
 
 
 @lru_cache(KEPT)
-def _thumbnail(path: str, time: int, side: int) -> Picture:
+def _picture(clean: str, clean_time: int, noised: str | None, noised_time: int, side: int) -> Picture:
     try:
-        return Picture(data_uri(shrink(_decoded(path, time), side)))
-    except ValueError as error:
-        return Picture("", str(error))
-
-
-@lru_cache(KEPT)
-def _difference(clean: str, clean_time: int, noised: str, noised_time: int, side: int) -> Picture:
-    try:
-        one, other = _decoded(clean, clean_time), _decoded(noised, noised_time)
+        one = _decoded(clean, clean_time)
+        if noised is None:
+            return Picture(data_uri(shrink(one, side)))
+        other = _decoded(noised, noised_time)
     except ValueError as error:
         return Picture("", str(error))
     if one.shape[:2] != other.shape[:2]:

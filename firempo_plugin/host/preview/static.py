@@ -4,15 +4,15 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path, PurePath
 
 from ...files import write_text
 from ...pages.static_page import data_json, data_lines, fill
 from ..data.reasons import kinds_of
-from .page import Shown, legend_html, row_html
-from .pictures import Picture, difference, thumbnail
+from .page import legend_html, row_html
+from .pictures import Picture, picture
 from .seen import SeenRow
 
 SIDE = 256
@@ -25,23 +25,6 @@ Key = tuple[str, str | None]
 """A clean image file and its noised twin, whose difference is shown, or one file and None."""
 
 
-@dataclass(frozen=True)
-class PageResult:
-    """What was written.
-
-    Attributes:
-        path: The page.
-        size: In bytes.
-        rows: On it.
-        kinds: Rows that cannot be used by kind of problem, the most frequent first.
-    """
-
-    path: Path
-    size: int
-    rows: int
-    kinds: dict[str, int]
-
-
 def write_page(
     rows: Iterable[SeenRow],
     path: Path,
@@ -49,7 +32,7 @@ def write_page(
     title: str = "FiRe-MPO rows",
     note: str = "",
     progress: Progress | None = None,
-) -> PageResult:
+) -> None:
     """Writes the page. A picture is embedded once, however many rows show it.
 
     Args:
@@ -61,12 +44,11 @@ def write_page(
     """
     seen = list(rows)
     pictures = _make_pictures(seen, progress)
-    index = {key: number for number, key in enumerate(key for key, picture in pictures.items() if picture.uri)}
+    index = {key: number for number, key in enumerate(key for key, found in pictures.items() if found.uri)}
 
-    def picture_of(clean: str, noised: str | None) -> Shown:
-        picture = pictures[clean, noised]
-        attribute = f'data-picture="{index[clean, noised]}"' if picture.uri else ""
-        return Shown(attribute, picture.problem, picture.changed)
+    def picture_of(clean: str, noised: str | None) -> Picture:
+        found = pictures[clean, noised]
+        return replace(found, uri=f"#{index[clean, noised]}") if found.uri else found
 
     entries = [
         {"place": row.place, "kinds": kinds_of(row.problem), "text": _searched(row), "html": row_html(row, picture_of)}
@@ -80,7 +62,6 @@ def write_page(
     }
     text = fill(files(__package__), title=title, data=data, styles=("row.css", "page.css"), legend=legend_html())
     write_text(path, text)
-    return PageResult(path, path.stat().st_size, len(seen), dict(kinds))
 
 
 def _searched(row: SeenRow) -> str:
@@ -96,7 +77,8 @@ def _make_pictures(rows: Sequence[SeenRow], progress: Progress | None) -> dict[K
     wanted: set[Key] = set()
     for row in rows:
         files = ((file, None) for file in (*row.images, *row.rejected_images))
-        jobs.append([key for key in dict.fromkeys([*files, *_twins(row)]) if key not in wanted])
+        twins = zip(row.images, row.rejected_images, strict=False)
+        jobs.append([key for key in dict.fromkeys([*files, *twins]) if key not in wanted])
         wanted.update(jobs[-1])
     made: dict[Key, Picture] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -107,15 +89,8 @@ def _make_pictures(rows: Sequence[SeenRow], progress: Progress | None) -> dict[K
     return made
 
 
-def _twins(row: SeenRow) -> Iterable[Key]:
-    return zip(row.images, row.rejected_images, strict=False)
-
-
 def _row_pictures(keys: list[Key]) -> dict[Key, Picture]:
-    return {
-        (clean, noised): thumbnail(clean, SIDE) if noised is None else difference(clean, noised, SIDE)
-        for clean, noised in keys
-    }
+    return {(clean, noised): picture(clean, noised, SIDE) for clean, noised in keys}
 
 
 def _blocks(uris: list[str]) -> dict[str, str]:

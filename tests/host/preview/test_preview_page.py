@@ -11,8 +11,8 @@ from PIL import Image
 from places import TEMPLATES_DIR
 
 from firempo_plugin import cli
-from firempo_plugin.host.preview.page import ENGLISH, inline, legend_html, row_html, rows_html
-from firempo_plugin.host.preview.pictures import difference, thumbnail
+from firempo_plugin.host.preview.page import ENGLISH, legend_html, row_html, rows_html
+from firempo_plugin.host.preview.pictures import picture
 from firempo_plugin.host.preview.seen import Piece, SeenRow
 from firempo_plugin.host.preview.static import BLOCK, write_page
 
@@ -39,7 +39,7 @@ def data(text, name):
 
 
 def test_tokens_carry_their_kind_and_everything_is_escaped():
-    text = row_html(ROW, inline)
+    text = row_html(ROW, picture)
     assert (
         '<span>The</span><span class="firempo-phrase"> left</span><span class="firempo-template">&lt;|im_end|&gt;'
         in text
@@ -53,14 +53,14 @@ def test_tokens_carry_their_kind_and_everything_is_escaped():
 
 @pytest.mark.parametrize("name", ["place", "problem", "question", "earlier", "prompt"])
 def test_no_text_of_a_row_becomes_markup(name):
-    text = row_html(replace(ROW, **{name: '<script>"&\u202eevil'}), inline)
+    text = row_html(replace(ROW, **{name: '<script>"&\u202eevil'}), picture)
     assert "<script" not in text
     assert "&lt;script&gt;&quot;&amp;[U+202E]evil" in text
 
 
 def test_neither_do_file_names_nor_words():
     row = replace(ROW, images=('a"><img src=x>.png',), rejected_images=())
-    text = row_html(row, inline, {name: f'<i "{name}">' for name in ENGLISH})
+    text = row_html(row, picture, {name: f'<i "{name}">' for name in ENGLISH})
     assert "<img" not in text
     assert "<i " not in text
     assert "<i " not in legend_html({name: f"<i {name}>" for name in ENGLISH})
@@ -69,7 +69,7 @@ def test_neither_do_file_names_nor_words():
 def test_a_problem_is_told_and_its_images_shown_as_far_as_they_are_there(tmp_path):
     gone = str(tmp_path / "gone.png")
     row = replace(ROW, problem="it is odd", chosen=(Piece("raw", "text"),), rejected=(), rejected_images=(gone,))
-    text = row_html(row, inline)
+    text = row_html(row, picture)
     assert "<b>cannot be used:</b> it is odd" in text
     assert "firempo-rejected" not in text, "there is no such text"
     assert text.count("<img") == 1
@@ -90,9 +90,9 @@ def test_pictures_say_what_is_wrong(tmp_path):
     small, text = tmp_path / "small.png", tmp_path / "text.png"
     Image.new("L", (8, 6)).save(small)
     text.write_text("no image")
-    assert difference(CLEAN, str(small)).problem == "the sizes differ: 160 x 128 and 8 x 6"
-    assert "image format is not known" in thumbnail(str(text)).problem
-    assert "image not found" in difference(str(tmp_path / "gone.png"), CLEAN).problem
+    assert picture(CLEAN, str(small)).problem == "the sizes differ: 160 x 128 and 8 x 6"
+    assert "image format is not known" in picture(str(text)).problem
+    assert "image not found" in picture(str(tmp_path / "gone.png"), CLEAN).problem
 
 
 def test_the_difference_is_that_of_the_full_images(tmp_path):
@@ -102,9 +102,9 @@ def test_the_difference_is_that_of_the_full_images(tmp_path):
     Image.fromarray(pixels).save(one)
     pixels[3, 4] = 110
     Image.fromarray(pixels).convert("RGB").save(other)
-    assert difference(str(one), str(other)).changed == 0.001
-    assert difference(str(one), str(one)).changed == 0
-    shown = decode(difference(str(one), str(other)).uri)
+    assert picture(str(one), str(other)).changed == 0.001
+    assert picture(str(one), str(one)).changed == 0
+    shown = decode(picture(str(one), str(other)).uri)
     assert shown.max() > 150
     assert np.median(shown) == 0
 
@@ -121,23 +121,22 @@ def test_a_picture_is_made_anew_when_its_file_has_changed(tmp_path):
 
     file = tmp_path / "a.png"
     Image.new("L", (8, 8), 0).save(file)
-    before = thumbnail(str(file))
+    before = picture(str(file))
     Image.new("L", (8, 8), 255).save(file)
     os.utime(file, (1, 1))
-    assert decode(thumbnail(str(file)).uri).min() > 200 > decode(before.uri).max()
+    assert decode(picture(str(file)).uri).min() > 200 > decode(before.uri).max()
 
 
 def test_a_page_holds_all_rows_and_each_picture_once(tmp_path):
     rows = [replace(ROW, place=f"pairs, row {n}", problem="" if n % 10 else f"gone {n}; also: bad") for n in range(300)]
     path = tmp_path / "page.html"
-    result = write_page(rows, path, title="A <title> & </script>", note="No model.")
+    write_page(rows, path, title="A <title> & </script>", note="No model.")
     text = path.read_text()
-    assert (result.rows, result.kinds, result.size) == (300, {"gone N": 30, "bad": 30}, path.stat().st_size)
     assert text.count("data:image") == 3, "a clean image, a noised one, their difference"
     entries = data(text, "row-data")
     assert len(entries) == 300
     assert (entries[10]["kinds"], entries[11]["kinds"]) == (["gone N", "bad"], [])
-    assert 'data-picture="2"' in entries[11]["html"]
+    assert 'src="#2"' in entries[11]["html"]
     assert "the left" in entries[11]["text"].lower()
     assert data(text, "page-data") == {"note": "No model.", "kinds": [["gone N", 30], ["bad", 30]], "block": BLOCK}
     assert "A &lt;title&gt; &amp; &lt;/script&gt;" in text
