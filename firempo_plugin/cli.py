@@ -78,7 +78,6 @@ def evaluate(args: argparse.Namespace) -> int:
         args.overrides,
         engine=_chat_engine,
         evidence=_evidence,
-        protocol=_protocol,
         tables_only=args.tables_only,
     )
 
@@ -114,29 +113,28 @@ def _evidence(*about: Any) -> Any:
     return run(*about)
 
 
-def _protocol(measure: str, options: dict[str, Any]) -> dict[str, Any]:
-    from .host.evidence import protocol as run
-
-    return run(measure, options)
-
-
 def _keys(command: str) -> str:
     """What `--help` of a command says of its configuration: all keys, or those of its own step."""
-    from .evaluate.config import EvaluateConfig
+    from .evaluate.config import config_class
+    from .evaluate.registry import MEASURES
     from .pairs.config import BuildConfig
-    from .settings import describe
-    from .sources.registry import describe_options
+    from .pairs.exporters.registry import FORMATS
+    from .pairs.segmenters.registry import SEGMENTERS
+    from .settings import describe, describe_options
+    from .sources.registry import SOURCES
 
-    of_source = ["", "source.options of each source:", *describe_options()]
-    lines = {
-        "build": ["keys of CONFIG.yaml, with their defaults:", *describe(BuildConfig), *of_source],
-        "evaluate": ["keys of CONFIG.yaml, with their defaults:", *describe(EvaluateConfig), *of_source],
-    }
-    for step in STEP_HELP:
-        own = [line for line in describe(BuildConfig) if line.startswith(f"{step}.")]
-        lines[step] = ["keys of CONFIG.yaml for this step, with their defaults:", *own]
-    rest = "" if command in ("build", "evaluate") else "`firempo build --help` lists all keys of CONFIG.yaml."
-    return "\n\n".join(part for part in ("\n  ".join(lines.get(command, [])), rest) if part)
+    head, rest = "keys of CONFIG.yaml, with their defaults:", "`firempo build --help` lists all keys of CONFIG.yaml."
+    of_sources = "source.options of each source:"
+    if command == "evaluate":
+        of_measures = describe_options("options of each measure:", MEASURES)
+        return "\n  ".join([head, *describe(config_class()), *of_measures, *describe_options(of_sources, SOURCES)])
+    lines = describe(BuildConfig)
+    if command == "build":
+        lines += describe_options(of_sources, SOURCES)
+        lines += describe_options("segment.options of each segmenter:", SEGMENTERS, lambda segmenter: segmenter)
+        return "\n  ".join([head, *lines, *describe_options("export.options of each format:", FORMATS)])
+    own = [line for line in lines if line.startswith(f"{command}.")]
+    return "\n\n".join(["\n  ".join([head, *own]), rest] if own else [rest])
 
 
 def _parser(command: str) -> argparse.ArgumentParser:

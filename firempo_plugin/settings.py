@@ -217,3 +217,11 @@ def describe(kind: type, place: str = "", without: Iterable[str] = ()) -> list[s
         shown = "(required)" if is_required(part) else written
         lines.append(f"{place + part.name:36} {shown:24} {part.metadata['help']}")
     return lines
+
+
+def describe_options(
+    title: str, things: Registry[Any], options: Callable[[Any], type | None] = lambda thing: thing.options
+) -> list[str]:
+    """One line for every option of every thing of a registry, below a title."""
+    found = {name: options(things.load(name)) for name, (place, _) in things.items() if place}
+    return ["", title, *(line for name, kind in found.items() if kind for line in describe(kind, f"{name}."))]

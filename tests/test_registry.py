@@ -1,10 +1,11 @@
 """The tables of what can be chosen: each drives configuration, help and step, and everything in it is there."""
 
+import json
 import subprocess
 import sys
 from dataclasses import MISSING, asdict, dataclass
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -14,16 +15,23 @@ from PIL import Image
 
 from firempo_plugin import cli
 from firempo_plugin.answers.protocol import Abstain
+from firempo_plugin.errors import UserError
 from firempo_plugin.evaluate import config as evaluation
-from firempo_plugin.evaluate.judges import JUDGES as ANSWER_JUDGES
+from firempo_plugin.evaluate.commands import evaluate
+from firempo_plugin.evaluate.items import Item
+from firempo_plugin.evaluate.measure import Column, Measure, Work
+from firempo_plugin.evaluate.registry import JUDGES as ANSWER_JUDGES
+from firempo_plugin.evaluate.registry import MEASURES
 from firempo_plugin.evaluate.sensitivity import Options
+from firempo_plugin.evaluate.store import Stored
 from firempo_plugin.evaluate.verdict import AnswerJudge, Judges, Verdict
+from firempo_plugin.host.evidence import RUNNERS
 from firempo_plugin.images.corruptions import CORRUPTIONS
 from firempo_plugin.images.masks import joined
 from firempo_plugin.pairs import config as configuration
 from firempo_plugin.pairs.build import run
 from firempo_plugin.pairs.commands import build
-from firempo_plugin.pairs.exporters.common import ExportResult
+from firempo_plugin.pairs.exporters.common import ExportResult, Format
 from firempo_plugin.pairs.exporters.registry import FORMATS
 from firempo_plugin.pairs.judges.judge import EditJudge
 from firempo_plugin.pairs.judges.registry import JUDGES
@@ -43,6 +51,7 @@ TABLES = {
     "noise.corruption": CORRUPTIONS,
     "export.format": FORMATS,
     "judge.by": ANSWER_JUDGES,
+    "measures": MEASURES,
 }
 NAMES = [(key, name) for key, table in TABLES.items() for name in table if table[name][0]]
 
@@ -50,8 +59,8 @@ NAMES = [(key, name) for key, table in TABLES.items() for name in table if table
 @pytest.mark.parametrize(("key", "name"), NAMES)
 def test_everything_in_a_table_is_there_and_names_itself(key, name):
     thing = TABLES[key].load(name)
-    assert callable(thing) or isinstance(thing, Source)
-    if key in ("source.name", "segment.by") or name == "rules":
+    assert callable(thing) or isinstance(thing, (Source, Format, Measure))
+    if key in ("source.name", "segment.by", "measures") or name == "rules":
         assert thing.name == name
 
 
@@ -111,14 +120,38 @@ def export(pairs, folder, name, root, images, options):
     return ExportResult((folder / f"{name}.txt",), len(pairs))
 
 
+@dataclass(frozen=True)
+class Least:
+    words: int = config_key(1, "fewer are none", least=1)
+
+
+class Lengths(Work):
+    """Counts the words of answers."""
+
+    def __init__(self, config, workspace, budget, halt):
+        self.protocol = {"least": MEASURE.read(config.options("fake")).words}
+
+    def measure(self, answers):
+        detail = json.dumps({"samples": [], "no_answer": []})
+        return Stored(
+            items=[Item(each.record.id, "", {"words": len(each.text.split())}, detail=detail) for each in answers]
+        )
+
+
+MEASURE = Measure("fake", 1, (Column("Words", "words"),), options=Least, of_answers=Lengths)
+
+
 @pytest.fixture
 def one_more(monkeypatch):
     """Each table with one more entry, of the things above: nothing else is touched."""
     module = ModuleType("one_more_module")
     source = Source("fake", TwoRows, rows, record)
-    vars(module).update(Source=source, Judge=Opposite, Segmenter=Sure, corrupt=white, export=export, Yes=Yes)
+    formats = Format(TwoRows, export)
+    vars(module).update(
+        Source=source, Judge=Opposite, Segmenter=Sure, corrupt=white, export=formats, Yes=Yes, M=MEASURE
+    )
     monkeypatch.setitem(sys.modules, "one_more_module", module)
-    things = ("Source", "Judge", "Segmenter", "corrupt", "export", "Yes")
+    things = ("Source", "Judge", "Segmenter", "corrupt", "export", "Yes", "M")
     for table, thing in zip(TABLES.values(), things, strict=True):
         monkeypatch.setitem(table, "fake", (f"one_more_module:{thing}", "one more"))
 
@@ -129,7 +162,8 @@ def written(tmp_path: Path) -> Path:
     for key in list(TABLES)[:5]:
         section, name = key.split(".")
         sections.setdefault(section, {})[name] = "fake"
-    sections["source"]["options"] = {"folder": str(tmp_path)}
+    for section in ("source", "export"):
+        sections[section]["options"] = {"folder": str(tmp_path)}
     path = tmp_path / "build.yaml"
     path.write_text(yaml.safe_dump({"workspace": str(tmp_path / "work"), **sections}))
     return path
@@ -151,12 +185,12 @@ def test_one_more_entry_is_all_that_configuration_and_steps_need(one_more, tmp_p
 
 
 def test_one_more_entry_is_in_the_help_and_in_what_is_refused(one_more, tmp_path, capsys):
-    for command, keys in (("build", list(TABLES)[:5]), ("evaluate", ["source.name", "judge.by"])):
+    for command, keys in (("build", list(TABLES)[:5]), ("evaluate", ["source.name", "judge.by", "measures"])):
         with pytest.raises(SystemExit):
             cli.main([command, "--help"])
         lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
         assert all("fake (one more)" in lines[key] for key in keys)
-        assert "fake.folder" in lines
+        assert {"fake.folder", "fake.words" if command == "evaluate" else "trl.overwrite"} <= set(lines)
     for key in list(TABLES)[:5]:
         with pytest.raises(ValueError, match=f"{key} must be one of .*fake, found 'absent'"):
             configuration.load(written(tmp_path), [f"{key}=absent"])
@@ -167,6 +201,24 @@ def test_one_more_judge_of_answers_is_asked_behind_the_rules(one_more):
     asked = Record("r", (), "Is there an effusion?", "no")
     assert asdict(judges.judge(asked, "Bananas.")) == {"correct": True, "by": "yes-man", "reason": "it always is"}
     assert judges.judge(asked, "Yes.").by == "rules"
+
+
+def test_one_more_measure_is_run_and_in_the_table(one_more, tmp_path):
+    path = written(tmp_path)
+    given = {"workspace": str(tmp_path / "work"), "source": yaml.safe_load(path.read_text())["source"]}
+    given |= {"model": {"model_name_or_path": "m"}, "models": {"base": None}, "measures": ["fake"]}
+    path.write_text(yaml.safe_dump(given))
+    engine = SimpleNamespace(respond=lambda *about: "one or two")
+    assert evaluate(path, ["fake.words=2"], engine=lambda arguments: engine) == 0
+    table = json.loads((tmp_path / "work" / "tables" / "table.json").read_text())
+    assert [(cell["column"], cell["mean"]["value"]) for cell in table["cells"]] == [("Words", 3)]
+    assert table["protocol"]["fake"]["least"] == 2
+    with pytest.raises(UserError, match=r"evaluate|fake.words must be a whole number \(at least 1\), found 0"):
+        evaluation.load(path, ["fake.words=0"])
+
+
+def test_what_looks_into_a_model_has_a_runner():
+    assert set(RUNNERS) == {name for name in MEASURES if not MEASURES.load(name).of_answers}
 
 
 def test_one_more_corruption_is_measured_too(one_more):

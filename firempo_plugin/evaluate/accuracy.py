@@ -3,18 +3,31 @@
 import json
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from math import comb, fsum
+from pathlib import Path
+from typing import Any
 
+from ..answers import questions
+from ..endpoint.client import Endpoint
+from ..endpoint.costs import Budget
+from ..endpoint.prompts import load_prompt
 from ..errors import UserError
+from ..store.halt import Halt
 from ..store.progress import progress
-from .answers import Answer
+from ..store.request_store import WorkspaceRequests
+from ..store.workspace import Workspace
+from .answers import Answer, asks
+from .config import EvaluateConfig, JudgeConfig
 from .items import Item
-from .verdict import Judges, Verdict
+from .measure import Column, Measure, Work
+from .models import digest_of
+from .registry import JUDGES
+from .store import Stored
+from .verdict import Judges, Verdict, prompts_of
 
 VERSION = 1
 """Raised when other items come of the same answers and verdicts, or `verdict` takes a judge's reply otherwise; what the
@@ -120,10 +133,50 @@ def _detail(truth: str, found: list[Scored], missing: list[str]) -> str:
     return json.dumps({"truth": truth, "samples": samples, "no_answer": missing}, ensure_ascii=False)
 
 
-def unscored(items: Iterable[Item]) -> Counter[str]:
-    """Why samples of questions that were not skipped have no verdict, and how often: unjudged, or no answer at all."""
-    reasons: Counter[str] = Counter()
-    for detail in (json.loads(item.detail) for item in items if not item.skipped):
-        reasons.update(sample["reason"] for sample in detail["samples"] if sample["correct"] is None)
-        reasons.update(detail["no_answer"])
-    return reasons
+class Accuracy(Work):
+    """Judges answers, by a model too where `judge.by` names one."""
+
+    def __init__(self, config: EvaluateConfig, workspace: Workspace, budget: Budget, halt: Halt) -> None:
+        judge = config.judge
+        self._endpoint: Endpoint | None = None
+        if JUDGES.load(judge.by).asks:
+            self._endpoint = Endpoint(judge.endpoint, WorkspaceRequests(workspace), budget)
+        self._judges = Judges(judge, asks(self._endpoint) if self._endpoint else None)
+        self._threads = judge.endpoint.concurrency if self._endpoint else 1
+        self._ks, self._halt = config.answers.pass_at, halt
+        self.protocol = {
+            "judge": _identity(judge),
+            "exact": "whole answer; case, punctuation and articles evened out",
+        }
+        self.versions = {"rules_version": questions.VERSION}
+        self.more = (self._ks,)
+
+    def measure(self, answers: list[Answer]) -> Stored:
+        """See `measure`."""
+        if self._endpoint:
+            self._halt.wake = self._endpoint.stop
+        return Stored(items=measure(answers, self._judges, self._ks, self._threads))
+
+
+def _identity(judge: JudgeConfig) -> dict[str, Any]:
+    """What of the judge decides its verdicts."""
+    found: dict[str, Any] = {"by": judge.by}
+    if judge.vocabulary:
+        found["vocabulary"] = digest_of(Path(judge.vocabulary).read_text(encoding="utf-8"))
+    if JUDGES.load(judge.by).asks:
+        text = load_prompt("verdict", prompts_of(judge)).text
+        found |= {"model": judge.endpoint.identity, "prompt": digest_of(text)}
+    return found
+
+
+ACCURACY = Measure(
+    "accuracy",
+    VERSION,
+    tuple(
+        Column(f"{title}{mark}", metric, kind, scale=100)
+        for metric, mark in (("judged", ""), ("exact", ", exact"))
+        for title, kind in (("Closed", "closed"), ("Open", "open"), ("All", ""))
+    ),
+    other=lambda metric, corpus: Column(metric.capitalize(), metric, scale=100, corpus=corpus),
+    of_answers=Accuracy,
+)

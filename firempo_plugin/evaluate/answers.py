@@ -1,6 +1,7 @@
 """Answers of every model to every record: asked once, kept for good, and written out for people."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -206,7 +207,14 @@ def write(file: Path, answers: list[Answer]) -> None:
     write_text(file, "".join(f"{line}\n" for line in lines))
 
 
-def cut_items(items: Iterable[Measured]) -> int:
-    """How many measured items have an answer that was cut off; of the details that accuracy and reports write."""
-    details = [json.loads(item.detail) for item in items if not item.skipped]
-    return sum(any(sample["cut"] for sample in detail["samples"]) for detail in details)
+def cut_and_unscored(items: Iterable[Measured]) -> tuple[int, Counter[str]]:
+    """How many items have an answer that was cut off, and why samples have no value: no verdict, or no answer.
+
+    Of the details that measures of answers write; of skipped items, neither counts.
+    """
+    cut, reasons = 0, Counter[str]()
+    for detail in (json.loads(item.detail) for item in items if not item.skipped):
+        cut += any(sample["cut"] for sample in detail["samples"])
+        reasons.update(sample["reason"] for sample in detail["samples"] if sample.get("correct", True) is None)
+        reasons.update(detail["no_answer"])
+    return cut, reasons

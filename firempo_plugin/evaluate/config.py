@@ -4,7 +4,7 @@ Sources and endpoints are configured as for `firempo build`, and so are override
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,10 @@ from ..endpoint.settings import EndpointSettings
 from ..errors import UserError
 from ..settings import config_key, read, section
 from ..sources.settings import SourceConfig
-from .judges import JUDGES
+from .registry import JUDGES, MEASURES
 
-MEASURES = ("accuracy", "reports", "grounding", "localisation", "sensitivity")
-EVIDENCE = ("grounding", "localisation", "sensitivity")
-"""Measures that look into a model, and hence need it in this process."""
-ANSWERED = ("accuracy", "reports")
-"""Measures of what a model answers to the records of the source."""
 DECIDED = ("model", "temperature", "max_tokens", "structured")
 """Keys of an endpoint that `models` and `answers` decide, or that no answer needs."""
-REPORT_METRICS = ("bleu", "rouge", "bertscore", "radgraph", "f1chexbert", "green", "ratescore", "radcliq", "srrbert")
 
 
 @dataclass
@@ -47,16 +41,6 @@ class JudgeConfig:
 
 
 @dataclass
-class ReportsConfig:
-    """How reports are scored, by the package radeval."""
-
-    metrics: list[str] = config_key(
-        ["bleu", "rouge"], f"of radeval: {', '.join(REPORT_METRICS)}", choices=REPORT_METRICS
-    )
-    batch: int = config_key(16, "reports at a time; scores are stored after each batch", least=1)
-
-
-@dataclass
 class CompareConfig:
     """Intervals and tests."""
 
@@ -67,10 +51,10 @@ class CompareConfig:
 
 @dataclass
 class EvaluateConfig:
-    """Everything."""
+    """Everything, but the sections of single measures; see `config_class`."""
 
     workspace: str = config_key("", "folder of this evaluation; made if need be")
-    measures: list[str] = config_key(["accuracy"], f"of: {', '.join(MEASURES)}", choices=MEASURES)
+    measures: list[str] = config_key(["accuracy"], MEASURES)
     source: SourceConfig = section(SourceConfig)
     model: dict[str, Any] = config_key(
         {}, "LLaMA-Factory's inference arguments: model_name_or_path, template, ...; or write endpoint"
@@ -83,10 +67,6 @@ class EvaluateConfig:
     baseline: str | None = config_key(None, "the row that the others are compared with")
     answers: AnswersConfig = section(AnswersConfig)
     judge: JudgeConfig = section(JudgeConfig)
-    reports: ReportsConfig = section(ReportsConfig)
-    grounding: dict[str, Any] = config_key({}, "options of the measure: records, prompt_suffix, epsilon, ...")
-    localisation: dict[str, Any] = config_key({}, "options of the measure: dataset, dataset_dir")
-    sensitivity: dict[str, Any] = config_key({}, "options of the measure: dataset, dataset_dir")
     compare: CompareConfig = section(CompareConfig)
     max_cost: float | None = config_key(None, "stop before the calls cost more, in the currency of the prices", least=0)
 
@@ -102,8 +82,15 @@ class EvaluateConfig:
         return {**self.groups, **{name: [name] for name in self.models if name not in grouped}}
 
     def options(self, measure: str) -> dict[str, Any]:
-        """The options of a measure of evidence."""
-        return dict(vars(self)[measure])
+        """The options of a measure, as they were written."""
+        return dict(vars(self).get(measure, {}))
+
+
+def config_class() -> type[EvaluateConfig]:
+    """The configuration with a section for each measure that has options."""
+    names = [name for name in MEASURES if MEASURES.load(name).options]
+    sections = [(name, dict[str, Any], config_key({}, "options of the measure, see below")) for name in names]
+    return make_dataclass("EvaluateConfig", sections, bases=(EvaluateConfig,))
 
 
 def load(path: Path, overrides: list[str]) -> EvaluateConfig:
@@ -118,9 +105,14 @@ def load(path: Path, overrides: list[str]) -> EvaluateConfig:
         if isinstance(given.get("models"), list):
             given["models"] = {str(name): str(name) for name in given["models"]}
 
-    config = read(path, overrides, EvaluateConfig, "evaluate", name_models)
+    config = read(path, overrides, config_class(), "evaluate", name_models)
     for problem in _problems(config):
         raise UserError(f"{path}: {problem}")
+    for name in config.measures:
+        try:
+            MEASURES.load(name).read(config.options(name))
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
     return config
 
 
@@ -131,18 +123,18 @@ def _problems(config: EvaluateConfig) -> list[str]:
 
 
 def _measure_checks(config: EvaluateConfig) -> list[tuple[bool, str]]:
-    answered = [name for name in config.measures if name in ANSWERED]
-    evidence = [name for name in config.measures if name in EVIDENCE]
-    unasked = [name for name in EVIDENCE if config.options(name) and name not in config.measures]
+    of_answers = [name for name in MEASURES if MEASURES.load(name).of_answers]
+    answered = [name for name in config.measures if name in of_answers]
+    evidence = [name for name in config.measures if name not in of_answers]
+    unasked = [name for name in MEASURES if config.options(name) and name not in config.measures]
     judged = not JUDGES.load(config.judge.by).asks or bool(config.judge.endpoint.model)
     return [
         (bool(config.workspace), "workspace is missing; write the folder where the evaluation keeps its work"),
         (bool(config.measures), f"measures is empty; write some of: {', '.join(MEASURES)}"),
         (not answered or bool(config.source.name), f"source.name is missing; {answered} need records to answer"),
-        (bool(answered) or not config.source.name, f"source is given, and none of {', '.join(ANSWERED)} is measured"),
+        (bool(answered) or not config.source.name, f"source is given, and none of {', '.join(of_answers)} is measured"),
         (not (evidence and config.by_endpoint), f"measures: {evidence} look into the model; write model, no endpoint"),
         (not unasked, f"{unasked} have options, and measures does not name them"),
-        (bool(config.reports.metrics), "reports.metrics is empty; name one, or leave reports out of measures"),
         (judged, "judge.endpoint.model is missing; write the model's name"),
     ]
 

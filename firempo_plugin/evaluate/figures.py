@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from .compare import Cell
-from .tables import Column, Table
+from .measure import Column
+from .tables import Table
 
 _PANEL = (3.2, 0.34)
 """Inches: width of a panel, height of a row."""
@@ -15,8 +16,9 @@ def write(table: Table, folder: Path) -> list[Path]:
     """Draws every measure that has values, as <measure>.png; says where."""
     folder.mkdir(parents=True, exist_ok=True)
     measures = dict.fromkeys(one.measure for one in table.columns if not one.corpus)
+    layered = dict.fromkeys(one.measure for one in table.columns if one.metric in table.layers)
     drawn = [_draw(table, measure, folder / f"{measure}.png") for measure in measures]
-    return [*drawn, _draw_layers(table, folder / "grounding_by_layer.png")] if table.layers else drawn
+    return [*drawn, *(_draw_layers(table, measure, folder / f"{measure}_by_layer.png") for measure in layered)]
 
 
 def _figure(width: float, height: float) -> Any:
@@ -28,17 +30,15 @@ def _figure(width: float, height: float) -> Any:
     return figure
 
 
-def _draw_layers(table: Table, path: Path) -> Path:
+def _draw_layers(table: Table, measure: str, path: Path) -> Path:
     """The curves of all rows, a panel for each metric."""
-    figure = _figure(1.4 + _PANEL[0] * len(table.layers), 3.0)
-    titles = {one.metric: one.heading for one in table.columns}
-    for panel, (metric, curves) in zip(
-        figure.subplots(1, len(table.layers), squeeze=False)[0], table.layers.items(), strict=True
-    ):
-        for row, curve in curves.items():
+    columns = [one for one in table.columns if one.measure == measure and one.metric in table.layers]
+    figure = _figure(1.4 + _PANEL[0] * len(columns), 3.0)
+    for panel, one in zip(figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True):
+        for row, curve in table.layers[one.metric].items():
             style = {"color": "black", "linestyle": "--"} if row == table.baseline else {}
             panel.plot(list(curve), list(curve.values()), marker=".", label=row, **style)
-        panel.set_title(titles[metric], fontsize=10)
+        panel.set_title(one.heading, fontsize=10)
         panel.set_xlabel("decoder layer")
         panel.grid(alpha=0.3)
     figure.legend(*panel.get_legend_handles_labels(), loc="outside right upper", fontsize=8)

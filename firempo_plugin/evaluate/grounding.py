@@ -10,18 +10,19 @@ eps a small number. Logarithms are natural.
     (4)  JS  = KL(P || (P + Q) / 2) / 2 + KL(Q || (P + Q) / 2) / 2
 
 AR is 1 where the region gets no more than its share. KL and JS are smaller the closer the map is to the region; JS
-is at most log 2. Imports torch only.
+is at most log 2.
 """
 
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass
-from typing import Any, Literal
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import UserError
 from ..settings import config_key
+from .measure import Column, Measure
+
+if TYPE_CHECKING:  # the table of measures is read where no torch is wanted
+    from torch import Tensor
 
 VERSION = 1
 """Raised when other values come of the same model and record, here, in `attention` or where the model is run."""
@@ -86,7 +87,7 @@ def corners(box: Sequence[float], form: str) -> tuple[float, float, float, float
     return (x, y, x + third, y + fourth) if form == "xywh" else (x, y, third, fourth)
 
 
-def token_mask(region: Tensor, grid: tuple[int, int], window: Window = WHOLE, coverage: float = 0.0) -> Tensor:
+def token_mask(region: "Tensor", grid: tuple[int, int], window: Window = WHOLE, coverage: float = 0.0) -> "Tensor":
     """M: the image tokens that show a region.
 
     Args:
@@ -105,8 +106,10 @@ def token_mask(region: Tensor, grid: tuple[int, int], window: Window = WHOLE, co
     return (share > coverage + TOUCH).flatten()
 
 
-def _overlaps(cells: int, span: tuple[float, float], pixels: int) -> Tensor:
+def _overlaps(cells: int, span: tuple[float, float], pixels: int) -> "Tensor":
     """Which share of each of equal cells of a span lies on each pixel: [cells, pixels]."""
+    import torch
+
     edges = torch.linspace(span[0], span[1], cells + 1, dtype=torch.float64)
     places = torch.arange(pixels + 1, dtype=torch.float64)
     ends = torch.minimum(edges[1:, None], places[None, 1:])
@@ -114,33 +117,33 @@ def _overlaps(cells: int, span: tuple[float, float], pixels: int) -> Tensor:
     return (ends - starts).clamp(min=0) * cells / (span[1] - span[0])
 
 
-def ratio_map(question: Tensor, generic: Tensor, epsilon: float) -> Tensor:
+def ratio_map(question: "Tensor", generic: "Tensor", epsilon: float) -> "Tensor":
     """(1) of attention [..., tokens] under the two prompts."""
     return question / (generic + epsilon)
 
 
-def attention_ratio(ratio: Tensor, mask: Tensor) -> Tensor:
+def attention_ratio(ratio: "Tensor", mask: "Tensor") -> "Tensor":
     """(2) of each layer: A [..., tokens], M [tokens] -> [...]."""
     return (ratio * mask).sum(-1) / (ratio.mean(-1) * mask.sum())
 
 
-def attention_kl(ratio: Tensor, mask: Tensor, epsilon: float) -> Tensor:
+def attention_kl(ratio: "Tensor", mask: "Tensor", epsilon: float) -> "Tensor":
     """(3) of each layer, in nats: A [..., tokens], M [tokens] -> [...]."""
     return _kl(mask / mask.sum(), ratio / ratio.sum(-1, keepdim=True), epsilon)
 
 
-def attention_js(ratio: Tensor, mask: Tensor, epsilon: float) -> Tensor:
+def attention_js(ratio: "Tensor", mask: "Tensor", epsilon: float) -> "Tensor":
     """(4) of each layer, in nats: A [..., tokens], M [tokens] -> [...]."""
     wanted, found = mask / mask.sum(), ratio / ratio.sum(-1, keepdim=True)
     middle = (wanted + found) / 2
     return (_kl(wanted, middle, epsilon) + _kl(found, middle, epsilon)) / 2
 
 
-def _kl(p: Tensor, q: Tensor, epsilon: float) -> Tensor:
+def _kl(p: "Tensor", q: "Tensor", epsilon: float) -> "Tensor":
     return (p * ((p + epsilon) / (q + epsilon)).log()).sum(-1)
 
 
-def all_measures(ratio: Tensor, mask: Tensor, epsilon: float) -> dict[str, Tensor]:
+def all_measures(ratio: "Tensor", mask: "Tensor", epsilon: float) -> "dict[str, Tensor]":
     """Every measure of each layer by its metric's name: A [layers, tokens], M [tokens] bool -> [layers]."""
     wide, numbers = ratio.double(), mask.double()
     return {
@@ -148,3 +151,26 @@ def all_measures(ratio: Tensor, mask: Tensor, epsilon: float) -> dict[str, Tenso
         "attention_kl": attention_kl(wide, numbers, epsilon),
         "attention_js": attention_js(wide, numbers, epsilon),
     }
+
+
+GROUNDING = Measure(
+    "grounding",
+    VERSION,
+    (
+        Column("AR", "attention_ratio"),
+        Column("KL", "attention_kl", higher_is_better=False),
+        Column("JS", "attention_js", higher_is_better=False),
+    ),
+    options=Options,
+    choices={
+        "attention": "from the last prompt position to the image tokens, mean over heads, per decoder layer",
+        "ratio": "q / (g + epsilon), of question and generic prompt",
+        "attention_ratio": "sum(A * M) / (mean(A) * |M|); mean over layers",
+        "attention_kl": "KL(M / sum M || A / sum A), epsilon added inside the logarithm's fraction; nats; mean over "
+        "layers",
+        "attention_js": "Jensen-Shannon divergence of the two, epsilon as there; nats; mean over layers",
+        "prompt": "the image, then the question, in the template's user turn; its suffix follows after a space",
+        "mask": "image tokens of whose area more than `coverage` lies in the region",
+    },
+    by_layer=True,
+)

@@ -14,7 +14,8 @@ from ..files import write_text
 from ..store.engine import kinds
 from .compare import Cell, Difference, Interval
 from .config import CompareConfig
-from .tables import Column, Counts, Table
+from .measure import Column
+from .tables import Counts, Table
 
 
 def write(table: Table, folder: Path, compare: CompareConfig) -> list[Path]:

@@ -1,13 +1,16 @@
 """Reward localisation: whether what training raised are the phrases, and not whatever else an answer holds.
 
-The reward of a token is log pi - log ref, of the model against its reference. Imports torch only.
+The reward of a token is log pi - log ref, of the model against its reference.
 """
 
 from dataclasses import MISSING, dataclass
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from ..settings import config_key
+from .measure import Column, Measure
+
+if TYPE_CHECKING:  # the table of measures is read where no torch is wanted
+    from torch import Tensor
 
 VERSION = 1
 """Raised when other values come of the same model and row, here or where the model is run."""
@@ -26,7 +29,7 @@ class Options:
     )
 
 
-def phrase_rank(rewards: Tensor, in_phrase: Tensor) -> float | None:
+def phrase_rank(rewards: "Tensor", in_phrase: "Tensor") -> float | None:
     """Where the phrase tokens of a response rank among all its tokens, the highest reward on top.
 
     The share of pairs of a phrase token and another token of the response in which the phrase token has the higher
@@ -48,7 +51,20 @@ def phrase_rank(rewards: Tensor, in_phrase: Tensor) -> float | None:
     return float(wins.mean())
 
 
-def mean_rewards(rewards: Tensor, in_phrase: Tensor) -> dict[str, float | None]:
+def mean_rewards(rewards: "Tensor", in_phrase: "Tensor") -> dict[str, float | None]:
     """Mean reward of the phrase tokens and of the others; None where there are none."""
     parts = {"phrase": rewards[in_phrase], "other": rewards[~in_phrase]}
     return {name: float(part.double().mean()) if len(part) else None for name, part in parts.items()}
+
+
+LOCALISATION = Measure(
+    "localisation",
+    VERSION,
+    (Column("Localisation", "phrase_rank"),),
+    options=Options,
+    choices={
+        "reward": "log pi - log ref of each token of the chosen response, end of turn included, clean image",
+        "phrase_rank": "share of pairs of a phrase token and another token in which the phrase token has the "
+        "higher reward, a tie counting half",
+    },
+)

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
@@ -11,16 +11,21 @@ from math import fsum, isfinite
 from typing import Any
 
 from ..errors import UserError
+from ..settings import config_key
 from ..store.halt import Halt
 from ..store.progress import progress
 from ..store.workspace import Outcome, Workspace, later
 from .answers import Answer
+from .config import EvaluateConfig
 from .items import Item
+from .measure import Column, Measure, Work
 from .models import digest_of
+from .store import Stored
 
 VERSION = 1
 """Raised when other scores or items come of the same reports under the same radeval."""
 INSTALL = 'install it with: pip install "firempo-plugin[reports]"'
+METRICS = ("bleu", "rouge", "bertscore", "radgraph", "f1chexbert", "green", "ratescore", "radcliq", "srrbert")
 OF_THE_CORPUS = ("bleu", "f1chexbert")
 """Metrics whose figure of all reports is another one than the mean of the single reports' figures."""
 
@@ -70,22 +75,19 @@ def load(metric: str) -> Scorer:
     return score
 
 
-@dataclass
-class Reports:
-    """What was measured.
+@dataclass(frozen=True)
+class Options:
+    """How reports are scored, by the package radeval."""
 
-    Attributes:
-        items: One for every request for a report.
-        corpus: Figures of all reports together.
-        unavailable: Metrics that could not be computed, and why.
-    """
+    metrics: list[str] = config_key(["bleu", "rouge"], f"of radeval: {', '.join(METRICS)}", choices=METRICS)
+    batch: int = config_key(16, "reports at a time; scores are stored after each batch", least=1)
 
-    items: list[Item] = field(default_factory=list)
-    corpus: dict[str, float] = field(default_factory=dict)
-    unavailable: dict[str, str] = field(default_factory=dict)
+    def __post_init__(self) -> None:
+        if not self.metrics:
+            raise UserError("metrics is empty; name one, or leave reports out of measures")
 
 
-class Reporter:
+class Reporter(Work):
     """Scores reports and keeps the scores; a metric is loaded when the first score is due.
 
     Args:
@@ -112,12 +114,13 @@ class Reporter:
         self._loaded: dict[str, Scorer] = {}
         self._absent: dict[str, UnavailableError] = {}
         self._version = radeval_version()
+        self.protocol = {"radeval": self._version, "metrics": list(metrics)}
 
-    def measure(self, answers: list[Answer]) -> Reports:
+    def measure(self, answers: list[Answer]) -> Stored:
         """An item for every request for a report; values are means over its samples."""
         asked = [answer for answer in answers if answer.record.kind == "report"]
         written = [answer for answer in asked if answer.text]
-        result = Reports()
+        result = Stored()
         values: dict[tuple[str, int], dict[str, float]] = {(a.record.id, a.sample): {} for a in written}
         for metric in self._metrics:
             try:
@@ -126,7 +129,7 @@ class Reporter:
                 if metric in OF_THE_CORPUS and written:
                     result.corpus |= self._corpus(metric, written)
             except UnavailableError as error:
-                result.unavailable[metric] = str(error)
+                result.missing[metric] = str(error)
         for _, group in groupby(asked, key=lambda answer: answer.record.id):
             result.items.append(_item(list(group), values))
         return result
@@ -191,3 +194,33 @@ def _item(answers: list[Answer], values: dict[tuple[str, int], dict[str, float]]
         "no_answer": [answer.reason or "the answer is empty" for answer in answers if not answer.text],
     }
     return Item(record.id, "", means, detail=json.dumps(detail, ensure_ascii=False))
+
+
+_TITLES = {
+    "green": "GREEN",
+    "radgraph_simple": "RadGraph F1, simple",
+    "radgraph_partial": "RadGraph F1",
+    "radgraph_complete": "RadGraph F1, complete",
+    "f1chexbert_sample_acc_5": "CheXbert accuracy, 5",
+    "f1chexbert_sample_acc_all": "CheXbert accuracy, all",
+    "f1chexbert_5_micro_f1": "CheXbert F1, 5 micro",
+    "f1chexbert_all_micro_f1": "CheXbert F1, all micro",
+    "bleu": "BLEU-4",
+    "rouge1": "ROUGE-1",
+    "rouge2": "ROUGE-2",
+    "rougeL": "ROUGE-L",
+    "bertscore": "BERTScore",
+}
+
+
+def _column(metric: str, corpus: bool) -> Column:
+    title = _TITLES.get(metric, metric)
+    return Column(f"{title}, all reports" if corpus else title, metric, scale=100, corpus=corpus)
+
+
+def _reporter(config: EvaluateConfig, workspace: Workspace, budget: object, halt: Halt) -> Reporter:
+    options = REPORTS.read(config.options("reports"))
+    return Reporter(workspace, options.metrics, options.batch, halt)
+
+
+REPORTS = Measure("reports", VERSION, other=_column, options=Options, of_answers=_reporter)

@@ -17,6 +17,7 @@ from ..images.pixels import Pixels
 from ..images.settings import NoiseConfig
 from ..records import RejectedError
 from ..settings import config_key
+from .measure import Column, Measure
 
 VERSION = 1
 """Raised when other values come of the same model and row, here, in `pairs.noise` or where the model is run."""
@@ -158,3 +159,22 @@ def drops(clean: float, noised: float, elsewhere: float) -> dict[str, float]:
     """
     evidence, other = clean - noised, clean - elsewhere
     return {"evidence_drop": evidence, "elsewhere_drop": other, "evidence_gap": evidence - other}
+
+
+SENSITIVITY = Measure(
+    "sensitivity",
+    VERSION,
+    (
+        Column("Sensitivity", "evidence_gap"),
+        Column("Drop, region", "evidence_drop", higher_is_better=None),
+        Column("Drop, elsewhere", "elsewhere_drop", higher_is_better=None),
+    ),
+    options=Options,
+    choices={
+        "evidence_drop": "log pi of the chosen response's phrase tokens, summed: clean minus noised image; nats",
+        "elsewhere_drop": "the same, with noise of the region's shape and size at a place that it does not overlap",
+        "evidence_gap": "evidence_drop - elsewhere_drop",
+        "place": f"drawn, by the item's id, from the {LIKENESS:.0%} of the free places whose mean level is closest to "
+        "the region's",
+    },
+)

@@ -9,7 +9,6 @@ A file whose key is no longer that of the configuration is put aside under its k
 
 import json
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,17 +106,11 @@ class ItemFile:
             file.flush()
             os.fsync(file.fileno())
 
-    def write(
-        self,
-        key: str,
-        protocol: dict[str, Any],
-        items: Iterable[Item],
-        corpus: dict[str, float],
-        missing: dict[str, str],
-    ) -> None:
+    def write(self, key: str, protocol: dict[str, Any], found: Stored) -> None:
         """Writes all items at once, where they are cheap to make again; complete where nothing is missing."""
-        lines = [f"{item.to_json()}\n" for item in items]
-        write_text(self.path, _line({"key": key, "protocol": protocol}) + "".join(lines) + _end(corpus, missing))
+        lines = [f"{item.to_json()}\n" for item in found.items]
+        end = _end(found.corpus, found.missing)
+        write_text(self.path, _line({"key": key, "protocol": protocol}) + "".join(lines) + end)
 
 
 def _end(corpus: dict[str, float], missing: dict[str, str]) -> str:

@@ -2,76 +2,19 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .accuracy import unscored
-from .answers import cut_items
+from .answers import cut_and_unscored
 from .compare import Cell, Interval, Numbers, column
-from .config import ANSWERED, MEASURES, EvaluateConfig
+from .config import EvaluateConfig
 from .layers import by_layer
+from .measure import Column, Measure
+from .registry import MEASURES
 from .store import ItemFile, Stored
-
-
-@dataclass(frozen=True)
-class Column:
-    """A metric over the items of one kind, or over all.
-
-    Attributes:
-        title: As the table shows it.
-        measure, metric: Which values.
-        kind: Of the items; "" for all.
-        scale: What the shown figures are multiplied by: 100 for shares in percent.
-        higher_is_better: None where neither is.
-        corpus: Whether the figure is one of all items together, without an interval.
-    """
-
-    title: str
-    measure: str
-    metric: str
-    kind: str = ""
-    scale: float = 1.0
-    higher_is_better: bool | None = True
-    corpus: bool = False
-
-    @property
-    def heading(self) -> str:
-        """The title with the direction that is better."""
-        return self.title + {True: " ↑", False: " ↓", None: ""}[self.higher_is_better]
-
-
-_ACCURACY = tuple(
-    Column(f"{title}{mark}", "accuracy", metric, kind, scale=100)
-    for metric, mark in (("judged", ""), ("exact", ", exact"))
-    for title, kind in (("Closed", "closed"), ("Open", "open"), ("All", ""))
-)
-_EVIDENCE = (
-    Column("AR", "grounding", "attention_ratio"),
-    Column("KL", "grounding", "attention_kl", higher_is_better=False),
-    Column("JS", "grounding", "attention_js", higher_is_better=False),
-    Column("Localisation", "localisation", "phrase_rank"),
-    Column("Sensitivity", "sensitivity", "evidence_gap"),
-    Column("Drop, region", "sensitivity", "evidence_drop", higher_is_better=None),
-    Column("Drop, elsewhere", "sensitivity", "elsewhere_drop", higher_is_better=None),
-)
-_REPORT_TITLES = {
-    "green": "GREEN",
-    "radgraph_simple": "RadGraph F1, simple",
-    "radgraph_partial": "RadGraph F1",
-    "radgraph_complete": "RadGraph F1, complete",
-    "f1chexbert_sample_acc_5": "CheXbert accuracy, 5",
-    "f1chexbert_sample_acc_all": "CheXbert accuracy, all",
-    "f1chexbert_5_micro_f1": "CheXbert F1, 5 micro",
-    "f1chexbert_all_micro_f1": "CheXbert F1, all micro",
-    "bleu": "BLEU-4",
-    "rouge1": "ROUGE-1",
-    "rouge2": "ROUGE-2",
-    "rougeL": "ROUGE-L",
-    "bertscore": "BERTScore",
-}
 
 
 @dataclass
@@ -102,7 +45,7 @@ class Table:
         cells: By title of the column, then by row.
         seeds: Means of the single models, by title of the column, then by model.
         counts: By measure, then by row.
-        layers: Means over items and models, by metric of the grounding measure, row and decoder layer.
+        layers: Means over items and models, by metric, row and decoder layer, of measures that have them.
         incomplete: What is not measured yet, in words.
         protocol: Choices behind the numbers, by measure.
     """
@@ -125,16 +68,16 @@ def make(config: EvaluateConfig) -> Table:
         UserError: A stored file is broken.
     """
     table = Table(config.rows, config.baseline)
-    for measure in (name for name in MEASURES if name in config.measures):
-        stored = {name: ItemFile(Path(config.workspace), measure, name).read() for name in config.models}
-        table.incomplete += [line for name, found in stored.items() for line in _missing(measure, name, found)]
-        _protocol(table, measure, stored)
-        table.counts[measure] = {
+    for measure in (MEASURES.load(name) for name in MEASURES if name in config.measures):
+        stored = {name: ItemFile(Path(config.workspace), measure.name, name).read() for name in config.models}
+        table.incomplete += [line for name, found in stored.items() for line in _missing(measure.name, name, found)]
+        _protocol(table, measure.name, stored)
+        table.counts[measure.name] = {
             row: _counted([stored[name] for name in names], measure) for row, names in table.rows.items()
         }
         for one in _columns(measure, stored):
             _fill(table, one, stored, config)
-        if measure == "grounding":
+        if measure.by_layer:
             for row, names in table.rows.items():
                 for metric, curve in by_layer([item for name in names for item in stored[name].items]).items():
                     table.layers.setdefault(metric, {})[row] = curve
@@ -162,40 +105,30 @@ def _protocol(table: Table, measure: str, stored: Mapping[str, Stored]) -> None:
     table.protocol[measure] = shared | ({"models": own} if own else {})
 
 
-def _counted(files: list[Stored], measure: str) -> Counts:
+def _counted(files: list[Stored], measure: Measure) -> Counts:
     counts = Counts()
     for stored in files:
         counts.items += len(stored.items)
         counts.skipped.update(item.skipped for item in stored.items if item.skipped)
-        if measure in ANSWERED:
-            counts.cut += cut_items(stored.items)
-        if measure == "accuracy":
-            counts.unscored.update(unscored(stored.items))
+        if measure.of_answers:
+            cut, unscored = cut_and_unscored(stored.items)
+            counts.cut += cut
+            counts.unscored.update(unscored)
     return counts
 
 
-def _columns(measure: str, stored: Mapping[str, Stored]) -> list[Column]:
+def _columns(measure: Measure, stored: Mapping[str, Stored]) -> list[Column]:
     """The columns for which any model has a value, the known ones first."""
     there = {(metric, item.kind) for found in stored.values() for item in found.items for metric in item.values}
     metrics = list(dict.fromkeys(m for found in stored.values() for item in found.items for m in item.values))
     columns = [
-        one
-        for one in (*_ACCURACY, *_EVIDENCE)
-        if one.measure == measure and one.metric in metrics and (not one.kind or (one.metric, one.kind) in there)
+        one for one in measure.columns if one.metric in metrics and (not one.kind or (one.metric, one.kind) in there)
     ]
     known = {one.metric for one in columns}
-    columns += [_other(measure, metric) for metric in metrics if metric not in known]
+    columns += [measure.other(metric, False) for metric in metrics if metric not in known]
     corpus = dict.fromkeys(metric for found in stored.values() for metric in found.corpus)
-    return columns + [_of_corpus(measure, metric) for metric in corpus]
-
-
-def _other(measure: str, metric: str) -> Column:
-    title = _REPORT_TITLES.get(metric, metric.capitalize() if metric.startswith("pass@") else metric)
-    return Column(title, measure, metric, scale=100 if measure in ("accuracy", "reports") else 1)
-
-
-def _of_corpus(measure: str, metric: str) -> Column:
-    return Column(f"{_REPORT_TITLES.get(metric, metric)}, all reports", measure, metric, scale=100, corpus=True)
+    columns += [measure.other(metric, True) for metric in corpus]
+    return [replace(one, measure=measure.name) for one in columns]
 
 
 def _fill(table: Table, one: Column, stored: Mapping[str, Stored], config: EvaluateConfig) -> None:

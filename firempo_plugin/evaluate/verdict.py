@@ -12,7 +12,7 @@ from ..endpoint.prompts import load_prompt, render
 from ..endpoint.requests import Ask, ChatRequest, Message, Schema
 from ..records import Record, RejectedError
 from .config import JudgeConfig
-from .judges import JUDGES
+from .registry import JUDGES
 
 _VERDICTS = {"correct": True, "wrong": False, "undecided": None}
 _SCHEMA = Schema(

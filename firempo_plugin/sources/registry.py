@@ -3,7 +3,6 @@
 from typing import Any
 
 from ..registry import Registry
-from ..settings import describe
 from .common import Source
 
 SOURCES: Registry[Source[Any, Any]] = Registry(
@@ -17,8 +16,3 @@ SOURCES: Registry[Source[Any, Any]] = Registry(
         "table": (".table:TABLE", "JSONL, CSV or Parquet"),
     },
 )
-
-
-def describe_options() -> list[str]:
-    """One line for every option of every source: its name, its default and its meaning."""
-    return [line for name in SOURCES for line in describe(SOURCES.load(name).options, f"{name}.")]

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from firempo_plugin.endpoint.settings import EndpointSettings
-from firempo_plugin.evaluate.accuracy import measure, normalise, pass_at_k, unscored
-from firempo_plugin.evaluate.answers import Answer
+from firempo_plugin.evaluate.accuracy import measure, normalise, pass_at_k
+from firempo_plugin.evaluate.answers import Answer, cut_and_unscored
 from firempo_plugin.evaluate.config import JudgeConfig
 from firempo_plugin.evaluate.verdict import Judges
 from firempo_plugin.records import Record, RejectedError
@@ -68,10 +68,10 @@ def test_what_the_judge_cannot_decide_is_unscored_and_never_wrong():
     (item,) = items(Answer(record("Is there a pleural effusion?", "No"), 0, "The heart is large."))
     assert item.values == {"exact": 0}
     assert not item.skipped
-    assert sum(unscored([item]).values()) == 1
+    assert sum(cut_and_unscored([item])[1].values()) == 1
     (empty,) = items(Answer(record("Is there a pleural effusion?", "No"), 0, ""))
     assert empty.values == {"exact": 0}
-    assert unscored([empty]) == {"the answer is empty": 1}
+    assert cut_and_unscored([empty])[1] == {"the answer is empty": 1}
 
 
 def test_every_sample_without_a_verdict_is_counted_beside_those_that_have_one():
@@ -79,8 +79,8 @@ def test_every_sample_without_a_verdict_is_counted_beside_those_that_have_one():
     texts = ["No, there is none.", "The heart is large.", "", None]
     (item,) = items(*(Answer(asked, n, text, "" if text is not None else "gone") for n, text in enumerate(texts)))
     assert item.values["judged"] == 1
-    assert unscored([item]).total() == 3
-    assert unscored([item])["gone"] == 1
+    assert cut_and_unscored([item])[1].total() == 3
+    assert cut_and_unscored([item])[1]["gone"] == 1
 
 
 def test_a_question_without_an_answer_is_skipped_with_its_reason():

@@ -5,7 +5,7 @@ import yaml
 
 from firempo_plugin.cli import main
 from firempo_plugin.evaluate.answers import respond_config
-from firempo_plugin.evaluate.config import EvaluateConfig, load
+from firempo_plugin.evaluate.config import EvaluateConfig, config_class, load
 from firempo_plugin.evaluate.models import fingerprint, resolve
 from firempo_plugin.settings import describe
 
@@ -75,7 +75,9 @@ def test_a_list_of_models_is_of_an_endpoint(read):
         ({"source": {**GOOD["source"], "leaks": "hide"}}, "source.leaks must be one of refuse, report, found 'hide'"),
         ({"judge": {"by": "me"}}, "judge.by must be one of rules, endpoint, found 'me'"),
         ({"judge": {"by": "endpoint"}}, "judge.endpoint.model is missing"),
-        ({"reports": {"metrics": ["grene"]}}, "reports.metrics must be one of bleu"),
+        ({"measures": ["reports"], "reports": {"metrics": ["grene"]}}, "yaml: reports.metrics must be one of bleu"),
+        ({"measures": ["reports"], "reports": {"metrics": []}}, "reports.metrics is empty"),
+        ({"measures": ["accuracy", "localisation"]}, "localisation.dataset is missing; write the pairwise set"),
         ({"compare": {"draws": 3}}, "at least 100"),
     ],
 )
@@ -128,5 +130,5 @@ def test_every_key_is_described(capsys):
     with pytest.raises(SystemExit):
         main(["evaluate", "--help"])
     text = capsys.readouterr().out
-    assert all(line.strip() in text for line in describe(EvaluateConfig))
-    assert all(len(line.split(maxsplit=2)) > 1 for line in describe(EvaluateConfig))
+    assert all(line.strip() in text for line in describe(config_class()))
+    assert all(len(line.split(maxsplit=2)) > 1 for line in describe(config_class()))

@@ -10,8 +10,7 @@ from PIL import Image
 from places import EXAMPLES_DIR, SAMPLES_DIR
 
 from firempo_plugin.evaluate import accuracy
-from firempo_plugin.evaluate.config import EVIDENCE, load
-from firempo_plugin.host.evidence import protocol
+from firempo_plugin.evaluate.config import load
 from firempo_plugin.settings import checked
 from firempo_plugin.sources.registry import SOURCES
 
@@ -28,8 +27,6 @@ def test_an_evaluation_is_configured_as_every_part_of_it_expects(path):
     assert f"firempo evaluate examples/evaluate/{path.name}\n" in path.read_text(encoding="utf-8").split("workspace")[0]
     if config.source.name:
         checked(SOURCES.load(config.source.name).options, config.source.options)
-    for measure in set(config.measures) & set(EVIDENCE):
-        assert protocol(measure, config.options(measure))
     assert config.baseline in config.rows
 
 

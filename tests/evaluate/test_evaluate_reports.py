@@ -90,7 +90,7 @@ def test_questions_are_no_reports(workspace, installed):
 def test_an_absent_metric_leaves_the_others(workspace, installed):
     found = Reporter(workspace, ["green", "rouge"], 16, Halt(), Metrics(absent=["green"])).measure(GIVEN)
     assert set(found.items[0].values) == {"rouge"}
-    assert found.unavailable == {"green": "green cannot be loaded: no weights"}
+    assert found.missing == {"green": "green cannot be loaded: no weights"}
 
 
 def test_without_radeval_the_run_says_so_before_it_begins(tmp_path, monkeypatch):

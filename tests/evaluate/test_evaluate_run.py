@@ -383,16 +383,12 @@ def test_items_of_other_options_are_put_aside_and_come_back(write, tmp_path):
     assert len(evidence.calls) == 6
 
 
-def test_evidence_says_what_it_chose_and_refuses_before_work(write, tmp_path):
-    def protocol(measure, options):
-        if "dataset" not in options:
-            raise ValueError(f"{measure}: the key 'dataset' is missing")
-        return {"reward": "log pi - log ref"}
-
-    assert run(write(**EVIDENCE), evidence=Evidence(), protocol=protocol) == DONE
-    assert table(tmp_path)["protocol"]["localisation"]["reward"] == "log pi - log ref"
-    with pytest.raises(ValueError, match="'dataset' is missing"):
-        run(write(**{**EVIDENCE, "localisation": {}}), evidence=Evidence(), protocol=protocol)
+def test_evidence_says_what_it_chose_and_is_found_by_the_same_key(write, tmp_path):
+    changes = {**EVIDENCE, "models": {"base": None}, "groups": {}}
+    assert run(write(**changes), evidence=Evidence()) == DONE
+    assert table(tmp_path)["protocol"]["localisation"]["choices"]["reward"].startswith("log pi - log ref of each token")
+    key = ItemFile(tmp_path / "work", "localisation", "base").read().key
+    assert key[:16] == "d9fe57edfbec6f4d", "evaluations that are there already are keyed so"
 
 
 def test_nothing_stored_is_no_table(write, capsys):

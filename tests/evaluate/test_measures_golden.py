@@ -16,9 +16,9 @@ from firempo_plugin.evaluate import accuracy, grounding, localisation, reports, 
 from firempo_plugin.evaluate.answers import Answer
 from firempo_plugin.evaluate.attention import last_row
 from firempo_plugin.evaluate.config import JudgeConfig
+from firempo_plugin.evaluate.registry import MEASURES
 from firempo_plugin.evaluate.reports import Reporter
 from firempo_plugin.evaluate.verdict import Judges
-from firempo_plugin.host import evidence
 from firempo_plugin.images.noise import Corruption, corrupt, seed_of
 from firempo_plugin.records import Record
 from firempo_plugin.store.halt import DONE, Halt
@@ -139,27 +139,27 @@ KEY = "49d44777b57f6961"
 """Of the model s1's items, as it was before measures had versions: evaluations that are there already are keyed so."""
 
 
-@pytest.mark.parametrize("module", [accuracy, questions])
-def test_another_version_measures_again_and_asks_no_model(module, write, tmp_path, monkeypatch):  # noqa: F811
-    for each in (accuracy, questions):
-        monkeypatch.setattr(each, "VERSION", 1)
+NEXT = {(accuracy, "ACCURACY"): replace(accuracy.ACCURACY, version=2), (questions, "VERSION"): 2}
+
+
+@pytest.mark.parametrize("place", NEXT, ids=str)
+def test_another_version_measures_again_and_asks_no_model(place, write, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(accuracy, "ACCURACY", replace(accuracy.ACCURACY, version=1))
+    monkeypatch.setattr(questions, "VERSION", 1)
     path = write()
     assert run(path) == DONE
     asked, before = len(ASKED), stored(tmp_path)
     first = (tmp_path / "work" / "items" / "accuracy" / "s1.jsonl").read_text().splitlines()[0]
     assert json.loads(first)["key"][:16] == KEY
-    monkeypatch.setattr(module, "VERSION", 2)
+    monkeypatch.setattr(*place, NEXT[place])
     assert run(path) == DONE
     assert len(stored(tmp_path)) == 2 * len(before), "the old ones are put aside"
     assert len(ASKED) == asked
 
 
-@pytest.mark.parametrize("measure", evidence.MEASURES)
-def test_a_measure_of_evidence_is_known_by_its_version(measure, monkeypatch):
-    options = {"records": [{}]} if measure == "grounding" else {"dataset": "d"}
-    kind = evidence.MEASURES[measure]
-    monkeypatch.setitem(evidence.MEASURES, measure, replace(kind, version=1))
-    before = evidence.protocol(measure, options)
-    assert "version" not in before, "what was stored before there were versions is found again"
-    monkeypatch.setitem(evidence.MEASURES, measure, replace(kind, version=2))
-    assert evidence.protocol(measure, options) == {**before, "version": 2}
+@pytest.mark.parametrize("name", ["grounding", "localisation", "sensitivity"])
+def test_a_measure_of_evidence_is_known_by_its_version(name):
+    options = {"records": [{}]} if name == "grounding" else {"dataset": "d"}
+    first, second = (replace(MEASURES.load(name), version=version).protocol(options) for version in (1, 2))
+    assert "version" not in first, "what was stored before there were versions is found again"
+    assert second == {**first, "version": 2}

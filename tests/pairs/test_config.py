@@ -1,7 +1,8 @@
 import pytest
 
 from firempo_plugin.pairs.config import BuildConfig, load
-from firempo_plugin.settings import describe
+from firempo_plugin.settings import describe, describe_options
+from firempo_plugin.sources.registry import SOURCES
 
 MINIMAL = "workspace: work\nsource: {name: slake, options: {folder: data}}\n"
 
@@ -80,10 +81,11 @@ def test_every_key_has_a_line_of_help():
 
 def test_help_names_every_key_and_every_option_of_every_source(capsys):
     from firempo_plugin.cli import main
-    from firempo_plugin.sources.registry import describe_options
 
     with pytest.raises(SystemExit):
         main(["build", "--help"])
     text = capsys.readouterr().out
-    for line in (*describe(BuildConfig), *describe_options()):
+    for line in (*describe(BuildConfig), *describe_options("", SOURCES)[2:]):
         assert line.split()[0] in text
+    assert "sam3.checkpoint" in text
+    assert "llamafactory.file_format" in text

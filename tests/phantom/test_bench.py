@@ -10,7 +10,7 @@ import yaml
 
 from firempo_plugin.evaluate.config import load
 from firempo_plugin.evaluate.items import Item
-from firempo_plugin.evaluate.store import ItemFile
+from firempo_plugin.evaluate.store import ItemFile, Stored
 from firempo_plugin.objectives.table import OBJECTIVES
 from firempo_plugin.objectives.terms import Cell
 
@@ -232,7 +232,7 @@ def test_dynamics_joins_rewards_and_answers_by_step(tmp_path):
     for model, kept in (("base", items[1:]), ("checkpoint-15", items), ("checkpoint-150", items[:1])):
         file = ItemFile(tmp_path / "dynamics" / "dpo", "accuracy", model)
         file.open("key", {})
-        file.write("key", {}, kept, {}, {})
+        file.write("key", {}, Stored(items=kept))
     run = read(bench, "dpo")
     assert run.reward_accuracy == [(5, 0.5)]
     assert run.margin == [(5, 0.1)]

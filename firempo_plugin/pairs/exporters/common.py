@@ -3,9 +3,10 @@
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from ...errors import UserError
 from ...files import is_unicode, write_text
@@ -15,6 +16,8 @@ from ..pair import Pair
 from .images import REMEDY
 
 FOREIGN_PLACEHOLDERS = ("<video>", "<audio>")
+
+OptionsT = TypeVar("OptionsT")
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,19 @@ class ExportResult:
     rows: int
     left_out: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Format(Generic[OptionsT]):
+    """A format of exports.
+
+    Attributes:
+        options: Dataclass of `export.options`, made by `config_key`.
+        write: Writes pairs to a folder, under a name, into a build whose root is told, with images placed as told.
+    """
+
+    options: type[OptionsT]
+    write: Callable[[list[Pair], Path, str, Path, str, OptionsT], ExportResult]
 
 
 def usable(pairs: Iterable[Pair]) -> tuple[list[Pair], dict[str, str]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
+from ...settings import checked
 from ..pair import Pair
 from ..review import decisions as review_decisions
 from .common import ExportResult, usable
@@ -36,7 +37,7 @@ def export(
         name: Of the dataset and its files.
         root: The build's folder, which knows the files that it has exported. Default: `folder`.
         images: One of `images.PLACES`: whether image files are placed below `folder`, and named relative to it.
-        options: Of the format; see the module's `Options`.
+        options: Of the format.
         decisions: A reviewer's; rejected pairs are left out.
 
     Raises:
@@ -46,13 +47,15 @@ def export(
         raise UserError(f"export.name is {name!r}; write letters, digits, '_', '-' and '.', starting with a letter")
     if images not in PLACES:
         raise UserError(f"export.images is {images!r}; write one of: {', '.join(PLACES)}")
+    chosen = FORMATS.load(format_name)
     verdict = review_decisions.apply(pairs, decisions or {})
     good, unusable = usable(verdict.kept)
     left_out = verdict.rejected | unusable
     if not good:
         reasons = "; ".join(sorted(set(left_out.values()))[:3])
         raise UserError(f"no pair to export: {len(left_out)} left out{': ' if reasons else ''}{reasons}")
-    result: ExportResult = FORMATS.load(format_name)(good, folder, name, root or folder, images, dict(options or {}))
+    settings = checked(chosen.options, options or {}, "export.options.")
+    result = chosen.write(good, folder, name, root or folder, images, settings)
     notes = result.notes
     if verdict.outdated:
         notes += (f"Marks that are not used because their pair has changed since: {len(verdict.outdated)}.",)

@@ -12,9 +12,9 @@ from typing import Any
 
 from ...errors import UserError
 from ...files import replacing, write_text
-from ...settings import checked, config_key
+from ...settings import config_key
 from ..pair import Pair
-from .common import Claims, ExportResult, prompt
+from .common import Claims, ExportResult, Format, prompt
 from .images import REMEDY, Images
 
 COLUMNS = ("chosen", "rejected", "images", "rejected_images", "chosen_spans", "rejected_spans", "weight")
@@ -40,11 +40,8 @@ class Options:
     processor: str | None = config_key(None, "where to load the processor from, for a model that ships none")
 
 
-def export(
-    pairs: list[Pair], folder: Path, name: str, root: Path, images: str, options: dict[str, Any]
-) -> ExportResult:
+def write(pairs: list[Pair], folder: Path, name: str, root: Path, images: str, settings: Options) -> ExportResult:
     """Writes `<name>.json` (or `.parquet`), dataset_info.json and `<name>.yaml`; see `export.export`."""
-    settings = checked(Options, options, "export.options.")
     data_file, info_file, yaml_file = (
         folder / f"{name}.{settings.file_format}",
         folder / "dataset_info.json",
@@ -170,3 +167,6 @@ def _write_training(file: Path, text: str, settings: Options) -> tuple[str, ...]
 
 
 _WRITERS: dict[str, Callable[[Path, list[dict[str, Any]]], None]] = {"json": _write_json, "parquet": _write_parquet}
+
+
+LLAMAFACTORY = Format(Options, write)

@@ -1,14 +1,15 @@
-"""The formats of exports by name. To add one, write its module with an `export`, and its line here."""
+"""The formats of exports by name. To add one, write its module with a `Format`, and its line here."""
 
 from typing import Any
 
 from ...registry import Registry
+from .common import Format
 
-FORMATS: Registry[Any] = Registry(
+FORMATS: Registry[Format[Any]] = Registry(
     __package__,
     {
-        "llamafactory": (".llamafactory:export", ""),
-        "swift": (".swift:export", "ms-swift"),
-        "trl": (".trl:export", ""),
+        "llamafactory": (".llamafactory:LLAMAFACTORY", ""),
+        "swift": (".swift:SWIFT", "ms-swift"),
+        "trl": (".trl:TRL", ""),
     },
 )

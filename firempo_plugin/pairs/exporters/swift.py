@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ...files import write_text
-from ...settings import checked, config_key
+from ...settings import config_key
 from ..pair import Pair
-from .common import Claims, ExportResult, prompt
+from .common import Claims, ExportResult, Format, prompt
 from .images import Images
 
 
@@ -25,11 +25,8 @@ class Options:
     overwrite: bool = config_key(False, "replace files of the same name even where they are not this export's")
 
 
-def export(
-    pairs: list[Pair], folder: Path, name: str, root: Path, images: str, options: dict[str, Any]
-) -> ExportResult:
+def write(pairs: list[Pair], folder: Path, name: str, root: Path, images: str, settings: Options) -> ExportResult:
     """Writes `<name>.jsonl`; see `export.export`."""
-    settings = checked(Options, options, "export.options.")
     file = folder / f"{name}.jsonl"
     Claims(root, "swift").take(file, overwrite=settings.overwrite)
     placed = Images(file, images, overwrite=settings.overwrite)
@@ -54,3 +51,6 @@ def _row(pair: Pair, name_of: Callable[[str], str], *, noised: bool) -> dict[str
     if noised:
         row["rejected_images"] = [name_of(image) for image in pair.rejected_images or pair.images]
     return row
+
+
+SWIFT = Format(Options, write)

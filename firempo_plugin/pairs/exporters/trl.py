@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ...files import replacing
-from ...settings import checked, config_key
+from ...settings import config_key
 from ..pair import Pair
-from .common import Claims, ExportResult, question
+from .common import Claims, ExportResult, Format, question
 from .images import Images
 
 _TEXT = {"dtype": "string", "_type": "Value"}
@@ -32,14 +32,11 @@ class Options:
     overwrite: bool = config_key(False, "replace files of the same name even where they are not this export's")
 
 
-def export(
-    pairs: list[Pair], folder: Path, name: str, root: Path, images: str, options: dict[str, Any]
-) -> ExportResult:
+def write(pairs: list[Pair], folder: Path, name: str, root: Path, images: str, settings: Options) -> ExportResult:
     """Writes `<name>.parquet`; see `export.export`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    settings = checked(Options, options, "export.options.")
     part = pa.struct([("type", pa.string()), ("text", pa.string())])
     messages = pa.list_(pa.struct([("role", pa.string()), ("content", pa.list_(part))]))
     schema = pa.schema(
@@ -75,3 +72,6 @@ def _row(pair: Pair, images: list[str]) -> dict[str, Any]:
 
 def _text(text: str) -> dict[str, str]:
     return {"type": "text", "text": text}
+
+
+TRL = Format(Options, write)

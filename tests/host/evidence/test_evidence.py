@@ -13,8 +13,9 @@ from plain import Plain
 from transformers import AutoModelForImageTextToText
 
 from firempo_plugin.evaluate import attention
+from firempo_plugin.evaluate.registry import MEASURES
 from firempo_plugin.evaluate.sensitivity import noise_elsewhere
-from firempo_plugin.host.evidence import looking, measure, protocol
+from firempo_plugin.host.evidence import looking, measure
 from firempo_plugin.images.noise import Corruption, corrupt, seed_of
 
 FAMILIES = ("qwen3_vl", "qwen2_5_vl", "llava")
@@ -394,9 +395,7 @@ def test_broken_options_stop_before_a_model_is_loaded(options, words, arguments,
         measure("grounding", arguments(), None, options)
 
 
-def test_unknown_measures_and_adapters_are_refused(arguments, tmp_path):
-    with pytest.raises(ValueError, match="unknown measure 'sight'; write one of: grounding, localisation, sensitivity"):
-        measure("sight", arguments(), None, {})
+def test_folders_that_are_no_adapters_are_refused(arguments, tmp_path):
     with pytest.raises(ValueError, match=r"holds no adapter_config.json"):
         measure("localisation", arguments(), str(tmp_path), {"dataset": "pairs"})
 
@@ -404,7 +403,7 @@ def test_unknown_measures_and_adapters_are_refused(arguments, tmp_path):
 @pytest.mark.parametrize("name", ["grounding", "localisation", "sensitivity"])
 def test_a_protocol_names_every_choice(name):
     data = {"records": [{"image": "x"}]} if name == "grounding" else {"dataset": "pairs"}
-    written = json.loads(json.dumps(protocol(name, data)))
+    written = json.loads(json.dumps(MEASURES.load(name).protocol(data)))
     assert written["measure"] == name
     if name == "grounding":
         assert (written["epsilon"], written["prompt_suffix"], written["box_form"]) == (1e-8, "", None)
