@@ -40,7 +40,7 @@ SLOW = (
     "pairs/test_build.py",
     "store/test_engine.py",
     "images/test_images.py",
-    "answers/test_answers_rules.py",
+    "answers/test_answers_real.py",
     "images/test_masks.py",
     "images/test_noise.py",
     "pairs/test_segmenter_sam3.py",
