@@ -326,7 +326,7 @@ CHINESE = [
     ("病变在哪里?", "左肺", "病变不在左肺。", None, None),
     ("这是什么类型的医学图像?", "CT", "核磁共振", False, "CT"),
     ("哪个器官更大,肝脏还是脾脏?", "肝脏", "脾脏更大。", False, "肝脏更大。"),
-    ("在这张图片里有多少个肺?", "2", "有两个肺。", True, None),
+    ("在这张图片里有多少个肺?", "2", "有两个肺。", True, "有三个肺。"),
 ]
 
 
@@ -336,9 +336,9 @@ def test_chinese_by_hand(question, truth, response, correct, edited):
     assert understand(record, load_vocabulary()).read(response).correct is correct
     edit = JUDGE.judge(record, response)
     if edited is None:
-        assert isinstance(edit, Abstain) or correct is not None
+        assert isinstance(edit, Abstain)
     else:
-        assert edited in (edit.chosen, edit.rejected)
+        assert (edit.chosen, edit.rejected) == ((response, edited) if correct else (edited, response))
 
 
 TRUTH = "Heart size is normal. No pneumothorax. There is a small left pleural effusion."
