@@ -24,9 +24,10 @@ os.environ |= {
 from pathlib import Path
 
 import pytest
+import samples
 from pairs_server import PairsServer
 from pairs_store import LinesStore
-from places import TEMPLATES_DIR
+from places import SAMPLES_DIR, TEMPLATES_DIR
 
 SLOW_FIXTURES = {"checkpoint", "trainer_and_batch", "train"}
 SLOW = (
@@ -171,6 +172,20 @@ def write_dataset(tmp_path):
         return folder
 
     return write
+
+
+@pytest.fixture(scope="session")
+def small_samples(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("samples")
+    samples.write(folder)
+    return folder
+
+
+@pytest.fixture(params=samples.NAMES)
+def real(request) -> samples.Samples:
+    """Data sets of real images: the small ones that are always there, and the larger ones where they are."""
+    folder = SAMPLES_DIR if request.param == samples.SHARED else request.getfixturevalue("small_samples")
+    return samples.Samples(request.param, folder)
 
 
 @pytest.fixture

@@ -7,15 +7,12 @@ import math
 import pytest
 import yaml
 from PIL import Image
-from places import EXAMPLES_DIR, SAMPLES_DIR
+from places import EXAMPLES_DIR
 
 from firempo_plugin.evaluate import accuracy
 from firempo_plugin.evaluate.config import load
 from firempo_plugin.settings import checked
 from firempo_plugin.sources.registry import SOURCES
-
-SHARED = SAMPLES_DIR
-needs_samples = pytest.mark.skipif(not SHARED.is_dir(), reason="the real samples (shared/data) are absent")
 
 EVALUATIONS = sorted((EXAMPLES_DIR / "evaluate").glob("*.yaml"))
 TASKS = EXAMPLES_DIR / "lmms_eval"
@@ -67,11 +64,10 @@ def scores(config, rows):
     return found
 
 
-@needs_samples
-def test_the_vqa_rad_task_on_real_rows(task):
+def test_the_vqa_rad_task_on_real_rows(task, real):
     config = task("vqa_rad")
-    rows = json.loads((SHARED / "vqa-rad" / "VQA_RAD Dataset Public.json").read_text(encoding="utf-8"))
-    image = SHARED / "vqa-rad" / "VQA_RAD Image Folder" / rows[0]["image_name"]
+    rows = json.loads((real.folder / "vqa-rad" / "VQA_RAD Dataset Public.json").read_text(encoding="utf-8"))
+    image = real.folder / "vqa-rad" / "VQA_RAD Image Folder" / rows[0]["image_name"]
     doc = {"image": Image.open(image), "question": rows[0]["question"], "answer": rows[0]["answer"]}
     kwargs = config["lmms_eval_specific_kwargs"]["default"]
     (message,) = config["doc_to_messages"](doc, kwargs)
@@ -96,13 +92,12 @@ def test_the_task_compares_as_the_product_does():
     assert math.isnan(functions.accuracy([]))
 
 
-@needs_samples
-def test_the_iu_xray_task_reads_the_layout_of_r2gen(task, tmp_path, monkeypatch):
+def test_the_iu_xray_task_reads_the_layout_of_r2gen(task, real, tmp_path, monkeypatch):
     import datasets
 
     config = task("iu_xray")
-    images = SHARED / "iu-xray" / "NLMCXR_png"
-    names = ["CXR2_IM-0652-1001.png", "CXR2_IM-0652-2001.png"]
+    images = real.folder / "iu-xray" / "NLMCXR_png"
+    names = [image.name for image in sorted(images.glob("*.png"))[:2]]
     row = {"id": "2", "report": "The heart is normal. No effusion.", "image_path": names, "split": "test"}
     (tmp_path / "annotation.json").write_text(json.dumps({"train": [], "val": [], "test": [row]}))
     kwargs = config["dataset_kwargs"]

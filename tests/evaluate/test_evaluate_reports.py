@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from places import SAMPLES_DIR
 
 from firempo_plugin.evaluate import commands, reports
 from firempo_plugin.evaluate.answers import Answer
@@ -16,8 +15,6 @@ from firempo_plugin.records import Record
 from firempo_plugin.store.halt import DONE, STOPPED, Halt
 from firempo_plugin.store.workspace import Workspace
 
-SHARED = SAMPLES_DIR
-needs_samples = pytest.mark.skipif(not SHARED.is_dir(), reason="the real samples (shared/data) are absent")
 needs_radeval = pytest.mark.skipif(importlib.util.find_spec("radeval") is None, reason="radeval is not installed")
 
 
@@ -121,8 +118,7 @@ def test_without_weights_the_message_says_what_to_do(monkeypatch):
         load("green")
 
 
-@needs_samples
-def test_real_reports_through_the_run(tmp_path, installed, monkeypatch):
+def test_real_reports_through_the_run(real, tmp_path, installed, monkeypatch):
     class Engine:
         def __init__(self, arguments):
             pass
@@ -133,7 +129,7 @@ def test_real_reports_through_the_run(tmp_path, installed, monkeypatch):
     config = {
         "workspace": str(tmp_path / "work"),
         "measures": ["reports"],
-        "source": {"name": "iu_xray", "options": {"folder": str(SHARED / "iu-xray")}},
+        "source": {"name": "iu_xray", "options": {"folder": str(real.folder / "iu-xray")}},
         "model": {"model_name_or_path": "base"},
         "models": {"base": None},
         "reports": {"metrics": ["rouge", "green"]},

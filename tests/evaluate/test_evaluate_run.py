@@ -15,7 +15,6 @@ import pytest
 import yaml
 from pairs_server import PairsServer, error, well
 from PIL import Image
-from places import SAMPLES_DIR
 
 from firempo_plugin.cli import main
 from firempo_plugin.endpoint.failures import ReplyTruncatedError, StopRunError
@@ -23,9 +22,6 @@ from firempo_plugin.evaluate import commands, figures
 from firempo_plugin.evaluate.items import Item
 from firempo_plugin.evaluate.store import ItemFile
 from firempo_plugin.store.halt import DONE, FAILED, STOPPED
-
-SHARED = SAMPLES_DIR
-needs_samples = pytest.mark.skipif(not SHARED.is_dir(), reason="the real samples (shared/data) are absent")
 
 QUESTIONS = [
     ("Is there a pleural effusion?", "No", "CLOSED"),
@@ -397,11 +393,10 @@ def test_nothing_stored_is_no_table(write, capsys):
     assert "There is no table" in capsys.readouterr().err
 
 
-@needs_samples
-def test_real_questions_and_a_tiny_model_through_the_command(checkpoint, adapter, tmp_path, capsys):
+def test_real_questions_and_a_tiny_model_through_the_command(real, checkpoint, adapter, tmp_path, capsys):
     config = {
         "workspace": str(tmp_path / "work"),
-        "source": {"name": "vqa_rad", "options": {"folder": str(SHARED / "vqa-rad")}, "limit": 6},
+        "source": {"name": "vqa_rad", "options": {"folder": str(real.folder / "vqa-rad")}, "limit": 6},
         "model": {
             "model_name_or_path": str(checkpoint("qwen3_vl")),
             "template": "qwen3_vl_nothink",

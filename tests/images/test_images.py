@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from places import SAMPLES_DIR
+from samples import SHARED, SMALL, Samples
 
 from firempo_plugin.images import pixels as images
 from firempo_plugin.images.pixels import MAX_PIXELS, content_id, decode, inside, pixel_id, write_png
 from firempo_plugin.records import RejectedError
 
-DATA = SAMPLES_DIR
 ORIENTATION = 0x0112
 SIZES = [(1, 1), (7, 5), (64, 33)]
 
@@ -136,7 +135,8 @@ def test_content_and_not_the_name_decides(tmp_path: Path) -> None:
 
 def test_the_trainer_sees_the_same_pixels(tmp_path: Path) -> None:
     """LLaMA-Factory's own image code, over files that PIL could show in more than one way."""
-    mm_plugin = pytest.importorskip("llamafactory.data.mm_plugin")
+    from llamafactory.data import mm_plugin
+
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     files = [
@@ -152,10 +152,9 @@ def test_the_trainer_sees_the_same_pixels(tmp_path: Path) -> None:
         assert np.array_equal(as_rgb(decode(file)), np.array(image)), file.name
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the folder shared/data of real samples is absent")
-def test_real_images_are_what_the_trainer_sees() -> None:
-    files = [file for file in sorted(DATA.rglob("*")) if file.suffix in (".png", ".jpg")]
-    assert len(files) > 100
+def test_real_images_are_what_the_trainer_sees(real: Samples) -> None:
+    files = [file for file in sorted(real.folder.rglob("*")) if file.suffix in (".png", ".jpg")]
+    assert len(files) > {SMALL: 40, SHARED: 100}[real.name]
     for file in files:
         with Image.open(file) as image:
             assert_as_trainer(file, grey=image.mode == "L")

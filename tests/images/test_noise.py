@@ -10,9 +10,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
-from places import SAMPLES_DIR
+from samples import SHARED, SMALL
 
 from firempo_plugin.images.corruptions import CORRUPTIONS
 from firempo_plugin.images.masks import read_mask
@@ -20,32 +21,11 @@ from firempo_plugin.images.noise import Corruption, Plan, corrupt, plan_noise, s
 from firempo_plugin.images.pixels import decode, write_png
 from firempo_plugin.images.settings import NoiseConfig
 
-DATA = SAMPLES_DIR
 LESION, BLACK, CROP, BLUR = Corruption("noise", 45.0), Corruption("black"), Corruption("crop"), Corruption("blur")
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (48, 64, 3), dtype=np.uint8)
 GREY = COLOUR[..., 0].copy()
 DISC = np.hypot(*(np.mgrid[:48, :64] - np.array([[[20]], [[30]]]))) < 15
-
-
-def real_pairs() -> list[tuple[Path, Path]]:
-    """Every mask of the sample data with its image."""
-    masks = [
-        (DATA / "biomedparse-demo" / "demo", (DATA / "biomedparse-demo" / "demo_mask").glob("*.png")),
-        (DATA / "sam-med2d-demo/data_demo/images", (DATA / "sam-med2d-demo/data_demo/masks").glob("*.png")),
-    ]
-    pairs = [
-        (next(image for image in folder.glob("*.png") if mask.name.startswith(f"{image.stem}_")), mask)
-        for folder, found in masks
-        for mask in sorted(found)
-    ]
-    covid = DATA / "covid-chestxray"
-    lungs = sorted((covid / "semantic_masks_v7labs_lungs").glob("*.jpg"))
-    return pairs + [(covid / "images" / mask.name, mask) for mask in lungs]
-
-
-REAL = real_pairs()
-needs_data = pytest.mark.skipif(not REAL, reason="shared/data is absent")
 
 
 def seen_by_trainer(path: Path) -> np.ndarray:
@@ -196,10 +176,9 @@ def test_the_path_of_every_kind_of_record(kind, target, detected, settings, plan
     assert plan_noise(kind, target, detected, NoiseConfig(**settings)) == plan
 
 
-@needs_data
-def test_real_masks_noise_inside_only():
-    assert len(REAL) == 93
-    for image_path, mask_path in REAL:
+def test_real_masks_noise_inside_only(real):
+    assert len(real.masks()) == {SMALL: 21, SHARED: 93}[real.name]
+    for image_path, mask_path in real.masks():
         image = decode(image_path)
         mask = read_mask(mask_path, image.shape[:2])
         noised = corrupt(image, mask, LESION, seed_of(mask_path.stem, 0, LESION))
@@ -215,7 +194,6 @@ def sixteen_bit(image: Image.Image, path: Path) -> None:
 
 
 def dicom(image: Image.Image, path: Path) -> None:
-    pydicom = pytest.importorskip("pydicom")
     values = np.asarray(image.convert("L")).astype(np.uint16) * 12 + 5
     header = pydicom.dataset.FileMetaDataset()
     header.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
@@ -249,13 +227,13 @@ INPUTS = {
 }
 NEEDS_COPY = ("16 bit", "dicom")
 """Inputs that the trainer cannot read, or only wrongly: their clean side is a PNG too."""
-SIX = [pair for number, pair in enumerate(REAL) if number % 18 == 0]
+STEP = {SMALL: 4, SHARED: 18}
+"""Of every so many masks one: six."""
 
 
-@needs_data
 @pytest.mark.parametrize("kind", INPUTS)
-def test_what_the_trainer_reads_back_differs_inside_the_mask_only(kind, tmp_path):
-    for image_path, mask_path in SIX:
+def test_what_the_trainer_reads_back_differs_inside_the_mask_only(kind, real, tmp_path):
+    for image_path, mask_path in real.masks()[:: STEP[real.name]]:
         name, save = INPUTS[kind]
         clean, noised = tmp_path / name, tmp_path / "noised.png"
         with Image.open(image_path) as original:
@@ -282,10 +260,9 @@ def shrunk_by_trainer(path: Path) -> np.ndarray:
         return np.array(image.resize((image.width // 2, image.height // 2)).convert("RGB"))
 
 
-@needs_data
 @pytest.mark.parametrize("kind", ["png", "grey png", "jpeg", "rgba", "palette"])
-def test_an_image_that_the_trainer_shrinks_still_differs_around_the_mask_only(kind, tmp_path):
-    image_path, mask_path = SIX[0]
+def test_an_image_that_the_trainer_shrinks_still_differs_around_the_mask_only(kind, real, tmp_path):
+    image_path, mask_path = real.masks()[0]
     name, save = INPUTS[kind]
     clean, noised = tmp_path / name, tmp_path / "noised.png"
     with Image.open(image_path) as original:

@@ -6,7 +6,8 @@ import time
 from functools import lru_cache
 
 import pytest
-from places import SAMPLES_DIR, TEMPLATES_DIR
+from places import TEMPLATES_DIR
+from samples import SHARED, SMALL
 
 from firempo_plugin.pairs import commands
 from firempo_plugin.pairs.audit import files as audit_files
@@ -21,7 +22,8 @@ from firempo_plugin.pairs.audit.style import (
 )
 from firempo_plugin.phrases import PhrasedText
 
-MMEDPO = SAMPLES_DIR / "mmedpo"
+REAL = {SMALL: ([20, 53], 0.035), SHARED: ([4919, 1797], 0.005)}
+"""How many pairs there are of SLAKE and of VQA-RAD, and how near their edit distance comes to the published 0.98."""
 
 QUESTION, CHOSEN, REJECTED = "Which lung is opaque?", "The left lung.", "The right lung."
 
@@ -293,7 +295,6 @@ def test_a_row_that_does_not_fit_is_named_and_a_missing_response_is_counted(tmp_
         next(preferences)
 
 
-@pytest.mark.skipif(not MMEDPO.is_dir(), reason="shared/data/mmedpo is absent")
 @pytest.mark.parametrize("content", [[{"text": 5}], [{"text": ["a"]}], [7]])
 def test_parts_of_a_message_that_are_no_texts_are_named(content, tmp_path):
     (tmp_path / "a.json").write_text(json.dumps([{"chosen": [{"content": content}], "rejected": "b"}]))
@@ -320,13 +321,14 @@ def test_a_files_name_cannot_steer_the_terminal(tmp_path, capsys):
     assert "\x1b" not in capsys.readouterr().out
 
 
-def test_6716_real_pairs_are_exact_in_far_less_than_twenty_seconds():
+def test_real_pairs_are_exact_in_far_less_than_twenty_seconds(real):
     began = time.perf_counter()
-    reports = [audit(audit_files.read(file)[1], file.name) for file in sorted(MMEDPO.glob("*.json"))]
+    reports = [audit(audit_files.read(file)[1], file.name) for file in sorted((real.folder / "mmedpo").glob("*.json"))]
     assert time.perf_counter() - began < 10
-    assert [len(report.lengths) for report in reports] == [4919, 1797]
+    counts, published = REAL[real.name]
+    assert [len(report.lengths) for report in reports] == counts
     for report in reports:
         assert (report.inexact, report.unusable) == ((), {})
-        assert sum(report.edit_distances) / len(report.lengths) == pytest.approx(0.98, abs=0.005), "as published"
+        assert sum(report.edit_distances) / len(report.lengths) == pytest.approx(0.98, abs=published)
         assert length_accuracy(report.differences) > 0.95
         assert "length alone separates" in audit_report.warnings(report)[0]

@@ -17,7 +17,6 @@ import pytest
 import yaml
 from pairs_server import PairsServer, error, well
 from PIL import Image
-from places import SAMPLES_DIR
 
 from firempo_plugin.host.chat.responder import ChatEngine
 from firempo_plugin.pairs import commands
@@ -26,9 +25,6 @@ from firempo_plugin.pairs.config import load
 from firempo_plugin.placeholders import IMAGE
 from firempo_plugin.store.request_store import WorkspaceRequests
 from firempo_plugin.store.workspace import Workspace
-
-SHARED = SAMPLES_DIR
-needs_samples = pytest.mark.skipif(not SHARED.is_dir(), reason="the real samples (shared/data) are absent")
 
 QUESTIONS = [
     ("Is there a pleural effusion?", "No", "No, there is no pleural effusion."),
@@ -585,7 +581,6 @@ def test_overrides_may_stand_behind_options_and_no_terminal_ends_a_run(write):
     assert "\\u2014 here?" in done.stdout
 
 
-@needs_samples
 @pytest.mark.parametrize(
     ("source", "options"),
     [
@@ -594,11 +589,11 @@ def test_overrides_may_stand_behind_options_and_no_terminal_ends_a_run(write):
         ("iu_xray", {"folder": "iu-xray", "layout": "open_i"}),
     ],
 )
-def test_real_samples_build_without_network_and_train(source, options, tmp_path, train):
+def test_real_samples_build_without_network_and_train(source, options, real, tmp_path, train):
     """A local server plays the model: it answers with the ground truth, or for every other record with its opposite."""
     from firempo_plugin.sources.registry import SOURCES
 
-    options = options | {"folder": str(SHARED / options["folder"])}
+    options = options | {"folder": str(real.folder / options["folder"])}
     records = list(SOURCES.load(source).read(options))
     truths = {record.question: record.truth for record in records}
     flip = {"yes": "no", "no": "yes"}

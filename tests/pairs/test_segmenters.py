@@ -1,24 +1,20 @@
 """Segmenters: names matched, files and boxes found, options checked, and masks cached."""
 
 import json
+import math
 import shutil
 from io import BytesIO
 
 import numpy as np
 import pytest
 from PIL import Image
-from places import SAMPLES_DIR
+from samples import SHARED, SMALL
 
 from firempo_plugin.images.masks import Found, MaskCache, box_mask, read_mask, union
 from firempo_plugin.images.pixels import decode
 from firempo_plugin.pairs.segmenters.regions import matching
 from firempo_plugin.pairs.segmenters.segmenter import Request, Segmenter, find, make
 from firempo_plugin.records import Region, RejectedError, Segmentation
-
-DATA = SAMPLES_DIR
-BIOMEDPARSE, SAM_MED2D = DATA / "biomedparse-demo", DATA / "sam-med2d-demo"
-COVID, TBX11K = DATA / "covid-chestxray", DATA / "tbx11k"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="shared/data is absent")
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 BOX = (10.0, 5.0, 30.0, 25.0)
@@ -94,43 +90,50 @@ def test_which_names_a_phrase_means(phrase, names, found):
 # --- file
 
 
-@needs_data
-def test_file_finds_every_mask_of_the_biomedparse_layout():
-    segmenter = make("file", {"folder": str(BIOMEDPARSE / "demo_mask")})
+def test_file_finds_every_mask_of_the_biomedparse_layout(real):
+    count, kidneys = {SMALL: (14, "03_MRI_abdomen"), SHARED: (62, "06_CT_abdomen")}[real.name]
+    images, masks = (real.folder / "biomedparse-demo" / name for name in ("demo", "demo_mask"))
+    segmenter = make("file", {"folder": str(masks)})
     seen = 0
-    for image_path in sorted((BIOMEDPARSE / "demo").glob("*.png")):
+    for image_path in sorted(images.glob("*.png")):
         image = decode(image_path)
-        for mask_path in sorted((BIOMEDPARSE / "demo_mask").glob(f"{image_path.stem}_*.png")):
+        for mask_path in sorted(masks.glob(f"{image_path.stem}_*.png")):
             phrase = mask_path.stem.removeprefix(f"{image_path.stem}_").replace("+", " ")
             found = segmenter.segment(str(image_path), image, phrase)
             assert not (read_mask(mask_path, image.shape[:2]) & ~found.mask).any()
             seen += 1
-    assert seen == 62
-    kidneys = BIOMEDPARSE / "demo" / "06_CT_abdomen.png"
-    image = decode(kidneys)
-    found = segmenter.segment(str(kidneys), image, "left kidney")
-    left = BIOMEDPARSE / "demo_mask" / "06_CT_abdomen_left+kidney.png"
+    assert seen == count
+    path = images / f"{kidneys}.png"
+    image = decode(path)
+    found = segmenter.segment(str(path), image, "left kidney")
+    left = masks / f"{kidneys}_left+kidney.png"
     assert np.array_equal(found.mask, read_mask(left, image.shape[:2]))
     assert found.scores == (1.0,)
-    assert segmenter.segment(str(kidneys), image, "lung nodule").mask is None
+    assert segmenter.segment(str(path), image, "lung nodule").mask is None
 
 
-@needs_data
+INDEXED = {
+    (SMALL, "image2label_train.json"): ("ct_head", "cerebellum", ["cerebellum"]),
+    (SMALL, "label2image_test.json"): ("mr_abdomen", "kidney", ["kidney_left", "kidney_right"]),
+    (SHARED, "image2label_train.json"): ("s0114_111", "left lung", ["lung_upper_lobe_left", "lung_lower_lobe_left"]),
+    (SHARED, "label2image_test.json"): ("s0619_32", "hip", ["hip_left", "hip_right"]),
+}
+"""By data set and index: an image, a phrase, and the targets that it means."""
+
+
 @pytest.mark.parametrize("index", ["image2label_train.json", "label2image_test.json"])
-def test_file_reads_the_sam_med2d_index_either_way_round(index):
+def test_file_reads_the_sam_med2d_index_either_way_round(index, real):
+    folder = real.folder / "sam-med2d-demo"
     options = {
-        "folder": str(SAM_MED2D),
-        "index": str(SAM_MED2D / "data_demo" / index),
+        "folder": str(folder),
+        "index": str(folder / "data_demo" / index),
         "pattern": "{stem}_{target}_{part}.png",
     }
     segmenter = make("file", options)
-    stem, phrase, parts = {
-        "image2label_train.json": ("s0114_111", "left lung", ["lung_upper_lobe_left", "lung_lower_lobe_left"]),
-        "label2image_test.json": ("s0619_32", "hip", ["hip_left", "hip_right"]),
-    }[index]
-    path = SAM_MED2D / "data_demo" / "images" / f"{stem}.png"
+    stem, phrase, parts = INDEXED[real.name, index]
+    path = folder / "data_demo" / "images" / f"{stem}.png"
     image = decode(path)
-    masks = [p for part in parts for p in (SAM_MED2D / "data_demo" / "masks").glob(f"{stem}_{part}_0*.png")]
+    masks = [p for part in parts for p in (folder / "data_demo" / "masks").glob(f"{stem}_{part}_0*.png")]
     assert len(masks) >= 2
     found = segmenter.segment(str(path), image, phrase)
     assert np.array_equal(found.mask, union([read_mask(mask, image.shape[:2]) for mask in masks]))
@@ -157,14 +160,14 @@ def test_file_finds_masks_through_a_linked_folder(tmp_path):
     assert found.mask.all()
 
 
-@needs_data
-def test_file_reads_a_folder_of_masks_of_one_thing():
+def test_file_reads_a_folder_of_masks_of_one_thing(real):
+    folder = real.folder / "covid-chestxray"
     options = {
-        "folder": str(COVID / "semantic_masks_v7labs_lungs"),
+        "folder": str(folder / "semantic_masks_v7labs_lungs"),
         "pattern": "{stem}.jpg",
         "target": "lungs",
     }
-    path = COVID / "images" / "16747_3_1.jpg"
+    path = folder / "images" / {SMALL: "ct_chest.jpg", SHARED: "16747_3_1.jpg"}[real.name]
     segmenter, image = make("file", options), decode(path)
     assert 0.05 < segmenter.segment(str(path), image, "left lung").mask.mean() < 0.5
     assert segmenter.segment(str(path), image, "heart").mask is None
@@ -262,21 +265,40 @@ def test_file_names_what_is_wrong_with_an_index(tmp_path, index, message):
 # --- box
 
 
-@needs_data
-def test_box_reads_coco_annotations():
-    options = {"coco": str(TBX11K / "annotations/json/TBX11K_train.json"), "folder": str(TBX11K / "imgs")}
+COCO = {
+    SMALL: {
+        "one": ("eye/fundus.png", "optic disc", (28.16, 98.56, 56.32, 134.4)),
+        "two": ("abdomen/mr_abdomen.png", "kidney"),
+        "none": "colon/histology.png",
+    },
+    SHARED: {
+        "one": ("tb/tb0005.png", "active tuberculosis", (381.834, 126.873, 422.071, 171.439)),
+        "two": ("tb/tb0007.png", "tuberculosis"),
+        "none": "health/h0001.png",
+    },
+}
+"""Images with one box (left, top, right, bottom), with two and with none, and phrases that mean them."""
+
+
+def test_box_reads_coco_annotations(real):
+    folder = real.folder / "tbx11k" / "imgs"
+    options = {"coco": str(folder.parent / "annotations/json/TBX11K_train.json"), "folder": str(folder)}
     segmenter = make("box", options)
-    path = TBX11K / "imgs" / "tb" / "tb0005.png"
+    name, phrase, box = COCO[real.name]["one"]
+    path = folder / name
     image = decode(path)
-    found = segmenter.segment(str(path), image, "active tuberculosis")
+    found = segmenter.segment(str(path), image, phrase)
     ys, xs = np.nonzero(found.mask)
-    assert (xs.min(), xs.max() + 1, ys.min(), ys.max() + 1) == (381, 423, 126, 172)
-    assert found.boxes[0] == pytest.approx((381.834, 126.873, 422.071, 171.439), abs=1e-3)
-    two = TBX11K / "imgs" / "tb" / "tb0007.png"
-    assert len(segmenter.segment(str(two), decode(two), "tuberculosis").boxes) == 2
+    left, top, right, bottom = box
+    expected = (math.floor(left), math.ceil(right), math.floor(top), math.ceil(bottom))
+    assert (xs.min(), xs.max() + 1, ys.min(), ys.max() + 1) == expected
+    assert found.boxes[0] == pytest.approx(box, abs=1e-3)
+    name, both = COCO[real.name]["two"]
+    two = folder / name
+    assert len(segmenter.segment(str(two), decode(two), both).boxes) == 2
     assert segmenter.segment(str(two), decode(two), "nodule").mask is None
-    healthy = TBX11K / "imgs" / "health" / "h0001.png"
-    assert segmenter.segment(str(healthy), decode(healthy), "tuberculosis").mask is None
+    healthy = folder / COCO[real.name]["none"]
+    assert segmenter.segment(str(healthy), decode(healthy), phrase).mask is None
     with pytest.raises(RejectedError, match="another size"):
         segmenter.segment(str(path), image[:100], "tuberculosis")
     assert segmenter.settings() == make("box", options).settings()

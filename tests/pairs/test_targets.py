@@ -3,13 +3,10 @@
 import json
 
 import pytest
-from places import SAMPLES_DIR
 
 from firempo_plugin.endpoint.json_reply import ReplyError
 from firempo_plugin.pairs.judges.targets import parse_target, rule_target
 from firempo_plugin.records import Record
-
-DATA = SAMPLES_DIR
 
 NOTHING = [
     ("What modality is used to take this image?", "X-Ray"),
@@ -96,10 +93,8 @@ def test_chinese_questions_have_english_phrases(question, truth, phrase):
     assert found is None if phrase is None else phrase in found
 
 
-def test_real_questions_have_short_phrases():
-    paths = [DATA / "med-vlm-dpo" / f"{name}_train_llavamed_format.jsonl" for name in ("SLAKE", "VQA_RAD")]
-    if not paths[0].is_file():
-        pytest.skip(f"{DATA} is absent")
+def test_real_questions_have_short_phrases(real):
+    paths = [real.folder / "med-vlm-dpo" / f"{name}_train_llavamed_format.jsonl" for name in ("SLAKE", "VQA_RAD")]
     targeted = []
     for path in paths:
         rows = [json.loads(line) for line in path.read_text().splitlines()]

@@ -5,13 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from places import SAMPLES_DIR
+from samples import SHARED, SMALL, Samples
 
 from firempo_plugin.records import Record
 from firempo_plugin.sources.leaks import leaks
 from firempo_plugin.sources.registry import SOURCES
-
-DATA = SAMPLES_DIR
 
 
 def picture(path: Path, seed: int) -> Path:
@@ -66,15 +64,15 @@ def test_test_images_must_be_there(tmp_path: Path) -> None:
             leaks([], test_images)
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the folder shared/data of real samples is absent")
-def test_leaks_in_the_real_samples(tmp_path: Path) -> None:
-    records = [item for item in SOURCES.load("slake").read({"folder": str(DATA / "slake")}) if isinstance(item, Record)]
-    source = DATA / "slake" / "imgs" / "xmlab149" / "source.jpg"
+def test_leaks_in_the_real_samples(real: Samples, tmp_path: Path) -> None:
+    name, questions = {SMALL: ("xmlab1", 47), SHARED: ("xmlab149", 68)}[real.name]
+    folder = str(real.folder / "slake")
+    records = [item for item in SOURCES.load("slake").read({"folder": folder}) if isinstance(item, Record)]
+    source = real.folder / "slake" / "imgs" / name / "source.jpg"
     Image.open(source).save(tmp_path / "again.png")
     found = leaks(records, [tmp_path / "again.png"])
     assert set(found) == {record.id for record in records if record.images == (str(source.resolve()),)} != set()
-    others = [
-        item for item in SOURCES.load("vqa_rad").read({"folder": str(DATA / "vqa-rad")}) if isinstance(item, Record)
-    ]
-    assert len(others) == 68
+    folder = str(real.folder / "vqa-rad")
+    others = [item for item in SOURCES.load("vqa_rad").read({"folder": folder}) if isinstance(item, Record)]
+    assert len(others) == questions
     assert not leaks(others, [source])

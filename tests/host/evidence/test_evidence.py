@@ -8,7 +8,6 @@ import tiny
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from PIL import Image
-from places import SAMPLES_DIR
 from plain import Plain
 from transformers import AutoModelForImageTextToText
 
@@ -431,15 +430,10 @@ def test_bfloat16(kind, arguments, adapter, checkpoint, write_dataset, scan, tmp
         assert rounded.detail != exact.detail
 
 
-DATA = SAMPLES_DIR
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="shared/data is absent")
-
-
-@needs_data
 @pytest.mark.parametrize("family", FAMILIES)
-def test_real_radiographs_with_coco_boxes(family, arguments):
-    """Two films with one and two boxes; read as corners, a box is empty, and its record skipped."""
-    folder = DATA / "tbx11k"
+def test_real_images_with_coco_boxes(family, real, arguments):
+    """Two images with one and two boxes; read as corners, a box is empty, and its record skipped."""
+    folder = real.folder / "tbx11k"
     written = json.loads((folder / "annotations" / "json" / "TBX11K_train.json").read_text())
     given = [
         {
@@ -461,9 +455,8 @@ def test_real_radiographs_with_coco_boxes(family, arguments):
     assert all("covers nothing" in item.skipped for item in wrong[:2])
 
 
-@needs_data
-def test_real_masks(arguments):
-    folder = DATA / "biomedparse-demo"
+def test_real_masks(real, arguments):
+    folder = real.folder / "biomedparse-demo"
     masks = sorted((folder / "demo_mask").glob("*.png"))
     given = [
         {
