@@ -45,9 +45,18 @@ SLOW = (
     "images/test_masks.py",
     "images/test_noise.py",
     "pairs/test_segmenter_sam3.py",
+    "test_skips.py",
     "test_torch_releases.py",
 )
 """Files and folders of slow tests, besides those that use one of the fixtures."""
+MAY_SKIP = (
+    "radeval is not installed",
+    "rouge-score and sacrebleu, which lmms-eval brings, are not installed",
+    "Chromium is not installed; on Debian: apt-get install chromium",
+    "the benchmark is for torch 2.11; older flash kernels give NaN",
+    "peak memory is read from Linux's /proc",
+)
+"""Every reason for which a test may be skipped: a package, a program or a platform is not there; never data."""
 MANY_MODULES = 100
 frozen_modules = 0
 
@@ -71,6 +80,26 @@ def pytest_collection_modifyitems(items):
         place = item.path.relative_to(here).as_posix()
         if place.startswith(SLOW) or SLOW_FIXTURES & set(item.fixturenames):
             item.add_marker("slow")
+
+
+def fail_unless_named(report):
+    """Makes a failure of a skip for a reason that MAY_SKIP does not name."""
+    if report.skipped and isinstance(report.longrepr, tuple):  # else an expected failure
+        *place, reason = report.longrepr
+        if reason.removeprefix("Skipped: ") not in MAY_SKIP:
+            report.outcome = "failed"
+            report.longrepr = f"{place}: {reason}\nMAY_SKIP of tests/conftest.py names no such reason."
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    return fail_unless_named((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report():
+    return fail_unless_named((yield))
 
 
 def pytest_runtest_logfinish():

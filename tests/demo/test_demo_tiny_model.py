@@ -5,13 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from PIL import Image
 
 from firempo_plugin.demo import tiny_model
 from firempo_plugin.demo.questions import PAIRS
 from firempo_plugin.demo.tiny_model import END, PADDING, SPECIAL, corpus
-
-transformers = pytest.importorskip("transformers")
 
 
 @pytest.fixture(scope="module")

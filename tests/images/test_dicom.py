@@ -6,16 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
 
-pydicom = pytest.importorskip("pydicom")
-
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset  # noqa: E402
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian  # noqa: E402
-
-from firempo_plugin.images.pixels import decode, write_png  # noqa: E402
-from firempo_plugin.records import RejectedError  # noqa: E402
+from firempo_plugin.images.pixels import decode, write_png
+from firempo_plugin.records import RejectedError
 
 EXAMPLES = Path(pydicom.__file__).parent / "data" / "test_files"
 

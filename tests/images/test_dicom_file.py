@@ -6,18 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pairs_memory
+import pydicom
 import pytest
 from PIL import Image
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLELossless
 
-pydicom = pytest.importorskip("pydicom")
-
-from pydicom.encaps import encapsulate  # noqa: E402
-from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLELossless  # noqa: E402
-
-from firempo_plugin.images import dicom_file  # noqa: E402
-from firempo_plugin.images.dicom_file import coded_size  # noqa: E402
-from firempo_plugin.images.pixels import decode  # noqa: E402
-from firempo_plugin.records import RejectedError  # noqa: E402
+from firempo_plugin.images import dicom_file
+from firempo_plugin.images.dicom_file import coded_size
+from firempo_plugin.images.pixels import decode
+from firempo_plugin.records import RejectedError
 
 JPEG_LS = b"\xff\xd8\xff\xf7\x00\x0b\x08\x00\x20\x00\x30\x01\x01\x11\x00"
 

@@ -65,7 +65,6 @@ def test_noise_does_not_depend_on_the_pieces(monkeypatch, channels):
 
 
 def test_a_dicom_file_does_not_depend_on_the_pieces(tmp_path, monkeypatch):
-    pytest.importorskip("pydicom")
     values = np.random.default_rng(2).integers(0, 4000, (17, 23), dtype=np.uint16)
     table = {"RescaleSlope": 3, "RescaleIntercept": -7}
     grey = pairs_memory.dicom(tmp_path / "a.dcm", values, **table)
@@ -118,7 +117,6 @@ def test_the_first_step_reads_within_the_setting(tmp_path):
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from Linux's /proc")
 def test_memory_of_an_image_is_bounded_by_its_pixels(tmp_path):
-    pytest.importorskip("pydicom")
     run = [sys.executable, pairs_memory.__file__, str(tmp_path)]
     given_back = os.environ | {"MALLOC_MMAP_THRESHOLD_": "100000"}  # else freed memory would be counted as there before
     grown = json.loads(subprocess.run(run, capture_output=True, text=True, check=True, env=given_back).stdout)

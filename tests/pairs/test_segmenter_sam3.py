@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from firempo_plugin.images.masks import MaskCache, box_mask, read_mask
@@ -14,7 +15,6 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 @pytest.fixture(scope="module")
 def sam3(tmp_path_factory):
     """A checkpoint of SAM 3's true architecture, with 300,000 random weights and a byte tokeniser."""
-    torch = pytest.importorskip("torch")
     from tokenizers import pre_tokenizers
     from transformers import CLIPTokenizer, Sam3Config, Sam3ImageProcessor, Sam3Model, Sam3Processor
 
@@ -180,7 +180,6 @@ def test_sam3_says_what_an_adapter_lacks(tmp_path):
 
 
 def test_sam3_keeps_the_better_of_two_detections_of_one_thing(sam3):
-    torch = pytest.importorskip("torch")
     segmenter = make("sam3", {"checkpoint": str(sam3)})
     boxes = [(0, 0, 10, 10), (1, 0, 11, 10), (20, 20, 30, 30), (26, 20, 36, 30)]
     masks = torch.from_numpy(np.stack([box_mask([box], (40, 60)) for box in boxes])).long()
