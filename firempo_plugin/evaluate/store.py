@@ -54,7 +54,7 @@ class ItemFile:
         stored = Stored()
         if not self.path.is_file():
             return stored
-        for number, line in enumerate(self._whole().splitlines(), start=1):
+        for number, line in enumerate(self._whole().split("\n")[:-1], start=1):  # texts may hold other line ends
             try:
                 row = json.loads(line)
                 if "key" in row:

@@ -241,6 +241,20 @@ class Slow(Engine):
         return super().respond(question, images, system, temperature, max_tokens)
 
 
+def test_an_answer_with_odd_line_ends_is_one_item(write, tmp_path):
+    """JSON lines end at line feeds alone; nothing that a model writes may keep a run from its items."""
+
+    class Odd(Engine):
+        def respond(self, *asked):
+            return f"Yes\u2028or\x85no\x0b, {super().respond(*asked)}"
+
+    path = write()
+    assert run(path, engine=Odd) == DONE
+    assert len(ItemFile(tmp_path / "work", "accuracy", "base").read().items) == len(QUESTIONS)
+    assert run(path, engine=Odd) == DONE
+    assert len(ASKED) == 3 * len(QUESTIONS)
+
+
 def test_a_killed_run_goes_on_where_it_was(write, tmp_path):
     questions = [(f"Is finding number {n} there?", "Yes", "CLOSED") for n in range(30)]
     path = write(questions, models={"base": None, "s1": write.adapter("s1")}, groups={})
