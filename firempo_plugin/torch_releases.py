@@ -40,7 +40,7 @@ def misfits() -> list[Misfit]:
     Returns:
         What does not load, in the order of import; where torch itself does not, nothing is said of the others.
     """
-    versions = {name: _version(name) for name in NAMES}
+    versions = {name: version_of(name) for name in NAMES}
     found = []
     for name, problem in _load().items():
         if problem is None:
@@ -62,7 +62,8 @@ def explain(error: BaseException) -> None:
         error.add_note(f"firempo-plugin: {misfit.what}. To mend it: {misfit.remedy}")
 
 
-def _version(name: str) -> str | None:
+def version_of(name: str) -> str | None:
+    """The installed release of a package; None where it is not installed."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

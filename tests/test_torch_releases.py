@@ -50,8 +50,8 @@ def test_an_import_that_ends_the_process_is_named(tmp_path, monkeypatch):
 
 def test_what_is_not_installed_is_named(tmp_path, monkeypatch):
     broken("torchaudio", "raise ModuleNotFoundError(\"No module named 'torchaudio'\")", tmp_path, monkeypatch)
-    version = torch_releases._version
-    monkeypatch.setattr(torch_releases, "_version", lambda name: None if name == "torchaudio" else version(name))
+    version = torch_releases.version_of
+    monkeypatch.setattr(torch_releases, "version_of", lambda name: None if name == "torchaudio" else version(name))
     (misfit,) = torch_releases.misfits()
     assert misfit.what == "torchaudio is not installed: LLaMA-Factory imports it"
 

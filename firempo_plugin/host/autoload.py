@@ -75,9 +75,9 @@ def switched_off() -> str | None:
     from os import environ
 
     if environ.get("FIREMPO_DISABLE", "0") not in ("", "0"):
-        return "FIREMPO_DISABLE is set, which switches the stage fire_mpo off; unset it"
+        return "FIREMPO_DISABLE is set, which switches the stage fire_mpo off; unset FIREMPO_DISABLE"
     if environ.get("USE_V1", "0").lower() in ("true", "y", "1"):
-        return "USE_V1 is set, and LLaMA-Factory's v1 has no stage fire_mpo; unset it"
+        return "USE_V1 is set, and LLaMA-Factory's v1 has no stage fire_mpo; unset USE_V1"
     return None
 
 

@@ -4,7 +4,6 @@ Reads files and package metadata, and loads torch, torchvision and torchaudio in
 is not loaded.
 """
 
-import os
 import shutil
 import site
 import sys
@@ -17,10 +16,10 @@ from typing import Any
 
 from .. import __version__
 from ..errors import UserError
-from ..torch_releases import misfits
-from .autoload import HostFinder
+from ..torch_releases import misfits, version_of
+from .autoload import HostFinder, switched_off
 from .data.processor import shrunk_first_in
-from .touchpoints import SUPPORTED_HOSTS, TOUCH_POINTS, host_version, missing_points
+from .touchpoints import SUPPORTED_HOSTS, TOUCH_POINTS, missing_points
 from .train import demands, reporters
 
 START_UP_FILE = "firempo_plugin_autoload.pth"
@@ -68,13 +67,6 @@ def examine(training: Path | None = None) -> int:
     return 1 if failures else 0
 
 
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def _packages() -> Iterator[Finding]:
     yield Finding(f"Python {sys.version.split()[0]} at {sys.prefix}")
     yield Finding(f"firempo-plugin {__version__}")
@@ -84,7 +76,7 @@ def _packages() -> Iterator[Finding]:
         yield _requirement(requirement)
     yield from _torch_releases()
     for name, use in (("bitsandbytes", "QLoRA"), ("deepspeed", "DeepSpeed"), ("ray", "Ray"), ("pydicom", "demo")):
-        found = _version(name)
+        found = version_of(name)
         yield Finding(f"{name} {found}" if found else f"{name} is not installed (needed for {use} only)")
 
 
@@ -93,7 +85,7 @@ def _requirement(requirement: str) -> Finding:
     from packaging.version import Version
 
     needed = Requirement(requirement)
-    found = _version(needed.name)
+    found = version_of(needed.name)
     if found is None:
         return Finding(f"{needed.name} is not installed", f"pip install '{requirement}'")
     if not needed.specifier.contains(found, prereleases=True):
@@ -119,16 +111,14 @@ def _loading() -> Iterator[Finding]:
         if present
         else Finding(f"no start-up file {START_UP_FILE} in {folders[0]}", reinstall)
     )
-    if os.environ.get("FIREMPO_DISABLE", "0") not in ("", "0"):
-        yield Finding("FIREMPO_DISABLE is set: the stage is switched off", "unset FIREMPO_DISABLE")
-    elif any(type(finder) is HostFinder for finder in sys.meta_path):
+    if cause := switched_off():
+        yield Finding(*cause.split("; "))
+    if any(type(finder) is HostFinder for finder in sys.meta_path):
         yield Finding("the import hook is registered in this process")
-    else:
+    elif not cause:
         yield Finding(
             "the import hook is not registered in this process", "start Python without -S and -I; " + reinstall
         )
-    if os.environ.get("USE_V1", "0").lower() in ("1", "true", "y"):
-        yield Finding("USE_V1 is set: LLaMA-Factory's v1 has no fire_mpo stage", "unset USE_V1")
 
 
 def _reporters() -> Iterator[Finding]:
@@ -160,14 +150,14 @@ def _asked_by(config: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _touch_points() -> Iterator[Finding]:
-    if _version("llamafactory") is None:
+    if version_of("llamafactory") is None:
         yield Finding("LLaMA-Factory is not installed", f"pip install '{SUPPORTED_HOSTS}'")
         return
     for point in TOUCH_POINTS:
         missing = list(missing_points((point,)))
         place = f"llamafactory.{point.module}"
         if missing:
-            remedy = f"LLaMA-Factory {host_version()} has moved: pip install '{SUPPORTED_HOSTS}'"
+            remedy = f"LLaMA-Factory {version_of('llamafactory')} has moved: pip install '{SUPPORTED_HOSTS}'"
             yield Finding("; ".join(missing), remedy)
         else:
             yield Finding(f"{place}: {', '.join(point.needs)}")

@@ -6,7 +6,6 @@ is refused as a whole and never half-extended.
 
 import ast
 import importlib
-import importlib.metadata
 import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from pathlib import Path
 from types import ModuleType
 
 from yaml import safe_load
+
+from ..torch_releases import version_of
 
 SUPPORTED_HOSTS = "llamafactory>=0.9.5,<0.9.6"
 
@@ -61,19 +62,12 @@ def require_supported_host() -> None:
     """
     missing = list(missing_points())
     if missing:
+        host = version_of("llamafactory") or "not installed"
         raise UnsupportedHost(
-            f"firempo-plugin cannot extend LLaMA-Factory {host_version()}: {'; '.join(missing)}. "
+            f"firempo-plugin cannot extend LLaMA-Factory {host}: {'; '.join(missing)}. "
             f"It supports {SUPPORTED_HOSTS}: run `pip install '{SUPPORTED_HOSTS}'`, or set FIREMPO_DISABLE=1 "
             "to use LLaMA-Factory without the fire_mpo stage. Nothing was changed."
         )
-
-
-def host_version() -> str:
-    """The installed LLaMA-Factory version, or 'not installed'."""
-    try:
-        return importlib.metadata.version("llamafactory")
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def missing_points(points: tuple[TouchPoint, ...] = TOUCH_POINTS) -> Iterator[str]:

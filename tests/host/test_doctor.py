@@ -30,7 +30,7 @@ def test_the_switch_is_reported(capsys, monkeypatch, no_misfits):
 
 
 def test_a_release_newer_than_tested_is_a_line_and_no_failure(monkeypatch):
-    monkeypatch.setattr(doctor, "_version", lambda name: "3.1.0+cu140")
+    monkeypatch.setattr(doctor, "version_of", lambda name: "3.1.0+cu140")
     finding = doctor._requirement("torch>=2.6")
     assert finding.what.startswith("torch 3.1.0+cu140, newer than ")
     assert finding.remedy is None
@@ -38,12 +38,12 @@ def test_a_release_newer_than_tested_is_a_line_and_no_failure(monkeypatch):
 
 def test_the_newest_tested_releases_are_not_called_newer(monkeypatch):
     for name, newest in doctor.NEWEST_TESTED.items():
-        monkeypatch.setattr(doctor, "_version", lambda name, newest=newest: f"{newest}+cu130")
+        monkeypatch.setattr(doctor, "version_of", lambda name, newest=newest: f"{newest}+cu130")
         assert doctor._requirement(f"{name}>=0.1").what == f"{name} {newest}+cu130"
 
 
 def test_a_version_outside_the_range_is_found(monkeypatch):
-    monkeypatch.setattr(doctor, "_version", lambda name: "5.6.0")
+    monkeypatch.setattr(doctor, "version_of", lambda name: "5.6.0")
     finding = doctor._requirement("transformers<5.6,>=5.5.4")
     assert finding.what.startswith("transformers 5.6.0, supported: ")
     assert finding.remedy == "pip install 'transformers<5.6,>=5.5.4'"

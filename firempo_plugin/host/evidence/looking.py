@@ -3,7 +3,8 @@
 import json
 from collections import Counter
 from collections.abc import Collection, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from ...images.pixels import decode
 from ...placeholders import IMAGE, lead
 from ...records import RejectedError
 from ...sources.files import as_rows, not_empty, read_json_rows, read_jsonl
-from .model import load, start
+from .model import load, measured, start
 
 Record = dict[str, Any]
 IMAGES_KEPT = 256
@@ -40,17 +41,14 @@ def look(
     Raises:
         UserError: The records cannot be read, or the model is of no supported family.
     """
-    records = [record for record in read_records(options) if record[0] not in known]
-    return _look(records, Gaze(arguments, adapter, options))
+    due = [record for record in read_records(options) if record[0] not in known]
+    gaze = Gaze(arguments, adapter, options)
 
-
-def _look(records: list[tuple[str, Record]], gaze: "Gaze") -> Iterator[Item]:
-    for identity, record in records:
+    def item(identity: str, record: Record) -> Item:
         kind = str(record.get("kind", ""))
-        try:
-            yield gaze.item(identity, kind, record)
-        except RejectedError as reason:
-            yield Item(identity, kind, {}, skipped=str(reason))
+        return measured(identity, kind, partial(gaze.item, identity, kind, record))
+
+    return starmap(item, due)
 
 
 def read_records(options: Options) -> list[tuple[str, Record]]:

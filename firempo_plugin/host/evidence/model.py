@@ -1,8 +1,11 @@
 """A model as it is measured: the host's, in evaluation mode, with its adapter beside its weights, as in training."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ...evaluate.items import Item
+from ...records import RejectedError
 from ..arguments import STAGE
 
 
@@ -40,6 +43,14 @@ def load(started: Start, adapter: str | None) -> Any:
 
     model = load_model(started.tokens["tokenizer"], started.model_args, started.finetuning_args)
     return model if adapter is None else PeftModel.from_pretrained(model, adapter).eval()
+
+
+def measured(identity: str, kind: str, measure: Callable[[], Item]) -> Item:
+    """What is measured of a record or row; an item with the reason where it cannot be."""
+    try:
+        return measure()
+    except RejectedError as reason:
+        return Item(identity, kind, {}, skipped=str(reason))
 
 
 def training_arguments(arguments: dict[str, Any], dataset: str, dataset_dir: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ from .. import validate
 from ..data.collator import BATCH, FireCollator
 from ..data.dataset import load_all, row_encoder
 from ..data.row_images import open_images
-from .model import Start, load, start, training_arguments
+from .model import Start, load, measured, start, training_arguments
 
 RESPONSES = prefer("responses", Cell.CLEAN_CHOSEN, Cell.CLEAN_REJECTED)
 IMAGES = prefer("images", Cell.CLEAN_CHOSEN, Cell.NOISED_CHOSEN, scope="phrase")
@@ -56,10 +57,7 @@ def localise(
             other = load(start({**without, "model_name_or_path": options.reference}), None)
             reference = Runner.of(other, other)
         for row in rows:
-            try:
-                yield _localised(row, scorer, reference)
-            except RejectedError as reason:
-                yield Item(row.id, "", {}, skipped=str(reason))
+            yield measured(row.id, "", partial(_localised, row, scorer, reference))
 
 
 def _localised(row: "Row", scorer: "Scorer", reference: Runner) -> Item:
@@ -93,10 +91,7 @@ def sense(
         started = start(arguments)
         scorer = Scorer(load(started, adapter), started, IMAGES)
         for row in rows:
-            try:
-                yield _sensed(row, scorer, options)
-            except RejectedError as reason:
-                yield Item(row.id, "", {}, skipped=str(reason))
+            yield measured(row.id, "", partial(_sensed, row, scorer, options))
 
 
 def _sensed(row: "Row", scorer: "Scorer", options: sensitivity.Options) -> Item:

@@ -13,6 +13,7 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from ...errors import UserError
+from ...torch_releases import version_of
 
 Problem = tuple[str, str]
 """What is wrong, and what to do about it."""
@@ -79,15 +80,7 @@ def _missing_of_the_dashboard() -> str:
     needed = [Requirement(line) for line in metadata.requires("ray") or ()]
     own = [each for each in needed if each.marker and each.marker.evaluate({"extra": "default"})]
     names = [each.name for each in own if each.marker and not each.marker.evaluate({"extra": ""})]
-    return ", ".join(name for name in dict.fromkeys(names) if not _is_installed(name))
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
+    return ", ".join(name for name in dict.fromkeys(names) if version_of(name) is None)
 
 
 def _mixing(config: Mapping[str, Any]) -> Problem | None:
