@@ -44,6 +44,11 @@ class TargetConfig:
 
     by: Literal["rules", "judge"] = config_key("rules", "rules, or judge: the endpoint of the edit step")
 
+    @property
+    def asks(self) -> bool:
+        """Whether a model is asked."""
+        return self.by == "judge"
+
 
 @dataclass
 class SegmentConfig:
@@ -111,7 +116,7 @@ def _check(config: BuildConfig, path: Path) -> None:
         raise UserError(f"{path}: respond.endpoint: null, for what is not sent, needs respond.backend: endpoint")
     needs_model = {
         "respond.endpoint": config.respond.backend == "endpoint",
-        "edit.endpoint": JUDGES.load(config.edit.judge).asks or config.target.by == "judge",
+        "edit.endpoint": JUDGES.load(config.edit.judge).asks or config.target.asks,
     }
     for key, needed in needs_model.items():
         if needed and not value_of(config, f"{key}.model"):

@@ -52,7 +52,7 @@ def plan(config: BuildConfig, workspace: Workspace) -> str:
         lines += _section("edit", requests, asks.estimate(config.edit.endpoint, requests, batch=judge.later))
         if stand_ins:
             lines.append(f"  {len(stand_ins)} responses are not there yet: the ground truth stands in for them")
-    if config.target.by == "judge":
+    if config.target.asks:
         requests = [target.request(item) for item in [*edited.items, *undecided] if item.record.kind == "vqa"]
         lines += _section("target", requests, asks.estimate(config.edit.endpoint, requests, batch=judge.later))
     return "\n".join(shown(line) for line in lines)

@@ -22,7 +22,7 @@ class TargetStep(Step):
     version = 1
 
     def __init__(self, config: BuildConfig, ask: Ask | None) -> None:
-        self._by_judge = config.target.by == "judge"
+        self._by_judge = config.target.asks
         self._ask = ask
         self._endpoint = config.edit.endpoint
         self._prompts = Path(config.edit.prompts) if config.edit.prompts else None
