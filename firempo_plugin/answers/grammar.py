@@ -14,7 +14,7 @@ class Grammar:
         vetoes: With one of them, an explicit yes or no decides nothing either.
         guesses: Make a clause a guess; an explicit yes or no stays what it is.
         fillers: Say nothing about the answer.
-        yes, no: Answers by themselves.
+        yes: What an explicit answer says that is no "no".
         lead: Finds an explicit answer at the start of a sentence; group 1 is the word.
         breaks: Ends a clause inside a sentence.
         existential: Finds questions that ask whether something is there.
@@ -30,7 +30,6 @@ class Grammar:
     guesses: tuple[str, ...]
     fillers: tuple[str, ...]
     yes: frozenset[str]
-    no: frozenset[str]
     lead: re.Pattern[str]
     breaks: re.Pattern[str]
     existential: re.Pattern[str]
@@ -100,7 +99,6 @@ ENGLISH = Grammar(
         "|in summary|to conclude"
     ),
     yes=frozenset({"yes", "yeah", "yep"}),
-    no=frozenset({"no", "nope"}),
     lead=re.compile(
         r"\W*(?:(?:and|so|thus|therefore|hence|overall|finally|in conclusion|in summary)\W+)?"
         r"(?:(?:(?:the|my)\s+)?(?:final\s+|correct\s+|short\s+)?answer(?:\s+to\s+(?:the|this|your)\s+question)?"
@@ -164,7 +162,6 @@ CHINESE = Grammar(
         "|像|片|但是|但|然而|不过|因为|由于|所以|而且|加权|模态|面|正确|一张|一个|一幅|一种|一处"
     ),
     yes=frozenset(_CHINESE_YES.split("|")),
-    no=frozenset(_CHINESE_NO.split("|")),
     lead=re.compile(
         rf"[\W_]*(?:(?:{_CHINESE_HENCE})[\W_]*)?(?:(?:最终|正确)?(?:答案|回答)(?:是|为)?[\W_]*)?({_CHINESE_YES}|{_CHINESE_NO})(?=[\W_]|$)"
     ),

@@ -17,7 +17,6 @@ TYPICAL_COMPLETION = 150
 """Tokens of a reply in an estimate, where `max_tokens` allows as many."""
 BATCH_PRICE = 0.5
 """What the Batch API charges, as a share of the price of single calls."""
-PRICES_AS_OF = "2026-11"
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ PRICES = {
     "gemini-2.0-flash": Price(0.10, 0.40),
     "gemini-2.5-flash": Price(0.30, 2.50),
 }
-"""US dollars, for single calls, as of `PRICES_AS_OF`; the settings' own prices go first."""
+"""US dollars, for single calls, as of November 2026; the settings' own prices go first."""
 
 _VERSION = re.compile(r"(-\d{4}-\d{2}-\d{2}|-\d{3}|-latest)$")
 _IDEOGRAPHS = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]")

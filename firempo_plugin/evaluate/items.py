@@ -1,7 +1,6 @@
 """What one model got on one item of a measure: the unit that is stored, resumed and compared."""
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -21,12 +20,3 @@ class Item:
     values: dict[str, float]
     skipped: str = ""
     detail: str = ""
-
-    def to_json(self) -> str:
-        """One line."""
-        return json.dumps(asdict(self), ensure_ascii=False)
-
-    @classmethod
-    def from_json(cls, line: str) -> "Item":
-        """The item of a line that `to_json` wrote."""
-        return cls(**json.loads(line))

@@ -9,7 +9,7 @@ A file whose key is no longer that of the configuration is put aside under its k
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ class ItemFile:
 
     def append(self, item: Item) -> None:
         """Keeps an item; it survives a kill from now on."""
-        self._append(f"{item.to_json()}\n")
+        self._append(_line(asdict(item)))
 
     def finish(self) -> None:
         """Says that all items are there."""
@@ -108,9 +108,8 @@ class ItemFile:
 
     def write(self, key: str, protocol: dict[str, Any], found: Stored) -> None:
         """Writes all items at once, where they are cheap to make again; complete where nothing is missing."""
-        lines = [f"{item.to_json()}\n" for item in found.items]
-        end = _end(found.corpus, found.missing)
-        write_text(self.path, _line({"key": key, "protocol": protocol}) + "".join(lines) + end)
+        lines = [{"key": key, "protocol": protocol}, *map(asdict, found.items)]
+        write_text(self.path, "".join(map(_line, lines)) + _end(found.corpus, found.missing))
 
 
 def _end(corpus: dict[str, float], missing: dict[str, str]) -> str:

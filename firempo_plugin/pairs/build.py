@@ -56,11 +56,6 @@ class Progress:
         """Outcomes made now."""
         return sum(step.made for step in self.advances.values())
 
-    @property
-    def open(self) -> int:
-        """Items that wait for a reply or whose call went unanswered."""
-        return sum(step.pending + len(step.failed) for step in self.advances.values())
-
 
 def make_steps(
     config: BuildConfig,

@@ -157,7 +157,8 @@ class Workspace:
     def put_records(self, records: Iterable[Record], problems: Mapping[str, str]) -> None:
         """Takes a new reading of the source: what it holds now counts, what it no longer holds is left aside."""
         with self.transaction() as db:
-            reading = self._reading() + 1
+            last = self.query("SELECT value FROM notes WHERE name = 'reading'")
+            reading = int(last[0][0]) + 1 if last else 1
             db.executemany(
                 "INSERT INTO records VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
                 "position = excluded.position, data = excluded.data, reading = excluded.reading",
@@ -169,19 +170,6 @@ class Workspace:
                 ((name, reason, reading) for name, reason in problems.items()),
             )
             db.execute("INSERT OR REPLACE INTO notes VALUES ('reading', ?)", (str(reading),))
-
-    def records(self) -> list[tuple[str, dict[str, Any]]]:
-        """The records of the last reading, in the source's order."""
-        rows = self.query("SELECT id, data FROM records WHERE reading = ? ORDER BY position", self._reading())
-        return [(name, json.loads(data)) for name, data in rows]
-
-    def problems(self) -> list[tuple[str, str]]:
-        """Rows of the last reading that did not become records, with the reason."""
-        return self.query("SELECT id, reason FROM problems WHERE reading = ? ORDER BY id", self._reading())
-
-    def _reading(self) -> int:
-        rows = self.query("SELECT value FROM notes WHERE name = 'reading'")
-        return int(rows[0][0]) if rows else 0
 
     # outcomes ------------------------------------------------------------------------------------------------
 

@@ -8,8 +8,9 @@ import pytest
 from firempo_plugin.answers.text import count_words, tokens
 from firempo_plugin.endpoint.json_reply import ReplyError
 from firempo_plugin.pairs.config import EditConfig
-from firempo_plugin.pairs.judges.contract import Contract, changed_words
+from firempo_plugin.pairs.judges.contract import Contract
 from firempo_plugin.pairs.judges.reply import REPORT_SCHEMA, VQA_SCHEMA, ReportReply, VqaReply, parse_reply
+from firempo_plugin.pairs.judges.wording import changed_words
 from firempo_plugin.phrases import WORD, diff_spans
 from firempo_plugin.records import Record, RejectedError
 

@@ -146,8 +146,10 @@ def test_records_of_the_last_reading_count(workspace):
     first, second, changed, last = (Record(name, (), "Is it?", truth) for name, truth in ("a1", "b2", "b3", "d4"))
     workspace.put_records([first, second], {"c": "no image"})
     workspace.put_records([changed, last], {})
-    assert [(name, data["truth"]) for name, data in workspace.records()] == [("b", "3"), ("d", "4")]
-    assert workspace.problems() == []
+    of_last = "WHERE reading = (SELECT max(reading) FROM records)"
+    records = workspace.query(f"SELECT id, json_extract(data, '$.truth') FROM records {of_last} ORDER BY position")
+    assert records == [("b", "3"), ("d", "4")]
+    assert workspace.query(f"SELECT id FROM problems {of_last}") == []
 
 
 def test_an_outcome_under_a_key_stays_what_it_was(workspace):

@@ -21,8 +21,6 @@ from ..config import EditConfig
 from .reply import ReportReply, VqaReply
 from .wording import changed_words, check_text, counted_apart, words_of
 
-__all__ = ["Contract", "EditBounds", "changed_words", "check_response", "meaning"]
-
 Scope = Literal["response", "answer_sentence"]
 
 _FREE_WORDS = 4
