@@ -18,12 +18,11 @@ from firempo_plugin.answers.protocol import Abstain
 from firempo_plugin.errors import UserError
 from firempo_plugin.evaluate import config as evaluation
 from firempo_plugin.evaluate.commands import evaluate
-from firempo_plugin.evaluate.items import Item
 from firempo_plugin.evaluate.measure import Column, Measure, Work
 from firempo_plugin.evaluate.registry import JUDGES as ANSWER_JUDGES
 from firempo_plugin.evaluate.registry import MEASURES
 from firempo_plugin.evaluate.sensitivity import Options
-from firempo_plugin.evaluate.store import Stored
+from firempo_plugin.evaluate.store import Measured, Stored
 from firempo_plugin.evaluate.verdict import AnswerJudge, Judges, Verdict
 from firempo_plugin.host.evidence import RUNNERS
 from firempo_plugin.images.corruptions import CORRUPTIONS
@@ -134,7 +133,7 @@ class Lengths(Work):
     def measure(self, answers):
         detail = json.dumps({"samples": [], "no_answer": []})
         return Stored(
-            items=[Item(each.record.id, "", {"words": len(each.text.split())}, detail=detail) for each in answers]
+            items=[Measured(each.record.id, "", {"words": len(each.text.split())}, detail=detail) for each in answers]
         )
 
 

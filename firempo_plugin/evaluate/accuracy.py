@@ -22,11 +22,10 @@ from ..store.request_store import WorkspaceRequests
 from ..store.workspace import Workspace
 from .answers import Answer, asks
 from .config import EvaluateConfig, JudgeConfig
-from .items import Item
 from .measure import Column, Measure, Work
 from .models import digest_of
 from .registry import JUDGES
-from .store import Stored
+from .store import Measured, Stored
 from .verdict import Judges, Verdict, prompts_of
 
 VERSION = 1
@@ -78,7 +77,7 @@ def score(answer: Answer, judge: Judges) -> Scored | None:
     return Scored(answer, False, judge.judge(answer.record, answer.text))
 
 
-def measure(answers: Iterable[Answer], judge: Judges, ks: Sequence[int], threads: int) -> list[Item]:
+def measure(answers: Iterable[Answer], judge: Judges, ks: Sequence[int], threads: int) -> list[Measured]:
     """An item for every question, over its samples. Requests for reports are no questions, and are left to `reports`.
 
     Values: `exact` and `judged` are the shares of right samples, hence 0 or 1 of a single one and Pass@1 of several;
@@ -101,20 +100,20 @@ def measure(answers: Iterable[Answer], judge: Judges, ks: Sequence[int], threads
     return [_item(list(group), judge, ks) for _, group in groups]
 
 
-def _item(pairs: list[tuple[Answer, Scored | None]], judge: Judges, ks: Sequence[int]) -> Item:
+def _item(pairs: list[tuple[Answer, Scored | None]], judge: Judges, ks: Sequence[int]) -> Measured:
     record = pairs[0][0].record
     kind = judge.kind(record)
     found = [scored for _, scored in pairs if scored is not None]
     missing = [answer.reason for answer, scored in pairs if scored is None]
     if not found:
-        return Item(record.id, kind, {}, skipped=missing[0])
+        return Measured(record.id, kind, {}, skipped=missing[0])
     decided = [scored.verdict.correct for scored in found if scored.verdict.correct is not None]
     values = {"exact": fsum(scored.exact for scored in found) / len(found)}
     if decided:
         values["judged"] = fsum(decided) / len(decided)
     if len(pairs) > 1:
         values |= {f"pass@{k}": pass_at_k(sum(decided), len(decided), k) for k in ks if k <= len(decided)}
-    return Item(record.id, kind, values, detail=_detail(record.truth, found, missing))
+    return Measured(record.id, kind, values, detail=_detail(record.truth, found, missing))
 
 
 def _detail(truth: str, found: list[Scored], missing: list[str]) -> str:

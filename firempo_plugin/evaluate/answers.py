@@ -23,8 +23,8 @@ from ..store.halt import Halt
 from ..store.request_store import WorkspaceRequests
 from ..store.workspace import Workspace
 from .config import EvaluateConfig
-from .items import Item as Measured
 from .models import Model, digest_of
+from .store import Measured
 
 Engine = Callable[[dict[str, Any]], ChatEngine]
 

@@ -21,13 +21,12 @@ from . import figures, layout, tables
 from .answers import Answer, Asking, Engine
 from .config import EvaluateConfig
 from .datasets import content_of
-from .items import Item
 from .measure import Measure
 from .models import Model, digest_of, resolve
 from .registry import MEASURES
-from .store import ItemFile
+from .store import ItemFile, Measured
 
-Evidence = Callable[[str, dict[str, Any], str | None, dict[str, Any], Collection[str]], Iterator[Item]]
+Evidence = Callable[[str, dict[str, Any], str | None, dict[str, Any], Collection[str]], Iterator[Measured]]
 """From measure, the host's model arguments, an adapter folder, the measure's options and the ids of items that are
 known, to the others as they come."""
 

@@ -3,10 +3,10 @@
 import json
 from collections.abc import Iterable
 
-from .items import Item
+from .store import Measured
 
 
-def by_layer(items: Iterable[Item]) -> dict[str, dict[int, float]]:
+def by_layer(items: Iterable[Measured]) -> dict[str, dict[int, float]]:
     """The mean of every metric over items, layer by layer, from the items' `detail`; skipped items do not count."""
     found: dict[str, dict[int, list[float]]] = {}
     for item in items:

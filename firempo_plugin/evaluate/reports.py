@@ -17,10 +17,9 @@ from ..store.progress import progress
 from ..store.workspace import Outcome, Workspace, later
 from .answers import Answer
 from .config import EvaluateConfig
-from .items import Item
 from .measure import Column, Measure, Work
 from .models import digest_of
-from .store import Stored
+from .store import Measured, Stored
 
 VERSION = 1
 """Raised when other scores or items come of the same reports under the same radeval."""
@@ -180,11 +179,11 @@ class Reporter(Work):
         return known[key].data or {}
 
 
-def _item(answers: list[Answer], values: dict[tuple[str, int], dict[str, float]]) -> Item:
+def _item(answers: list[Answer], values: dict[tuple[str, int], dict[str, float]]) -> Measured:
     record = answers[0].record
     scored = [values[record.id, answer.sample] for answer in answers if answer.text]
     if not scored:
-        return Item(record.id, "", {}, skipped=answers[0].reason or "the answer is empty")
+        return Measured(record.id, "", {}, skipped=answers[0].reason or "the answer is empty")
     names = list(dict.fromkeys(name for scores in scored for name in scores))
     columns = {name: [scores[name] for scores in scored if name in scores] for name in names}
     means = {name: fsum(column) / len(column) for name, column in columns.items()}
@@ -193,7 +192,7 @@ def _item(answers: list[Answer], values: dict[tuple[str, int], dict[str, float]]
         "samples": [{"answer": answer.text, "cut": answer.cut} for answer in answers if answer.text],
         "no_answer": [answer.reason or "the answer is empty" for answer in answers if not answer.text],
     }
-    return Item(record.id, "", means, detail=json.dumps(detail, ensure_ascii=False))
+    return Measured(record.id, "", means, detail=json.dumps(detail, ensure_ascii=False))
 
 
 _TITLES = {

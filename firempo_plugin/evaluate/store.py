@@ -15,7 +15,25 @@ from typing import Any
 
 from ..errors import UserError
 from ..files import private_folder, write_text
-from .items import Item
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A question, a report, an image with boxes, or a pair, as one model did on it.
+
+    Attributes:
+        id: The same for every model, so that models are compared item by item.
+        kind: What results are also shown for apart, such as "closed" and "open"; "" for nothing.
+        values: By metric; a metric that could not be computed is absent.
+        skipped: Why there are no values; "" where there are.
+        detail: What a person needs to check the values: the answer, the verdict, the protocol's odd cases.
+    """
+
+    id: str
+    kind: str
+    values: dict[str, float]
+    skipped: str = ""
+    detail: str = ""
 
 
 @dataclass
@@ -33,7 +51,7 @@ class Stored:
 
     key: str = ""
     protocol: dict[str, Any] = field(default_factory=dict)
-    items: list[Item] = field(default_factory=list)
+    items: list[Measured] = field(default_factory=list)
     complete: bool = False
     corpus: dict[str, float] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
@@ -62,7 +80,7 @@ class ItemFile:
                 elif "complete" in row:
                     stored.complete, stored.corpus, stored.missing = row["complete"], row["corpus"], row["missing"]
                 else:
-                    stored.items.append(Item(**row))
+                    stored.items.append(Measured(**row))
             except (ValueError, TypeError, KeyError) as error:
                 raise UserError(
                     f"{self.path}, line {number} is no item: {error}; delete the file to measure again"
@@ -92,7 +110,7 @@ class ItemFile:
     def _aside(self, key: str) -> Path:
         return self.path.with_name(f"{self.path.stem}.{key[:16]}.aside.jsonl")
 
-    def append(self, item: Item) -> None:
+    def append(self, item: Measured) -> None:
         """Keeps an item; it survives a kill from now on."""
         self._append(_line(asdict(item)))
 

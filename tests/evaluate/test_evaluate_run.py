@@ -19,8 +19,7 @@ from PIL import Image
 from firempo_plugin.cli import main
 from firempo_plugin.endpoint.failures import ReplyTruncatedError, StopRunError
 from firempo_plugin.evaluate import commands, figures
-from firempo_plugin.evaluate.items import Item
-from firempo_plugin.evaluate.store import ItemFile
+from firempo_plugin.evaluate.store import ItemFile, Measured
 from firempo_plugin.store.halt import DONE, FAILED, STOPPED
 
 QUESTIONS = [
@@ -352,9 +351,9 @@ class Evidence:
             if number == self.die_after:
                 raise KeyboardInterrupt
             if number == 4:
-                yield Item("row 4", "", {}, skipped="region: there is none")
+                yield Measured("row 4", "", {}, skipped="region: there is none")
             else:
-                yield Item(f"row {number}", "", {"phrase_rank": 0.5 + 0.1 * number * bool(adapter)})
+                yield Measured(f"row {number}", "", {"phrase_rank": 0.5 + 0.1 * number * bool(adapter)})
 
 
 EVIDENCE = {"measures": ["localisation"], "source": {}, "localisation": {"dataset": "pairs"}}

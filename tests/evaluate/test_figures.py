@@ -7,16 +7,15 @@ from PIL import Image
 
 from firempo_plugin.evaluate import figures, tables
 from firempo_plugin.evaluate.config import load
-from firempo_plugin.evaluate.items import Item
 from firempo_plugin.evaluate.layout import as_json
-from firempo_plugin.evaluate.store import ItemFile
+from firempo_plugin.evaluate.store import ItemFile, Measured
 
 METRICS = ("attention_ratio", "attention_kl", "attention_js")
 
 
 def grounded(name, ratios):
     detail = {"layers": [0, 1], **dict.fromkeys(METRICS, ratios)}
-    return Item(name, "", dict.fromkeys(METRICS, sum(ratios) / 2), detail=json.dumps(detail))
+    return Measured(name, "", dict.fromkeys(METRICS, sum(ratios) / 2), detail=json.dumps(detail))
 
 
 def test_grounding_has_a_figure_of_means_and_one_of_layers(tmp_path):

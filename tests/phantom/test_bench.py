@@ -9,8 +9,7 @@ import pytest
 import yaml
 
 from firempo_plugin.evaluate.config import load
-from firempo_plugin.evaluate.items import Item
-from firempo_plugin.evaluate.store import ItemFile, Stored
+from firempo_plugin.evaluate.store import ItemFile, Measured, Stored
 from firempo_plugin.objectives.table import OBJECTIVES
 from firempo_plugin.objectives.terms import Cell
 
@@ -225,9 +224,9 @@ def test_dynamics_joins_rewards_and_answers_by_step(tmp_path):
     logged = [{"step": 5, "loss": 1.0, "rewards/accuracies": 0.5, "rewards/margins": 0.1}, {"step": 5, "eval": 1}]
     (bench.followed("dpo") / "trainer_state.json").write_text(json.dumps({"log_history": logged}))
     items = [
-        Item("1", "closed", {"judged": 1.0}),
-        Item("2", "closed", {"judged": 0.0}),
-        Item("3", "open", {}, skipped="x"),
+        Measured("1", "closed", {"judged": 1.0}),
+        Measured("2", "closed", {"judged": 0.0}),
+        Measured("3", "open", {}, skipped="x"),
     ]
     for model, kept in (("base", items[1:]), ("checkpoint-15", items), ("checkpoint-150", items[:1])):
         file = ItemFile(tmp_path / "dynamics" / "dpo", "accuracy", model)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
-from ...evaluate.items import Item
 from ...evaluate.registry import MEASURES
+from ...evaluate.store import Measured
 from .looking import look
 from .scoring import localise, sense
 
-Runner = Callable[[dict[str, Any], str | None, Any, Collection[str]], Iterator[Item]]
+Runner = Callable[[dict[str, Any], str | None, Any, Collection[str]], Iterator[Measured]]
 """From model arguments, adapter, options and ids that are known already, to the other items."""
 
 RUNNERS: dict[str, Runner] = {"grounding": look, "localisation": localise, "sensitivity": sense}
@@ -26,7 +26,7 @@ def measure(
     adapter: str | None,
     options: dict[str, Any],
     known: Collection[str] = (),
-) -> Iterator[Item]:
+) -> Iterator[Measured]:
     """Measures a model on every record or row; what cannot be measured comes with its reason.
 
     Args:

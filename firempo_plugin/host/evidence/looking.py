@@ -17,7 +17,7 @@ from ...errors import UserError
 from ...evaluate import grounding
 from ...evaluate.attention import GRIDS, TokenGrid, last_row_attention, token_grid
 from ...evaluate.grounding import FORMS, Options
-from ...evaluate.items import Item
+from ...evaluate.store import Measured
 from ...forward.families import FAMILIES, SharedImageFeatures
 from ...images.masks import Mask, box_mask, read_mask
 from ...images.pixels import decode
@@ -35,7 +35,7 @@ OVERHANG = 1.0
 
 def look(
     arguments: dict[str, Any], adapter: str | None, options: Options, known: Collection[str] = ()
-) -> Iterator[Item]:
+) -> Iterator[Measured]:
     """Attention ratio, KL and JS of every record whose id is not known.
 
     Raises:
@@ -44,7 +44,7 @@ def look(
     due = [record for record in read_records(options) if record[0] not in known]
     gaze = Gaze(arguments, adapter, options)
 
-    def item(identity: str, record: Record) -> Item:
+    def item(identity: str, record: Record) -> Measured:
         kind = str(record.get("kind", ""))
         return measured(identity, kind, partial(gaze.item, identity, kind, record))
 
@@ -111,7 +111,7 @@ class Gaze:
         self._features = lru_cache(maxsize=1)(self._new_features)
         self._generic = lru_cache(maxsize=IMAGES_KEPT)(lambda path: self._attention(options.generic_prompt, path)[0])
 
-    def item(self, identity: str, kind: str, record: Record) -> Item:
+    def item(self, identity: str, kind: str, record: Record) -> Measured:
         """The measures of a record.
 
         Raises:
@@ -141,7 +141,7 @@ class Gaze:
             **{metric: [round(value, 6) for value in values.tolist()] for metric, values in found.items()},
         }
         values = {metric: float(values.mean()) for metric, values in found.items()}
-        return Item(identity, kind, values, detail=json.dumps(detail))
+        return Measured(identity, kind, values, detail=json.dumps(detail))
 
     def _attention(self, prompt: str, path: str) -> tuple[torch.Tensor, TokenGrid]:
         """Attention of the last prompt position [layers, image tokens], and where these lie on the image."""

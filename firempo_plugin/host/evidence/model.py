@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ...evaluate.items import Item
+from ...evaluate.store import Measured
 from ...records import RejectedError
 from ..arguments import STAGE
 
@@ -45,12 +45,12 @@ def load(started: Start, adapter: str | None) -> Any:
     return model if adapter is None else PeftModel.from_pretrained(model, adapter).eval()
 
 
-def measured(identity: str, kind: str, measure: Callable[[], Item]) -> Item:
+def measured(identity: str, kind: str, measure: Callable[[], Measured]) -> Measured:
     """What is measured of a record or row; an item with the reason where it cannot be."""
     try:
         return measure()
     except RejectedError as reason:
-        return Item(identity, kind, {}, skipped=str(reason))
+        return Measured(identity, kind, {}, skipped=str(reason))
 
 
 def training_arguments(arguments: dict[str, Any], dataset: str, dataset_dir: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ...evaluate import localisation, sensitivity
-from ...evaluate.items import Item
+from ...evaluate.store import Measured
 from ...forward.batch import Batch
 from ...forward.families import FAMILIES, SharedImageFeatures
 from ...forward.masks import TreeMasks
@@ -39,13 +39,13 @@ NO_REFERENCE = (
 
 def localise(
     arguments: dict[str, Any], adapter: str | None, options: localisation.Options, known: Collection[str] = ()
-) -> Iterator[Item]:
+) -> Iterator[Measured]:
     """Where the phrase tokens of every row's chosen response rank among its tokens by log pi - log ref."""
     merged = bool(arguments.get("adapter_name_or_path"))
     by_switch = options.reference is None or (options.reference == arguments["model_name_or_path"] and not merged)
     with rows_of(arguments, options.dataset, options.dataset_dir, known) as rows:
         if adapter is None and by_switch:
-            yield from (Item(row.id, "", {}, skipped=row.problem or NO_REFERENCE) for row in rows)
+            yield from (Measured(row.id, "", {}, skipped=row.problem or NO_REFERENCE) for row in rows)
             return
         started = start(arguments)
         model = load(started, adapter)
@@ -60,7 +60,7 @@ def localise(
             yield measured(row.id, "", partial(_localised, row, scorer, reference))
 
 
-def _localised(row: "Row", scorer: "Scorer", reference: Runner) -> Item:
+def _localised(row: "Row", scorer: "Scorer", reference: Runner) -> Measured:
     if row.problem:
         raise RejectedError(row.problem)
     if not row.encoded["chosen_phrase"]:
@@ -80,12 +80,12 @@ def _localised(row: "Row", scorer: "Scorer", reference: Runner) -> Item:
     rank = detail["chosen"]["phrase_rank"]
     if rank is None:
         raise RejectedError("every token of the chosen response lies in a phrase: there is nothing to rank")
-    return Item(row.id, "", {"phrase_rank": rank}, detail=json.dumps(detail))
+    return Measured(row.id, "", {"phrase_rank": rank}, detail=json.dumps(detail))
 
 
 def sense(
     arguments: dict[str, Any], adapter: str | None, options: sensitivity.Options, known: Collection[str] = ()
-) -> Iterator[Item]:
+) -> Iterator[Measured]:
     """How much the phrases of every row's chosen response lose by noise in the region, and by noise elsewhere."""
     with rows_of(arguments, options.dataset, options.dataset_dir, known) as rows:
         started = start(arguments)
@@ -94,7 +94,7 @@ def sense(
             yield measured(row.id, "", partial(_sensed, row, scorer, options))
 
 
-def _sensed(row: "Row", scorer: "Scorer", options: sensitivity.Options) -> Item:
+def _sensed(row: "Row", scorer: "Scorer", options: sensitivity.Options) -> Measured:
     if row.problem:
         raise RejectedError(row.problem)
     if not row.encoded["rejected_images"]:
@@ -119,7 +119,7 @@ def _sensed(row: "Row", scorer: "Scorer", options: sensitivity.Options) -> Item:
         "phrase_tokens": len(row.encoded["chosen_phrase"]),
         "truncated": row.encoded["truncated"],
     }
-    return Item(row.id, "", sensitivity.drops(**found), detail=json.dumps(detail))
+    return Measured(row.id, "", sensitivity.drops(**found), detail=json.dumps(detail))
 
 
 def _moved(row: "Row", options: sensitivity.Options) -> tuple[list[Any], dict[str, Any]]:
