@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from peft import PeftModel
 from PIL import Image
+from published import PUBLISHED, Cell, Numbers
 from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 from transformers.models.mllama.processing_mllama import (
     convert_sparse_cross_attention_mask_to_dense,
@@ -97,11 +98,8 @@ class Plain:
     def cell(self, question, answer, spans, images, scope):
         """log pi and log ref of the scored tokens, and the full log-distributions there."""
         inputs, start, offsets = self.sequence(question, answer, images)
-        places = [
-            start + i
-            for i, (a, b) in enumerate(offsets)
-            if scope == "response" or any(a < e and s < b for s, e in spans)
-        ]
+        phrase = [any(a < e and s < b for s, e in spans) for a, b in offsets]
+        places = [start + i for i, inside in enumerate(phrase) if scope == "response" or inside]
         index = torch.tensor(places, dtype=torch.long)
         results = []
         for reference in (False, True):
@@ -114,6 +112,24 @@ class Plain:
             tokens = inputs["input_ids"][0, index]
             results.append((log_probs.gather(1, tokens[:, None])[:, 0], log_probs))
         return results
+
+    def response(self, pair, name):
+        """The whole response of a cell, named as in `published`."""
+        answer, spans = (pair.chosen, pair.chosen_spans) if name[1] == "c" else (pair.rejected, pair.rejected_spans)
+        images = pair.images if name[0] == "c" else pair.rejected_images
+        (policy, _), (reference, _) = self.cell(pair.question, answer, spans, images, "response")
+        *_, offsets = self.sequence(pair.question, answer, images)
+        return Cell(policy, reference, torch.tensor([any(a < e and s < b for s, e in spans) for a, b in offsets]))
+
+    def published_row(self, pair, objective, numbers):
+        """The loss of one pair and its named, unscaled parts, of an objective of `published`."""
+        names = ("cc", "cr", "nc", "nr") if pair.rejected_images else ("cc", "cr")
+        cells = {name: self.response(pair, name) for name in names}
+        parts = PUBLISHED[objective](cells, numbers)
+        if numbers.nll:
+            parts["nll"] = (numbers.nll, -cells["cc"].policy.mean())
+        loss = sum(weight * value for weight, value in parts.values())
+        return pair.weight * loss, {name: value for name, (_, value) in parts.items()}
 
     def row(self, pair, objective, *, beta=0.1, alpha=0.01, gamma=0.1, lam=0.5, kl_scope="phrase", ftx=0.0):
         """The loss of one pair and its named, unscaled parts."""
@@ -166,7 +182,10 @@ class Plain:
         """Mean loss over pairs, and the mean of each part over the pairs that have it."""
         losses, found = [], {}
         for pair in pairs:
-            loss, parts = self.row(pair, objective, **numbers)
+            if objective in PUBLISHED:
+                loss, parts = self.published_row(pair, objective, Numbers(**numbers))
+            else:
+                loss, parts = self.row(pair, objective, **numbers)
             losses.append(loss)
             for name, value in parts.items():
                 found.setdefault(name, []).append(value.item())

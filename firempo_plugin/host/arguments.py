@@ -25,24 +25,43 @@ class Option:
     Attributes:
         key: As written in YAML.
         kind: Its type.
-        default: Its value where the objective uses it and the user does not write it.
-        part: The part of an objective that gives it an effect.
+        default: Its value where the objective uses it, has no default of its own, and the user does not write it.
+        setting: The field of `Settings` that it fills.
         help: One line for `--help`.
     """
 
     key: str
     kind: Any
     default: Any
-    part: Literal["gamma", "kl", "lambda"]
+    setting: str
     help: str
+
+    def default_of(self, objective: Objective) -> Any:
+        """Its value under an objective where the user does not write it."""
+        return objective.defaults.get(self.setting, self.default)
 
 
 OPTIONS = (
-    Option("fire_alpha", float, 0.01, "kl", "Weight of the token-wise KL term (alpha), >= 0. Default 0.01."),
+    Option("fire_alpha", float, 0.01, "alpha", "Weight of the token-wise KL term (alpha), >= 0. Default 0.01."),
     Option("fire_gamma", float, 0.1, "gamma", "Weight of the visual term (gamma), >= 0. Default 0.1."),
-    Option("fire_lambda", float, 0.5, "lambda", "Share of the forward KL (lambda), in [0, 1]. Default 0.5."),
-    Option("fire_kl_scope", Literal[SCOPES], "phrase", "kl", "Tokens of the chosen response that the KL sums over."),
+    Option("fire_lambda", float, 0.5, "kl_lambda", "Share of the forward KL (lambda), in [0, 1]. Default 0.5."),
+    Option(
+        "fire_kl_scope", Literal[SCOPES], "phrase", "kl_scope", "Tokens of the chosen response that the KL sums over."
+    ),
+    Option(
+        "fire_label_smoothing",
+        float,
+        0.1,
+        "label_smoothing",
+        "How often a preference is the wrong way round (e of cdpo and robust_dpo), in [0, 0.5). Default 0.1.",
+    ),
 )
+
+HOST_OPTIONS = (
+    Option("pref_beta", float, 0.1, "beta", "The beta parameter in the preference loss."),
+    Option("pref_ftx", float, 0.0, "nll_weight", "The supervised fine-tuning loss coefficient in DPO training."),
+)
+"""Keys of the host that every objective uses; left out, they too are the objective's own."""
 
 OTHER_KEYS = (
     "fire_skip_invalid",
@@ -79,6 +98,9 @@ def extend_finetuning_arguments(module: Any) -> None:
     stage = base.__dataclass_fields__["stage"]
 
     def __post_init__(self: Any) -> None:  # noqa: N807
+        for option in HOST_OPTIONS:
+            if self.stage != STAGE and vars(self)[option.key] is None:
+                setattr(self, option.key, option.default)
         base.__post_init__(self)
         if self.stage == STAGE:
             self.use_ref_model = True
@@ -109,6 +131,7 @@ def extend_finetuning_arguments(module: Any) -> None:
     )
     new_fields = [
         ("stage", stages, field(default=stage.default, metadata=dict(stage.metadata))),
+        *((o.key, float | None, _optional(f"{o.help} Default {o.default}.")) for o in HOST_OPTIONS),
         ("fire_objective", Literal[tuple(OBJECTIVES)] | None, _optional(objective_help)),
         *((o.key, o.kind | None, _optional(f"stage: {STAGE} only. {o.help}")) for o in OPTIONS),
         ("fire_skip_invalid", bool, field(default=False, metadata={"help": skip_help})),
@@ -161,27 +184,17 @@ def resolve(args: Any) -> None:
         raise UserError(f"fire_vision_cache_gb must be a number above 0, found {limit!r}.")
     _refuse_ignored_host_keys(args)
     objective = OBJECTIVES[args.fire_objective]
-    for option in OPTIONS:
-        if has_part(objective, option.part):
+    for option in (*HOST_OPTIONS, *OPTIONS):
+        if option in HOST_OPTIONS or option.setting in objective.reads:
             if vars(args)[option.key] is None:
-                setattr(args, option.key, option.default)
+                setattr(args, option.key, option.default_of(objective))
         elif vars(args)[option.key] is not None:
             _refuse_ignored(objective, option)
     _check_ranges(args)
 
 
-def has_part(objective: Objective, part: str) -> bool:
-    """Whether an objective has the part that an `Option` belongs to."""
-    has = {
-        "gamma": objective.weighs_by("gamma"),
-        "kl": objective.kl is not None,
-        "lambda": objective.kl is not None and objective.kl.fixed_lambda is None,
-    }
-    return has[part]
-
-
 def _refuse_ignored(objective: Objective, option: Option) -> None:
-    users = [name for name, other in OBJECTIVES.items() if has_part(other, option.part)]
+    users = [name for name, other in OBJECTIVES.items() if option.setting in other.reads]
     raise UserError(
         f"{option.key} has no effect under fire_objective: {objective.name}. "
         f"Remove {option.key}, or write a fire_objective that uses it: {', '.join(users)}."
@@ -205,6 +218,7 @@ def _check_ranges(args: Any) -> None:
         "fire_alpha": (">= 0", lambda x: x >= 0, 0.01),
         "fire_gamma": (">= 0", lambda x: x >= 0, 0.1),
         "fire_lambda": ("in [0, 1]", lambda x: 0 <= x <= 1, 0.5),
+        "fire_label_smoothing": ("in [0, 0.5)", lambda x: 0 <= x < 0.5, 0.1),
     }
     for key, (words, holds, example) in ranges.items():
         value = vars(args)[key]
@@ -218,13 +232,8 @@ def _check_ranges(args: Any) -> None:
 
 
 def settings_of(args: Any) -> Settings:
-    """The loss settings of a resolved `FinetuningArguments`; parts that the objective lacks are 0."""
-    return Settings(
-        objective=OBJECTIVES[args.fire_objective],
-        beta=args.pref_beta,
-        alpha=args.fire_alpha or 0.0,
-        gamma=args.fire_gamma or 0.0,
-        kl_lambda=args.fire_lambda or 0.0,
-        kl_scope=args.fire_kl_scope or "phrase",
-        nll_weight=args.pref_ftx,
-    )
+    """The loss settings of a resolved `FinetuningArguments`; what the objective does not read has the default."""
+    written = {o.setting: vars(args)[o.key] for o in (*HOST_OPTIONS, *OPTIONS)}
+    defaults = {o.setting: o.default for o in OPTIONS}
+    known = {name: defaults[name] if value is None else value for name, value in written.items()}
+    return Settings(objective=OBJECTIVES[args.fire_objective], **known)

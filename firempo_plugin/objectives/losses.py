@@ -20,8 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from .links import LINKS
 from .settings import Settings, metrics_of
-from .terms import Cell, KLTerm, NLLTerm, PreferenceTerm, Scope, Term
+from .terms import Cell, KLTerm, NLLTerm, PreferenceTerm, Scope, Side, Term
 
 Head = Callable[[Tensor], Tensor]
 
@@ -136,11 +137,6 @@ def log_ratios(scored: ScoredTokens, rows: int, beta: float, scope: Scope) -> Te
     return beta * sum_by(slots, ratios, rows * len(Cell)).view(rows, len(Cell))
 
 
-def preference_loss(margin: Tensor) -> Tensor:
-    """(2), (3): -log sigmoid(margin), elementwise."""
-    return -F.logsigmoid(margin)
-
-
 def reward_sides(term: PreferenceTerm, rewards: Tensor, has_noised: Tensor) -> tuple[Tensor, Tensor]:
     """The rewards that a term's margin adds, and those that it takes off, for each row.
 
@@ -152,11 +148,22 @@ def reward_sides(term: PreferenceTerm, rewards: Tensor, has_noised: Tensor) -> t
     Returns:
         [B] and [B]; the margin is their difference. Meaningless for rows to which the term does not apply.
     """
-    totals = {True: torch.zeros_like(rewards[:, 0]), False: torch.zeros_like(rewards[:, 0])}
-    for side in term.sides:
-        with_noised, without = (rewards[:, side.cell(noised) or 0] for noised in (True, False))
-        totals[side.sign > 0] = totals[side.sign > 0] + abs(side.sign) * torch.where(has_noised, with_noised, without)
-    return totals[True], totals[False]
+    added, taken = ([side for side in term.sides if side.sign * sign > 0] for sign in (1, -1))
+    plus = _weighed(added, rewards, has_noised, 0.0).sum(0)
+    if term.softmax:
+        return plus, _weighed(taken, rewards, has_noised, torch.finfo(rewards.dtype).min).logsumexp(0)
+    return plus, _weighed(taken, rewards, has_noised, 0.0).sum(0)
+
+
+def _weighed(sides: list[Side], rewards: Tensor, has_noised: Tensor, absent: float) -> Tensor:
+    """abs(sign) * r of each side and row: [sides, B]; `absent` where a row has no cell of a side."""
+    nothing = torch.full_like(rewards[:, 0], absent)
+    found = rewards.new_empty(len(sides), len(rewards))
+    for number, side in enumerate(sides):
+        cells = [side.cell(noised) for noised in (True, False)]
+        with_noised, without = (nothing if cell is None else abs(side.sign) * rewards[:, cell] for cell in cells)
+        found[number] = torch.where(has_noised, with_noised, without)
+    return found
 
 
 def preference(term: PreferenceTerm, settings: Settings, scored: ScoredTokens, has_noised: Tensor) -> Quantities:
@@ -165,7 +172,7 @@ def preference(term: PreferenceTerm, settings: Settings, scored: ScoredTokens, h
     added, taken = reward_sides(term, rewards, has_noised)
     margin = added - taken
     return {
-        "loss": preference_loss(margin),
+        "loss": LINKS[term.link](margin, settings.beta, settings.number(term.smoothing)),
         "accuracy": (margin > 0).float(),
         "margin": margin,
         "chosen": added,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..errors import UserError
-from .terms import SCOPES, Cell, KLTerm, NLLTerm, Objective, PreferenceTerm, Scope, Term
+from .terms import SCOPES, Cell, KLTerm, NLLTerm, Number, Objective, PreferenceTerm, Scope, Term
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Settings:
         kl_lambda: lambda, the share of the forward KL, in [0, 1].
         kl_scope: Token positions of clean/chosen that the KL sums over.
         nll_weight: Weight of the length-normalised NLL on clean/chosen, >= 0; 0 switches it off.
+        label_smoothing: e, how often a preference is taken to be the wrong way round, in [0, 0.5).
 
     Attributes:
         terms: Those of the objective that have a weight, then the NLL if it has one.
@@ -32,19 +33,25 @@ class Settings:
     kl_lambda: float
     kl_scope: Scope
     nll_weight: float
+    label_smoothing: float = 0.0
     terms: tuple[Term, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         finite = all(math.isfinite(x) for x in (self.beta, self.alpha, self.gamma, self.nll_weight))
         in_range = self.beta > 0 and min(self.alpha, self.gamma, self.nll_weight) >= 0
-        if not (finite and in_range and 0 <= self.kl_lambda <= 1 and self.kl_scope in SCOPES):
+        shares = 0 <= self.kl_lambda <= 1 and 0 <= self.label_smoothing < 0.5
+        if not (finite and in_range and shares and self.kl_scope in SCOPES):
             raise UserError(f"settings out of range: {self}")
         active = tuple(term for term in (*self.objective.terms, NLLTerm()) if self.weight_of(term) > 0)
         object.__setattr__(self, "terms", active)
 
+    def number(self, number: Number) -> float:
+        """A number of a term, looked up here where that names a field."""
+        return float(vars(self)[number]) if isinstance(number, str) else number
+
     def weight_of(self, term: Term) -> float:
         """What a term is multiplied by."""
-        return term.weight if isinstance(term.weight, float) else float(vars(self)[term.weight])
+        return self.number(term.weight)
 
     def scope_of(self, term: Term) -> Scope:
         """The tokens of its cells that a term needs."""

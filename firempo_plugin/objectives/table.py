@@ -3,7 +3,9 @@
 The symbols of the formulas are those of `terms`.
 """
 
-from .terms import CC, CR, NC, NR, Cell, KLTerm, Objective, PreferenceTerm, prefer
+from dataclasses import replace
+
+from .terms import CC, CR, NC, NR, Cell, KLTerm, Objective, PreferenceTerm, Side, prefer
 
 _RANK = prefer("rank", CC, CR)
 _RANK_PHRASES = prefer("rank", CC, CR, scope="phrase")
@@ -55,6 +57,29 @@ OBJECTIVES: dict[str, Objective] = {
             "L(r(cc) - r(nr)), or r(cr) without a noised image",
             (prefer("rank", CC, NR, CR),),
             "arXiv 2412.06141, as arXiv 2601.17918 runs it",
+        ),
+        Objective("ipo", "S(r(cc) - r(cr))", (replace(_RANK, link="square"),), "arXiv 2310.12036"),
+        Objective(
+            "slic", "H(r(cc) - r(cr))", (replace(_RANK, link="hinge"),), "arXiv 2305.10425, hinge on DPO's margin"
+        ),
+        Objective(
+            "cdpo",
+            "L_e(r(cc) - r(cr))",
+            (replace(_RANK, link="smoothed", smoothing="label_smoothing"),),
+            "conservative DPO, as TRL 0.24 runs it",
+        ),
+        Objective(
+            "robust_dpo",
+            "R_e(r(cc) - r(cr))",
+            (replace(_RANK, link="robust", smoothing="label_smoothing"),),
+            "arXiv 2403.00409",
+        ),
+        Objective(
+            "s_dpo",
+            "L(r(cc) - lse(r(cr), r(nc), r(nr)))",
+            (replace(_RANK, sides=(Side(1.0, (CC,)), *(Side(-1.0, (cell,)) for cell in (CR, NC, NR))), softmax=True),),
+            "arXiv 2406.09215, over the cells of a row",
+            {"beta": 1.0},
         ),
     )
 }

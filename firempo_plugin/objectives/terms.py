@@ -5,11 +5,14 @@ A row gives four cells, {clean, noised} image x {chosen, rejected} response. For
     cc, cr, nc, nr   the cells clean/chosen, clean/rejected, noised/chosen, noised/rejected
     r(c)             beta * sum over the response tokens t of cell c of w_t [log pi - log ref]_t; r_P over those of
                      phrases alone
-    L(m)             -log sigmoid(m)
+    L(m)             -log sigmoid(m); L_e(m), R_e(m), H(m), S(m) are the smoothed, the robust, the hinge and the square
+                     link of `links`, e the label smoothing
+    lse(a, b, ...)   log(exp a + exp b + ...), over the cells that a row has
     KL, NLL          of `losses.mixed_kl` and `losses.chosen_nll`, on cc
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal
 
@@ -39,8 +42,16 @@ class Cell(IntEnum):
 
 CC, CR, NC, NR = Cell
 
-Weight = float | Literal["alpha", "gamma", "nll_weight"]
-"""What a term is multiplied by in the loss: a number, or the field of `Settings` that holds it."""
+Number = float | Literal["alpha", "beta", "gamma", "nll_weight", "label_smoothing"]
+"""A number of a term, or the field of `Settings` that holds it."""
+
+Link = Literal["logistic", "smoothed", "robust", "hinge", "square"]
+"""What turns a margin into a loss, see `links`."""
+
+
+def named(*numbers: Number) -> frozenset[str]:
+    """The fields of `Settings` among numbers."""
+    return frozenset(number for number in numbers if isinstance(number, str))
 
 
 @dataclass(frozen=True)
@@ -60,12 +71,31 @@ class Side:
 
 @dataclass(frozen=True)
 class PreferenceTerm:
-    """weight * L(sum over sides of sign * r(cell)), r over the tokens in `scope`; a row without a side has no term."""
+    """weight * link(sum over sides of sign * r(cell)), r over the tokens in `scope`; a row without a side has no term.
+
+    Attributes:
+        name: Names its metrics.
+        sides: What the margin adds up.
+        scope: The tokens that r sums over.
+        weight: Its share in the loss.
+        link: What turns the margin into a loss.
+        smoothing: e of the links `smoothed` and `robust`: how often the preference is the wrong way round.
+        softmax: Whether the sides that are taken off are joined by lse instead of added; one that a row has not is
+            then left out.
+    """
 
     name: str
     sides: tuple[Side, ...]
     scope: Scope
-    weight: Weight = 1.0
+    weight: Number = 1.0
+    link: Link = "logistic"
+    smoothing: Number = 0.0
+    softmax: bool = False
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The fields of `Settings` on which its loss depends."""
+        return named("beta", self.weight, self.smoothing)
 
     @property
     def compares_responses(self) -> bool:
@@ -76,8 +106,12 @@ class PreferenceTerm:
 
     def cells(self, has_noised: bool) -> tuple[Cell, ...]:
         """The cells that the term needs of a row; none where it does not apply to the row."""
-        cells = [side.cell(has_noised) for side in self.sides]
-        return () if None in cells else tuple(cell for cell in cells if cell is not None)
+        missing = [side for side in self.sides if side.cell(has_noised) is None]
+        others = [side for side in self.sides if side.sign < 0]
+        spared = self.softmax and all(side in others for side in missing) and len(missing) < len(others)
+        if missing and not spared:
+            return ()
+        return tuple(cell for side in self.sides if (cell := side.cell(has_noised)) is not None)
 
 
 @dataclass(frozen=True)
@@ -89,8 +123,13 @@ class KLTerm:
 
     fixed_lambda: float | None = None
     cell: Cell = CC
-    weight: Weight = "alpha"
+    weight: Number = "alpha"
     name: str = "kl"
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The fields of `Settings` on which its loss depends."""
+        return named(self.weight) | {"kl_scope"} | ({"kl_lambda"} if self.fixed_lambda is None else frozenset())
 
     def cells(self, has_noised: bool) -> tuple[Cell, ...]:
         """The cell, in every row."""
@@ -102,8 +141,13 @@ class NLLTerm:
     """nll_weight * the mean of -log pi over the tokens of a cell's whole response."""
 
     cell: Cell = CC
-    weight: Weight = "nll_weight"
+    weight: Number = "nll_weight"
     name: str = "nll"
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The fields of `Settings` on which its loss depends."""
+        return named(self.weight)
 
     def cells(self, has_noised: bool) -> tuple[Cell, ...]:
         """The cell, in every row."""
@@ -122,20 +166,23 @@ class Objective:
         formula: Its loss of a row, in the symbols of this module; what `terms` say.
         terms: What it adds up. Every method may have an NLL besides, by its setting.
         source: Where it was published.
+        defaults: The fields of `Settings` that it has by default, where they differ from those of FiRe-MPO.
     """
 
     name: str
     formula: str
     terms: tuple[Term, ...]
     source: str
+    defaults: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def kl(self) -> KLTerm | None:
         return next((term for term in self.terms if isinstance(term, KLTerm)), None)
 
-    def weighs_by(self, setting: str) -> bool:
-        """Whether a setting is the weight of a term."""
-        return any(term.weight == setting for term in self.terms)
+    @property
+    def reads(self) -> frozenset[str]:
+        """The fields of `Settings` on which its loss depends, besides the weight of the NLL."""
+        return frozenset(name for term in self.terms for name in term.reads)
 
     def applies(self, has_noised: bool) -> bool:
         """Whether any preference term applies to a row with, or without, a noised image."""
@@ -143,7 +190,7 @@ class Objective:
 
 
 def prefer(
-    name: str, preferred: Cell, *others: Cell, scope: Scope = "response", weight: Weight = 1.0
+    name: str, preferred: Cell, *others: Cell, scope: Scope = "response", weight: Number = 1.0
 ) -> PreferenceTerm:
     """L(r(preferred) - r(other)): of `others` the first that a row has; without any, the other side is 0."""
     sides = (Side(1.0, (preferred,)), *([Side(-1.0, others)] if others else []))

@@ -30,6 +30,16 @@ def test_every_objective_parses_with_its_own_defaults(objective):
         assert settings.kl_share == 1.0
 
 
+def test_an_objective_has_its_papers_numbers_where_none_are_written():
+    assert [fire(fire_objective=name).pref_beta for name in ("dpo", "s_dpo")] == [0.1, 1.0]
+    assert settings_of(fire(fire_objective="s_dpo", pref_beta=0.1)).beta == 0.1
+    assert settings_of(fire(fire_objective="robust_dpo")).label_smoothing == 0.1
+    for stage in ("dpo", "kto", "sft"):
+        args = FinetuningArguments(stage=stage)
+        assert (args.pref_beta, args.pref_ftx) == (0.1, 0.0)
+        assert FinetuningArguments(stage=stage, pref_beta=0.4).pref_beta == 0.4
+
+
 def test_zero_is_a_value():
     settings = settings_of(fire(fire_gamma=0.0, fire_lambda=0.0, fire_alpha=0))
     assert (settings.gamma, settings.kl_lambda, settings.alpha) == (0.0, 0.0, 0.0)
@@ -43,14 +53,17 @@ def test_zero_is_a_value():
         ("fire_gamma", "0,1", ">= 0"),
         ("fire_lambda", 1.5, "in [0, 1]"),
         ("fire_lambda", True, "in [0, 1]"),
+        ("fire_label_smoothing", 0.5, "in [0, 0.5)"),
         ("pref_beta", 0.0, "greater than 0"),
         ("pref_beta", float("inf"), "greater than 0"),
         ("pref_ftx", -1.0, ">= 0"),
     ],
 )
 def test_values_out_of_range_are_refused_with_what_to_write(key, value, words):
+    setting = {option.key: option.setting for option in OPTIONS}.get(key)
+    user = next(name for name, objective in OBJECTIVES.items() if setting is None or setting in objective.reads)
     with pytest.raises(ValueError, match="Write for example") as caught:
-        fire(**{key: value})
+        fire(fire_objective=user, **{key: value})
     assert str(caught.value).startswith(f"{key} must be a number {words}, found {value!r}. Write for example `{key}: ")
 
 
@@ -62,6 +75,7 @@ def test_values_out_of_range_are_refused_with_what_to_write(key, value, words):
         ("mask_dpo", "fire_alpha", 0.01),
         ("dpo", "fire_kl_scope", "phrase"),
         ("mdpo", "fire_gamma", 0.1),
+        ("ipo", "fire_label_smoothing", 0.1),
     ],
 )
 def test_keys_that_the_objective_ignores_are_refused(objective, key, value):
@@ -77,7 +91,7 @@ def test_host_keys_that_the_stage_ignores_are_refused(key):
 
 
 @pytest.mark.parametrize(
-    "keys", [{"fire_objective": "orpo"}, {"fire_kl_scope": "sentence"}, {"fire_skip_invalid": "yes"}]
+    "keys", [{"fire_objective": "kto"}, {"fire_kl_scope": "sentence"}, {"fire_skip_invalid": "yes"}]
 )
 def test_unknown_names_are_refused(keys):
     with pytest.raises(ValueError, match=next(iter(keys))):

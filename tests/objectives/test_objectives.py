@@ -1,10 +1,10 @@
-import re
+from dataclasses import replace
 
 import pytest
 
 from firempo_plugin.objectives.settings import Metric, Settings, metrics_of
 from firempo_plugin.objectives.table import OBJECTIVES
-from firempo_plugin.objectives.terms import Cell, PreferenceTerm
+from firempo_plugin.objectives.terms import Cell, Side
 
 
 def settings(name: str, **changes) -> Settings:
@@ -56,6 +56,14 @@ def test_a_cell_is_scored_as_widely_as_its_widest_use():
     assert cells("mask_dpo", True, nll_weight=0.5)["clean/chosen"] == "response"
 
 
+def test_a_softmax_takes_the_cells_that_a_row_has():
+    assert " ".join(cells("s_dpo", True)) == "clean/chosen clean/rejected noised/chosen noised/rejected"
+    assert " ".join(cells("s_dpo", False)) == "clean/chosen clean/rejected"
+    (rank,) = OBJECTIVES["s_dpo"].terms
+    assert not replace(rank, sides=(rank.sides[0], rank.sides[2])).cells(has_noised=False), "nothing to compare with"
+    assert not replace(rank, sides=(Side(1.0, (Cell.NOISED_CHOSEN,)), *rank.sides[1:])).cells(has_noised=False)
+
+
 def test_objective_that_needs_a_noised_image_does_not_apply_without():
     assert not OBJECTIVES["copo"].applies(has_noised=False)
     assert all(objective.applies(has_noised=False) for name, objective in OBJECTIVES.items() if name != "copo")
@@ -71,6 +79,7 @@ def test_objective_that_needs_a_noised_image_does_not_apply_without():
         {"beta": float("inf")},
         {"kl_lambda": 1.1},
         {"kl_scope": "word"},
+        *({"label_smoothing": value} for value in (-0.1, 0.5, float("nan"))),
     ],
     ids=str,
 )
@@ -104,19 +113,3 @@ def test_every_metric_is_named_by_its_term():
 
 def test_an_objective_without_a_comparison_of_responses_has_no_rewards_of_them():
     assert list(metrics_of(settings("copo"))) == ["terms/image", "rewards/accuracies", "rewards/margins"]
-
-
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_the_formula_says_what_the_terms_are(name):
-    """Read off the symbols: one L a preference term, its cells in order, gamma and alpha KL where they are."""
-    objective = OBJECTIVES[name]
-    preferences = [term for term in objective.terms if isinstance(term, PreferenceTerm)]
-    written = re.findall(r"(gamma )?L\(([^L]*)\)", objective.formula.split(", or ")[0].replace(" + alpha KL", ""))
-    assert len(written) == len(preferences)
-    short = {"cc": Cell.CLEAN_CHOSEN, "cr": Cell.CLEAN_REJECTED, "nc": Cell.NOISED_CHOSEN, "nr": Cell.NOISED_REJECTED}
-    for (weight, margin), term in zip(written, preferences, strict=True):
-        assert (weight.strip() or 1.0) == term.weight
-        assert [short[cell] for cell in re.findall(r"r(?:_P)?\((..)\)", margin)] == list(term.cells(True))
-        assert ("r_P" in margin) == (term.scope == "phrase")
-    assert ("alpha KL" in objective.formula) == (objective.kl is not None)
-    assert ("lambda = 1" in objective.formula) == (objective.kl is not None and objective.kl.fixed_lambda == 1)

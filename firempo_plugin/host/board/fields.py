@@ -7,7 +7,7 @@ from typing import Any, Literal
 from ...errors import UserError
 from ...objectives.table import OBJECTIVES
 from ...objectives.terms import SCOPES
-from ..arguments import OPTIONS, STAGE, VISION_CACHE_GB, has_part
+from ..arguments import HOST_OPTIONS, OPTIONS, STAGE, VISION_CACHE_GB
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Field:
             `choices`, yes or no, or text. An empty one writes nothing.
         default: What it starts with.
         choices: Of a choice.
-        part: The part of an objective that gives it an effect; None where every objective does.
+        setting: The field of `Settings` that an objective must read to give it an effect; None where every one does.
     """
 
     name: str
@@ -29,15 +29,15 @@ class Field:
     kind: Literal["number", "count", "choice", "switch", "text"]
     default: Any = ""
     choices: tuple[str, ...] = ()
-    part: str | None = None
+    setting: str | None = None
 
 
-_PARTS = {option.key: option.part for option in OPTIONS}
+_SETTINGS = {option.key: option.setting for option in OPTIONS}
 _DEFAULTS = {option.key: option.default for option in OPTIONS}
 
 
 def _number(key: str) -> Field:
-    return Field(key, key, "number", str(_DEFAULTS[key]), part=_PARTS[key])
+    return Field(key, key, "number", str(_DEFAULTS[key]), setting=_SETTINGS[key])
 
 
 ROWS: tuple[tuple[Field, ...], ...] = (
@@ -49,11 +49,12 @@ ROWS: tuple[tuple[Field, ...], ...] = (
         _number("fire_lambda"),
     ),
     (
-        Field("fire_kl_scope", "fire_kl_scope", "choice", _DEFAULTS["fire_kl_scope"], SCOPES, _PARTS["fire_kl_scope"]),
+        Field("fire_kl_scope", "fire_kl_scope", "choice", _DEFAULTS["fire_kl_scope"], SCOPES, "kl_scope"),
         Field("fire_nll", "pref_ftx", "number", "0.0"),
         Field("fire_skip_invalid", "fire_skip_invalid", "switch", False),
         Field("fire_processor", "processor_name_or_path", "text"),
     ),
+    (_number("fire_label_smoothing"),),
     (
         Field("fire_pass_tokens", "fire_pass_tokens", "count"),
         Field("fire_group_by_image", "fire_group_by_image", "count"),
@@ -70,7 +71,18 @@ SWITCHES = frozenset(field.key for field in FIELDS if field.kind == "switch")
 
 def has_effect(field: Field, objective: str) -> bool:
     """Whether the objective makes use of a field."""
-    return field.part is None or has_part(OBJECTIVES[objective], field.part)
+    return field.setting is None or field.setting in OBJECTIVES[objective].reads
+
+
+def changing(objective: str) -> dict[str, str]:
+    """What the fields hold under an objective, by name, whose default is not the same under all."""
+    options = {option.key: option for option in (*HOST_OPTIONS, *OPTIONS)}
+    changed = {setting for row in OBJECTIVES.values() for setting in row.defaults}
+    return {
+        field.name: str(options[field.key].default_of(OBJECTIVES[objective]))
+        for field in FIELDS
+        if field.key in options and options[field.key].setting in changed
+    }
 
 
 def arguments(values: dict[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from ..arguments import STAGE_TITLE
-from .fields import FIELDS, ROWS, Field, has_effect
+from ..arguments import STAGE, STAGE_TITLE
+from .fields import FIELDS, ROWS, Field, changing, has_effect
 from .pairs_box import AT_ONCE, create_pairs_box
 
 DISABLED_LOOK = """<style>
@@ -60,11 +60,17 @@ def create_section() -> tuple[Any, dict[str, Any], Any]:
                 for field in row:
                     fields[field.name] = make[field.kind](field)
         gr.HTML(DISABLED_LOOK, padding=False)
-    owned = [field for field in FIELDS if field.part is not None]
+    owned = [field for field in FIELDS if field.setting is not None]
     fields["fire_objective"].change(
         lambda objective: [type(fields[f.name])(interactive=has_effect(f, objective)) for f in owned],
         [fields["fire_objective"]],
         [fields[field.name] for field in owned],
+        **AT_ONCE,
+    )
+    fields["fire_objective"].input(  # a person's choice: loaded arguments keep their numbers
+        lambda objective: {fields[name]: value for name, value in changing(objective).items()},
+        [fields["fire_objective"]],
+        [fields[name] for name in changing(STAGE)],
         **AT_ONCE,
     )
     return tab, fields, note

@@ -14,6 +14,7 @@ from transformers import TrainerCallback
 
 from ... import __version__
 from ...objectives.settings import Settings
+from ..arguments import HOST_OPTIONS, OPTIONS
 from ..data.admission import RowCount
 from .shortcut import ShortcutWatch
 
@@ -37,12 +38,9 @@ def effective_settings(settings: Settings, counts: dict[str, RowCount], model: A
             }
             for term in settings.terms
         ],
-        "pref_beta": settings.beta,
-        "fire_gamma": settings.gamma if settings.objective.weighs_by("gamma") else None,
-        "fire_alpha": settings.alpha if settings.objective.kl else None,
+        **{option.key: vars(settings)[option.setting] for option in HOST_OPTIONS},
+        **{o.key: vars(settings)[o.setting] if o.setting in settings.objective.reads else None for o in OPTIONS},
         "fire_lambda": settings.kl_share if settings.objective.kl else None,
-        "fire_kl_scope": settings.kl_scope if settings.objective.kl else None,
-        "pref_ftx": settings.nll_weight,
         "rows": {name: asdict(count) for name, count in counts.items()},
         "model_type": model.config.model_type,
         "versions": {

@@ -10,8 +10,9 @@ import pytest
 from llamafactory.hparams import FinetuningArguments, ModelArguments
 
 from firempo_plugin.host.board import monitor, restore, texts
-from firempo_plugin.host.board.fields import FIELDS, arguments, problem
+from firempo_plugin.host.board.fields import FIELDS, arguments, changing, problem
 from firempo_plugin.host.train.curves import live_figure
+from firempo_plugin.objectives.table import OBJECTIVES
 
 DEFAULTS = {field.name: field.default for field in FIELDS}
 
@@ -111,6 +112,16 @@ def test_zero_and_false_are_written_and_empty_is_not():
     written = arguments(values)
     assert (written["fire_alpha"], written["pref_ftx"], written["fire_skip_invalid"]) == (0.0, 0.0, False)
     assert "fire_gamma" not in written
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_chosen_objective_brings_its_own_numbers(objective):
+    """Those that the section then shows are those that training would take, had none been written."""
+    resolved = vars(FinetuningArguments(stage="fire_mpo", fire_objective=objective))
+    written = arguments(DEFAULTS | {"fire_objective": objective} | changing(objective))
+    assert {key: resolved[key] for key in written} == written
+    assert set(changing(objective)) == set(changing("fire_mpo"))
+    assert "fire_beta" in changing(objective)
 
 
 @pytest.mark.parametrize("objective", ["dpo", "mask_dpo", "mdpo"])

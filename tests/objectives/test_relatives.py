@@ -1,0 +1,141 @@
+"""Every relative of FiRe-MPO against its published formula (tests/published.py), loss and gradients, in float64."""
+
+import re
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from published import DEFAULTS, PUBLISHED, Cell, Numbers
+from torch.testing import assert_close
+
+from firempo_plugin.objectives.links import LINKS
+from firempo_plugin.objectives.losses import ScoredTokens, objective_loss
+from firempo_plugin.objectives.settings import Settings
+from firempo_plugin.objectives.table import OBJECTIVES
+
+CELLS = ("cc", "cr", "nc", "nr")
+ELSEWHERE = {"fire_mpo", "fire_mpo_v1", "fire_mpo_v2", "rrpo", "mask_dpo", "dpo", "copo", "mdpo", "mmedpo"}
+"""By hand in test_losses.py."""
+
+
+def rows(scale=3.0):
+    """Three rows of random log-probabilities, with and without a noised image; responses of 1 to 9 tokens."""
+    generator = torch.Generator().manual_seed(7)
+
+    def logps(length):
+        return -scale * torch.rand(length, dtype=torch.float64, generator=generator)
+
+    found = []
+    for lengths, noised in (((5, 9), True), ((7, 2), True), ((1, 4), False)):
+        names = CELLS if noised else CELLS[:2]
+        phrases = [torch.rand(length, generator=generator) < 0.5 for length in lengths]
+        found.append(
+            {
+                name: Cell(logps(lengths[i % 2]).requires_grad_(), logps(lengths[i % 2]), phrases[i % 2])
+                for i, name in enumerate(names)
+            }
+        )
+    return found
+
+
+def scored(found, settings):
+    """The tokens of rows as the forward passes hand them on."""
+    flat = [(row, CELLS.index(name), cell) for row, cells in enumerate(found) for name, cell in cells.items()]
+    none = torch.empty(0, dtype=torch.float64)
+    return ScoredTokens(
+        row=torch.cat([torch.full((len(cell.policy),), row) for row, _, cell in flat]),
+        cell=torch.cat([torch.full((len(cell.policy),), number) for _, number, cell in flat]),
+        in_phrase=torch.cat([cell.phrase for *_, cell in flat]),
+        policy_logps=torch.cat([cell.policy for *_, cell in flat]),
+        reference_logps=torch.cat([cell.reference for *_, cell in flat]),
+        kl_row=none.long(),
+        forward_kl=none,
+        reverse_kl=none,
+        terms=torch.tensor([[len(term.cells("nc" in cells)) > 0 for cells in found] for term in settings.terms]),
+    )
+
+
+def gradients(found):
+    policies = [cell.policy for cells in found for cell in cells.values()]
+    return [torch.zeros_like(each) if each.grad is None else each.grad for each in policies]
+
+
+NUMBERS = {
+    "usual": Numbers(),
+    "odd": Numbers(beta=0.7, smoothing=0.3, nll=0.4),
+}
+
+
+def settings_of(name, numbers):
+    return Settings(
+        OBJECTIVES[name],
+        beta=numbers.beta,
+        alpha=0.2,
+        gamma=0.6,
+        kl_lambda=0.3,
+        kl_scope="phrase",
+        nll_weight=numbers.nll,
+        label_smoothing=numbers.smoothing,
+    )
+
+
+@pytest.mark.parametrize("numbers", NUMBERS.values(), ids=NUMBERS)
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_it_is_the_published_loss(name, numbers):
+    settings = settings_of(name, numbers)
+    ours, plain = rows(), rows()
+    has_noised = torch.tensor(["nc" in cells for cells in ours])
+    weight = torch.tensor([1.0, 2.5, 0.5], dtype=torch.float64)
+    losses, report = objective_loss(settings, scored(ours, settings), has_noised, weight)
+    losses.mean().backward()
+    total = torch.zeros((), dtype=torch.float64)
+    for row, cells in enumerate(plain):
+        parts = PUBLISHED[name](cells, numbers)
+        if numbers.nll:
+            parts["nll"] = (numbers.nll, -cells["cc"].policy.mean())
+        total = total + weight[row] / 3 * sum(share * value for share, value in parts.values())
+        for part, (_, value) in parts.items():
+            assert report[f"terms/{part}"].applies[row]
+            assert_close(report[f"terms/{part}"].values[row], value.detach(), rtol=1e-9, atol=1e-9)
+        missing = {term.name for term in settings.terms} - set(parts)
+        assert not any(report[f"terms/{part}"].applies[row] for part in missing)
+    total.backward()
+    assert_close(losses.mean(), total, rtol=1e-9, atol=1e-9)
+    for mine, theirs in zip(gradients(ours), gradients(plain), strict=True):
+        assert_close(mine, theirs, rtol=1e-9, atol=1e-9)
+
+
+def test_every_relative_is_held_to_a_published_formula():
+    assert set(OBJECTIVES) == set(PUBLISHED) | ELSEWHERE
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_its_defaults_are_those_of_its_paper(name):
+    fields = {"beta": "beta", "smoothing": "label_smoothing", "nll": "nll_weight"}
+    assert OBJECTIVES[name].defaults == {fields[key]: value for key, value in DEFAULTS.get(name, {}).items()}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_the_formula_says_what_the_terms_are(name):
+    """The formula is computed as it is written, of a row with all four cells."""
+    numbers, formula = NUMBERS["odd"], OBJECTIVES[name].formula
+    settings, found = settings_of(name, replace(numbers, nll=0.0)), rows()[:1]
+    tokens = replace(scored(found, settings), kl_row=torch.zeros(1).long())
+    tokens.forward_kl, tokens.reverse_kl = torch.tensor([[0.7], [1.9]], dtype=torch.float64)
+    (loss,), _ = objective_loss(settings, tokens, torch.tensor([True]), torch.ones(1))
+    links = {"L": "logistic", "L_e": "smoothed", "R_e": "robust", "H": "hinge", "S": "square"}
+    symbols = {
+        **{sign: partial(LINKS[link], beta=0.7, smoothing=0.3) for sign, link in links.items()},
+        **found[0],
+        "r": lambda cell: 0.7 * (cell.policy - cell.reference).sum(),
+        "r_P": lambda cell: 0.7 * (cell.policy - cell.reference)[cell.phrase].sum(),
+        "lse": lambda *rewards: torch.stack(rewards).logsumexp(0),
+        "KL": 0.7 if "lambda = 1" in formula else 0.3 * 0.7 + 0.7 * 1.9,
+        "alpha": 0.2,
+        "gamma": 0.6,
+    }
+    text = formula.split(", or ")[0].removesuffix(" with lambda = 1")
+    written = eval(re.sub(r"(alpha|gamma|[0-9.]+) (?=\w)", r"\1 * ", text), symbols)
+    assert_close(loss, written, rtol=1e-9, atol=1e-9)
+    assert set(re.findall(r"\b[cn][cr]\b", text)) == {CELLS[cell] for cell in settings.cells(has_noised=True)}

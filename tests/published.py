@@ -1,0 +1,78 @@
+"""The relatives of FiRe-MPO as they were published: plainly, over the log-probabilities of a row's tokens.
+
+Shares no code with the package. A cell is named as in its formulas: cc, cr, nc, nr for {clean, noised} image and
+{chosen, rejected} response.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Cell:
+    """The tokens of a whole response: [n] log pi, log ref, and whether it lies in a phrase."""
+
+    policy: Tensor
+    reference: Tensor
+    phrase: Tensor
+
+    @property
+    def ratio(self) -> Tensor:
+        """R: the log-ratio of the response."""
+        return (self.policy - self.reference).sum()
+
+
+Cells = dict[str, Cell]
+"""Those that a row has."""
+
+
+@dataclass
+class Numbers:
+    """The hyperparameters, with the default of each stage argument."""
+
+    beta: float = 0.1
+    smoothing: float = 0.1
+    nll: float = 0.0
+
+
+Parts = dict[str, tuple[float, Tensor]]
+"""Weight and value of each term of a loss, by name."""
+
+
+def dpo(margin: Tensor) -> Tensor:
+    """-log sigmoid, written out."""
+    return torch.log(1 + torch.exp(-margin))
+
+
+def ipo(c: Cells, n: Numbers) -> Parts:
+    return {"rank": (1.0, (c["cc"].ratio - c["cr"].ratio - 1 / (2 * n.beta)) ** 2)}
+
+
+def slic(c: Cells, n: Numbers) -> Parts:
+    margin = n.beta * (c["cc"].ratio - c["cr"].ratio)
+    return {"rank": (1.0, torch.maximum(torch.zeros_like(margin), 1 - margin))}
+
+
+def cdpo(c: Cells, n: Numbers) -> Parts:
+    margin = n.beta * (c["cc"].ratio - c["cr"].ratio)
+    return {"rank": (1.0, (1 - n.smoothing) * dpo(margin) + n.smoothing * dpo(-margin))}
+
+
+def robust_dpo(c: Cells, n: Numbers) -> Parts:
+    margin, e = n.beta * (c["cc"].ratio - c["cr"].ratio), n.smoothing
+    return {"rank": (1.0, ((1 - e) * dpo(margin) - e * dpo(-margin)) / (1 - 2 * e))}
+
+
+def s_dpo(c: Cells, n: Numbers) -> Parts:
+    negatives = [torch.exp(n.beta * (c[name].ratio - c["cc"].ratio)) for name in ("cr", "nc", "nr") if name in c]
+    return {"rank": (1.0, dpo(-torch.log(sum(negatives))))}
+
+
+PUBLISHED: dict[str, Callable[[Cells, Numbers], Parts]] = {
+    function.__name__: function for function in (ipo, slic, cdpo, robust_dpo, s_dpo)
+}
+DEFAULTS = {"s_dpo": {"beta": 1.0}}
+"""Hyperparameters of the papers that are not the usual ones."""
