@@ -97,6 +97,10 @@ def refuse_unsupported(model_args: Any, data_args: Any, training_args: Any, fine
             "Remove it; LLaMA-Factory's crops fail on every row. Gemma 3 then takes each image whole.",
         ),
         "packing": (data_args.packing, "Remove packing and neat_packing."),
+        "torch_compile": (
+            training_args.torch_compile,
+            "Remove it; the passes of a step have another shape each, and would be compiled anew.",
+        ),
         "do_eval without do_train": (
             lora_without_reference,
             "Name the model that the rewards are relative to, for example `ref_model: <the base model>`.",
@@ -160,6 +164,8 @@ def run_fire_mpo(
     model = load_model(tokenizer_module["tokenizer"], model_args, finetuning_args, training_args.do_train)
     if against_the_key := tower.in_training(model, finetuning_args):
         logger.warning_rank0(against_the_key)
+    if apart := starts_apart(model_args, finetuning_args):
+        logger.warning_rank0(apart)
     ref_model = create_ref_model(model_args, finetuning_args)
     images = image_settings(template, tokenizer_module["processor"])
     caches = Caches.of(model, ref_model, settings, training_args, finetuning_args, images)
@@ -200,6 +206,18 @@ def run_fire_mpo(
     for line in caches.report():
         logger.info_rank0(line)
     create_modelcard_and_push(trainer, model_args, data_args, training_args, finetuning_args)
+
+
+def starts_apart(model_args: Any, finetuning_args: Any) -> str | None:
+    """Says where an adapter goes on training whose reference is the model without it; None elsewhere."""
+    goes_on = finetuning_args.finetuning_type in ("lora", "oft") and not finetuning_args.create_new_adapter
+    if not model_args.adapter_name_or_path or not goes_on or finetuning_args.ref_model:
+        return None
+    return (
+        f"The adapter {model_args.adapter_name_or_path[-1]} goes on training, and the reference is the base model without "
+        "it: the run starts away from its reference. Write create_new_adapter: true to train a new adapter from there, or "
+        "name the reference in ref_model."
+    )
 
 
 def checkpoint_exactly(model_args: Any) -> None:

@@ -11,7 +11,7 @@ from llamafactory.hparams import DataArguments, FinetuningArguments, ModelArgume
 from llamafactory.model import load_tokenizer
 from PIL import Image
 
-from firempo_plugin.host.train.workflow import refuse_mixed_images, refuse_unsupported
+from firempo_plugin.host.train.workflow import refuse_mixed_images, refuse_unsupported, starts_apart
 
 
 def refuse(model_keys=None, **training):
@@ -24,6 +24,7 @@ def refuse(model_keys=None, **training):
         "device": torch.device("cpu"),
         "world_size": 1,
         "deepspeed": None,
+        "torch_compile": False,
         **training,
     }
     model_args = ModelArguments(model_name_or_path="model", **model_keys or {})
@@ -51,6 +52,29 @@ def test_deepspeed_elsewhere():
 def test_pan_and_scan():
     with pytest.raises(ValueError, match=r"does not support image_do_pan_and_scan\. Remove it"):
         refuse({"image_do_pan_and_scan": True})
+
+
+def test_compiled_models():
+    with pytest.raises(ValueError, match="does not support torch_compile"):
+        refuse(torch_compile=True)
+
+
+@pytest.mark.parametrize(
+    ("keys", "warned"),
+    [
+        ({}, True),
+        ({"create_new_adapter": True}, False),
+        ({"ref_model": "model"}, False),
+        ({"finetuning_type": "freeze"}, False),
+        ({"adapter_name_or_path": None}, False),
+    ],
+)
+def test_an_adapter_that_goes_on_starts_apart_from_its_reference(keys, warned):
+    keys = {"adapter_name_or_path": "saves/one", **keys}
+    model_args = ModelArguments(model_name_or_path="model", adapter_name_or_path=keys.pop("adapter_name_or_path"))
+    told = starts_apart(model_args, FinetuningArguments(stage="fire_mpo", **keys))
+    assert bool(told) == warned
+    assert not warned or "saves/one goes on training" in told
 
 
 @pytest.mark.parametrize("size", [(64, 64), (700, 300)])
