@@ -310,37 +310,6 @@ def test_edits_keep_the_bounds_of_the_run():
     assert "at most 1 may change" in found.reason
 
 
-CHINESE = [
-    ("图像里包含脾脏吗?", "不包含", "不包含", True, "包含"),
-    ("图像里包含脾脏吗?", "不包含", "图像里没有脾脏。", True, "图像里有脾脏。"),
-    ("图像里包含脾脏吗?", "不包含", "是的,图像里包含脾脏。", False, "不是,图像里不包含脾脏。"),
-    ("图像里包含脾脏吗?", "包含", "可能包含脾脏。", None, None),
-    ("图像里包含脾脏吗?", "包含", "图像里有肝脏。", None, None),
-    ("这张图像里有肺吗?", "有", "有", True, "没有"),
-    ("这张图像是关于腹部么?", "不是", "这张图像是关于腹部的。", False, "这张图像不是关于腹部的。"),
-    ("肺健康吗?", "不健康", "肺是健康的。", False, "肺不是健康的。"),
-    ("是否有积液?", "没有", "未见积液。", True, "可见积液。"),
-    ("是否有积液?", "没有", "不能排除积液。", None, None),
-    ("病变在哪里?", "左肺", "病变在右肺。", False, "病变在左肺。"),
-    ("病变在哪里?", "左肺", "病变在左肺。", True, "病变在右肺。"),
-    ("病变在哪里?", "左肺", "病变不在左肺。", None, None),
-    ("这是什么类型的医学图像?", "CT", "核磁共振", False, "CT"),
-    ("哪个器官更大,肝脏还是脾脏?", "肝脏", "脾脏更大。", False, "肝脏更大。"),
-    ("在这张图片里有多少个肺?", "2", "有两个肺。", True, "有三个肺。"),
-]
-
-
-@pytest.mark.parametrize(("question", "truth", "response", "correct", "edited"), CHINESE)
-def test_chinese_by_hand(question, truth, response, correct, edited):
-    record = Record("r", (), question, truth, language="zh")
-    assert understand(record, load_vocabulary()).read(response).correct is correct
-    edit = JUDGE.judge(record, response)
-    if edited is None:
-        assert isinstance(edit, Abstain)
-    else:
-        assert (edit.chosen, edit.rejected) == ((response, edited) if correct else (edited, response))
-
-
 TRUTH = "Heart size is normal. No pneumothorax. There is a small left pleural effusion."
 REPORTS = [
     (TRUTH, "The heart is enlarged. There is no pleural effusion. No pneumothorax is seen.",
