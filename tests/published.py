@@ -51,6 +51,11 @@ def ipo(c: Cells, n: Numbers) -> Parts:
     return {"rank": (1.0, (c["cc"].ratio - c["cr"].ratio - 1 / (2 * n.beta)) ** 2)}
 
 
+def ipo_mean(c: Cells, n: Numbers) -> Parts:
+    means = [(c[name].policy - c[name].reference).mean() for name in ("cc", "cr")]
+    return {"rank": (1.0, (means[0] - means[1] - 1 / (2 * n.beta)) ** 2)}
+
+
 def slic(c: Cells, n: Numbers) -> Parts:
     margin = n.beta * (c["cc"].ratio - c["cr"].ratio)
     return {"rank": (1.0, torch.maximum(torch.zeros_like(margin), 1 - margin))}
@@ -71,8 +76,14 @@ def s_dpo(c: Cells, n: Numbers) -> Parts:
     return {"rank": (1.0, dpo(-torch.log(sum(negatives))))}
 
 
+def orpo(c: Cells, n: Numbers) -> Parts:
+    """Its lambda is beta, its NLL that of pref_ftx."""
+    p, q = (torch.exp(c[name].policy.mean()) for name in ("cc", "cr"))
+    return {"rank": (n.beta, dpo(torch.log((p / (1 - p)) / (q / (1 - q)))))}
+
+
 PUBLISHED: dict[str, Callable[[Cells, Numbers], Parts]] = {
-    function.__name__: function for function in (ipo, slic, cdpo, robust_dpo, s_dpo)
+    function.__name__: function for function in (ipo, ipo_mean, slic, cdpo, robust_dpo, s_dpo, orpo)
 }
-DEFAULTS = {"s_dpo": {"beta": 1.0}}
+DEFAULTS = {"s_dpo": {"beta": 1.0}, "orpo": {"nll": 1.0}}
 """Hyperparameters of the papers that are not the usual ones."""

@@ -159,17 +159,17 @@ def _forward(
 
 def score(
     policy: Runner,
-    reference: Runner,
+    reference: Runner | None,
     inputs: ModelInputs,
     scoring: Scoring,
     images: Images | None,
     known: ReferenceScores | None,
-) -> tuple[ScoredTokens, ReferenceScores]:
+) -> tuple[ScoredTokens, ReferenceScores | None]:
     """Scores a pass under policy (with gradients) and reference (without).
 
     Args:
         policy: The model in training.
-        reference: The frozen model, or the policy with its adapter switched off.
+        reference: The frozen model, or the policy with its adapter switched off; None where no term needs one.
         inputs: Keyword arguments of the models' forward.
         scoring: The scored tokens.
         images: Shares image features; None on the plain path and where the pass has no image.
@@ -177,17 +177,21 @@ def score(
             then is the policy's.
 
     Returns:
-        The scores, and the reference's part in them.
+        The scores, and the reference's part in them; None without a reference.
     """
-    by_chunks = policy.by_chunks and reference.by_chunks and len(scoring.token) > HEAD_ROWS
-    way = _score_by_chunks if by_chunks else _score_at_once
-    known, policy_logps, (forward_kl, reverse_kl) = way(policy, reference, inputs, scoring, images, known)
+    by_chunks = policy.by_chunks and (reference is None or reference.by_chunks) and len(scoring.token) > HEAD_ROWS
+    if reference is None:
+        policy_logps = _policy_alone(policy, inputs, scoring, images, by_chunks)
+        forward_kl = reverse_kl = policy_logps[:0]
+    else:
+        way = _score_by_chunks if by_chunks else _score_at_once
+        known, policy_logps, (forward_kl, reverse_kl) = way(policy, reference, inputs, scoring, images, known)
     scored = ScoredTokens(
         row=scoring.row,
         cell=scoring.cell,
         in_phrase=scoring.in_phrase,
         policy_logps=policy_logps,
-        reference_logps=known.logps,
+        reference_logps=None if known is None else known.logps,
         kl_row=scoring.row[scoring.kl],
         forward_kl=forward_kl,
         reverse_kl=reverse_kl,
@@ -198,6 +202,17 @@ def score(
 
 Scores = tuple[ReferenceScores, Tensor, tuple[Tensor, Tensor]]
 """The reference's part; log pi of the tokens [M]; the two halves of the KL [K]."""
+
+
+def _policy_alone(
+    policy: Runner, inputs: ModelInputs, scoring: Scoring, images: Images | None, by_chunks: bool
+) -> Tensor:
+    """log pi of the tokens [M], without a reference."""
+    if not by_chunks:
+        return token_logps(scored_logits(policy, inputs, scoring, images)[0], scoring.token)
+    hidden, precision = _hidden(policy, inputs, scoring, images)
+    with precision:
+        return logps_in_chunks(policy.head, hidden, scoring.token)
 
 
 def _score_at_once(

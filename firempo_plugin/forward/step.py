@@ -19,13 +19,13 @@ class Models:
     """What runs a step.
 
     Attributes:
-        policy, reference: See `score`.
+        policy, reference: See `score`; a step whose objective needs no reference has None.
         family: Of the policy, for shared image features; None on the plain path.
         masks: Of its layers.
     """
 
     policy: Runner
-    reference: Runner
+    reference: Runner | None
     family: Family | None
     masks: TreeMasks
 
@@ -61,7 +61,7 @@ class Step:
         known = each.known.scores if each.known else None
         inputs = batch.inputs_of(each, models.masks)
         scored, reference = score(models.policy, models.reference, inputs, each.scoring, images, known)
-        if each.known:
+        if each.known and reference:
             self.said.append((each.known, reference))
         losses, report = objective_loss(self._settings, scored, batch.has_noised, batch.weight)
         self._losses.append(losses.detach())

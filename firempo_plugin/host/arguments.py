@@ -102,11 +102,10 @@ def extend_finetuning_arguments(module: Any) -> None:
             if self.stage != STAGE and vars(self)[option.key] is None:
                 setattr(self, option.key, option.default)
         base.__post_init__(self)
-        if self.stage == STAGE:
-            self.use_ref_model = True
-            if self.pissa_init:
-                raise UserError(f"stage: {STAGE} cannot use pissa_init: the reference is the model without adapter.")
         resolve(self)
+        if self.stage == STAGE:
+            self.use_ref_model = settings_of(self).needs_reference
+            _refuse_against_the_reference(self)
 
     stages = Literal[(*get_args(stage.type), STAGE)]  # type: ignore[valid-type]
     skip_help = f"stage: {STAGE} only. Skip and count rows that cannot be used instead of stopping."
@@ -191,6 +190,17 @@ def resolve(args: Any) -> None:
         elif vars(args)[option.key] is not None:
             _refuse_ignored(objective, option)
     _check_ranges(args)
+
+
+def _refuse_against_the_reference(args: Any) -> None:
+    """Refuses what stands against the reference of the run, or against its having none."""
+    if args.use_ref_model and args.pissa_init:
+        raise UserError(f"stage: {STAGE} cannot use pissa_init: the reference is the model without adapter.")
+    if not args.use_ref_model and args.ref_model is not None:
+        raise UserError(
+            f"ref_model has no effect under fire_objective: {args.fire_objective}, which has no reference. "
+            "Remove ref_model."
+        )
 
 
 def _refuse_ignored(objective: Objective, option: Option) -> None:

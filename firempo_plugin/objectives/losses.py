@@ -11,6 +11,7 @@ float32 whatever the logits are.
     (5)  loss     = mean over rows of weight * [rank + gamma * visual + alpha * KL]
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .links import LINKS
 from .settings import Settings, metrics_of
-from .terms import Cell, KLTerm, NLLTerm, PreferenceTerm, Scope, Side, Term
+from .terms import Cell, KLTerm, NLLTerm, PreferenceTerm, Reward, Side, Term
 
 Head = Callable[[Tensor], Tensor]
 
@@ -40,7 +41,7 @@ class ScoredTokens:
         cell: [M] its `Cell`.
         in_phrase: [M] bool, whether it lies in a phrase.
         policy_logps: [M] log pi of the token.
-        reference_logps: [M] log ref of the token.
+        reference_logps: [M] log ref of the token; None where no term needs it.
         kl_row: [K] row of each position that the KL sums over.
         forward_kl: [K] KL(ref || pi) over the vocabulary there.
         reverse_kl: [K] KL(pi || ref) over the vocabulary there.
@@ -51,7 +52,7 @@ class ScoredTokens:
     cell: Tensor
     in_phrase: Tensor
     policy_logps: Tensor
-    reference_logps: Tensor
+    reference_logps: Tensor | None
     kl_row: Tensor
     forward_kl: Tensor
     reverse_kl: Tensor
@@ -128,13 +129,32 @@ def sum_by(index: Tensor, values: Tensor, size: int) -> Tensor:
     return values.new_zeros(size).index_add(0, index, values)
 
 
-def log_ratios(scored: ScoredTokens, rows: int, beta: float, scope: Scope) -> Tensor:
-    """(1) for every cell: [B, 4]. A cell without scored tokens in the scope has r = 0."""
-    ratios = scored.policy_logps - scored.reference_logps
-    if scope == "phrase":
-        ratios = ratios * scored.in_phrase
+def log_odds(mean_logps: Tensor) -> Tensor:
+    """(11) log(p / (1 - p)) of p = exp(mean log pi), elementwise: ORPO, arXiv 2403.07691."""
+    return mean_logps - torch.log(-torch.expm1(mean_logps))
+
+
+REWARDS: dict[Reward, Callable[[Tensor, Tensor, float], Tensor]] = {
+    "sum": lambda total, count, beta: beta * total,
+    "mean": lambda total, count, beta: beta * total / count.clamp(min=1),
+    "odds": lambda total, count, beta: log_odds(torch.where(count > 0, total / count.clamp(min=1), -math.log(2.0))),
+}
+"""The reward of cells by the sum of their tokens' values and the count of those tokens: 0 where there are none."""
+
+
+def cell_rewards(term: PreferenceTerm, settings: Settings, scored: ScoredTokens, rows: int) -> Tensor:
+    """(1), or another reward, for every cell: [B, 4]. A cell without scored tokens in the scope has 0."""
+    values = scored.policy_logps
+    if term.reference:
+        if scored.reference_logps is None:
+            raise ValueError(f"term {term.name} needs the reference, which was not run")
+        values = values - scored.reference_logps
+    counts = torch.ones_like(values)
+    if term.scope == "phrase":
+        values, counts = values * scored.in_phrase, counts * scored.in_phrase
     slots = scored.row * len(Cell) + scored.cell
-    return beta * sum_by(slots, ratios, rows * len(Cell)).view(rows, len(Cell))
+    total, count = (sum_by(slots, each, rows * len(Cell)).view(rows, len(Cell)) for each in (values, counts))
+    return REWARDS[term.reward](total, count, settings.beta)
 
 
 def reward_sides(term: PreferenceTerm, rewards: Tensor, has_noised: Tensor) -> tuple[Tensor, Tensor]:
@@ -142,7 +162,7 @@ def reward_sides(term: PreferenceTerm, rewards: Tensor, has_noised: Tensor) -> t
 
     Args:
         term: The preference term.
-        rewards: [B, 4] from `log_ratios`.
+        rewards: [B, 4] from `cell_rewards`.
         has_noised: [B] bool.
 
     Returns:
@@ -168,7 +188,7 @@ def _weighed(sides: list[Side], rewards: Tensor, has_noised: Tensor, absent: flo
 
 def preference(term: PreferenceTerm, settings: Settings, scored: ScoredTokens, has_noised: Tensor) -> Quantities:
     """(2), (3) and every other preference over cells, for each row."""
-    rewards = log_ratios(scored, len(has_noised), settings.beta, term.scope)
+    rewards = cell_rewards(term, settings, scored, len(has_noised))
     added, taken = reward_sides(term, rewards, has_noised)
     margin = added - taken
     return {

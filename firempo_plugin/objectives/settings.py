@@ -69,6 +69,11 @@ class Settings:
         return next((term for term in self.terms if isinstance(term, KLTerm)), None)
 
     @property
+    def needs_reference(self) -> bool:
+        """Whether any term compares the policy with the reference."""
+        return any(term.reference for term in self.terms)
+
+    @property
     def kl_share(self) -> float:
         """lambda, by the method or by the setting."""
         fixed = self.kl.fixed_lambda if self.kl else None

@@ -60,6 +60,12 @@ OBJECTIVES: dict[str, Objective] = {
         ),
         Objective("ipo", "S(r(cc) - r(cr))", (replace(_RANK, link="square"),), "arXiv 2310.12036"),
         Objective(
+            "ipo_mean",
+            "S(mr(cc) - mr(cr))",
+            (replace(_RANK, link="square", reward="mean"),),
+            "arXiv 2310.12036, over the mean of the tokens as TRL 0.24 runs it",
+        ),
+        Objective(
             "slic", "H(r(cc) - r(cr))", (replace(_RANK, link="hinge"),), "arXiv 2305.10425, hinge on DPO's margin"
         ),
         Objective(
@@ -80,6 +86,13 @@ OBJECTIVES: dict[str, Objective] = {
             (replace(_RANK, sides=(Side(1.0, (CC,)), *(Side(-1.0, (cell,)) for cell in (CR, NC, NR))), softmax=True),),
             "arXiv 2406.09215, over the cells of a row",
             {"beta": 1.0},
+        ),
+        Objective(
+            "orpo",
+            "beta L(o(cc) - o(cr)) + nll_weight NLL",
+            (replace(_RANK, reward="odds", reference=False, weight="beta"),),
+            "arXiv 2403.07691",
+            {"nll_weight": 1.0},
         ),
     )
 }

@@ -5,6 +5,8 @@ A row gives four cells, {clean, noised} image x {chosen, rejected} response. For
     cc, cr, nc, nr   the cells clean/chosen, clean/rejected, noised/chosen, noised/rejected
     r(c)             beta * sum over the response tokens t of cell c of w_t [log pi - log ref]_t; r_P over those of
                      phrases alone
+    mr(c)            r with the mean over the tokens in place of the sum
+    o(c)             the log-odds log(p / (1 - p)) of p = exp of the mean of log pi over the tokens of cell c
     L(m)             -log sigmoid(m); L_e(m), R_e(m), H(m), S(m) are the smoothed, the robust, the hinge and the square
                      link of `links`, e the label smoothing
     lse(a, b, ...)   log(exp a + exp b + ...), over the cells that a row has
@@ -49,6 +51,10 @@ Link = Literal["logistic", "smoothed", "robust", "hinge", "square"]
 """What turns a margin into a loss, see `links`."""
 
 
+Reward = Literal["sum", "mean", "odds"]
+"""What a cell's tokens come to, see `losses.REWARDS`."""
+
+
 def named(*numbers: Number) -> frozenset[str]:
     """The fields of `Settings` among numbers."""
     return frozenset(number for number in numbers if isinstance(number, str))
@@ -71,17 +77,19 @@ class Side:
 
 @dataclass(frozen=True)
 class PreferenceTerm:
-    """weight * link(sum over sides of sign * r(cell)), r over the tokens in `scope`; a row without a side has no term.
+    """weight * link(sum over sides of sign * reward(cell)); a row without a side has no term.
 
     Attributes:
         name: Names its metrics.
         sides: What the margin adds up.
-        scope: The tokens that r sums over.
+        scope: The tokens that a reward is of.
         weight: Its share in the loss.
         link: What turns the margin into a loss.
         smoothing: e of the links `smoothed` and `robust`: how often the preference is the wrong way round.
         softmax: Whether the sides that are taken off are joined by lse instead of added; one that a row has not is
             then left out.
+        reward: What a cell's tokens come to.
+        reference: Whether they are log-ratios; else log pi alone.
     """
 
     name: str
@@ -91,6 +99,8 @@ class PreferenceTerm:
     link: Link = "logistic"
     smoothing: Number = 0.0
     softmax: bool = False
+    reward: Reward = "sum"
+    reference: bool = True
 
     @property
     def reads(self) -> frozenset[str]:
@@ -125,6 +135,7 @@ class KLTerm:
     cell: Cell = CC
     weight: Number = "alpha"
     name: str = "kl"
+    reference: bool = field(default=True, init=False)
 
     @property
     def reads(self) -> frozenset[str]:
@@ -143,6 +154,7 @@ class NLLTerm:
     cell: Cell = CC
     weight: Number = "nll_weight"
     name: str = "nll"
+    reference: bool = field(default=False, init=False)
 
     @property
     def reads(self) -> frozenset[str]:

@@ -8,11 +8,12 @@ from torch.testing import assert_close
 
 from firempo_plugin.objectives import losses as equations
 from firempo_plugin.objectives.losses import (
+    REWARDS,
     RowTerm,
     ScoredTokens,
     add_reports,
+    cell_rewards,
     kls_in_chunks,
-    log_ratios,
     logps_in_chunks,
     reward_sides,
     token_kls,
@@ -20,7 +21,7 @@ from firempo_plugin.objectives.losses import (
 )
 from firempo_plugin.objectives.settings import Settings
 from firempo_plugin.objectives.table import OBJECTIVES
-from firempo_plugin.objectives.terms import Cell, PreferenceTerm, Side
+from firempo_plugin.objectives.terms import Cell, PreferenceTerm, Side, prefer
 
 
 def settings(name: str, **changes) -> Settings:
@@ -86,12 +87,35 @@ def test_kl_matches_torch_and_so_does_its_gradient():
     assert_close(ours, theirs)
 
 
-def test_log_ratios_sum_by_row_and_cell_and_by_scope():
+def test_rewards_sum_by_row_and_cell_and_by_scope():
     tokens = scored(
         [(0, CC, True, -1.0, -2.0), (0, CC, False, -1.0, -4.0), (1, NR, True, -3.0, -1.0), (1, NR, True, -1.0, -1.0)]
     )
-    assert_close(log_ratios(tokens, 2, 0.5, "phrase"), torch.tensor([[0.5, 0, 0, 0], [0, 0, 0, -1.0]]))
-    assert_close(log_ratios(tokens, 2, 0.5, "response"), torch.tensor([[2.0, 0, 0, 0], [0, 0, 0, -1.0]]))
+    sums = {
+        scope: cell_rewards(prefer("rank", CC, CR, scope=scope), settings("dpo"), tokens, 2)
+        for scope in ("phrase", "response")
+    }
+    assert_close(sums["phrase"], torch.tensor([[0.5, 0, 0, 0], [0, 0, 0, -1.0]]))
+    assert_close(sums["response"], torch.tensor([[2.0, 0, 0, 0], [0, 0, 0, -1.0]]))
+
+
+@pytest.mark.parametrize("reward", REWARDS)
+def test_a_cell_without_tokens_has_no_reward_and_no_gradient_that_is_no_number(reward):
+    """Row 1 has none, as the rows of another pass; the odds of a mean of 0 would be infinite."""
+    tokens = scored([(0, CC, False, -1.0, -3.0), (0, CR, False, -1.0, -2.0)])
+    tokens.policy_logps.requires_grad_()
+    term = PreferenceTerm("rank", prefer("rank", CC, CR).sides, "response", reward=reward, reference=reward != "odds")
+    rewards = cell_rewards(term, settings("dpo"), tokens, 2)
+    assert_close(rewards[1].detach(), torch.zeros(4))
+    rewards.sum().backward()
+    assert tokens.policy_logps.grad.isfinite().all()
+
+
+def test_a_term_that_needs_the_reference_does_not_go_without():
+    tokens = scored([(0, CC, False, -1.0, 0.0), (0, CR, False, -1.0, 0.0)])
+    tokens.reference_logps = None
+    with pytest.raises(ValueError, match="rank needs the reference"):
+        objective_loss(settings("dpo"), tokens, PLAIN, ONE)
 
 
 def test_fire_mpo_by_hand():

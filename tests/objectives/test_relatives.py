@@ -48,7 +48,7 @@ def scored(found, settings):
         cell=torch.cat([torch.full((len(cell.policy),), number) for _, number, cell in flat]),
         in_phrase=torch.cat([cell.phrase for *_, cell in flat]),
         policy_logps=torch.cat([cell.policy for *_, cell in flat]),
-        reference_logps=torch.cat([cell.reference for *_, cell in flat]),
+        reference_logps=torch.cat([cell.reference for *_, cell in flat]) if settings.needs_reference else None,
         kl_row=none.long(),
         forward_kl=none,
         reverse_kl=none,
@@ -120,7 +120,8 @@ def test_its_defaults_are_those_of_its_paper(name):
 def test_the_formula_says_what_the_terms_are(name):
     """The formula is computed as it is written, of a row with all four cells."""
     numbers, formula = NUMBERS["odd"], OBJECTIVES[name].formula
-    settings, found = settings_of(name, replace(numbers, nll=0.0)), rows()[:1]
+    settings = settings_of(name, numbers if "NLL" in formula else replace(numbers, nll=0.0))
+    found = rows()[:1]
     tokens = replace(scored(found, settings), kl_row=torch.zeros(1).long())
     tokens.forward_kl, tokens.reverse_kl = torch.tensor([[0.7], [1.9]], dtype=torch.float64)
     (loss,), _ = objective_loss(settings, tokens, torch.tensor([True]), torch.ones(1))
@@ -130,12 +131,17 @@ def test_the_formula_says_what_the_terms_are(name):
         **found[0],
         "r": lambda cell: 0.7 * (cell.policy - cell.reference).sum(),
         "r_P": lambda cell: 0.7 * (cell.policy - cell.reference)[cell.phrase].sum(),
+        "mr": lambda cell: 0.7 * (cell.policy - cell.reference).mean(),
+        "o": lambda cell: torch.logit(cell.policy.mean().exp()),
         "lse": lambda *rewards: torch.stack(rewards).logsumexp(0),
         "KL": 0.7 if "lambda = 1" in formula else 0.3 * 0.7 + 0.7 * 1.9,
+        "NLL": -found[0]["cc"].policy.mean(),
+        "nll_weight": 0.4,
         "alpha": 0.2,
+        "beta": 0.7,
         "gamma": 0.6,
     }
     text = formula.split(", or ")[0].removesuffix(" with lambda = 1")
-    written = eval(re.sub(r"(alpha|gamma|[0-9.]+) (?=\w)", r"\1 * ", text), symbols)
+    written = eval(re.sub(r"(alpha|beta|gamma|nll_weight|[0-9.]+) (?=\w)", r"\1 * ", text), symbols)
     assert_close(loss, written, rtol=1e-9, atol=1e-9)
     assert set(re.findall(r"\b[cn][cr]\b", text)) == {CELLS[cell] for cell in settings.cells(has_noised=True)}

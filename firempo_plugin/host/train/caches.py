@@ -36,11 +36,16 @@ def check_caches(training_args: Any, finetuning_args: Any, settings: Settings) -
     Raises:
         UserError: Says what stands against it.
     """
-    separate = finetuning_args.finetuning_type in ("full", "freeze") or finetuning_args.ref_model is not None
+    own = finetuning_args.finetuning_type in ("full", "freeze") or finetuning_args.ref_model is not None
+    separate = own and settings.needs_reference
     own_reference = "a reference of its own (ref_model, or finetuning_type full or freeze)"
     obstacles = {
         "deepspeed, whose processes must all run the same": (FOLDERS, bool(training_args.deepspeed)),
         "fsdp, whose processes must all run the same": (FOLDERS, bool(training_args.fsdp)),
+        f"fire_objective: {settings.objective.name}, which has no reference": (
+            FOLDERS[:1],
+            not settings.needs_reference,
+        ),
         f"{own_reference}, whose output layer the KL needs": (FOLDERS[:1], separate and settings.kl is not None),
         f"{own_reference}, whose vision tower would run all the same": (FOLDERS[1:], separate),
     }

@@ -50,7 +50,7 @@ class FireMPOTrainer(Trainer):
 
     Args:
         model: The policy.
-        ref_model: A separate reference, or None: the policy with its adapter switched off.
+        ref_model: A separate reference, or None: the policy with its adapter switched off, if the objective needs one.
         settings: The objective and its numbers.
         finetuning_args: The host's.
         processor: Saved beside every checkpoint, or None.
@@ -132,9 +132,10 @@ class FireMPOTrainer(Trainer):
         unwrapped = self.accelerator.unwrap_model(model)
         sharded = self.is_deepspeed_enabled or self.is_fsdp_enabled
         policy = Runner.of(model, unwrapped, sharded=sharded)
-        if self.ref_model is None:
+        reference = None
+        if self.settings.needs_reference and self.ref_model is None:
             reference = replace(policy, around=unwrapped.disable_adapter)
-        else:
+        elif self.ref_model is not None:
             reference = Runner.of(self.ref_model, self.accelerator.unwrap_model(self.ref_model), sharded=sharded)
         return Models(policy, reference, self._family, self._tree_masks)
 

@@ -65,7 +65,8 @@ def refuse_unsupported(model_args: Any, data_args: Any, training_args: Any, fine
     Raises:
         UserError: Names the key and what to write.
     """
-    lora_without_reference = not training_args.do_train and finetuning_args.ref_model is None
+    its_own_reference = finetuning_args.use_ref_model and finetuning_args.ref_model is None
+    lora_without_reference = not training_args.do_train and its_own_reference
     refusals = {
         "use_mca": (finetuning_args.use_mca, "Unset USE_MCA."),
         "use_unsloth": (model_args.use_unsloth, "Remove use_unsloth; its models return no logits."),
@@ -164,9 +165,9 @@ def run_fire_mpo(
     model = load_model(tokenizer_module["tokenizer"], model_args, finetuning_args, training_args.do_train)
     if against_the_key := tower.in_training(model, finetuning_args):
         logger.warning_rank0(against_the_key)
-    if apart := starts_apart(model_args, finetuning_args):
+    if settings.needs_reference and (apart := starts_apart(model_args, finetuning_args)):
         logger.warning_rank0(apart)
-    ref_model = create_ref_model(model_args, finetuning_args)
+    ref_model = create_ref_model(model_args, finetuning_args) if settings.needs_reference else None
     images = image_settings(template, tokenizer_module["processor"])
     caches = Caches.of(model, ref_model, settings, training_args, finetuning_args, images)
     collator = FireCollator.of(
@@ -214,9 +215,9 @@ def starts_apart(model_args: Any, finetuning_args: Any) -> str | None:
     if not model_args.adapter_name_or_path or not goes_on or finetuning_args.ref_model:
         return None
     return (
-        f"The adapter {model_args.adapter_name_or_path[-1]} goes on training, and the reference is the base model without "
-        "it: the run starts away from its reference. Write create_new_adapter: true to train a new adapter from there, or "
-        "name the reference in ref_model."
+        f"The adapter {model_args.adapter_name_or_path[-1]} goes on training, and the reference is the base model "
+        "without it: the run starts away from its reference. Write create_new_adapter: true to train a new adapter from "
+        "there, or name the reference in ref_model."
     )
 
 
