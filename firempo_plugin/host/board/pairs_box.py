@@ -8,9 +8,9 @@ from typing import Any
 
 from ..arguments import STAGE
 from ..preview.look import ANY_PROBLEM, Look, Progress
-from ..preview.page import rows_html
+from ..preview.page import rows_html, words_in
 from .runner import section_arguments
-from .texts import say, words
+from .texts import say
 
 AT_ONCE: dict[str, Any] = {"queue": False, "api_name": False}
 """A reaction that does not wait for a run, and is none of the board's programming interface."""
@@ -47,7 +47,7 @@ class Window:
         if drawn == self.drawn and not anew:
             return gr.skip()
         self.drawn = drawn
-        return FRAME + rows_html(rows, words(language))
+        return FRAME + rows_html(rows, words_in(language))
 
     def pages(self, shown: str) -> int:
         """At least one."""

@@ -48,8 +48,3 @@ def _messages() -> dict[str, dict[str, str]]:
 
 def _read(name: str) -> Any:
     return yaml.safe_load(files(__package__).joinpath(name).read_text(encoding="utf-8"))
-
-
-def words(language: str) -> dict[str, str]:
-    """The words of a row in the look at the pairs."""
-    return {name: by_language[language] for name, by_language in _read("row_words.yaml").items()}

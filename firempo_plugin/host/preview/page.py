@@ -8,29 +8,20 @@ from importlib.resources import files
 from itertools import zip_longest
 from pathlib import PurePath
 
+from yaml import safe_load
+
 from .pictures import Picture, picture
 from .seen import Kind, Piece, SeenRow
 
-ENGLISH = {
-    "clean": "clean image",
-    "noised": "noised image",
-    "difference": "difference",
-    "changed": "of the pixels",
-    "no_noised": "no noised image",
-    "question": "question",
-    "chosen": "chosen",
-    "rejected": "rejected",
-    "problem": "cannot be used",
-    "weight": "weight",
-    "truncated": "shortened by cutoff_len",
-    "prompt": "prompt as the model reads it",
-    "tokens": "tokens",
-    "legend_phrase": "scored token of a phrase",
-    "legend_text": "other token; a thin line is a token's border",
-    "legend_template": "added by the template",
-    "legend_cut": "cut off by cutoff_len",
-}
-"""The words of `row_html` and `rows_html` by name; pass a mapping with the same names for another language."""
+
+@cache
+def words_in(language: str) -> dict[str, str]:
+    """The words of `row_html` and `rows_html` by name, in one of the languages of the table beside this file."""
+    table = safe_load(files(__package__).joinpath("words.yaml").read_text(encoding="utf-8"))
+    return {name: by_language[language] for name, by_language in table.items()}
+
+
+ENGLISH = words_in("en")
 
 _CLASSES: dict[Kind, str] = {
     "text": "",

@@ -215,9 +215,9 @@ def starts_apart(model_args: Any, finetuning_args: Any) -> str | None:
     if not model_args.adapter_name_or_path or not goes_on or finetuning_args.ref_model:
         return None
     return (
-        f"The adapter {model_args.adapter_name_or_path[-1]} goes on training, and the reference is the base model "
-        "without it: the run starts away from its reference. Write create_new_adapter: true to train a new adapter from "
-        "there, or name the reference in ref_model."
+        f"The adapter {model_args.adapter_name_or_path[-1]} goes on training, and the reference is the base "
+        "model without it: the run starts away from its reference. Write create_new_adapter: true to train a new one "
+        "from there, or name the reference in ref_model."
     )
 
 

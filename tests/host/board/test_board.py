@@ -11,6 +11,7 @@ from llamafactory.hparams import FinetuningArguments, ModelArguments
 
 from firempo_plugin.host.board import monitor, restore, texts
 from firempo_plugin.host.board.fields import FIELDS, arguments, changing, problem
+from firempo_plugin.host.preview.page import words_in
 from firempo_plugin.host.train.curves import live_figure
 from firempo_plugin.objectives.table import OBJECTIVES
 
@@ -81,17 +82,11 @@ def test_every_element_speaks_every_language():
         assert len(infos) == len(texts.LANGUAGES), f"{field.name}: a language repeats another"
         assert all(info.endswith(f"YAML: {field.key}") for info in infos)
     for language in texts.LANGUAGES:
-        assert set(texts.words(language)) == set(texts.words("en"))
+        assert set(words_in(language)) == set(words_in("en"))
         for name in ("note", "loading", "builtin_tokenizer"):
             assert texts.say(name, language)
         assert "0.05" in texts.say("shortcut", language, epoch=0.05, margin=12.0)
         assert "3" in texts.say("checking", language, checked=3, total=7, bad=1)
-
-
-def test_the_row_words_are_those_of_the_page():
-    from firempo_plugin.host.preview.page import ENGLISH
-
-    assert texts.words("en") == ENGLISH
 
 
 def test_every_field_writes_a_key_of_the_host_and_starts_with_its_default():
