@@ -75,21 +75,9 @@ def read(
     Raises:
         UserError: The file is missing or broken, a key is unknown, or a value cannot be.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
     if not path.is_file():
         raise UserError(f"{path} does not exist; write `firempo {command} CONFIG.yaml`")
-    try:
-        loaded = OmegaConf.load(path)
-        if not OmegaConf.is_dict(loaded):
-            raise UserError(f"{path} must hold keys and values")
-        given: Any = OmegaConf.to_container(OmegaConf.merge(loaded, _from_overrides(overrides)), resolve=True)
-    except OmegaConfBaseException as error:
-        raise UserError(f"{path}: {error.full_key or ''}: {str(error).splitlines()[0]}") from error
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
-        raise UserError(f"{path} is not readable YAML: {error}") from error
+    given = written(path, overrides, resolve=True)
     prepare(given)
     try:
         return checked(kind, given)
@@ -97,7 +85,39 @@ def read(
         raise UserError(f"{path}: {error}") from None
 
 
-def _from_overrides(overrides: list[str]) -> Any:
+def written(path: Path, overrides: list[str], *, resolve: bool) -> dict[str, Any]:
+    """What a YAML file and overrides say, unchecked.
+
+    Args:
+        path: The file; it exists.
+        overrides: `section.key=value` over it.
+        resolve: Whether `${...}` is replaced by what it stands for.
+
+    Raises:
+        UserError: One of them is no YAML, or the file holds no keys and values.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        loaded = OmegaConf.load(path)
+        if not OmegaConf.is_dict(loaded):
+            raise UserError(f"{path} must hold keys and values")
+        given: Any = OmegaConf.to_container(OmegaConf.merge(loaded, from_overrides(overrides)), resolve=resolve)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{path}: {error.full_key or ''}: {str(error).splitlines()[0]}") from error
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        raise UserError(f"{path} is not readable YAML: {error}") from error
+    return given
+
+
+def from_overrides(overrides: list[str]) -> Any:
+    """What `section.key=value` says, as omegaconf has it.
+
+    Raises:
+        UserError: One is no override, or its value no YAML.
+    """
     from omegaconf import OmegaConf
     from yaml import YAMLError
 
@@ -186,7 +206,9 @@ def _is_within(value: Any, about: Mapping[str, Any]) -> bool:
     if isinstance(value, str):
         return value in about.get("choices", (value,))
     if isinstance(value, int | float):
-        return math.isfinite(value) and all(LIMITS[name][0](value, about[name]) for name in LIMITS if name in about)
+        return (type(value) is int or math.isfinite(value)) and all(
+            LIMITS[name][0](value, about[name]) for name in LIMITS if name in about
+        )
     return True
 
 

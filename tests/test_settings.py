@@ -88,6 +88,8 @@ def test_every_limit_and_choice_holds(name, trail, hint, part):
         assert f"{LIMITS[limit][1]} {about[limit]}" in told(name, trail, [outside] if listed else outside)
     for special in (float("nan"), float("inf")) if float in (hint, *get_args(hint)) else ():
         assert told(name, trail, special).startswith(f"{key} must be a number")
+    if int in (hint, *get_args(hint)):
+        told(name, trail, 10**400)  # too large for a float, which is no reason for a traceback
     if {int, float} & {hint, *get_args(hint)}:
         assert told(name, trail, True).startswith(f"{key} must be ")
     if "choices" in about or Literal in (get_origin(one) for one in (hint, *get_args(hint))):

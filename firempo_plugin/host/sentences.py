@@ -1,6 +1,8 @@
 """What this package refuses reaches a terminal as a sentence; a traceback is for what went wrong unforeseen."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from ..errors import UserError
@@ -22,3 +24,18 @@ def install() -> None:
             before(kind, error, trace)
 
     sys.excepthook = show
+
+
+@contextmanager
+def refused_by_the_host() -> Iterator[None]:
+    """Around the host's reading of a configuration, which refuses keys, values and templates by ValueError.
+
+    Raises:
+        UserError: The host refused something; in its own words.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"LLaMA-Factory refuses the configuration: {error}") from error

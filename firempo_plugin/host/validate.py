@@ -12,11 +12,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..errors import UserError
+from ..settings import from_overrides, written
 from ..terminal import say
 from .arguments import STAGE, settings_of
 from .autoload import switched_off
 from .data.processor import shrunk_first
 from .data.reasons import kinds_of
+from .sentences import refused_by_the_host
 from .train.workflow import refuse_unsupported
 
 SOUND, UNSOUND = 0, 1
@@ -92,20 +94,21 @@ def open_config(target: str, overrides: list[str], scratch: Path) -> tuple[dict[
     if cause := switched_off():
         raise UserError(cause)
     _refuse_missing_file(Path(target))
-    given = OmegaConf.from_cli(overrides)
-    builtin = not Path(target).is_file() and "model_name_or_path" not in given
-    written = OmegaConf.load(target) if Path(target).is_file() else _by_name(target)
-    tokenizer = builtin_tokenizer(scratch) if builtin else {}
-    config: Any = OmegaConf.to_container(OmegaConf.merge(written, tokenizer, given))
-    if not isinstance(config, dict) or config.get("stage") != STAGE:
+    if Path(target).is_file():
+        config, builtin = written(Path(target), overrides, resolve=False), False
+    else:
+        given: Any = OmegaConf.to_container(from_overrides(overrides))
+        builtin = "model_name_or_path" not in given
+        config = {**_by_name(target), **(builtin_tokenizer(scratch) if builtin else {}), **given}
+    if config.get("stage") != STAGE:
         raise UserError(f"{target}: expected a training YAML with `stage: {STAGE}`, or the name of a data set")
     return config, builtin
 
 
 def _refuse_missing_file(target: Path) -> None:
     """Raises ValueError for what is written as a file is, and is none; names those that are there."""
-    written = target.suffix in (".yaml", ".yml", ".json") or len(target.parts) > 1
-    if target.is_file() or not written:
+    as_file = target.suffix in (".yaml", ".yml", ".json") or len(target.parts) > 1
+    if target.is_file() or not as_file:
         return
     there = sorted(path.name for path in target.parent.glob("*.y*ml")) if target.parent.is_dir() else []
     close = difflib.get_close_matches(target.name, there, n=1)
@@ -177,10 +180,11 @@ def start(config: dict[str, Any], output_dir: str) -> Run:
     from llamafactory.model import load_tokenizer
 
     config = {**config, **WITHOUT_A_MACHINE, "output_dir": output_dir}
-    model_args, data_args, training_args, finetuning_args, _ = get_train_args(config)
-    refuse_unsupported(model_args, data_args, training_args, finetuning_args)
-    tokens = load_tokenizer(model_args)
-    template = get_template_and_fix_tokenizer(tokens["tokenizer"], data_args)
+    with refused_by_the_host():
+        model_args, data_args, training_args, finetuning_args, _ = get_train_args(config)
+        refuse_unsupported(model_args, data_args, training_args, finetuning_args)
+        tokens = load_tokenizer(model_args)
+        template = get_template_and_fix_tokenizer(tokens["tokenizer"], data_args)
     return Run(model_args, data_args, training_args, finetuning_args, template, tokens)
 
 

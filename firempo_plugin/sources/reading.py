@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..records import Record
 from .common import Problem
+from .files import read_text
 from .leaks import leaks
 from .registry import SOURCES
 from .settings import SourceConfig
@@ -51,5 +52,5 @@ def _test_images(place: str) -> Path | list[str | Path]:
     """A folder, or the lines of a text file."""
     path = Path(place)
     if path.is_file():
-        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [line for line in read_text(path).split("\n") if line.strip()]
     return path

@@ -109,6 +109,28 @@ def test_what_is_neither_is_named(write_dataset, capsys, tmp_path):
     assert capsys.readouterr().err == "firempo: runs/train.yaml does not exist\n"
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"stage: [\n", "train.yaml is not readable YAML: "),
+        (b"- stage\n", "train.yaml must hold keys and values"),
+        (b"stage: \xff\n", "train.yaml is not readable YAML: 'utf-8' codec"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_named(tmp_path, capsys, content, said):
+    (tmp_path / "train.yaml").write_bytes(content)
+    assert cli.main(["validate", str(tmp_path / "train.yaml")]) == 1
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("key", "value"), [("cutof_len", 512), ("template", "none_such")])
+def test_what_the_host_refuses_is_a_sentence(training_yaml, capsys, key, value):
+    assert cli.main(["validate", training_yaml(TEMPLATES_DIR, "fire_mpo_mixed"), f"{key}={value}"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("firempo: LLaMA-Factory refuses the configuration: ")
+    assert (key if key == "cutof_len" else value) in err
+
+
 def test_the_variable_that_takes_the_stage_away_is_the_reason(write_dataset, capsys, monkeypatch):
     monkeypatch.setenv("FIREMPO_DISABLE", "1")
     assert cli.main(["validate", "pairs", f"dataset_dir={write_dataset([GOOD])}"]) == 1

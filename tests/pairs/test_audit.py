@@ -9,6 +9,7 @@ import pytest
 from places import TEMPLATES_DIR
 from samples import SHARED, SMALL
 
+from firempo_plugin.errors import UserError
 from firempo_plugin.pairs import commands
 from firempo_plugin.pairs.audit import files as audit_files
 from firempo_plugin.pairs.audit import report as audit_report
@@ -131,6 +132,9 @@ def test_the_plot_is_drawn(tmp_path):
     report = audit([Preference(CHOSEN, REJECTED), Preference("a", "b c d")], "with a $ and a $")
     audit_report.plot(tmp_path / "gap.png", report, report)
     assert (tmp_path / "gap.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("gap.docx", "gap"):  # to the latter matplotlib would add .png
+        with pytest.raises(UserError, match=f"{name}: nothing is drawn there; write a file that ends in .*.png"):
+            audit_report.plot(tmp_path / name, report)
 
 
 def messages(*turns, role="role", content="content", roles=("user", "assistant")):

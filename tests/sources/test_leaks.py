@@ -7,9 +7,12 @@ import pytest
 from PIL import Image
 from samples import SHARED, SMALL, Samples
 
+from firempo_plugin.errors import UserError
 from firempo_plugin.records import Record
 from firempo_plugin.sources.leaks import leaks
+from firempo_plugin.sources.reading import read_source
 from firempo_plugin.sources.registry import SOURCES
+from firempo_plugin.sources.settings import SourceConfig
 
 
 def picture(path: Path, seed: int) -> Path:
@@ -62,6 +65,16 @@ def test_test_images_must_be_there(tmp_path: Path) -> None:
     for test_images in (tmp_path / "none", [tmp_path / "none.png"], tmp_path, []):
         with pytest.raises(ValueError, match=r"is no folder|does not exist|holds no test image"):
             leaks([], test_images)
+
+
+def test_a_list_of_test_images_is_a_text(tmp_path: Path) -> None:
+    """An image itself, say, is none."""
+    (tmp_path / "test.png").write_bytes(b"\x89PNG")
+    (tmp_path / "rows.jsonl").write_text('{"i": "a.png", "q": "Which side?", "t": "Left"}\n')
+    options = {"file": str(tmp_path / "rows.jsonl"), "image_root": str(tmp_path)}
+    options["columns"] = {"image": "i", "question": "q", "truth": "t"}
+    with pytest.raises(UserError, match=r"test\.png is not UTF-8: byte 0"):
+        read_source(SourceConfig("table", options, test_images=str(tmp_path / "test.png")))
 
 
 def test_leaks_in_the_real_samples(real: Samples, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 from ...endpoint.failures import ReplyTruncatedError
 from ...placeholders import IMAGE, lead
+from ..sentences import refused_by_the_host
 
 
 class ChatEngine:
@@ -17,7 +18,8 @@ class ChatEngine:
         from llamafactory.chat import ChatModel
 
         self._template = str(arguments.get("template", ""))
-        self._model = ChatModel({"infer_backend": "huggingface", **arguments})
+        with refused_by_the_host():
+            self._model = ChatModel({"infer_backend": "huggingface", **arguments})
 
     def respond(self, question: str, images: tuple[str, ...], system: str, temperature: float, max_tokens: int) -> str:
         """The model's answer; greedy at temperature 0.

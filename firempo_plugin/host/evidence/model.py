@@ -7,6 +7,7 @@ from typing import Any
 from ...evaluate.store import Measured
 from ...records import RejectedError
 from ..arguments import STAGE
+from ..sentences import refused_by_the_host
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,10 @@ def start(arguments: dict[str, Any]) -> Start:
     from llamafactory.hparams import get_infer_args
     from llamafactory.model import load_tokenizer
 
-    model_args, data_args, finetuning_args, _ = get_infer_args(arguments)
-    tokens = load_tokenizer(model_args)
-    template = get_template_and_fix_tokenizer(tokens["tokenizer"], data_args)
+    with refused_by_the_host():
+        model_args, data_args, finetuning_args, _ = get_infer_args(arguments)
+        tokens = load_tokenizer(model_args)
+        template = get_template_and_fix_tokenizer(tokens["tokenizer"], data_args)
     return Start(model_args, finetuning_args, template, tokens)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
+from ...errors import UserError
 from .style import Report, length_accuracy
 
 FEW_PAIRS = 20
@@ -45,12 +46,15 @@ def plot(path: Path, *reports: Report) -> None:
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
+        UserError: The file's ending is that of no picture.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 3.6 * len(reports)), layout="constrained")
-    FigureCanvasAgg(figure)
+    endings = FigureCanvasAgg(figure).get_supported_filetypes()
+    if path.suffix[1:].lower() not in endings:
+        raise UserError(f"{path}: nothing is drawn there; write a file that ends in .{', .'.join(sorted(endings))}")
     axes = figure.subplots(len(reports), 2, squeeze=False)
     for report, (left, right) in zip(reports, axes, strict=True):
         _plot_lengths(left, report)
