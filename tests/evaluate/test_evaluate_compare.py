@@ -144,3 +144,29 @@ def test_several_seeds_are_tested_by_the_bootstrap_and_shown_one_by_one():
     assert [(seed.won, seed.lost) for seed in against_one.seeds] == [(2, 1), (3, 0)]
     assert one({"base": base, "new": [*new, new[0]]}, "base")["new"].difference.seeds == (), "seeds do not match"
     assert one({"base": base, "new": np.array(new) / 2}, "base")["new"].difference.seeds == ()
+
+
+def test_a_mean_is_of_the_seeds_means_also_where_one_has_fewer_values():
+    """0.5 of two items and 1.0 of three: 0.75, and not the 0.8 of all five values."""
+    values = {"a": np.array([[1.0, 0.0, np.nan], [1.0, 1.0, 1.0]])}
+    cell = column(values, None, draws=200, confidence=0.95, seed=0)["a"]
+    assert cell.mean.value == 0.75
+
+
+def test_both_ends_of_an_interval_leave_out_the_same_share():
+    """Of the mean of 400 draws of N(0, 1): -+ z / 20, with z of the confidence."""
+    values = {"a": np.random.default_rng(0).standard_normal((1, 400))}
+    values["a"] -= values["a"].mean()
+    values["a"] /= values["a"].std()
+    for confidence in (0.5, 0.9):
+        mean = column(values, None, draws=20_000, confidence=confidence, seed=1)["a"].mean
+        reach = stats.norm.ppf((1 + confidence) / 2) / 20
+        assert mean.low == pytest.approx(-reach, abs=2e-3)
+        assert mean.high == pytest.approx(reach, abs=2e-3)
+
+
+def test_rows_that_never_differ_have_a_p_of_one():
+    same = np.tile([0.0, 0.5, 1.0], (2, 10))
+    cells = column({"a": same, "b": same.copy(), "c": same.copy()}, "b", draws=200, confidence=0.95, seed=0)
+    assert [(cells[row].difference.p, cells[row].difference.p_holm) for row in "ac"] == [(1.0, 1.0)] * 2
+    assert holm([0.6, 0.9, 1.0]) == [1.0, 1.0, 1.0]

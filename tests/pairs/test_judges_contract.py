@@ -416,3 +416,14 @@ def test_an_edit_may_not_stammer():
         Contract.of(EditConfig()).accept(report, "The heart is enlarged in size.", reply, "model")
     whole = ReportReply(all_correct=False, rewritten_report="The heart is normal in size.")
     assert Contract.of(EditConfig()).accept(report, "The heart is enlarged in size.", whole, "model").chosen
+
+
+def test_the_vocabulary_of_the_run_decides_what_the_truth_means(tmp_path):
+    """That the two are one sign is known from a file of one's own alone."""
+    own = tmp_path / "own.yaml"
+    own.write_text("groups:\n  finding:\n    terms:\n      zebra sign: {en: [zebra sign, striped look]}\n")
+    said = ("What is seen?", "Zebra sign", "It is the crow sign.", "It is the crow sign.", False)
+    edited = "It is the striped look."
+    with pytest.raises(ReplyError, match="does not state the ground truth"):
+        vqa(*said, edited)
+    assert vqa(*said, edited, vocabulary=str(own)).chosen == edited
