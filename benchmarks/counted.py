@@ -16,7 +16,7 @@ from peft import LoraConfig, get_peft_model
 from presets import FAMILIES, PRESETS, Preset
 from transformers import AutoModelForImageTextToText
 
-from firempo_plugin.forward.plan import Layout, Row, make_plan
+from firempo_plugin.forward.plan import Layout, TokenRow, make_plan
 from firempo_plugin.objectives.settings import Settings
 from firempo_plugin.objectives.table import OBJECTIVES
 
@@ -87,13 +87,13 @@ def all_cached(image_tokens: int, pairs: int) -> Work:
     return Work(work.policy, work.reference)
 
 
-def _row(image_tokens: int, number: int) -> Row:
+def _row(image_tokens: int, number: int) -> TokenRow:
     """A pair with its own question on the one image, whose responses differ in a phrase in the middle."""
     prompt = [IMAGE] * image_tokens + [10 + number] * PROMPT
     before = (RESPONSE - PHRASE) // 2
     chosen, rejected = ([2] * before + [phrase] * PHRASE + [3] * (RESPONSE - PHRASE - before) for phrase in (4, 5))
     places = range(before, before + PHRASE)
-    return Row(prompt, prompt, chosen, rejected, places, places, ["clean"], ["noised"], 1.0)
+    return TokenRow(prompt, prompt, chosen, rejected, places, places, ["clean"], ["noised"], 1.0)
 
 
 WAYS = (

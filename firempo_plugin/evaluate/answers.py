@@ -18,7 +18,7 @@ from ..respond.read import ReadStep
 from ..respond.respond import THOUGHT_END, THOUGHT_START, ChatEngine, RespondStep
 from ..respond.settings import RespondConfig
 from ..sources.reading import read_source
-from ..store.engine import Advance, Item, advance, kinds
+from ..store.engine import Advance, Item, advance, lines_by_kind
 from ..store.halt import Halt
 from ..store.request_store import WorkspaceRequests
 from ..store.workspace import Workspace
@@ -143,7 +143,7 @@ class Asking:
         workspace.put_records(reading.records, reading.problems)
         self.records, self.problems = reading.records, reading.problems
         if not self.records:
-            left_out = "".join(f"\n  {line.strip()}" for line in kinds(self.problems.values()))
+            left_out = "".join(f"\n  {line.strip()}" for line in lines_by_kind(self.problems.values()))
             raise UserError(
                 f"source: {config.source.name} gives no record; look at its options, {config.source.options}. "
                 f"Rows left out: {len(self.problems)}{left_out}"

@@ -10,7 +10,7 @@ from typing import Any
 from ..endpoint.costs import Budget
 from ..endpoint.failures import CallFailedError, StopRunError
 from ..errors import UserError
-from ..store.engine import kinds
+from ..store.engine import lines_by_kind
 from ..store.halt import DONE, FAILED, STOPPED, Halt, halted_by_signals
 from ..store.progress import progress
 from ..store.request_store import WorkspaceRequests
@@ -118,7 +118,7 @@ def _of_answers(
         answers[model.name] = asking.answers(model)
         gc.collect()  # the model before the next one comes
     about = {"source": asdict(config.source), "records": len(asking.records), "answers": asdict(config.answers)}
-    about |= {"rows_of_the_source_left_out": kinds(asking.problems.values())}
+    about |= {"rows_of_the_source_left_out": lines_by_kind(asking.problems.values())}
     for measure, work in works:
         for name, given in answers.items():
             decided = work.protocol | later(version=measure.version, **work.versions)

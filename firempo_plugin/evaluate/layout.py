@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_text
-from ..store.engine import kinds
+from ..store.engine import lines_by_kind
 from .compare import Cell, Difference, Interval
 from .config import CompareConfig
 from .measure import Column
@@ -130,7 +130,7 @@ def _counts(table: Table) -> list[str]:
     )
     for measure, row, counts in _all_counts(table):
         for what, reasons in (("unscored", counts.unscored), ("skipped", counts.skipped)):
-            lines += [f"- {measure}, {row}, {what}: {line.strip()}" for line in kinds(reasons.elements())]
+            lines += [f"- {measure}, {row}, {what}: {line.strip()}" for line in lines_by_kind(reasons.elements())]
     last = len(table.rows) * len(table.counts) + 2
     return [*lines[:last], *([""] if lines[last:] else []), *lines[last:]]
 

@@ -15,7 +15,7 @@ from .tree import Image, Tree, TreeBuilder
 
 
 @dataclass(frozen=True)
-class Row:
+class TokenRow:
     """A pair under one template.
 
     Attributes:
@@ -113,7 +113,7 @@ class Pass:
     terms: list[list[int]] = field(default_factory=list)
 
 
-def make_plan(rows: SequenceOf[Row], settings: Settings, layout: Layout) -> list[Pass]:
+def make_plan(rows: SequenceOf[TokenRow], settings: Settings, layout: Layout) -> list[Pass]:
     """The passes that the settings need of the rows.
 
     Sequences with the same images, up to and including the last image token, become one tree; where the
@@ -147,7 +147,7 @@ def make_plan(rows: SequenceOf[Row], settings: Settings, layout: Layout) -> list
     return passes
 
 
-def _scored_cells(rows: SequenceOf[Row], settings: Settings) -> Iterator[ScoredCell]:
+def _scored_cells(rows: SequenceOf[TokenRow], settings: Settings) -> Iterator[ScoredCell]:
     """The cells with scored tokens; one without needs no forward."""
     for number, row in enumerate(rows):
         for cell, scope in settings.cells(row.has_noised).items():
@@ -193,7 +193,7 @@ def _home(cell: ScoredCell, layout: Layout, builders: dict[Any, TreeBuilder]) ->
 
 
 def _components(
-    rows: SequenceOf[Row], settings: Settings, trees: int, tree_of: dict[tuple[int, Cell], int]
+    rows: SequenceOf[TokenRow], settings: Settings, trees: int, tree_of: dict[tuple[int, Cell], int]
 ) -> tuple[list[list[int]], dict[tuple[int, int], int]]:
     """Trees that some term joins, which one backward must see together.
 

@@ -44,7 +44,7 @@ class Corruption:
     sigma: float = 0.0
 
 
-class Plan(NamedTuple):
+class NoiseChoice(NamedTuple):
     """How one image is corrupted: by which path of the method, with what, and whether inside the mask only."""
 
     path: NoisePath
@@ -52,7 +52,7 @@ class Plan(NamedTuple):
     use_mask: bool
 
 
-def plan_noise(kind: Kind, target: str | None, detected: bool, settings: NoiseConfig) -> Plan:
+def choose_noise(kind: Kind, target: str | None, detected: bool, settings: NoiseConfig) -> NoiseChoice:
     """Chooses the corruption of a record's image.
 
     | record | noise | another corruption |
@@ -75,17 +75,17 @@ def plan_noise(kind: Kind, target: str | None, detected: bool, settings: NoiseCo
     noise = Corruption("noise", settings.sigma)
     chosen = noise if settings.corruption == "noise" else Corruption(settings.corruption)
     if settings.whole_image:
-        return Plan("ablation", chosen, use_mask=False)
+        return NoiseChoice("ablation", chosen, use_mask=False)
     situation = "report" if kind == "report" else "no_target" if target is None else "target"
-    plans = {
-        ("report", True): Plan("report", noise, use_mask=False),
-        ("report", False): Plan("report", noise, use_mask=False),
-        ("no_target", True): Plan("no_target", noise, use_mask=False),
-        ("no_target", False): Plan("no_target", noise, use_mask=False),
-        ("target", False): Plan("no_detection", Corruption("noise", settings.fallback_sigma), use_mask=False),
-        ("target", True): Plan("lesion" if chosen is noise else "ablation", chosen, use_mask=True),
+    choices = {
+        ("report", True): NoiseChoice("report", noise, use_mask=False),
+        ("report", False): NoiseChoice("report", noise, use_mask=False),
+        ("no_target", True): NoiseChoice("no_target", noise, use_mask=False),
+        ("no_target", False): NoiseChoice("no_target", noise, use_mask=False),
+        ("target", False): NoiseChoice("no_detection", Corruption("noise", settings.fallback_sigma), use_mask=False),
+        ("target", True): NoiseChoice("lesion" if chosen is noise else "ablation", chosen, use_mask=True),
     }
-    return plans[situation, detected]
+    return choices[situation, detected]
 
 
 def seed_of(record_id: str, image_index: int, how: Corruption) -> int:

@@ -10,7 +10,7 @@ from ..records import RejectedError
 from ..respond.read import ReadStep
 from ..respond.respond import ChatEngine, RespondStep
 from ..sources.reading import read_source
-from ..store.engine import Advance, Item, Step, advance, kinds
+from ..store.engine import Advance, Item, Step, advance, lines_by_kind
 from ..store.halt import Halt
 from ..store.request_store import Totals
 from ..store.workspace import Workspace
@@ -203,4 +203,4 @@ def _price(totals: Totals) -> str:
 
 
 def _reasons(reasons: dict[str, str]) -> list[str]:
-    return [f"    {line}" for line in kinds(reasons.values())[:12]]
+    return [f"    {line}" for line in lines_by_kind(reasons.values())[:12]]

@@ -101,13 +101,13 @@ def status(path: Path, overrides: list[str]) -> int:
 
 def dry_run(path: Path, overrides: list[str]) -> int:
     """Counts the calls that a run would make, with their tokens and price, and shows the first prompt; makes none."""
-    from .plan import plan
+    from .dry_run import forecast
 
     config = configuration.load(path, overrides)
     with _new_things_removed_on_refusal(Path(config.workspace)):
         workspace = Workspace(Path(config.workspace))
         try:
-            print(plan(config, workspace))
+            print(forecast(config, workspace))
             return DONE
         finally:
             workspace.close()

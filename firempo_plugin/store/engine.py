@@ -125,7 +125,7 @@ class Advance:
     stopped: str | None = None
 
 
-def kinds(reasons: Iterable[str]) -> list[str]:
+def lines_by_kind(reasons: Iterable[str]) -> list[str]:
     """A line for each kind of reason, the most frequent first: how often, and the reason or an example of it.
 
     A kind is the reason up to its first colon.

@@ -1,6 +1,6 @@
 import pytest
 
-from firempo_plugin.forward.plan import Layout, Row, make_plan
+from firempo_plugin.forward.plan import Layout, TokenRow, make_plan
 from firempo_plugin.objectives.settings import Settings
 from firempo_plugin.objectives.table import OBJECTIVES
 
@@ -25,7 +25,7 @@ def row(**changes):
         "rejected_images": ["noised"],
         "weight": 1.0,
     }
-    return Row(**(values | changes))
+    return TokenRow(**(values | changes))
 
 
 def text_row(**changes):

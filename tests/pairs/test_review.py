@@ -78,17 +78,15 @@ def pair(tmp_path):
     )
 
 
-def write(pairs, tmp_path, **keys):
-    result = review.write_page(pairs, tmp_path / "review.html", **keys)
+def write(pairs, tmp_path):
+    result = review.write_page(pairs, tmp_path / "review.html")
     return result, Page(result.path.read_text(encoding="utf-8"))
 
 
 def test_a_record_is_on_the_page_with_all_that_a_reviewer_needs(pair, tmp_path):
     bare = Pair("text", "Q?", "no", "yes", ((0, 2),), ((0, 3),))
-    done = []
-    result, page = write([pair, bare], tmp_path, title="lungs", progress=lambda *counts: done.append(counts))
+    result, page = write([pair, bare], tmp_path)
     assert (result.pairs, result.problems, result.size) == (2, {}, result.path.stat().st_size)
-    assert done == [(1, 3), (2, 3), (3, 3)]
     record, other = page.data("record")
     assert record["chosen"] == ["The ", "left", " lung 🫁 is."], "outside, phrase, outside: cut by code points"
     assert record["rejected"] == ["The lung 🫁 is ", "not", "."]
@@ -102,12 +100,12 @@ def test_a_record_is_on_the_page_with_all_that_a_reviewer_needs(pair, tmp_path):
 
 
 def test_pictures_are_small_shared_and_true_to_the_image(pair, tmp_path):
-    _, page = write([pair, replace(pair, id="again")], tmp_path, thumbnails=128)
+    _, page = write([pair, replace(pair, id="again")], tmp_path)
     pictures = page.data("picture")
     assert len(pictures) == 2, "two pairs over the same files"
     assert all(picture.startswith("data:image/webp;base64,") for picture in pictures)
     image = Image.open(BytesIO(base64.b64decode(pictures[0].split(",")[1])))
-    assert image.size == (128, 64)
+    assert image.size == (256, 128)
     red = np.zeros((10, 20, 3), np.uint8)
     red[..., 0] = 200
     Image.fromarray(red).save(tmp_path / "red.png")
@@ -128,7 +126,7 @@ def test_text_from_records_cannot_leave_its_data_block(pair, tmp_path):
     texts = dict.fromkeys(("id", "question", "chosen", "rejected", "truth", "judge", "target", "note"), HOSTILE)
     hostile = replace(pair, **texts, chosen_spans=(), rejected_spans=(), images=("/x<svg onload=alert(1)>.png",))
     hostile = replace(hostile, rejected_images=(), masks=(), truth="half a character: \ud83e")
-    result, page = write([hostile], tmp_path, title=HOSTILE)
+    result, page = write([hostile], tmp_path)
     (record,) = page.data("record")
     assert record["question"] == record["chosen"][0] == record["facts"]["note"] == HOSTILE
     assert record["images"][0]["clean"]["index"] is None

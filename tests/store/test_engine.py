@@ -13,7 +13,7 @@ import pytest
 from firempo_plugin.endpoint.failures import StopRunError
 from firempo_plugin.files import write_text
 from firempo_plugin.records import Record, RejectedError
-from firempo_plugin.store.engine import Item, PendingError, Step, advance, kinds
+from firempo_plugin.store.engine import Item, PendingError, Step, advance, lines_by_kind
 from firempo_plugin.store.halt import Halt
 from firempo_plugin.store.workspace import Outcome, Workspace
 
@@ -79,8 +79,8 @@ def test_rejections_are_kept_with_their_reason_and_not_tried_again(workspace):
     result = advance(workspace, Answer(behave=behave), items(3))
     assert [item.record.id for item in result.items] == ["r0", "r2"]
     assert result.rejected == {"r1": "image is broken: truncated"}
-    assert kinds(result.rejected.values()) == ["     1  image is broken: truncated"]
-    assert kinds(["a: x", "a: y", "b"]) == ["     2  a, such as: x", "     1  b"]
+    assert lines_by_kind(result.rejected.values()) == ["     1  image is broken: truncated"]
+    assert lines_by_kind(["a: x", "a: y", "b"]) == ["     2  a, such as: x", "     1  b"]
     again = Answer(behave=behave)
     assert advance(workspace, again, items(3)).rejected == result.rejected
     assert again.calls == []

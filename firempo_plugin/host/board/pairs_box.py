@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..arguments import STAGE
-from ..preview.look import ANY_PROBLEM, Look, Progress
+from ..preview.look import ANY_PROBLEM, Look, Standing
 from ..preview.page import rows_html, words_in
 from .runner import section_arguments
 from .texts import say
@@ -148,34 +148,34 @@ def follow(window: Window | None, language: str, shown: str, page: int) -> list[
 
     if window is None:
         return [gr.Timer(active=False), *[gr.skip()] * 3]
-    progress = window.look.poll()
+    standing = window.look.poll()
     return [
-        gr.Timer(active=progress.state in ("loading", "checking")),
-        status_line(progress, language),
-        gr.Dropdown(choices=choices(progress, language)),
+        gr.Timer(active=standing.state in ("loading", "checking")),
+        status_line(standing, language),
+        gr.Dropdown(choices=choices(standing, language)),
         window.draw(language, shown, page, anew=False),
     ]
 
 
-def status_line(progress: Progress, language: str) -> str:
+def status_line(standing: Standing, language: str) -> str:
     """How far the reading is, or why it ended."""
     line = say(
-        progress.state,
+        standing.state,
         language,
-        checked=progress.checked,
-        total=progress.total,
-        bad=progress.bad,
-        error=progress.error,
+        checked=standing.checked,
+        total=standing.total,
+        bad=standing.bad,
+        error=standing.error,
     )
-    return f"{line} {say('builtin_tokenizer', language)}" if progress.builtin_tokenizer else line
+    return f"{line} {say('builtin_tokenizer', language)}" if standing.builtin_tokenizer else line
 
 
-def choices(progress: Progress, language: str) -> list[tuple[str, str]]:
+def choices(standing: Standing, language: str) -> list[tuple[str, str]]:
     """Which rows can be shown: all, those with any problem, those of each reason."""
-    found = [(say("all_rows", language, number=progress.checked), ALL)]
-    if progress.bad:
-        found.append((say("bad_rows", language, number=progress.bad), ANY_PROBLEM))
-    return found + [(f"{number} × {kind}", kind) for kind, number in progress.kinds.items()]
+    found = [(say("all_rows", language, number=standing.checked), ALL)]
+    if standing.bad:
+        found.append((say("bad_rows", language, number=standing.bad), ANY_PROBLEM))
+    return found + [(f"{number} × {kind}", kind) for kind, number in standing.kinds.items()]
 
 
 def turn_page(window: Window | None, language: str, shown: str, page: int, *, turn: int | None) -> list[Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ...forward.plan import Row
+from ...forward.plan import TokenRow
 from ...phrases import PhrasedText, PhraseError, phrase_pair, token_positions
 from .reasons import RowError, blamed_on_the_row, together
 from .row_images import open_images
@@ -46,9 +46,9 @@ def encoded_features(images: Any, rejected_images: Any) -> Any:
     )
 
 
-def row_of(encoded: dict[str, Any]) -> Row:
-    """The `Row` of an encoded dataset's entry."""
-    return Row(
+def row_of(encoded: dict[str, Any]) -> TokenRow:
+    """The `TokenRow` of an encoded dataset's entry."""
+    return TokenRow(
         prompt_ids=encoded["prompt_ids"],
         noised_prompt_ids=encoded["noised_prompt_ids"],
         chosen_ids=encoded["chosen_ids"],

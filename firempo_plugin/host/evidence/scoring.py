@@ -60,7 +60,7 @@ def localise(
             yield measured(row.id, "", partial(_localised, row, scorer, reference))
 
 
-def _localised(row: "Row", scorer: "Scorer", reference: Runner) -> Measured:
+def _localised(row: "ReadRow", scorer: "Scorer", reference: Runner) -> Measured:
     if row.problem:
         raise RejectedError(row.problem)
     if not row.encoded["chosen_phrase"]:
@@ -94,7 +94,7 @@ def sense(
             yield measured(row.id, "", partial(_sensed, row, scorer, options))
 
 
-def _sensed(row: "Row", scorer: "Scorer", options: sensitivity.Options) -> Measured:
+def _sensed(row: "ReadRow", scorer: "Scorer", options: sensitivity.Options) -> Measured:
     if row.problem:
         raise RejectedError(row.problem)
     if not row.encoded["rejected_images"]:
@@ -122,7 +122,7 @@ def _sensed(row: "Row", scorer: "Scorer", options: sensitivity.Options) -> Measu
     return Measured(row.id, "", sensitivity.drops(**found), detail=json.dumps(detail))
 
 
-def _moved(row: "Row", options: sensitivity.Options) -> tuple[list[Any], dict[str, Any]]:
+def _moved(row: "ReadRow", options: sensitivity.Options) -> tuple[list[Any], dict[str, Any]]:
     """The row's images with the noise elsewhere, and where.
 
     Raises:
@@ -146,7 +146,7 @@ def _pixels(image: Any) -> Pixels:
     return pixels
 
 
-class Row(NamedTuple):
+class ReadRow(NamedTuple):
     """A row of a data set.
 
     Attributes:
@@ -166,7 +166,7 @@ class Row(NamedTuple):
 @contextmanager
 def rows_of(
     arguments: dict[str, Any], dataset: str, dataset_dir: str, known: Collection[str]
-) -> Iterator[Iterator[Row]]:
+) -> Iterator[Iterator[ReadRow]]:
     """The rows of data sets of dataset_info.json whose ids are not known, in order, read as training reads them.
 
     Raises:
@@ -178,13 +178,13 @@ def rows_of(
         run = validate.start(training_arguments(arguments, dataset, dataset_dir), scratch)
         loaded = load_all(loader, run.data_args.dataset, run.model_args, run.data_args, run.training_args)
 
-        def rows() -> Iterator[Row]:
+        def rows() -> Iterator[ReadRow]:
             for part in loaded.values():
                 encoder = row_encoder(part, run.data_args, run.template, **run.tokens)
                 for aligned in part:
                     encoded = encoder(aligned)
                     if encoded["source"] not in known:
-                        yield Row(encoded["source"], aligned, encoded, encoded["problem"], encoder.media_dir)
+                        yield ReadRow(encoded["source"], aligned, encoded, encoded["problem"], encoder.media_dir)
 
         yield rows()
 

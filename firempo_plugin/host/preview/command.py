@@ -41,7 +41,7 @@ def preview(target: str, overrides: list[str], page: Path, rows: int | None) -> 
             _say(f"{len(seen)} of {total} rows", last=len(seen) == total)
         note = NO_MODEL if builtin or found.builtin_tokenizer else ""
         title = f"FiRe-MPO rows of {Path(target).name}"
-        write_page(seen, page, title=title, note=note, progress=_pictures)
+        write_page(seen, page, title=title, note=note, tick=_pictures)
     problems = [{"row": row.place, "problem": row.problem} for row in seen if row.problem]
     say(*([note] if note else []), f"The page is {page} ({page.stat().st_size / 1e6:.1f} MB); open it in a browser.")
     say(*verdict(problems, total))

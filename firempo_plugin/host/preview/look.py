@@ -26,7 +26,7 @@ TAIL = 2000
 
 
 @dataclass(frozen=True)
-class Progress:
+class Standing:
     """How far a look is.
 
     Attributes:
@@ -60,7 +60,7 @@ class Look:
         self._process = process
         self._folder = Path(folder.name)
         self._lock = Lock()
-        self._progress = Progress()
+        self._standing = Standing()
         self._end = 0
         self._lines: list[tuple[int, int]] = []
         self._by_kind: dict[str, list[int]] = {}
@@ -85,12 +85,12 @@ class Look:
             )
         return cls(process, folder)
 
-    def poll(self) -> Progress:
+    def poll(self) -> Standing:
         """Reads what is new."""
         with self._lock:
-            if self._finish.alive and self._progress.state in ("loading", "checking"):
+            if self._finish.alive and self._standing.state in ("loading", "checking"):
                 self._read()
-            return self._progress
+            return self._standing
 
     def _read(self) -> None:
         dead = self._process.poll() is not None  # before the files: a worker writes its last word, then ends
@@ -102,7 +102,7 @@ class Look:
             state |= {"state": "failed", "error": f"{ended}: {said}" if said else ended}
         kinds = Counter({kind: len(numbers) for kind, numbers in self._by_kind.items()})
         by_kind = dict(kinds.most_common())
-        self._progress = Progress(**state, checked=len(self._lines), kinds=by_kind, bad=len(self._problems))
+        self._standing = Standing(**state, checked=len(self._lines), kinds=by_kind, bad=len(self._problems))
 
     def _state(self) -> dict[str, Any]:
         try:
@@ -135,7 +135,7 @@ class Look:
         """Rows in the order of the data; none after `close`.
 
         Args:
-            kind: None for all rows, ANY_PROBLEM for those with a problem, or a kind of `Progress.kinds`.
+            kind: None for all rows, ANY_PROBLEM for those with a problem, or a kind of `Standing.kinds`.
             first: Place of the first one among the rows of the kind.
             number: At most.
         """

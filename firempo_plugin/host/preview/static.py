@@ -20,7 +20,7 @@ SIDE = 256
 BLOCK = 120
 """Pictures that are read together, when the first of them is needed."""
 
-Progress = Callable[[int, int], None]
+Tick = Callable[[int, int], None]
 Key = tuple[str, str | None]
 """A clean image file and its noised twin, whose difference is shown, or one file and None."""
 
@@ -31,7 +31,7 @@ def write_page(
     *,
     title: str = "FiRe-MPO rows",
     note: str = "",
-    progress: Progress | None = None,
+    tick: Tick | None = None,
 ) -> None:
     """Writes the page. A picture is embedded once, however many rows show it.
 
@@ -40,10 +40,10 @@ def write_page(
         path: The HTML file; written whole or not at all.
         title: Shown on the page.
         note: A sentence for people about all rows; "" for none.
-        progress: Called with the number of pictures made and of all.
+        tick: Called with the number of pictures made and of all.
     """
     seen = list(rows)
-    pictures = _make_pictures(seen, progress)
+    pictures = _make_pictures(seen, tick)
     index = {key: number for number, key in enumerate(key for key, found in pictures.items() if found.uri)}
 
     def picture_of(clean: str, noised: str | None) -> Picture:
@@ -71,7 +71,7 @@ def _searched(row: SeenRow) -> str:
     return "\n".join((row.place, row.problem, row.earlier, row.question, *responses, *files))
 
 
-def _make_pictures(rows: Sequence[SeenRow], progress: Progress | None) -> dict[Key, Picture]:
+def _make_pictures(rows: Sequence[SeenRow], tick: Tick | None) -> dict[Key, Picture]:
     """Every picture once. Those of a row are made together, so that its images are decoded once."""
     jobs: list[list[Key]] = []
     wanted: set[Key] = set()
@@ -84,8 +84,8 @@ def _make_pictures(rows: Sequence[SeenRow], progress: Progress | None) -> dict[K
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for pictures in pool.map(_row_pictures, jobs):
             made |= pictures
-            if progress is not None and pictures:
-                progress(len(made), len(wanted))
+            if tick is not None and pictures:
+                tick(len(made), len(wanted))
     return made
 
 

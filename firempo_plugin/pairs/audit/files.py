@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
+from ...sources.files import Row
 from .style import Preference
-
-Row = dict[str, Any]
 
 IMAGE_COLUMNS = ("images", "image", "rejected_images", "rejected_image")
 

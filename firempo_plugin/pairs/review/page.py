@@ -19,7 +19,9 @@ from ...records import RejectedError
 from ..pair import Pair
 from .decisions import FORMAT, digest
 
-Progress = Callable[[int, int], None]
+TITLE = "FiRe-MPO pairs"
+SIDE = 256
+"""Pixels of the longer side of pictures."""
 SCRIPTS = ("page.js", "marks.js", "list.js", "pair.js", "keys.js")
 """Parts of the page's one script, in their order."""
 FACTS = ("noise_path", "target", "sigma", "was_correct", "judge", "kind", "language", "weight", "note")
@@ -42,22 +44,8 @@ class PageResult:
     problems: dict[str, str]
 
 
-def write_page(
-    pairs: Iterable[Pair],
-    path: Path,
-    *,
-    title: str = "FiRe-MPO pairs",
-    thumbnails: int = 256,
-    progress: Progress | None = None,
-) -> PageResult:
-    """Writes the review page.
-
-    Args:
-        pairs: In the order of the list.
-        path: The HTML file.
-        title: Shown on the page.
-        thumbnails: Longer side of the pictures, in pixels.
-        progress: Called with the number of pictures made and of all.
+def write_page(pairs: Iterable[Pair], path: Path) -> PageResult:
+    """Writes the review page of pairs, in their order, into an HTML file.
 
     Raises:
         UserError: Two pairs have the same id.
@@ -65,10 +53,10 @@ def write_page(
     shown = list(pairs)
     if len({pair.id for pair in shown}) < len(shown):
         raise UserError("two pairs have the same id; marks could not tell them apart")
-    pictures, outlines, problems = _pictures(shown, thumbnails, progress)
+    pictures, outlines, problems = _pictures(shown)
     index = {file: place for place, file in enumerate(pictures)}
     page = {
-        "title": title,
+        "title": TITLE,
         "format": FORMAT,
         "store": f"firempo review {hashlib.sha256(os.path.realpath(path).encode()).hexdigest()[:16]}",
         "download": f"{path.stem}.marks.json",
@@ -78,12 +66,12 @@ def write_page(
         "record-data": data_lines(_record(pair, index, outlines, problems) for pair in shown),
         "picture-data": data_lines(pictures.values()),
     }
-    write_text(path, fill(files(__package__).joinpath("static"), title=title, data=data, scripts=SCRIPTS))
+    write_text(path, fill(files(__package__).joinpath("static"), title=TITLE, data=data, scripts=SCRIPTS))
     return PageResult(path, len(shown), path.stat().st_size, problems)
 
 
 def _pictures(
-    pairs: Sequence[Pair], side: int, progress: Progress | None
+    pairs: Sequence[Pair],
 ) -> tuple[dict[str, str], dict[str, tuple[str, str]], dict[str, str]]:
     """Data URIs by image file, outlines by mask file, and reasons by file of what cannot be read."""
     from ...pages.thumbnails import outline, thumbnail
@@ -91,19 +79,17 @@ def _pictures(
     image_files = dict.fromkeys(file for pair in pairs for file in (*pair.images, *pair.rejected_images))
     mask_files = dict.fromkeys(file for pair in pairs for file in pair.masks if file is not None)
     jobs: list[tuple[str, Callable[[], Any]]] = [
-        *((file, partial(thumbnail, file, side)) for file in image_files),
+        *((file, partial(thumbnail, file, SIDE)) for file in image_files),
         *((file, partial(outline, file)) for file in mask_files),
     ]
     made: dict[str, Any] = {}
     problems: dict[str, str] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, (file, result, problem) in enumerate(pool.map(_attempt, jobs), start=1):
+        for file, result, problem in pool.map(_attempt, jobs):
             if problem is None:
                 made[file] = result
             else:
                 problems[file] = problem
-            if progress is not None:
-                progress(done, len(jobs))
     return (
         {file: made[file] for file in image_files if file in made},
         {file: made[file] for file in mask_files if file in made},

@@ -41,29 +41,29 @@ class NoiseStep(Step):
         }
 
     def run(self, item: Item) -> dict[str, Any]:
-        """Corrupts the images with a detection; where there is none, all of them by the rules of `plan_noise`."""
-        from ...images.noise import plan_noise
+        """Corrupts the images with a detection; where there is none, all of them by the rules of `choose_noise`."""
+        from ...images.noise import choose_noise
         from ...images.pixels import write_png
 
         masks = [found.mask for found in item.segmentations] or [None] * len(item.images)
-        plan = plan_noise(item.record.kind, self._target(item), any(masks), self._config)
+        choice = choose_noise(item.record.kind, self._target(item), any(masks), self._config)
         made = []
         for place, (path, mask_file) in enumerate(zip(item.images, masks, strict=True)):
-            name = self._name(item, place, plan, mask_file)
+            name = self._name(item, place, choice, mask_file)
             file = self._workspace.path("images", "noised", f"{name}.png")
             owner = (item.image_ids[place], 0) if self._config.shared else (item.record.id, place)
-            write_png(_noised(path, mask_file, plan, owner), file)
+            write_png(_noised(path, mask_file, choice, owner), file)
             made.append({"file": self._workspace.relative(file), "clean": item.images[place]})
-        return {"path": plan.path, "sigma": plan.how.sigma, "corruption": plan.how.name, "images": made}
+        return {"path": choice.path, "sigma": choice.how.sigma, "corruption": choice.how.name, "images": made}
 
-    def _name(self, item: Item, place: int, plan: Any, mask_file: str | None) -> str:
+    def _name(self, item: Item, place: int, choice: Any, mask_file: str | None) -> str:
         """Names an image by what makes it, so that records whose noise is shared name the same one."""
         if not self._config.shared:
             return hashlib.sha256(f"{self.key(item)}/{place}".encode()).hexdigest()[:32]
-        mask = file_id(mask_file) if plan.use_mask and mask_file else None
+        mask = file_id(mask_file) if choice.use_mask and mask_file else None
         version = later(version=self.version).values()
         return hashlib.sha256(
-            json.dumps([item.image_ids[place], plan.path, asdict(plan.how), mask, *version]).encode()
+            json.dumps([item.image_ids[place], choice.path, asdict(choice.how), mask, *version]).encode()
         ).hexdigest()[:32]
 
     def apply(self, item: Item, data: dict[str, Any]) -> Item:
@@ -78,14 +78,14 @@ class NoiseStep(Step):
         )
 
 
-def _noised(path: str, mask_file: str | None, plan: Any, owner: tuple[str, int]) -> Any:
+def _noised(path: str, mask_file: str | None, choice: Any, owner: tuple[str, int]) -> Any:
     """The twin of one image; only its pixels live on, not what they were made of."""
     from ...images.masks import read_mask
     from ...images.noise import corrupt, seed_of
     from ...images.pixels import decode
 
     pixels = decode(path)
-    if plan.use_mask and mask_file is None:
+    if choice.use_mask and mask_file is None:
         return pixels  # the evidence is on another image of the record
-    mask = read_mask(mask_file, pixels.shape[:2]) if plan.use_mask and mask_file else None
-    return corrupt(pixels, mask, plan.how, seed_of(*owner, plan.how))
+    mask = read_mask(mask_file, pixels.shape[:2]) if choice.use_mask and mask_file else None
+    return corrupt(pixels, mask, choice.how, seed_of(*owner, choice.how))

@@ -48,10 +48,10 @@ def seen(number, problem=""):
 def wait(look, *states):
     """Polls until a state is reached."""
     end = time.monotonic() + PATIENCE
-    while (progress := look.poll()).state not in states:
-        assert time.monotonic() < end, progress
+    while (standing := look.poll()).state not in states:
+        assert time.monotonic() < end, standing
         time.sleep(0.05)
-    return progress
+    return standing
 
 
 def is_alive(pid):
@@ -99,10 +99,10 @@ def test_rows_are_read_as_they_come_and_sorted_by_kind(by_hand):
     text = "".join(row.to_json() + "\n" for row in lines)
     cut = len(text) - 30
     append(folder, text[:cut])
-    progress = look.poll()
-    assert (progress.state, progress.checked, progress.total) == ("checking", 4, 5)
-    assert progress.kinds == {"weight N": 3, "gone": 1}
-    assert progress.bad == 3, "a row of two kinds is one row"
+    standing = look.poll()
+    assert (standing.state, standing.checked, standing.total) == ("checking", 4, 5)
+    assert standing.kinds == {"weight N": 3, "gone": 1}
+    assert standing.bad == 3, "a row of two kinds is one row"
     append(folder, text[cut:])
     assert look.poll().checked == 5
     assert look.rows(None, 0, 10) == lines
@@ -122,11 +122,11 @@ def test_a_worker_that_dies_without_a_word_has_failed(by_hand):
     (folder / "output.txt").write_text("x" * 9000 + "Out of memory")
     process.kill()
     process.wait()
-    progress = look.poll()
-    assert progress.state == "failed"
-    assert "ended with -9" in progress.error
-    assert progress.error.endswith("Out of memory")
-    assert len(progress.error) < 3000
+    standing = look.poll()
+    assert standing.state == "failed"
+    assert "ended with -9" in standing.error
+    assert standing.error.endswith("Out of memory")
+    assert len(standing.error) < 3000
     assert look.rows(None, 0, 5) == [seen(0)], "what was read stays"
 
 
@@ -157,10 +157,10 @@ def test_two_looks_go_on_beside_each_other_and_one_may_be_closed_while_loading(w
     closed.close()
     assert not is_alive(closed._process.pid)
     assert wait(other, "done", "failed").checked == 2
-    progress = wait(one, "done", "failed")
-    assert (progress.state, progress.error, progress.checked, progress.total) == ("done", "", 120, 120)
-    assert progress.builtin_tokenizer
-    (kind,) = progress.kinds
+    standing = wait(one, "done", "failed")
+    assert (standing.state, standing.error, standing.checked, standing.total) == ("done", "", 120, 120)
+    assert standing.builtin_tokenizer
+    (kind,) = standing.kinds
     assert look_places(one, kind)[:3] == ["pairs, row 1", "pairs, row 3", "pairs, row 5"]
     for each in (one, other):
         each.close()

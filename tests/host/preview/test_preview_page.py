@@ -168,7 +168,7 @@ def test_an_interrupted_page_leaves_the_old_one(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_page([ROW], path, progress=interrupt)
+        write_page([ROW], path, tick=interrupt)
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
 

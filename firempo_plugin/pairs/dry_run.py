@@ -18,7 +18,7 @@ from .steps.edit import EditStep
 from .steps.target import TargetStep
 
 
-def plan(config: BuildConfig, workspace: Workspace) -> str:
+def forecast(config: BuildConfig, workspace: Workspace) -> str:
     """The report of a dry run. Images are decoded and the rules asked, since both decide how many calls are left.
 
     Where a response is not there yet, the ground truth stands in for it in the judge's prompt, and the report says so.
