@@ -24,6 +24,11 @@ class Cell:
         """R: the log-ratio of the response."""
         return (self.policy - self.reference).sum()
 
+    def weighed(self, k: float) -> Tensor:
+        """The log-ratio with every token of a phrase k times."""
+        ratios = self.policy - self.reference
+        return k * ratios[self.phrase].sum() + ratios[~self.phrase].sum()
+
 
 Cells = dict[str, Cell]
 """Those that a row has."""
@@ -34,6 +39,7 @@ class Numbers:
     """The hyperparameters, with the default of each stage argument."""
 
     beta: float = 0.1
+    k: float = 4.0
     smoothing: float = 0.1
     nll: float = 0.0
 
@@ -82,8 +88,20 @@ def orpo(c: Cells, n: Numbers) -> Parts:
     return {"rank": (n.beta, dpo(torch.log((p / (1 - p)) / (q / (1 - q)))))}
 
 
+def ddpo(c: Cells, n: Numbers) -> Parts:
+    return {"rank": (1.0, dpo(n.beta * (c["cc"].weighed(n.k) - c["cr"].weighed(n.k))))}
+
+
+def chip_no_kl(c: Cells, n: Numbers) -> Parts:
+    """One sigmoid over the sum of the text and of the image margin."""
+    if "nc" not in c:
+        return {}
+    text, image = (c["cc"].weighed(n.k) - c[name].weighed(n.k) for name in ("cr", "nc"))
+    return {"rank": (1.0, dpo(n.beta * (text + image)))}
+
+
 PUBLISHED: dict[str, Callable[[Cells, Numbers], Parts]] = {
-    function.__name__: function for function in (ipo, ipo_mean, slic, cdpo, robust_dpo, s_dpo, orpo)
+    function.__name__: function for function in (ipo, ipo_mean, slic, cdpo, robust_dpo, s_dpo, orpo, ddpo, chip_no_kl)
 }
 DEFAULTS = {"s_dpo": {"beta": 1.0}, "orpo": {"nll": 1.0}}
 """Hyperparameters of the papers that are not the usual ones."""

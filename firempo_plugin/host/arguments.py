@@ -49,6 +49,13 @@ OPTIONS = (
         "fire_kl_scope", Literal[SCOPES], "phrase", "kl_scope", "Tokens of the chosen response that the KL sums over."
     ),
     Option(
+        "fire_phrase_weight",
+        float,
+        4.0,
+        "phrase_weight",
+        "How often a token of a phrase counts (k of ddpo and chip_no_kl), > 0. Default 4.0.",
+    ),
+    Option(
         "fire_label_smoothing",
         float,
         0.1,
@@ -228,6 +235,7 @@ def _check_ranges(args: Any) -> None:
         "fire_alpha": (">= 0", lambda x: x >= 0, 0.01),
         "fire_gamma": (">= 0", lambda x: x >= 0, 0.1),
         "fire_lambda": ("in [0, 1]", lambda x: 0 <= x <= 1, 0.5),
+        "fire_phrase_weight": ("greater than 0", lambda x: x > 0, 4.0),
         "fire_label_smoothing": ("in [0, 0.5)", lambda x: 0 <= x < 0.5, 0.1),
     }
     for key, (words, holds, example) in ranges.items():

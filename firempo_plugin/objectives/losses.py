@@ -134,27 +134,31 @@ def log_odds(mean_logps: Tensor) -> Tensor:
     return mean_logps - torch.log(-torch.expm1(mean_logps))
 
 
+def mean(total: Tensor, weights: Tensor) -> Tensor:
+    """The mean of the tokens of cells by their weighed sum and the sum of their weights; 0 where there are none."""
+    return total / torch.where(weights > 0, weights, 1.0)
+
+
 REWARDS: dict[Reward, Callable[[Tensor, Tensor, float], Tensor]] = {
-    "sum": lambda total, count, beta: beta * total,
-    "mean": lambda total, count, beta: beta * total / count.clamp(min=1),
-    "odds": lambda total, count, beta: log_odds(torch.where(count > 0, total / count.clamp(min=1), -math.log(2.0))),
+    "sum": lambda total, weights, beta: beta * total,
+    "mean": lambda total, weights, beta: beta * mean(total, weights),
+    "odds": lambda total, weights, beta: log_odds(torch.where(weights > 0, mean(total, weights), -math.log(2.0))),
 }
-"""The reward of cells by the sum of their tokens' values and the count of those tokens: 0 where there are none."""
+"""The reward of cells by the weighed sum of their tokens and the sum of the weights: 0 where there are no tokens."""
 
 
 def cell_rewards(term: PreferenceTerm, settings: Settings, scored: ScoredTokens, rows: int) -> Tensor:
-    """(1), or another reward, for every cell: [B, 4]. A cell without scored tokens in the scope has 0."""
+    """(1), or another reward, for every cell: [B, 4]. A cell without scored tokens that count has 0."""
     values = scored.policy_logps
     if term.reference:
         if scored.reference_logps is None:
             raise ValueError(f"term {term.name} needs the reference, which was not run")
         values = values - scored.reference_logps
-    counts = torch.ones_like(values)
-    if term.scope == "phrase":
-        values, counts = values * scored.in_phrase, counts * scored.in_phrase
+    inside, outside = (torch.full_like(values, settings.number(weight)) for weight in term.tokens)
+    weights = torch.where(scored.in_phrase, inside, outside)
     slots = scored.row * len(Cell) + scored.cell
-    total, count = (sum_by(slots, each, rows * len(Cell)).view(rows, len(Cell)) for each in (values, counts))
-    return REWARDS[term.reward](total, count, settings.beta)
+    total, weight = (sum_by(slots, each, rows * len(Cell)).view(rows, -1) for each in (weights * values, weights))
+    return REWARDS[term.reward](total, weight, settings.beta)
 
 
 def reward_sides(term: PreferenceTerm, rewards: Tensor, has_noised: Tensor) -> tuple[Tensor, Tensor]:

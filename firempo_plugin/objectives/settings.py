@@ -20,6 +20,7 @@ class Settings:
         kl_lambda: lambda, the share of the forward KL, in [0, 1].
         kl_scope: Token positions of clean/chosen that the KL sums over.
         nll_weight: Weight of the length-normalised NLL on clean/chosen, >= 0; 0 switches it off.
+        phrase_weight: k, how often a token of a phrase counts, > 0.
         label_smoothing: e, how often a preference is taken to be the wrong way round, in [0, 0.5).
 
     Attributes:
@@ -33,12 +34,14 @@ class Settings:
     kl_lambda: float
     kl_scope: Scope
     nll_weight: float
+    phrase_weight: float = 1.0
     label_smoothing: float = 0.0
     terms: tuple[Term, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        finite = all(math.isfinite(x) for x in (self.beta, self.alpha, self.gamma, self.nll_weight))
-        in_range = self.beta > 0 and min(self.alpha, self.gamma, self.nll_weight) >= 0
+        above, least = (self.beta, self.phrase_weight), (self.alpha, self.gamma, self.nll_weight)
+        finite = all(math.isfinite(number) for number in (*above, *least))
+        in_range = min(above) > 0 and min(least) >= 0
         shares = 0 <= self.kl_lambda <= 1 and 0 <= self.label_smoothing < 0.5
         if not (finite and in_range and shares and self.kl_scope in SCOPES):
             raise UserError(f"settings out of range: {self}")

@@ -5,15 +5,16 @@ The symbols of the formulas are those of `terms`.
 
 from dataclasses import replace
 
-from .terms import CC, CR, NC, NR, Cell, KLTerm, Objective, PreferenceTerm, Side, prefer
+from .terms import CC, CR, NC, NR, PHRASES, Cell, KLTerm, Objective, PreferenceTerm, Side, TokenWeights, prefer
 
 _RANK = prefer("rank", CC, CR)
-_RANK_PHRASES = prefer("rank", CC, CR, scope="phrase")
+_RANK_PHRASES = prefer("rank", CC, CR, tokens=PHRASES)
 _IMAGE = prefer("image", CC, NC)
+_WEIGHED = TokenWeights("phrase_weight", 1.0)
 
 
 def _visual(preferred: Cell, other: Cell) -> PreferenceTerm:
-    return prefer("visual", preferred, other, scope="phrase", weight="gamma")
+    return prefer("visual", preferred, other, tokens=PHRASES, weight="gamma")
 
 
 OBJECTIVES: dict[str, Objective] = {
@@ -93,6 +94,18 @@ OBJECTIVES: dict[str, Objective] = {
             (replace(_RANK, reward="odds", reference=False, weight="beta"),),
             "arXiv 2403.07691",
             {"nll_weight": 1.0},
+        ),
+        Objective(
+            "ddpo",
+            "L(r_k(cc) - r_k(cr))",
+            (prefer("rank", CC, CR, tokens=_WEIGHED),),
+            "arXiv 2501.16629, its text part without KL; dense DPO of arXiv 2312.00849",
+        ),
+        Objective(
+            "chip_no_kl",
+            "L(2 r_k(cc) - r_k(cr) - r_k(nc))",
+            (PreferenceTerm("rank", (Side(2.0, (CC,)), Side(-1.0, (CR,)), Side(-1.0, (NC,))), _WEIGHED),),
+            "arXiv 2501.16629 without its sequential KL",
         ),
     )
 }

@@ -3,8 +3,8 @@
 A row gives four cells, {clean, noised} image x {chosen, rejected} response. Formulas are written with
 
     cc, cr, nc, nr   the cells clean/chosen, clean/rejected, noised/chosen, noised/rejected
-    r(c)             beta * sum over the response tokens t of cell c of w_t [log pi - log ref]_t; r_P over those of
-                     phrases alone
+    r(c)             beta * sum over the response tokens t of cell c of w_t [log pi - log ref]_t, w_t = 1; r_P over
+                     those of phrases alone; r_k with w_t = k in phrases, k the phrase weight
     mr(c)            r with the mean over the tokens in place of the sum
     o(c)             the log-odds log(p / (1 - p)) of p = exp of the mean of log pi over the tokens of cell c
     L(m)             -log sigmoid(m); L_e(m), R_e(m), H(m), S(m) are the smoothed, the robust, the hinge and the square
@@ -16,7 +16,7 @@ A row gives four cells, {clean, noised} image x {chosen, rejected} response. For
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Scope = Literal["phrase", "response"]
 SCOPES: tuple[Scope, ...] = ("phrase", "response")
@@ -44,7 +44,7 @@ class Cell(IntEnum):
 
 CC, CR, NC, NR = Cell
 
-Number = float | Literal["alpha", "beta", "gamma", "nll_weight", "label_smoothing"]
+Number = float | Literal["alpha", "beta", "gamma", "nll_weight", "label_smoothing", "phrase_weight"]
 """A number of a term, or the field of `Settings` that holds it."""
 
 Link = Literal["logistic", "smoothed", "robust", "hinge", "square"]
@@ -53,6 +53,16 @@ Link = Literal["logistic", "smoothed", "robust", "hinge", "square"]
 
 Reward = Literal["sum", "mean", "odds"]
 """What a cell's tokens come to, see `losses.REWARDS`."""
+
+
+class TokenWeights(NamedTuple):
+    """w_t of a response token: inside phrases, and outside of them."""
+
+    inside: Number
+    outside: Number
+
+
+PHRASES, RESPONSE = TokenWeights(1.0, 0.0), TokenWeights(1.0, 1.0)
 
 
 def named(*numbers: Number) -> frozenset[str]:
@@ -82,7 +92,7 @@ class PreferenceTerm:
     Attributes:
         name: Names its metrics.
         sides: What the margin adds up.
-        scope: The tokens that a reward is of.
+        tokens: How much each token counts in a reward.
         weight: Its share in the loss.
         link: What turns the margin into a loss.
         smoothing: e of the links `smoothed` and `robust`: how often the preference is the wrong way round.
@@ -94,7 +104,7 @@ class PreferenceTerm:
 
     name: str
     sides: tuple[Side, ...]
-    scope: Scope
+    tokens: TokenWeights
     weight: Number = 1.0
     link: Link = "logistic"
     smoothing: Number = 0.0
@@ -105,7 +115,12 @@ class PreferenceTerm:
     @property
     def reads(self) -> frozenset[str]:
         """The fields of `Settings` on which its loss depends."""
-        return named("beta", self.weight, self.smoothing)
+        return named("beta", self.weight, self.smoothing, *self.tokens)
+
+    @property
+    def scope(self) -> Scope:
+        """The tokens on which it depends."""
+        return "phrase" if self.tokens.outside == 0 else "response"
 
     @property
     def compares_responses(self) -> bool:
@@ -202,8 +217,8 @@ class Objective:
 
 
 def prefer(
-    name: str, preferred: Cell, *others: Cell, scope: Scope = "response", weight: Number = 1.0
+    name: str, preferred: Cell, *others: Cell, tokens: TokenWeights = RESPONSE, weight: Number = 1.0
 ) -> PreferenceTerm:
     """L(r(preferred) - r(other)): of `others` the first that a row has; without any, the other side is 0."""
     sides = (Side(1.0, (preferred,)), *([Side(-1.0, others)] if others else []))
-    return PreferenceTerm(name, sides, scope, weight)
+    return PreferenceTerm(name, sides, tokens, weight)

@@ -53,6 +53,7 @@ def test_zero_is_a_value():
         ("fire_gamma", "0,1", ">= 0"),
         ("fire_lambda", 1.5, "in [0, 1]"),
         ("fire_lambda", True, "in [0, 1]"),
+        ("fire_phrase_weight", 0, "greater than 0"),
         ("fire_label_smoothing", 0.5, "in [0, 0.5)"),
         ("pref_beta", 0.0, "greater than 0"),
         ("pref_beta", float("inf"), "greater than 0"),
@@ -76,6 +77,7 @@ def test_values_out_of_range_are_refused_with_what_to_write(key, value, words):
         ("dpo", "fire_kl_scope", "phrase"),
         ("mdpo", "fire_gamma", 0.1),
         ("ipo", "fire_label_smoothing", 0.1),
+        ("mask_dpo", "fire_phrase_weight", 4.0),
     ],
 )
 def test_keys_that_the_objective_ignores_are_refused(objective, key, value):

@@ -21,7 +21,7 @@ from firempo_plugin.objectives.losses import (
 )
 from firempo_plugin.objectives.settings import Settings
 from firempo_plugin.objectives.table import OBJECTIVES
-from firempo_plugin.objectives.terms import Cell, PreferenceTerm, Side, prefer
+from firempo_plugin.objectives.terms import PHRASES, RESPONSE, Cell, PreferenceTerm, Side, prefer
 
 
 def settings(name: str, **changes) -> Settings:
@@ -87,16 +87,16 @@ def test_kl_matches_torch_and_so_does_its_gradient():
     assert_close(ours, theirs)
 
 
-def test_rewards_sum_by_row_and_cell_and_by_scope():
+def test_rewards_sum_by_row_and_cell_and_by_token_weights():
     tokens = scored(
         [(0, CC, True, -1.0, -2.0), (0, CC, False, -1.0, -4.0), (1, NR, True, -3.0, -1.0), (1, NR, True, -1.0, -1.0)]
     )
     sums = {
-        scope: cell_rewards(prefer("rank", CC, CR, scope=scope), settings("dpo"), tokens, 2)
-        for scope in ("phrase", "response")
+        weights: cell_rewards(prefer("rank", CC, CR, tokens=weights), settings("dpo"), tokens, 2)
+        for weights in (PHRASES, RESPONSE)
     }
-    assert_close(sums["phrase"], torch.tensor([[0.5, 0, 0, 0], [0, 0, 0, -1.0]]))
-    assert_close(sums["response"], torch.tensor([[2.0, 0, 0, 0], [0, 0, 0, -1.0]]))
+    assert_close(sums[PHRASES], torch.tensor([[0.5, 0, 0, 0], [0, 0, 0, -1.0]]))
+    assert_close(sums[RESPONSE], torch.tensor([[2.0, 0, 0, 0], [0, 0, 0, -1.0]]))
 
 
 @pytest.mark.parametrize("reward", REWARDS)
@@ -104,7 +104,7 @@ def test_a_cell_without_tokens_has_no_reward_and_no_gradient_that_is_no_number(r
     """Row 1 has none, as the rows of another pass; the odds of a mean of 0 would be infinite."""
     tokens = scored([(0, CC, False, -1.0, -3.0), (0, CR, False, -1.0, -2.0)])
     tokens.policy_logps.requires_grad_()
-    term = PreferenceTerm("rank", prefer("rank", CC, CR).sides, "response", reward=reward, reference=reward != "odds")
+    term = PreferenceTerm("rank", prefer("rank", CC, CR).sides, RESPONSE, reward=reward, reference=reward != "odds")
     rewards = cell_rewards(term, settings("dpo"), tokens, 2)
     assert_close(rewards[1].detach(), torch.zeros(4))
     rewards.sum().backward()
@@ -206,9 +206,7 @@ def test_nll_is_normalised_by_the_length_of_the_whole_chosen_response():
     assert_close(losses[0].item(), math.log1p(math.exp(0.5)) + 0.5 * 2.0, rtol=1e-6, atol=0)
 
 
-SUM = PreferenceTerm(
-    "sum", (Side(0.5, (CC,)), Side(2.0, (NR, CC)), Side(-0.25, (CR,)), Side(-1.0, (NC, CR))), "response"
-)
+SUM = PreferenceTerm("sum", (Side(0.5, (CC,)), Side(2.0, (NR, CC)), Side(-0.25, (CR,)), Side(-1.0, (NC, CR))), RESPONSE)
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def gradients(found):
 
 NUMBERS = {
     "usual": Numbers(),
-    "odd": Numbers(beta=0.7, smoothing=0.3, nll=0.4),
+    "odd": Numbers(beta=0.7, k=0.3, smoothing=0.3, nll=0.4),
 }
 
 
@@ -77,6 +77,7 @@ def settings_of(name, numbers):
         kl_scope="phrase",
         nll_weight=numbers.nll,
         label_smoothing=numbers.smoothing,
+        phrase_weight=numbers.k,
     )
 
 
@@ -131,6 +132,7 @@ def test_the_formula_says_what_the_terms_are(name):
         **found[0],
         "r": lambda cell: 0.7 * (cell.policy - cell.reference).sum(),
         "r_P": lambda cell: 0.7 * (cell.policy - cell.reference)[cell.phrase].sum(),
+        "r_k": lambda cell: 0.7 * cell.weighed(0.3),
         "mr": lambda cell: 0.7 * (cell.policy - cell.reference).mean(),
         "o": lambda cell: torch.logit(cell.policy.mean().exp()),
         "lse": lambda *rewards: torch.stack(rewards).logsumexp(0),

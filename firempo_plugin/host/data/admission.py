@@ -164,8 +164,8 @@ def problem_of(encoded: dict[str, Any], settings: Settings) -> str:
     """Why a row cannot be used, by itself or under the objective; "" where it can."""
     if not encoded["problem"] and not settings.objective.applies(bool(encoded["noised_prompt_ids"])):
         return (
-            f"it has no rejected_images, and fire_objective: {settings.objective.name} compares the clean with "
-            "the noised image only"
+            f"it has no rejected_images, and every term of fire_objective: {settings.objective.name} compares with the "
+            "noised image"
         )
     return str(encoded["problem"])
 

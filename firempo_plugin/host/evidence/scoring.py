@@ -21,7 +21,7 @@ from ...forward.score import Images, Runner, scored_logits
 from ...images.pixels import Pixels
 from ...objectives.losses import token_logps
 from ...objectives.settings import Settings
-from ...objectives.terms import Cell, Objective, PreferenceTerm, prefer
+from ...objectives.terms import PHRASES, Cell, Objective, PreferenceTerm, prefer
 from ...records import RejectedError
 from .. import validate
 from ..data.collator import BATCH, FireCollator
@@ -30,7 +30,7 @@ from ..data.row_images import open_images
 from .model import Start, load, measured, start, training_arguments
 
 RESPONSES = prefer("responses", Cell.CLEAN_CHOSEN, Cell.CLEAN_REJECTED)
-IMAGES = prefer("images", Cell.CLEAN_CHOSEN, Cell.NOISED_CHOSEN, scope="phrase")
+IMAGES = prefer("images", Cell.CLEAN_CHOSEN, Cell.NOISED_CHOSEN, tokens=PHRASES)
 NO_REFERENCE = (
     "there is no reward: the model is its own reference. Name an adapter, or under `reference` the model that this "
     "one was trained from"
