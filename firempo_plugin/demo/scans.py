@@ -21,16 +21,10 @@ Mask = NDArray[np.bool_]
 """A region, [height, width], true inside."""
 Outline = tuple[tuple[float, float], ...]
 """A closed polygon of (x, y), in fractions of the image's width and height."""
+Region = tuple[Outline, ...]
+"""Something that can be pointed at in a scan."""
 
 LONG_SIDE = 256
-
-
-@dataclass(frozen=True)
-class Region:
-    """Something that can be pointed at in a scan: the noun phrase that names it, and where it is."""
-
-    phrase: str
-    outlines: tuple[Outline, ...]
 
 
 @dataclass(frozen=True)
@@ -41,7 +35,7 @@ class Scan:
         name: Short name, also the stem of the image file.
         package: Importable package that carries the file.
         file: Path inside that package.
-        regions: Regions by a short name.
+        regions: By a short name.
         window: Values that are black and white in a grey DICOM image; None takes the file's own window.
         crop: Left, top, right, bottom in source pixels; None keeps the whole image.
     """
@@ -78,7 +72,7 @@ def missing_packages() -> list[str]:
 def fill(region: Region, height: int, width: int) -> Mask:
     """The region's mask in an image of that size, [height, width]."""
     canvas = Image.new("1", (width, height))
-    for outline in region.outlines:
+    for outline in region:
         ImageDraw.Draw(canvas).polygon([(x * width, y * height) for x, y in outline], fill=1)
     return np.array(canvas, dtype=np.bool_)
 
@@ -104,9 +98,9 @@ SCANS: tuple[Scan, ...] = (
         file="data/test_files/CT_small.dcm",
         window=(-190, 309),
         regions={
-            "aorta": Region("descending aorta", (_ellipse(0.70, 0.05, 0.16, 0.16),)),
-            "canal": Region("spinal canal", (_ellipse(0.46, 0.40, 0.09, 0.08),)),
-            "lung": Region("left lung", (((0.88, 0), (1, 0), (1, 0.52), (0.82, 0.42), (0.70, 0.24), (0.84, 0.15)),)),
+            "aorta": (_ellipse(0.70, 0.05, 0.16, 0.16),),
+            "canal": (_ellipse(0.46, 0.40, 0.09, 0.08),),
+            "lung": (((0.88, 0), (1, 0), (1, 0.52), (0.82, 0.42), (0.70, 0.24), (0.84, 0.15)),),
         },
     ),
     Scan(
@@ -115,9 +109,9 @@ SCANS: tuple[Scan, ...] = (
         file="data/test_files/J2K_pixelrep_mismatch.dcm",
         crop=(44, 28, 468, 452),
         regions={
-            "cerebellum": Region("cerebellum", (_ellipse(0.36, 0.74, 0.12, 0.11), _ellipse(0.65, 0.74, 0.13, 0.11))),
-            "sinus": Region("frontal sinus", (_ellipse(0.37, 0.09, 0.09, 0.06), _ellipse(0.64, 0.11, 0.13, 0.09))),
-            "mastoid": Region("left mastoid air cells", (_ellipse(0.81, 0.64, 0.07, 0.09),)),
+            "cerebellum": (_ellipse(0.36, 0.74, 0.12, 0.11), _ellipse(0.65, 0.74, 0.13, 0.11)),
+            "sinus": (_ellipse(0.37, 0.09, 0.09, 0.06), _ellipse(0.64, 0.11, 0.13, 0.09)),
+            "mastoid": (_ellipse(0.81, 0.64, 0.07, 0.09),),
         },
     ),
     Scan(
@@ -126,12 +120,10 @@ SCANS: tuple[Scan, ...] = (
         file="data/test_files/examples_overlay.dcm",
         crop=(14, 0, 436, 284),  # the arms wrap around at both edges
         regions={
-            "liver": Region(
-                "liver", (((0.09, 0.62), (0.12, 0.42), (0.20, 0.32), (0.28, 0.34), (0.37, 0.56), (0.11, 0.68)),)
-            ),
-            "left_kidney": Region("left kidney", (_ellipse(0.72, 0.775, 0.07, 0.10),)),
-            "kidneys": Region("kidneys", (_ellipse(0.325, 0.77, 0.075, 0.10), _ellipse(0.72, 0.775, 0.07, 0.10))),
-            "aorta": Region("abdominal aorta", (_ellipse(0.57, 0.59, 0.028, 0.048),)),
+            "liver": (((0.09, 0.62), (0.12, 0.42), (0.20, 0.32), (0.28, 0.34), (0.37, 0.56), (0.11, 0.68)),),
+            "left_kidney": (_ellipse(0.72, 0.775, 0.07, 0.10),),
+            "kidneys": (_ellipse(0.325, 0.77, 0.075, 0.10), _ellipse(0.72, 0.775, 0.07, 0.10)),
+            "aorta": (_ellipse(0.57, 0.59, 0.028, 0.048),),
         },
     ),
     Scan(
@@ -140,7 +132,7 @@ SCANS: tuple[Scan, ...] = (
         file="data/test_files/examples_rgb_color.dcm",
         crop=(24, 56, 298, 166),  # leaves out the burnt-in text, which names the organ
         regions={
-            "node": Region("lymph node", (_ellipse(0.27, 0.50, 0.21, 0.27), _ellipse(0.69, 0.48, 0.20, 0.25))),
+            "node": (_ellipse(0.27, 0.50, 0.21, 0.27), _ellipse(0.69, 0.48, 0.20, 0.25)),
         },
     ),
     Scan(
@@ -148,8 +140,8 @@ SCANS: tuple[Scan, ...] = (
         package="skimage",
         file="data/retina.jpg",
         regions={
-            "disc": Region("optic disc", (_ellipse(0.165, 0.455, 0.055, 0.07),)),
-            "macula": Region("macula", (_ellipse(0.50, 0.49, 0.09, 0.09),)),
+            "disc": (_ellipse(0.165, 0.455, 0.055, 0.07),),
+            "macula": (_ellipse(0.50, 0.49, 0.09, 0.09),),
         },
     ),
     Scan(
@@ -157,7 +149,7 @@ SCANS: tuple[Scan, ...] = (
         package="skimage",
         file="data/ihc.png",
         regions={
-            "gland": Region("gland at the lower centre", (_ellipse(0.62, 0.80, 0.125, 0.20),)),
+            "gland": (_ellipse(0.62, 0.80, 0.125, 0.20),),
         },
     ),
 )
