@@ -1,7 +1,7 @@
 """One DICOM image on the 0-255 scale, as a viewer would first show it."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -94,14 +94,8 @@ def _grey(stored: NDArray[Any], header: Any, window: tuple[float, float] | None)
     def values(place: Place) -> Values:
         return np.asarray(apply_modality_lut(stored[place], header), dtype=np.float64)
 
-    places = list(tiles(*stored.shape))
-    show = _shown(header, window, lambda: _extremes(map(values, places)))
-    negative = header.PhotometricInterpretation == "MONOCHROME1"
-    pixels = np.empty(stored.shape, dtype=np.uint8)
-    for place in places:
-        grey = to_grey(show(values(place)))
-        pixels[place] = 255 - grey if negative else grey
-    return pixels
+    show = _shown(header, window, lambda: extremes(stored.shape, values))
+    return to_grey(stored.shape, lambda place: show(values(place)), header.PhotometricInterpretation == "MONOCHROME1")
 
 
 def _colour(stored: NDArray[Any], header: Any, interpretation: str) -> NDArray[np.uint8]:
@@ -120,21 +114,29 @@ def _colour(stored: NDArray[Any], header: Any, interpretation: str) -> NDArray[n
     return pixels
 
 
-def _extremes(pieces: Iterable[Values]) -> tuple[float, float]:
-    """The smallest and the largest value."""
+def extremes(shape: tuple[int, ...], values: Callable[[Place], Values]) -> tuple[float, float]:
+    """The smallest and the largest value of an image [height, width] that is read piece by piece."""
+    pieces = map(values, tiles(*shape))
     lows, highs = zip(*((float(piece.min()), float(piece.max())) for piece in pieces), strict=True)
     return min(lows), max(highs)
 
 
-def to_grey(fraction: Values) -> NDArray[np.uint8]:
-    """Rounds 0 (black) .. 1 (white) to 0-255; what lies outside is clipped.
+def to_grey(shape: tuple[int, ...], fractions: Callable[[Place], Values], negative: bool) -> NDArray[np.uint8]:
+    """An image [height, width] of fractions of each piece: 0 is black and 1 white, in a negative the other way.
+
+    They are rounded to 0-255; what lies outside is clipped.
 
     Raises:
         UserError: A value is no number.
     """
-    if np.isnan(fraction).any():
-        raise UserError("it has pixels that are no numbers")
-    return np.rint(255 * np.clip(fraction, 0, 1)).astype(np.uint8)
+    pixels = np.empty(shape, dtype=np.uint8)
+    for place in tiles(*shape):
+        fraction = fractions(place)
+        if np.isnan(fraction).any():
+            raise UserError("it has pixels that are no numbers")
+        grey = np.rint(255 * np.clip(fraction, 0, 1)).astype(np.uint8)
+        pixels[place] = 255 - grey if negative else grey
+    return pixels
 
 
 def _check(path: Path, header: Any, max_pixels: int) -> None:

@@ -21,7 +21,7 @@ from ..errors import UserError
 from ..files import file_digest, replacing
 from ..records import RejectedError
 from . import dicom
-from .tiles import MAX_PIXELS, TILE, cut, refuse_large, tiles
+from .tiles import MAX_PIXELS, TILE, Place, cut, refuse_large, tiles
 
 Pixels = NDArray[np.uint8]
 """An image, 0-255: [height, width] in grey or [height, width, 3] in red-green-blue."""
@@ -220,21 +220,14 @@ def has_more_frames(image: Image.Image) -> bool:
 
 def _deep(image: Image.Image, window: Window | None) -> Pixels:
     """A grey image of more than 8 bits, between the window's values or its own smallest and largest."""
-    low, high = window or _extremes(image)
+
+    def values(place: Place) -> NDArray[np.float64]:
+        return np.asarray(cut(image, place)).astype(np.float64)
+
+    shape = (image.height, image.width)
+    low, high = window or dicom.extremes(shape, values)
     negative = isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
-    pixels = np.empty((image.height, image.width), dtype=np.uint8)
-    for place in tiles(image.height, image.width):
-        values = np.asarray(cut(image, place)).astype(np.float64)
-        grey = dicom.to_grey((values - low) / ((high - low) or 1.0))
-        pixels[place] = 255 - grey if negative else grey
-    return pixels
-
-
-def _extremes(image: Image.Image) -> Window:
-    """The smallest and the largest value."""
-    pieces = (np.asarray(cut(image, place)) for place in tiles(image.height, image.width))
-    lows, highs = zip(*((float(piece.min()), float(piece.max())) for piece in pieces), strict=True)
-    return min(lows), max(highs)
+    return dicom.to_grey(shape, lambda place: (values(place) - low) / ((high - low) or 1.0), negative)
 
 
 def _without_equal_channels(array: Pixels) -> Pixels:
