@@ -32,27 +32,22 @@ def run(folder: Path, *, steps: int = 24) -> int:
         steps: Optimiser steps, at least 1.
 
     Returns:
-        The exit status: 0, or that of the training command, or 2 where something is not installed or does not load.
+        The exit status of the training command.
 
     Raises:
-        UserError: `steps` is less than 1.
+        UserError: `steps` is less than 1, or something is not installed or does not load.
     """
     if steps < 1:
         raise UserError(f"steps must be at least 1, found {steps}")
-    missing = missing_packages()
-    if missing:
-        print(f"The demo's images are in {' and '.join(missing)}: pip install 'firempo-plugin[demo]'", file=sys.stderr)
-        return 2
+    if missing := missing_packages():
+        raise UserError(f"the demo's images are in {' and '.join(missing)}: pip install 'firempo-plugin[demo]'")
     scripts = Path(sys.executable).parent
     search_path = os.pathsep.join([str(scripts), os.environ.get("PATH", os.defpath)])
     command = shutil.which(COMMAND, path=search_path)
     if command is None:
-        print(f"There is no {COMMAND} in {scripts}: pip install llamafactory", file=sys.stderr)
-        return 2
-    unfit = misfits()
-    if unfit:
-        print("\n".join(f"{misfit.what}.\n-> {misfit.remedy}" for misfit in unfit), file=sys.stderr)
-        return 2
+        raise UserError(f"there is no {COMMAND} in {scripts}: pip install llamafactory")
+    if unfit := misfits():
+        raise UserError("\n".join(f"{misfit.what}.\n-> {misfit.remedy}" for misfit in unfit))
     prepare(folder, steps)
     environment = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **os.environ, "PATH": search_path}
     sys.stdout.flush()

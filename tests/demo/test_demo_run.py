@@ -1,6 +1,7 @@
 """The first run, with a stand-in for the training command."""
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import yaml
 
 from firempo_plugin.demo import run as demo
 from firempo_plugin.demo.pairs import DATASET_INFO
+from firempo_plugin.errors import UserError
 
 STAND_IN = """\
 #!{python}
@@ -69,24 +71,18 @@ def test_status_of_the_command_is_returned(
     assert "status 7" in capfd.readouterr().out
 
 
-def test_missing_packages_take_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_packages_take_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "missing_packages", lambda: ["pydicom", "skimage"])
-    assert demo.run(tmp_path / "demo") == 2
-    assert capsys.readouterr().err == (
-        "The demo's images are in pydicom and skimage: pip install 'firempo-plugin[demo]'\n"
-    )
+    with pytest.raises(UserError, match=re.escape("are in pydicom and skimage: pip install 'firempo-plugin[demo]'")):
+        demo.run(tmp_path / "demo")
     assert not (tmp_path / "demo").exists()
 
 
-def test_missing_command_takes_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_command_takes_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert demo.run(tmp_path / "demo") == 2
-    assert demo.COMMAND in capsys.readouterr().err
+    with pytest.raises(UserError, match=f"there is no {demo.COMMAND} in {tmp_path}"):
+        demo.run(tmp_path / "demo")
 
 
 def test_steps_must_be_positive(tmp_path: Path) -> None:
