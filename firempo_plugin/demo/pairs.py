@@ -78,16 +78,7 @@ def noised_files(pair: Pair) -> dict[str, str]:
 
 
 def noise_mask(pair: Pair, scan: str, image: Pixels) -> Mask:
-    """Where the pair's noise goes in one of its scans.
-
-    Args:
-        pair: A pair with a noised image.
-        scan: Name of one of its scans.
-        image: That scan's clean image, [height, width, 3].
-
-    Returns:
-        [height, width], true where the noise goes.
-    """
+    """[height, width], true where the noise of a pair goes in one of its scans, whose clean image is given."""
     height, width = image.shape[:2]
     if pair.noise == WHOLE:
         return np.ones((height, width), dtype=np.bool_)

@@ -76,12 +76,8 @@ def prepare(folder: Path, steps: int) -> None:
 def build_once(target: Path, build: Callable[[Path], None]) -> bool:
     """Builds a folder under another name and renames it, so that it is complete whenever it exists.
 
-    Args:
-        target: The folder; left alone where it exists.
-        build: Writes the folder that it is given.
-
     Returns:
-        Whether it was built now.
+        Whether it was built now; one that exists is left alone.
     """
     if target.is_dir():
         return False

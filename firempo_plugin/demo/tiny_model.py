@@ -78,10 +78,6 @@ def build(folder: Path, *, seed: int = 0) -> None:
     """Writes the model with its configuration, tokeniser and processor, under 2 MB, into a folder.
 
     The same seed gives the same files; the caller's random state in torch stays as it was.
-
-    Args:
-        folder: Where to write; made if need be.
-        seed: Seed of the random weights.
     """
     tokenizer = learn_tokenizer(corpus(), VOCABULARY, 4096)
     processor = _processor(tokenizer)

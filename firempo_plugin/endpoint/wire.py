@@ -38,12 +38,7 @@ class Wire:
         self._key = self._key or self.settings.read_key()
 
     def chat(self, body: dict[str, Any], prompt_estimate: int) -> Reply | Failure:
-        """One chat completion.
-
-        Args:
-            body: Of the request, complete.
-            prompt_estimate: Tokens.
-        """
+        """One chat completion of a complete body, whose prompt has about so many tokens."""
         start = time.monotonic()
         answer = self.send("POST", "/chat/completions", _json(body))
         if isinstance(answer, Failure):

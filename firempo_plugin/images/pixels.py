@@ -99,10 +99,6 @@ def pixel_id(array: Pixels) -> str:
 def write_png(array: Pixels, path: Path) -> None:
     """Writes a PNG file that decodes to exactly these pixels; another process sees the whole file or none.
 
-    Args:
-        array: [height, width] or [height, width, 3].
-        path: The file.
-
     Raises:
         UserError: The array is no such image.
         OSError: The file cannot be written.

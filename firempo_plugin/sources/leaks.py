@@ -22,7 +22,6 @@ def leaks(
     Args:
         records: Records to check.
         test_images: The test split's image files, or a folder of them, with its subfolders.
-
         max_pixels: Larger images are not decoded.
 
     Returns:

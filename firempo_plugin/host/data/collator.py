@@ -138,9 +138,8 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
 
         Args:
             model: The policy.
-            template: The host's.
+            template, tokenizer_module: The host's.
             settings: The objective.
-            tokenizer_module: The host's tokenizer and processor.
             pass_tokens: Most tokens of a pass; None for one pass.
             reference_cache, vision_cache: What may be looked up instead of run.
         """

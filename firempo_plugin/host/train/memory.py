@@ -33,9 +33,7 @@ def fitting(layout: Layout, model: Any, ref_model: Any, rows: Any, settings: Set
     Args:
         layout: How sequences may be laid out.
         model, ref_model: The policy, and the separate reference or None.
-        rows: The encoded rows of training.
-        settings: The objective.
-        training_args: The host's.
+        rows, settings, training_args: Of training; the rows encoded.
     """
     free = free_bytes(training_args.device)
     model_type = model.config.model_type
