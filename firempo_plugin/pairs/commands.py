@@ -137,9 +137,9 @@ def review(path: Path, overrides: list[str], page: Path | None) -> int:
             print("There is no pair to review; run `firempo build` first.", file=sys.stderr)
             return FAILED
         target = page or workspace.folder / "review.html"
-        result = write_page(pairs, target)
-        print(f"{result.pairs} pairs in {result.path} ({result.size / 1e6:.1f} MB); open it in a browser")
-        for name, problem in list(result.problems.items())[:20]:
+        problems = write_page(pairs, target)
+        print(f"{len(pairs)} pairs in {target} ({target.stat().st_size / 1e6:.1f} MB); open it in a browser")
+        for name, problem in list(problems.items())[:20]:
             say(f"  {name}: {problem}")
         return DONE
     finally:

@@ -79,14 +79,14 @@ def pair(tmp_path):
 
 
 def write(pairs, tmp_path):
-    result = review.write_page(pairs, tmp_path / "review.html")
-    return result, Page(result.path.read_text(encoding="utf-8"))
+    file = tmp_path / "review.html"
+    return review.write_page(pairs, file), Page(file.read_text(encoding="utf-8"))
 
 
 def test_a_record_is_on_the_page_with_all_that_a_reviewer_needs(pair, tmp_path):
     bare = Pair("text", "Q?", "no", "yes", ((0, 2),), ((0, 3),))
-    result, page = write([pair, bare], tmp_path)
-    assert (result.pairs, result.problems, result.size) == (2, {}, result.path.stat().st_size)
+    problems, page = write([pair, bare], tmp_path)
+    assert problems == {}
     record, other = page.data("record")
     assert record["chosen"] == ["The ", "left", " lung 🫁 is."], "outside, phrase, outside: cut by code points"
     assert record["rejected"] == ["The lung 🫁 is ", "not", "."]
@@ -126,7 +126,7 @@ def test_text_from_records_cannot_leave_its_data_block(pair, tmp_path):
     texts = dict.fromkeys(("id", "question", "chosen", "rejected", "truth", "judge", "target", "note"), HOSTILE)
     hostile = replace(pair, **texts, chosen_spans=(), rejected_spans=(), images=("/x<svg onload=alert(1)>.png",))
     hostile = replace(hostile, rejected_images=(), masks=(), truth="half a character: \ud83e")
-    result, page = write([hostile], tmp_path)
+    _, page = write([hostile], tmp_path)
     (record,) = page.data("record")
     assert record["question"] == record["chosen"][0] == record["facts"]["note"] == HOSTILE
     assert record["images"][0]["clean"]["index"] is None
@@ -137,7 +137,7 @@ def test_text_from_records_cannot_leave_its_data_block(pair, tmp_path):
         None,
     ]
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
-    assert result.path.read_text(encoding="utf-8").lower().count("<script") == 4
+    assert (tmp_path / "review.html").read_text(encoding="utf-8").lower().count("<script") == 4
 
 
 def test_the_page_may_run_its_own_script_only_and_load_nothing(pair, tmp_path):
@@ -163,8 +163,8 @@ def test_the_page_may_run_its_own_script_only_and_load_nothing(pair, tmp_path):
 def test_images_that_cannot_be_read_are_reported_and_the_page_is_written(pair, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"\x89PNG")
     broken = replace(pair, images=(str(tmp_path / "broken.png"),), masks=(str(tmp_path / "none.png"),))
-    result, page = write([broken], tmp_path)
-    assert set(result.problems) == {*broken.images, *broken.masks}
+    problems, page = write([broken], tmp_path)
+    assert set(problems) == {*broken.images, *broken.masks}
     (image,) = page.data("record")[0]["images"]
     assert image["clean"]["index"] is None
     assert image["noised"]["index"] == 0
@@ -173,10 +173,10 @@ def test_images_that_cannot_be_read_are_reported_and_the_page_is_written(pair, t
 
 def test_a_page_of_5000_pairs_holds_no_element_for_each(pair, tmp_path):
     pairs = [replace(pair, id=f"slake/{number}") for number in range(5000)]
-    result, page = write(pairs, tmp_path)
+    _, page = write(pairs, tmp_path)
     assert len(page.data("record")) == 5000
     assert len(page.elements) < 100, "the script draws what is in view"
-    assert result.size < 6_000_000, "text, beside the pictures"
+    assert (tmp_path / "review.html").stat().st_size < 6_000_000, "text, beside the pictures"
 
 
 def test_pairs_that_marks_could_not_tell_apart_are_refused(pair, tmp_path):

@@ -4,7 +4,6 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from itertools import pairwise
@@ -27,25 +26,11 @@ SCRIPTS = ("page.js", "marks.js", "list.js", "pair.js", "keys.js")
 FACTS = ("noise_path", "target", "sigma", "was_correct", "judge", "kind", "language", "weight", "note")
 
 
-@dataclass(frozen=True)
-class PageResult:
-    """What was written.
-
-    Attributes:
-        path: The page.
-        pairs: On it.
-        size: In bytes.
-        problems: Reason by file of the images and masks that cannot be shown.
-    """
-
-    path: Path
-    pairs: int
-    size: int
-    problems: dict[str, str]
-
-
-def write_page(pairs: Iterable[Pair], path: Path) -> PageResult:
+def write_page(pairs: Iterable[Pair], path: Path) -> dict[str, str]:
     """Writes the review page of pairs, in their order, into an HTML file.
+
+    Returns:
+        Reason by file of the images and masks that cannot be shown.
 
     Raises:
         UserError: Two pairs have the same id.
@@ -67,7 +52,7 @@ def write_page(pairs: Iterable[Pair], path: Path) -> PageResult:
         "picture-data": data_lines(pictures.values()),
     }
     write_text(path, fill(files(__package__).joinpath("static"), title=TITLE, data=data, scripts=SCRIPTS))
-    return PageResult(path, len(shown), path.stat().st_size, problems)
+    return problems
 
 
 def _pictures(
