@@ -195,6 +195,17 @@ def test_a_build_that_makes_no_pair_says_so_and_fails(write, capsys):
     assert "There is no pair to export" in capsys.readouterr().err
 
 
+def test_the_pairs_that_are_there_are_put_on_a_page(write, tmp_path, capsys):
+    path = write()
+    assert commands.build(path, []) == 0
+    capsys.readouterr()
+    assert commands.review(path, [], None) == 0
+    page = tmp_path / "work" / "review.html"
+    pairs = json.loads((tmp_path / "work" / "export" / "fire_mpo_pairs.json").read_text())
+    assert f"{len(pairs)} pairs in {page} (" in capsys.readouterr().out
+    assert page.read_text().count('"digest"') == len(pairs)
+
+
 def test_running_again_makes_nothing_and_says_so(write, capsys):
     path = write()
     assert commands.build(path, []) == 0
