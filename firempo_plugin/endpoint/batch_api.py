@@ -8,7 +8,7 @@ from typing import IO, Any
 from urllib.parse import quote, urlencode
 
 from .batch_parts import Part, drop_part, lines_file, save_part
-from .failures import CallFailedError, Failure
+from .failures import CallFailedError, Failure, StopRunError
 from .http_call import HttpAnswer, TooLargeError
 from .settings import EndpointSettings
 from .wire import LARGEST_REPLY, Wire
@@ -66,7 +66,10 @@ class BatchApi:
 
         def attempt() -> str | Failure:
             nonlocal asked
-            found = self.find(tag) if asked else None
+            try:
+                found = self.find(tag) if asked else None
+            except StopRunError as error:  # it may be there and be paid for: not refused, but unknown
+                raise CallFailedError(str(error)) from error
             asked = True
             return found or self._id(self.wire.send("POST", "/batches", json.dumps(wanted).encode()))
 

@@ -240,6 +240,14 @@ def test_a_submission_that_never_got_its_answer_is_completed_later(work: Work, f
     assert work.creations == 151
 
 
+def test_a_batch_that_may_have_been_created_is_kept_where_no_list_is_allowed(work: Work) -> None:
+    work.server.on_create = lambda created: DROP
+    work.server.list_batches = lambda query: error(403, "no lists")  # type: ignore[method-assign]
+    with pytest.raises(CallFailedError, match="no lists"):
+        work.submit(asks(1, 2, 3))
+    assert len(batch.open_keys(work.folder)) == 3, "due again, they would be paid for twice"
+
+
 def test_a_batch_that_was_never_created_is_handed_in_anew(work: Work) -> None:
     work.server.create_batch = lambda wanted: error(503)  # type: ignore[method-assign]
     with pytest.raises(CallFailedError):
