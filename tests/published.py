@@ -40,6 +40,8 @@ class Numbers:
 
     beta: float = 0.1
     k: float = 4.0
+    margin: float = 0.5
+    length: float = 0.05
     smoothing: float = 0.1
     nll: float = 0.0
 
@@ -100,8 +102,19 @@ def chip_no_kl(c: Cells, n: Numbers) -> Parts:
     return {"rank": (1.0, dpo(n.beta * (text + image)))}
 
 
+def simpo(c: Cells, n: Numbers) -> Parts:
+    """Its gamma in units of the margin, not of beta."""
+    return {"rank": (1.0, dpo(n.beta * c["cc"].policy.mean() - n.beta * c["cr"].policy.mean() - n.margin))}
+
+
+def r_dpo_length(c: Cells, n: Numbers) -> Parts:
+    longer = len(c["cc"].policy) - len(c["cr"].policy)
+    return {"rank": (1.0, dpo(n.beta * (c["cc"].ratio - c["cr"].ratio) + n.length * longer))}
+
+
 PUBLISHED: dict[str, Callable[[Cells, Numbers], Parts]] = {
-    function.__name__: function for function in (ipo, ipo_mean, slic, cdpo, robust_dpo, s_dpo, orpo, ddpo, chip_no_kl)
+    function.__name__: function
+    for function in (ipo, ipo_mean, slic, cdpo, robust_dpo, s_dpo, orpo, ddpo, chip_no_kl, simpo, r_dpo_length)
 }
-DEFAULTS = {"s_dpo": {"beta": 1.0}, "orpo": {"nll": 1.0}}
+DEFAULTS = {"s_dpo": {"beta": 1.0}, "orpo": {"nll": 1.0}, "simpo": {"beta": 2.0}}
 """Hyperparameters of the papers that are not the usual ones."""

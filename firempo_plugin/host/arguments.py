@@ -56,6 +56,20 @@ OPTIONS = (
         "How often a token of a phrase counts (k of ddpo and chip_no_kl), > 0. Default 4.0.",
     ),
     Option(
+        "fire_margin",
+        float,
+        0.5,
+        "target_margin",
+        "By how much chosen is to win (gamma of simpo), >= 0, in units of the margin. Default 0.5.",
+    ),
+    Option(
+        "fire_length_weight",
+        float,
+        0.05,
+        "length_weight",
+        "What a token of length is worth (a of r_dpo_length), >= 0. Default 0.05.",
+    ),
+    Option(
         "fire_label_smoothing",
         float,
         0.1,
@@ -79,7 +93,15 @@ OTHER_KEYS = (
 )
 VISION_CACHE_GB = 20.0
 
-IGNORED_HOST_KEYS = ("pref_loss", "pref_bco_weight", "dpo_label_smoothing", "simpo_gamma", "ld_alpha")
+LOSS_BY = "the loss is chosen by `fire_objective`"
+IGNORED_HOST_KEYS = {
+    "pref_loss": LOSS_BY,
+    "pref_bco_weight": LOSS_BY,
+    "dpo_label_smoothing": "write `fire_label_smoothing`, with a fire_objective that uses it",
+    "simpo_gamma": "write `fire_margin`, with a fire_objective that uses it",
+    "ld_alpha": LOSS_BY,
+}
+"""Each with what to do instead."""
 
 
 def extend_constants(module: Any) -> None:
@@ -219,12 +241,12 @@ def _refuse_ignored(objective: Objective, option: Option) -> None:
 
 
 def _refuse_ignored_host_keys(args: Any) -> None:
-    for key in IGNORED_HOST_KEYS:
+    for key, instead in IGNORED_HOST_KEYS.items():
         default = type(args).__dataclass_fields__[key].default
         if default is not MISSING and vars(args)[key] != default:
             raise UserError(
-                f"stage: {STAGE} ignores {key}, found {key}: {vars(args)[key]}. Remove it; the loss is chosen by "
-                f"`fire_objective`: {', '.join(OBJECTIVES)}."
+                f"stage: {STAGE} ignores {key}, found {key}: {vars(args)[key]}. Remove it; {instead}: "
+                f"{', '.join(OBJECTIVES)}."
             )
 
 
@@ -236,6 +258,8 @@ def _check_ranges(args: Any) -> None:
         "fire_gamma": (">= 0", lambda x: x >= 0, 0.1),
         "fire_lambda": ("in [0, 1]", lambda x: 0 <= x <= 1, 0.5),
         "fire_phrase_weight": ("greater than 0", lambda x: x > 0, 4.0),
+        "fire_margin": (">= 0", lambda x: x >= 0, 0.5),
+        "fire_length_weight": (">= 0", lambda x: x >= 0, 0.05),
         "fire_label_smoothing": ("in [0, 0.5)", lambda x: 0 <= x < 0.5, 0.1),
     }
     for key, (words, holds, example) in ranges.items():

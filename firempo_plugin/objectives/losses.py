@@ -191,12 +191,24 @@ def _weighed(sides: list[Side], rewards: Tensor, has_noised: Tensor, absent: flo
 
 
 def preference(term: PreferenceTerm, settings: Settings, scored: ScoredTokens, has_noised: Tensor) -> Quantities:
-    """(2), (3) and every other preference over cells, for each row."""
+    """(2), (3) and every other preference over cells, for each row.
+
+    (12) loss = link(margin - offset), of rewards to each of which a times the response's length is added.
+
+    The offset is SimPO's gamma (arXiv 2405.14734), a that of length-regularised DPO (arXiv 2403.19159). The metrics are
+    of the rewards alone.
+    """
     rewards = cell_rewards(term, settings, scored, len(has_noised))
     added, taken = reward_sides(term, rewards, has_noised)
-    margin = added - taken
+    margin = asked = added - taken
+    if length := settings.number(term.length):
+        slots = scored.row * len(Cell) + scored.cell
+        tokens = sum_by(slots, torch.ones_like(scored.policy_logps), rewards.numel()).view_as(rewards)
+        more, less = reward_sides(term, rewards + length * tokens, has_noised)
+        asked = more - less
+    asked = asked - settings.number(term.offset)
     return {
-        "loss": LINKS[term.link](margin, settings.beta, settings.number(term.smoothing)),
+        "loss": LINKS[term.link](asked, settings.beta, settings.number(term.smoothing)),
         "accuracy": (margin > 0).float(),
         "margin": margin,
         "chosen": added,

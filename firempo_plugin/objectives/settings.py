@@ -21,6 +21,8 @@ class Settings:
         kl_scope: Token positions of clean/chosen that the KL sums over.
         nll_weight: Weight of the length-normalised NLL on clean/chosen, >= 0; 0 switches it off.
         phrase_weight: k, how often a token of a phrase counts, > 0.
+        target_margin: By how much the preferred is to win, >= 0, in units of the margin.
+        length_weight: a, what a token of length is worth, >= 0.
         label_smoothing: e, how often a preference is taken to be the wrong way round, in [0, 0.5).
 
     Attributes:
@@ -35,11 +37,14 @@ class Settings:
     kl_scope: Scope
     nll_weight: float
     phrase_weight: float = 1.0
+    target_margin: float = 0.0
+    length_weight: float = 0.0
     label_smoothing: float = 0.0
     terms: tuple[Term, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        above, least = (self.beta, self.phrase_weight), (self.alpha, self.gamma, self.nll_weight)
+        above = (self.beta, self.phrase_weight)
+        least = (self.alpha, self.gamma, self.nll_weight, self.target_margin, self.length_weight)
         finite = all(math.isfinite(number) for number in (*above, *least))
         in_range = min(above) > 0 and min(least) >= 0
         shares = 0 <= self.kl_lambda <= 1 and 0 <= self.label_smoothing < 0.5

@@ -107,5 +107,18 @@ OBJECTIVES: dict[str, Objective] = {
             (PreferenceTerm("rank", (Side(2.0, (CC,)), Side(-1.0, (CR,)), Side(-1.0, (NC,))), _WEIGHED),),
             "arXiv 2501.16629 without its sequential KL",
         ),
+        Objective(
+            "simpo",
+            "L(mp(cc) - mp(cr) - margin)",
+            (replace(_RANK, reward="mean", reference=False, offset="target_margin"),),
+            "arXiv 2405.14734",
+            {"beta": 2.0},
+        ),
+        Objective(
+            "r_dpo_length",
+            "L(r(cc) - r(cr) + a (|cc| - |cr|))",
+            (replace(_RANK, length="length_weight"),),
+            "arXiv 2403.19159, with the length weight of CheXalign, arXiv 2410.07025",
+        ),
     )
 }

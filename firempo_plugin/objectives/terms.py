@@ -5,7 +5,9 @@ A row gives four cells, {clean, noised} image x {chosen, rejected} response. For
     cc, cr, nc, nr   the cells clean/chosen, clean/rejected, noised/chosen, noised/rejected
     r(c)             beta * sum over the response tokens t of cell c of w_t [log pi - log ref]_t, w_t = 1; r_P over
                      those of phrases alone; r_k with w_t = k in phrases, k the phrase weight
-    mr(c)            r with the mean over the tokens in place of the sum
+    mr(c)            r with the mean over the tokens in place of the sum; mp(c) the same of log pi alone
+    |c|              the response tokens of cell c, a the length weight
+    margin           the target margin, by which the preferred is to win
     o(c)             the log-odds log(p / (1 - p)) of p = exp of the mean of log pi over the tokens of cell c
     L(m)             -log sigmoid(m); L_e(m), R_e(m), H(m), S(m) are the smoothed, the robust, the hinge and the square
                      link of `links`, e the label smoothing
@@ -44,7 +46,12 @@ class Cell(IntEnum):
 
 CC, CR, NC, NR = Cell
 
-Number = float | Literal["alpha", "beta", "gamma", "nll_weight", "label_smoothing", "phrase_weight"]
+Number = (
+    float
+    | Literal[
+        "alpha", "beta", "gamma", "nll_weight", "label_smoothing", "phrase_weight", "target_margin", "length_weight"
+    ]
+)
 """A number of a term, or the field of `Settings` that holds it."""
 
 Link = Literal["logistic", "smoothed", "robust", "hinge", "square"]
@@ -87,7 +94,7 @@ class Side:
 
 @dataclass(frozen=True)
 class PreferenceTerm:
-    """weight * link(sum over sides of sign * reward(cell)); a row without a side has no term.
+    """weight * link(sum over sides of sign * reward(cell) - offset); a row without a side has no term.
 
     Attributes:
         name: Names its metrics.
@@ -100,6 +107,8 @@ class PreferenceTerm:
             then left out.
         reward: What a cell's tokens come to.
         reference: Whether they are log-ratios; else log pi alone.
+        offset: What is taken off the margin in the loss.
+        length: What every token of a cell's response adds to its reward in the loss.
     """
 
     name: str
@@ -111,16 +120,18 @@ class PreferenceTerm:
     softmax: bool = False
     reward: Reward = "sum"
     reference: bool = True
+    offset: Number = 0.0
+    length: Number = 0.0
 
     @property
     def reads(self) -> frozenset[str]:
         """The fields of `Settings` on which its loss depends."""
-        return named("beta", self.weight, self.smoothing, *self.tokens)
+        return named("beta", self.weight, self.smoothing, self.offset, self.length, *self.tokens)
 
     @property
     def scope(self) -> Scope:
         """The tokens on which it depends."""
-        return "phrase" if self.tokens.outside == 0 else "response"
+        return "phrase" if self.tokens.outside == 0 and self.length == 0 else "response"
 
     @property
     def compares_responses(self) -> bool:

@@ -31,9 +31,12 @@ def test_every_objective_parses_with_its_own_defaults(objective):
 
 
 def test_an_objective_has_its_papers_numbers_where_none_are_written():
-    assert [fire(fire_objective=name).pref_beta for name in ("dpo", "s_dpo")] == [0.1, 1.0]
+    assert [fire(fire_objective=name).pref_beta for name in ("dpo", "s_dpo", "simpo")] == [0.1, 1.0, 2.0]
     assert settings_of(fire(fire_objective="s_dpo", pref_beta=0.1)).beta == 0.1
     assert settings_of(fire(fire_objective="robust_dpo")).label_smoothing == 0.1
+    assert settings_of(fire(fire_objective="simpo")).target_margin == 0.5
+    assert settings_of(fire(fire_objective="r_dpo_length")).length_weight == 0.05
+    assert settings_of(fire(fire_objective="orpo")).nll_weight == 1.0
     for stage in ("dpo", "kto", "sft"):
         args = FinetuningArguments(stage=stage)
         assert (args.pref_beta, args.pref_ftx) == (0.1, 0.0)
@@ -54,6 +57,8 @@ def test_zero_is_a_value():
         ("fire_lambda", 1.5, "in [0, 1]"),
         ("fire_lambda", True, "in [0, 1]"),
         ("fire_phrase_weight", 0, "greater than 0"),
+        ("fire_margin", -1, ">= 0"),
+        ("fire_length_weight", float("inf"), ">= 0"),
         ("fire_label_smoothing", 0.5, "in [0, 0.5)"),
         ("pref_beta", 0.0, "greater than 0"),
         ("pref_beta", float("inf"), "greater than 0"),
@@ -78,6 +83,8 @@ def test_values_out_of_range_are_refused_with_what_to_write(key, value, words):
         ("mdpo", "fire_gamma", 0.1),
         ("ipo", "fire_label_smoothing", 0.1),
         ("mask_dpo", "fire_phrase_weight", 4.0),
+        ("dpo", "fire_margin", 0.5),
+        ("simpo", "fire_length_weight", 0.05),
     ],
 )
 def test_keys_that_the_objective_ignores_are_refused(objective, key, value):
@@ -90,6 +97,12 @@ def test_host_keys_that_the_stage_ignores_are_refused(key):
     value = "hinge" if key == "pref_loss" else 0.3
     with pytest.raises(ValueError, match=f"stage: fire_mpo ignores {key}"):
         fire(**{key: value})
+
+
+def test_the_hosts_own_numbers_name_ours():
+    for key, ours in (("simpo_gamma", "fire_margin"), ("dpo_label_smoothing", "fire_label_smoothing")):
+        with pytest.raises(ValueError, match=f"Remove it; write `{ours}`"):
+            fire(**{key: 0.3})
 
 
 @pytest.mark.parametrize(

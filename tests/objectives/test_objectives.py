@@ -80,6 +80,7 @@ def test_objective_that_needs_a_noised_image_does_not_apply_without():
         {"kl_lambda": 1.1},
         {"kl_scope": "word"},
         *({"phrase_weight": value} for value in (0.0, -1.0, float("inf"), float("nan"))),
+        *({name: value} for name in ("target_margin", "length_weight") for value in (-0.1, float("nan"))),
         *({"label_smoothing": value} for value in (-0.1, 0.5, float("nan"))),
     ],
     ids=str,

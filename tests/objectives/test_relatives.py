@@ -63,7 +63,7 @@ def gradients(found):
 
 NUMBERS = {
     "usual": Numbers(),
-    "odd": Numbers(beta=0.7, k=0.3, smoothing=0.3, nll=0.4),
+    "odd": Numbers(beta=0.7, k=0.3, margin=1.3, length=0.2, smoothing=0.3, nll=0.4),
 }
 
 
@@ -78,6 +78,8 @@ def settings_of(name, numbers):
         nll_weight=numbers.nll,
         label_smoothing=numbers.smoothing,
         phrase_weight=numbers.k,
+        target_margin=numbers.margin,
+        length_weight=numbers.length,
     )
 
 
@@ -134,16 +136,21 @@ def test_the_formula_says_what_the_terms_are(name):
         "r_P": lambda cell: 0.7 * (cell.policy - cell.reference)[cell.phrase].sum(),
         "r_k": lambda cell: 0.7 * cell.weighed(0.3),
         "mr": lambda cell: 0.7 * (cell.policy - cell.reference).mean(),
+        "mp": lambda cell: 0.7 * cell.policy.mean(),
+        "len": lambda cell: len(cell.policy),
         "o": lambda cell: torch.logit(cell.policy.mean().exp()),
         "lse": lambda *rewards: torch.stack(rewards).logsumexp(0),
         "KL": 0.7 if "lambda = 1" in formula else 0.3 * 0.7 + 0.7 * 1.9,
         "NLL": -found[0]["cc"].policy.mean(),
         "nll_weight": 0.4,
         "alpha": 0.2,
+        "margin": 1.3,
+        "a": 0.2,
         "beta": 0.7,
         "gamma": 0.6,
     }
     text = formula.split(", or ")[0].removesuffix(" with lambda = 1")
-    written = eval(re.sub(r"(alpha|beta|gamma|nll_weight|[0-9.]+) (?=\w)", r"\1 * ", text), symbols)
+    lengths = re.sub(r"\|(..)\|", r"len(\1)", text)
+    written = eval(re.sub(r"\b(alpha|beta|gamma|nll_weight|a|[0-9.]+) (?=[\w(])", r"\1 * ", lengths), symbols)
     assert_close(loss, written, rtol=1e-9, atol=1e-9)
     assert set(re.findall(r"\b[cn][cr]\b", text)) == {CELLS[cell] for cell in settings.cells(has_noised=True)}

@@ -54,7 +54,7 @@ ROWS: tuple[tuple[Field, ...], ...] = (
         Field("fire_skip_invalid", "fire_skip_invalid", "switch", False),
         Field("fire_processor", "processor_name_or_path", "text"),
     ),
-    (_number("fire_phrase_weight"), _number("fire_label_smoothing")),
+    tuple(_number(key) for key in ("fire_phrase_weight", "fire_margin", "fire_length_weight", "fire_label_smoothing")),
     (
         Field("fire_pass_tokens", "fire_pass_tokens", "count"),
         Field("fire_group_by_image", "fire_group_by_image", "count"),
