@@ -28,9 +28,6 @@ from .registry import JUDGES
 from .store import Measured, Stored
 from .verdict import Judges, Verdict, prompts_of
 
-VERSION = 1
-"""Raised when other items come of the same answers and verdicts, or `verdict` takes a judge's reply otherwise; what the
-rules decide has a version beside them."""
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 
 
@@ -170,7 +167,7 @@ def _identity(judge: JudgeConfig) -> dict[str, Any]:
 
 ACCURACY = Measure(
     "accuracy",
-    VERSION,
+    1,  # the version: raised also when `verdict` takes a reply otherwise; what the rules decide has its own
     tuple(
         Column(f"{title}{mark}", metric, kind, scale=100)
         for metric, mark in (("judged", ""), ("exact", ", exact"))

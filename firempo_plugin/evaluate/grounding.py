@@ -18,14 +18,12 @@ from dataclasses import MISSING, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import UserError
+from ..images.masks import is_box
 from ..settings import config_key
 from .measure import Column, Measure
 
 if TYPE_CHECKING:  # the table of measures is read where no torch is wanted
     from torch import Tensor
-
-VERSION = 1
-"""Raised when other values come of the same model and record, here, in `attention` or where the model is run."""
 
 Window = tuple[float, float, float, float]
 """x0, y0, x1, y1 of the part of an image that its tokens show, as shares of its width and height."""
@@ -66,11 +64,6 @@ class Options:
             raise UserError("layers is empty; write decoder layers, from 0, or null for all")
 
 
-def is_number(value: object) -> bool:
-    """Whether a value is a number, as a configuration or a record may hold it."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def corners(box: Sequence[float], form: str) -> tuple[float, float, float, float]:
     """x0, y0, x1, y1 of a box.
 
@@ -81,7 +74,7 @@ def corners(box: Sequence[float], form: str) -> tuple[float, float, float, float
     Raises:
         UserError: Not four numbers.
     """
-    if len(box) != 4 or not all(is_number(edge) for edge in box):
+    if not is_box(box):
         raise UserError(f"a box is four numbers, found {box!r}")
     x, y, third, fourth = box
     return (x, y, x + third, y + fourth) if form == "xywh" else (x, y, third, fourth)
@@ -155,7 +148,7 @@ def all_measures(ratio: "Tensor", mask: "Tensor", epsilon: float) -> "dict[str, 
 
 GROUNDING = Measure(
     "grounding",
-    VERSION,
+    1,  # the version: raised also when `attention`, or where the model is run, makes other values
     (
         Column("AR", "attention_ratio"),
         Column("KL", "attention_kl", higher_is_better=False),

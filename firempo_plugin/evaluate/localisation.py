@@ -12,9 +12,6 @@ from .measure import Column, Measure
 if TYPE_CHECKING:  # the table of measures is read where no torch is wanted
     from torch import Tensor
 
-VERSION = 1
-"""Raised when other values come of the same model and row, here or where the model is run."""
-
 
 @dataclass(frozen=True)
 class Options:
@@ -59,7 +56,7 @@ def mean_rewards(rewards: "Tensor", in_phrase: "Tensor") -> dict[str, float | No
 
 LOCALISATION = Measure(
     "localisation",
-    VERSION,
+    1,  # the version: raised also when other values come of where the model is run
     (Column("Localisation", "phrase_rank"),),
     options=Options,
     choices={

@@ -59,10 +59,6 @@ class Work:
         raise NotImplementedError
 
 
-def _plain(metric: str, corpus: bool) -> Column:
-    return Column(metric, metric, corpus=corpus)
-
-
 @dataclass(frozen=True)
 class Measure:
     """Something that is measured of every model.
@@ -81,10 +77,10 @@ class Measure:
     name: str
     version: int
     columns: tuple[Column, ...] = ()
-    other: Callable[[str, bool], Column] = _plain
+    other: Callable[[str, bool], Column] = lambda metric, corpus: Column(metric, metric, corpus=corpus)
     options: type[Any] | None = None
     choices: Mapping[str, str] = field(default_factory=dict)
-    of_answers: "Callable[[EvaluateConfig, Workspace, Any, Halt], Work] | None" = None
+    of_answers: Callable[[EvaluateConfig, Workspace, Any, Halt], Work] | None = None
     by_layer: bool = False
 
     def read(self, options: dict[str, Any]) -> Any:

@@ -21,8 +21,6 @@ from .measure import Column, Measure, Work
 from .models import digest_of
 from .store import Measured, Stored
 
-VERSION = 1
-"""Raised when other scores or items come of the same reports under the same radeval."""
 INSTALL = 'install it with: pip install "firempo-plugin[reports]"'
 METRICS = ("bleu", "rouge", "bertscore", "radgraph", "f1chexbert", "green", "ratescore", "radcliq", "srrbert")
 OF_THE_CORPUS = ("bleu", "f1chexbert")
@@ -145,7 +143,7 @@ class Reporter(Work):
         return self._loaded[metric]
 
     def _key(self, metric: str, content: Any) -> str:
-        return digest_of([metric, self._version, content, *later(version=VERSION).values()])
+        return digest_of([metric, self._version, content, *later(version=REPORTS.version).values()])
 
     def _scores(self, metric: str, answers: list[Answer]) -> list[tuple[Answer, dict[str, float]]]:
         """The scores of each report; those that are due are made batch by batch, and kept."""
@@ -222,4 +220,4 @@ def _reporter(config: EvaluateConfig, workspace: Workspace, budget: object, halt
     return Reporter(workspace, options.metrics, options.batch, halt)
 
 
-REPORTS = Measure("reports", VERSION, other=_column, options=Options, of_answers=_reporter)
+REPORTS = Measure("reports", version=1, other=_column, options=Options, of_answers=_reporter)

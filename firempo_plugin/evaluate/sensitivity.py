@@ -19,8 +19,6 @@ from ..records import RejectedError
 from ..settings import config_key
 from .measure import Column, Measure
 
-VERSION = 1
-"""Raised when other values come of the same model and row, here, in `pairs.noise` or where the model is run."""
 LIKENESS = 0.1
 """The place is drawn from this share of the possible ones: those whose mean level is closest to the region's, since
 noise that is clipped at black or white changes a dark place otherwise than a grey one."""
@@ -163,7 +161,7 @@ def drops(clean: float, noised: float, elsewhere: float) -> dict[str, float]:
 
 SENSITIVITY = Measure(
     "sensitivity",
-    VERSION,
+    1,  # the version: raised also when other values come of `images.noise`, or of where the model is run
     (
         Column("Sensitivity", "evidence_gap"),
         Column("Drop, region", "evidence_drop", higher_is_better=None),

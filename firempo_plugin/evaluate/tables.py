@@ -1,7 +1,8 @@
 """The table of a run, from the stored items alone: rows are methods, columns are metrics, seeds are pooled."""
 
+import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,9 @@ import numpy as np
 from .answers import cut_and_unscored
 from .compare import Cell, Interval, Numbers, column
 from .config import EvaluateConfig
-from .layers import by_layer
 from .measure import Column, Measure
 from .registry import MEASURES
-from .store import ItemFile, Stored
+from .store import ItemFile, Measured, Stored
 
 
 @dataclass
@@ -82,6 +82,22 @@ def make(config: EvaluateConfig) -> Table:
                 for metric, curve in by_layer([item for name in names for item in stored[name].items]).items():
                     table.layers.setdefault(metric, {})[row] = curve
     return table
+
+
+def by_layer(items: Iterable[Measured]) -> dict[str, dict[int, float]]:
+    """The mean of every metric over items, layer by layer, from the items' `detail`; skipped items do not count."""
+    found: dict[str, dict[int, list[float]]] = {}
+    for item in items:
+        if item.skipped:
+            continue
+        detail = json.loads(item.detail)
+        for metric in item.values:
+            for layer, value in zip(detail["layers"], detail[metric], strict=True):
+                found.setdefault(metric, {}).setdefault(layer, []).append(value)
+    return {
+        metric: {layer: sum(values) / len(values) for layer, values in sorted(layers.items())}
+        for metric, layers in found.items()
+    }
 
 
 def _missing(measure: str, model: str, stored: Stored) -> list[str]:

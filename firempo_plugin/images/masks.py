@@ -6,6 +6,7 @@ A mask is a boolean array of the image's height and width, true inside the regio
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,6 +137,16 @@ def box_mask(boxes: Sequence[Box], shape: tuple[int, int]) -> Mask:
             raise RejectedError(f"box covers nothing of the image: {(x0, y0, x1, y1)} in {_by(shape)} pixels")
         mask[math.floor(top) : math.ceil(bottom), math.floor(left) : math.ceil(right)] = True
     return mask
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a number that a float can hold; `math.isfinite` fails for larger whole numbers."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def is_box(box: object) -> bool:
+    """Whether a value is four such numbers."""
+    return isinstance(box, list | tuple) and len(box) == 4 and all(map(is_number, box))
 
 
 def corners(box: Sequence[float]) -> Box:

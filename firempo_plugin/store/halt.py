@@ -24,13 +24,7 @@ class Halt:
         self.wake(reason)
 
 
-DONE = 0
-
-
-FAILED = 1
-
-
-STOPPED = 3
+DONE, FAILED, STOPPED = 0, 1, 3
 
 
 @contextmanager

@@ -40,7 +40,7 @@ def test_the_accuracy_of_answers(golden):
     items = accuracy.measure(answers, Judges(JudgeConfig(), None), (1, 2), threads=1)
     cases = {item.id: [item.kind, item.values, item.skipped, digest(item.detail)] for item in items}
     where = "VERSION of answers/questions.py (or of evaluate/accuracy.py, where its code has changed)"
-    golden("accuracy", where, [accuracy.VERSION, questions.VERSION], cases)
+    golden("accuracy", where, [accuracy.ACCURACY.version, questions.VERSION], cases)
 
 
 REPLIES = (
@@ -59,7 +59,7 @@ def test_the_verdicts_of_a_model(golden):
         verdict = judge.judge(Record("r", (), "What is it?", "Sarcoidosis"), "It is old age.")
         cases[reply] = [verdict.correct, verdict.reason]
     cases["asked"] = sorted({digest([[m.role, m.text] for m in each.messages]) for each in asked})
-    golden("verdicts", "VERSION of evaluate/accuracy.py", accuracy.VERSION, cases)
+    golden("verdicts", "the version in evaluate/accuracy.py", accuracy.ACCURACY.version, cases)
 
 
 def test_the_scores_of_reports(golden, tmp_path, monkeypatch):
@@ -77,8 +77,8 @@ def test_the_scores_of_reports(golden, tmp_path, monkeypatch):
     assert Reporter(workspace, ["bleu", "rouge"], 2, Halt(), again).measure(answers) == found
     assert not again.scored
     cases = {item.id: [item.values, item.skipped, digest(item.detail)] for item in found.items}
-    golden("reports", "VERSION of evaluate/reports.py", reports.VERSION, cases | {"corpus": found.corpus})
-    monkeypatch.setattr(reports, "VERSION", reports.VERSION + 1)
+    golden("reports", "the version in evaluate/reports.py", reports.REPORTS.version, cases | {"corpus": found.corpus})
+    monkeypatch.setattr(reports, "REPORTS", replace(reports.REPORTS, version=reports.REPORTS.version + 1))
     Reporter(workspace, ["bleu", "rouge"], 2, Halt(), again).measure(answers)
     workspace.close()
     assert again.scored, "scores of another version are made again"
@@ -104,7 +104,7 @@ def test_attention_to_a_region(golden):
         cases[name] = values.tolist()
     query, key = waves(1, 4, 5, 8), waves(1, 2, 5, 8, start=1.0)
     cases["last row"] = last_row(query, key, None, 0.5).flatten().tolist()
-    golden("grounding", "VERSION of evaluate/grounding.py", grounding.VERSION, cases)
+    golden("grounding", "the version in evaluate/grounding.py", grounding.GROUNDING.version, cases)
 
 
 def test_the_rank_of_phrases(golden):
@@ -114,7 +114,7 @@ def test_the_rank_of_phrases(golden):
         "none": [localisation.phrase_rank(rewards, inside & False), localisation.mean_rewards(rewards, inside & False)],
         "all": localisation.phrase_rank(rewards, inside | True),
     }
-    golden("localisation", "VERSION of evaluate/localisation.py", localisation.VERSION, cases)
+    golden("localisation", "the version in evaluate/localisation.py", localisation.LOCALISATION.version, cases)
 
 
 @pytest.mark.filterwarnings("error")
@@ -128,7 +128,7 @@ def test_noise_elsewhere(golden):
         noised = corrupt(clean, region, how, seed_of("row", 0, how))
         found = sensitivity.noise_elsewhere(clean, noised, how, "row")
         cases[how.name] = [list(found.moved), found.region, digest(found.image.tobytes())]
-    golden("sensitivity", "VERSION of evaluate/sensitivity.py", sensitivity.VERSION, cases)
+    golden("sensitivity", "the version in evaluate/sensitivity.py", sensitivity.SENSITIVITY.version, cases)
 
 
 def stored(tmp_path):
@@ -157,9 +157,19 @@ def test_another_version_measures_again_and_asks_no_model(place, write, tmp_path
     assert len(ASKED) == asked
 
 
-@pytest.mark.parametrize("name", ["grounding", "localisation", "sensitivity"])
-def test_a_measure_of_evidence_is_known_by_its_version(name):
+TEXT = "Write a general description of the image."
+CHOSEN = {
+    "grounding": {"records": "a list of 1", "epsilon": 1e-8, "prompt_suffix": "", "generic_prompt": TEXT},
+    "localisation": {"dataset": "d", "dataset_dir": "data", "reference": None},
+    "sensitivity": {"dataset": "d", "corruption": "noise", "sigma": 45.0},
+}
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_a_protocol_names_the_measure_its_choices_and_its_version(name):
     options = {"records": [{}]} if name == "grounding" else {"dataset": "d"}
     first, second = (replace(MEASURES.load(name), version=version).protocol(options) for version in (1, 2))
+    assert first.items() >= {"measure": name, **CHOSEN[name]}.items()
+    assert first["choices"]
     assert "version" not in first, "what was stored before there were versions is found again"
     assert second == {**first, "version": 2}

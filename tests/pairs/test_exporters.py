@@ -162,8 +162,6 @@ def test_on_demand_all_is_named_absolutely(make, workspace):
     assert read(result.files[0])[0]["images"] == list(pair.images)
     assert yaml.safe_load(result.files[2].read_text())["dataset_dir"] == str(workspace / "export")
     assert not (workspace / "export" / "images").exists()
-    with pytest.raises(ValueError, match=r"export\.images is 'move'; write one of: copy, link, absolute"):
-        export("llamafactory", [pair], workspace / "export", name="lungs", images="move")
 
 
 def test_unusable_pairs_are_left_out_with_their_reason(make, workspace):

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any
 
 from ...errors import UserError
 from ...files import is_unicode, write_text
@@ -16,8 +16,6 @@ from ..pair import Pair
 from .images import REMEDY
 
 FOREIGN_PLACEHOLDERS = ("<video>", "<audio>")
-
-OptionsT = TypeVar("OptionsT")
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class ExportResult:
 
 
 @dataclass(frozen=True)
-class Format(Generic[OptionsT]):
+class Format:
     """A format of exports.
 
     Attributes:
@@ -46,8 +44,8 @@ class Format(Generic[OptionsT]):
         write: Writes pairs to a folder, under a name, into a build whose root is told, with images placed as told.
     """
 
-    options: type[OptionsT]
-    write: Callable[[list[Pair], Path, str, Path, str, OptionsT], ExportResult]
+    options: type[Any]
+    write: Callable[[list[Pair], Path, str, Path, str, Any], ExportResult]
 
 
 def usable(pairs: Iterable[Pair]) -> tuple[list[Pair], dict[str, str]]:

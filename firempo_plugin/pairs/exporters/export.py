@@ -11,7 +11,6 @@ from ...settings import checked
 from ..pair import Pair
 from ..review import decisions as review_decisions
 from .common import ExportResult, usable
-from .images import PLACES
 from .registry import FORMATS
 
 _NAME = re.compile(r"[^\W\d_][\w.-]*")
@@ -36,7 +35,7 @@ def export(
         folder: Where the dataset file goes; made if need be.
         name: Of the dataset and its files.
         root: The build's folder, which knows the files that it has exported. Default: `folder`.
-        images: One of `images.PLACES`: whether image files are placed below `folder`, and named relative to it.
+        images: copy, link or absolute: whether image files are placed below `folder`, and named relative to it.
         options: Of the format.
         decisions: A reviewer's; rejected pairs are left out.
 
@@ -45,8 +44,6 @@ def export(
     """
     if not _NAME.fullmatch(name):
         raise UserError(f"export.name is {name!r}; write letters, digits, '_', '-' and '.', starting with a letter")
-    if images not in PLACES:
-        raise UserError(f"export.images is {images!r}; write one of: {', '.join(PLACES)}")
     chosen = FORMATS.load(format_name)
     verdict = review_decisions.apply(pairs, decisions or {})
     good, unusable = usable(verdict.kept)

@@ -13,7 +13,6 @@ from pathlib import Path
 from ...errors import UserError
 from ...files import private_folder
 
-PLACES = ("copy", "link", "absolute")
 REMEDY = "choose another export.name, or set export.options.overwrite: true"
 
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")

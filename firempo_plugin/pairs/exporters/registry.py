@@ -1,11 +1,9 @@
 """The formats of exports by name. To add one, write its module with a `Format`, and its line here."""
 
-from typing import Any
-
 from ...registry import Registry
 from .common import Format
 
-FORMATS: Registry[Format[Any]] = Registry(
+FORMATS: Registry[Format] = Registry(
     __package__,
     {
         "llamafactory": (".llamafactory:LLAMAFACTORY", ""),

@@ -1,7 +1,6 @@
 """Boxes: those that the record brings, and those of a COCO annotation file."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ...errors import UserError
-from ...images.masks import NOTHING, Box, Found, box_mask, corners, joined
+from ...images.masks import NOTHING, Box, Found, box_mask, corners, is_box, joined
 from ...images.pixels import Pixels, content_id, inside
 from ...records import Region, RejectedError
 from ...settings import config_key
@@ -84,10 +83,6 @@ class BoxSegmenter(Segmenter):
             raise UserError(f"{self.coco}: not in COCO's format: {error}") from error
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _read_coco(content: Mapping[str, Any], folder: Path) -> dict[Path, CocoImage]:
     categories = {category["id"]: category["name"] for category in content["categories"]}
     boxes: dict[int, list[tuple[str, Box]]] = {image["id"]: [] for image in content["images"]}
@@ -97,7 +92,7 @@ def _read_coco(content: Mapping[str, Any], folder: Path) -> dict[Path, CocoImage
             raise UserError(f"{where}: no image has the id {image!r}; add it to images, or leave the annotation out")
         if category not in categories:
             raise UserError(f"{where}: no category has the id {category!r}; add it to categories")
-        if not isinstance(box, list) or len(box) != 4 or not all(_is_number(edge) for edge in box):
+        if not is_box(box):
             raise UserError(f"{where}: bbox must be [x, y, width, height], found {box!r:.80}")
         boxes[image].append((categories[category], corners(box)))
     return {

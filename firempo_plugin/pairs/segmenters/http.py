@@ -27,7 +27,6 @@ examples/segmenter_server holds a server to start from.
 import base64
 import binascii
 import json
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -41,7 +40,7 @@ from PIL import Image
 from ...endpoint.http_call import HttpAnswer, TooLargeError, call, is_address, key_of
 from ...endpoint.pauses import backoff, retry_after
 from ...errors import UserError
-from ...images.masks import NOTHING, Box, Found, Mask, box_around, read_mask, union
+from ...images.masks import NOTHING, Box, Found, Mask, box_around, is_box, is_number, read_mask, union
 from ...images.pixels import Pixels
 from ...records import Region, RejectedError
 from ...scrub import scrub
@@ -179,7 +178,7 @@ def _read(content: bytes, shape: tuple[int, int], url: str) -> Found:
     if count > MAX_MASKS:
         raise RejectedError(f"segmenter sent {count} masks; {MAX_MASKS} are the most")
     scores = _detections(reply, "scores", count, [1.0] * count)
-    if not all(_is_number(score) and 0 <= score <= 1 for score in scores):
+    if not all(is_number(score) and 0 <= score <= 1 for score in scores):
         raise RejectedError(f"segmenter sent scores outside [0, 1]: {scores!r:.80}")
     boxes = [_box(box) for box in _detections(reply, "boxes", count, [])]
     found = NOTHING
@@ -207,13 +206,8 @@ def _mask(encoded: object, number: int, shape: tuple[int, int]) -> Mask:
     return read_mask(BytesIO(data), shape, name=f"number {number} of the segmenter's reply")
 
 
-def _box(box: object) -> Box:
-    if not isinstance(box, list) or len(box) != 4 or not all(_is_number(edge) for edge in box):
+def _box(box: Any) -> Box:
+    if not is_box(box):
         raise RejectedError(f"segmenter sent a box that is not x0, y0, x1, y1: {box!r:.80}")
     x0, y0, x1, y1 = (float(edge) for edge in box)
     return (x0, y0, x1, y1)
-
-
-def _is_number(value: object) -> bool:
-    # Without math.isfinite, which fails for whole numbers that no float can hold.
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

@@ -12,7 +12,6 @@ from plain import Plain
 from transformers import AutoModelForImageTextToText
 
 from firempo_plugin.evaluate import attention
-from firempo_plugin.evaluate.registry import MEASURES
 from firempo_plugin.evaluate.sensitivity import noise_elsewhere
 from firempo_plugin.host.evidence import looking, measure
 from firempo_plugin.images.noise import Corruption, corrupt, seed_of
@@ -397,20 +396,6 @@ def test_broken_options_stop_before_a_model_is_loaded(options, words, arguments,
 def test_folders_that_are_no_adapters_are_refused(arguments, tmp_path):
     with pytest.raises(ValueError, match=r"holds no adapter_config.json"):
         measure("localisation", arguments(), str(tmp_path), {"dataset": "pairs"})
-
-
-@pytest.mark.parametrize("name", ["grounding", "localisation", "sensitivity"])
-def test_a_protocol_names_every_choice(name):
-    data = {"records": [{"image": "x"}]} if name == "grounding" else {"dataset": "pairs"}
-    written = json.loads(json.dumps(MEASURES.load(name).protocol(data)))
-    assert written["measure"] == name
-    if name == "grounding":
-        assert (written["epsilon"], written["prompt_suffix"], written["box_form"]) == (1e-8, "", None)
-        assert written["generic_prompt"] == "Write a general description of the image."
-        assert written["records"] == "a list of 1"
-    if name == "sensitivity":
-        assert (written["corruption"], written["sigma"]) == ("noise", 45.0)
-    assert written["choices"]
 
 
 @pytest.mark.parametrize("kind", ["sdpa", "disabled"])

@@ -1,9 +1,9 @@
-"""Curves over decoder layers, from what the grounding measure stores of each item."""
+"""Curves over decoder layers in the table, from what the grounding measure stores of each item."""
 
 import json
 
-from firempo_plugin.evaluate.layers import by_layer
 from firempo_plugin.evaluate.store import Measured
+from firempo_plugin.evaluate.tables import by_layer
 
 
 def item(name, ratios):
