@@ -112,9 +112,43 @@ def r_dpo_length(c: Cells, n: Numbers) -> Parts:
     return {"rank": (1.0, dpo(n.beta * (c["cc"].ratio - c["cr"].ratio) + n.length * longer))}
 
 
+def plain_dpo(c: Cells, n: Numbers) -> Parts:
+    return {"rank": (1.0, dpo(n.beta * (c["cc"].ratio - c["cr"].ratio)))}
+
+
+def re_align(c: Cells, n: Numbers) -> Parts:
+    image = {"image": (1.0, dpo(n.beta * (c["cc"].ratio - c["nc"].ratio)))} if "nc" in c else {}
+    return plain_dpo(c, n) | image
+
+
+def mdpo_as_benchmarked(c: Cells, n: Numbers) -> Parts:
+    """The "image" term runs the clean image too, and so is the DPO term once more."""
+    return {"rank": (2.0, plain_dpo(c, n)["rank"][1]), "anchor": (1.0, dpo(n.beta * c["cc"].ratio))}
+
+
+def ic_vco_single(c: Cells, n: Numbers) -> Parts:
+    """1.75 times the mean of the two preferences, and 1.75 times that of the two anchors, over phrases."""
+    r = {name: n.beta * (cell.policy - cell.reference)[cell.phrase].sum() for name, cell in c.items()}
+    parts = {"rank": (1.75 / 2, dpo(r["cc"] - r["cr"])), "anchor": (1.75 / 2, dpo(r["cc"]))}
+    if "nr" in c:
+        parts |= {"visual": (1.75 / 2, dpo(r["nr"] - r["nc"])), "anchor_noised": (1.75 / 2, dpo(r["nr"]))}
+    return parts
+
+
+def symmpo_4(c: Cells, n: Numbers) -> Parts:
+    """DPO + 1/2 [first pair + second pair] + two anchors, the first pair being DPO's own here."""
+    r = {name: n.beta * cell.ratio for name, cell in c.items()}
+    parts = {"rank": (1 + 1 / 2, dpo(r["cc"] - r["cr"])), "anchor": (1.0, dpo(r["cc"]))}
+    if "nr" in c:
+        parts |= {"visual": (1 / 2, dpo(r["nr"] - r["nc"])), "anchor_noised": (1.0, dpo(r["nr"]))}
+    return parts
+
+
+ALONE = (ipo, ipo_mean, slic, cdpo, robust_dpo, s_dpo, orpo, ddpo, chip_no_kl, simpo, r_dpo_length)
+TOGETHER = (re_align, mdpo_as_benchmarked, ic_vco_single, symmpo_4)
 PUBLISHED: dict[str, Callable[[Cells, Numbers], Parts]] = {
-    function.__name__: function
-    for function in (ipo, ipo_mean, slic, cdpo, robust_dpo, s_dpo, orpo, ddpo, chip_no_kl, simpo, r_dpo_length)
+    **{function.__name__: function for function in (*ALONE, *TOGETHER)},
+    **dict.fromkeys(("dpo_nll", "mia_dpo", "stllava_med", "povid_stage1"), plain_dpo),
 }
-DEFAULTS = {"s_dpo": {"beta": 1.0}, "orpo": {"nll": 1.0}, "simpo": {"beta": 2.0}}
+DEFAULTS = {"s_dpo": {"beta": 1.0}, "orpo": {"nll": 1.0}, "dpo_nll": {"nll": 1.0}, "simpo": {"beta": 2.0}}
 """Hyperparameters of the papers that are not the usual ones."""

@@ -10,6 +10,7 @@ from .terms import CC, CR, NC, NR, PHRASES, Cell, KLTerm, Objective, PreferenceT
 _RANK = prefer("rank", CC, CR)
 _RANK_PHRASES = prefer("rank", CC, CR, tokens=PHRASES)
 _IMAGE = prefer("image", CC, NC)
+_ANCHOR = prefer("anchor", CC)
 _WEIGHED = TokenWeights("phrase_weight", 1.0)
 
 
@@ -50,7 +51,7 @@ OBJECTIVES: dict[str, Objective] = {
         Objective(
             "mdpo",
             "L(r(cc) - r(cr)) + L(r(cc) - r(nc)) + L(r(cc))",
-            (_RANK, _IMAGE, prefer("anchor", CC)),
+            (_RANK, _IMAGE, _ANCHOR),
             "arXiv 2406.11839",
         ),
         Objective(
@@ -119,6 +120,50 @@ OBJECTIVES: dict[str, Objective] = {
             "L(r(cc) - r(cr) + a (|cc| - |cr|))",
             (replace(_RANK, length="length_weight"),),
             "arXiv 2403.19159, with the length weight of CheXalign, arXiv 2410.07025",
+        ),
+        Objective(
+            "dpo_nll",
+            "L(r(cc) - r(cr)) + nll_weight NLL",
+            (_RANK,),
+            "arXiv 2404.19733 (IRPO), the `train_dpo+nll` of arXiv 2601.17918",
+            {"nll_weight": 1.0},
+        ),
+        Objective("mia_dpo", "L(r(cc) - r(cr))", (_RANK,), "arXiv 2410.17637: DPO, on rows of several images"),
+        Objective("stllava_med", "L(r(cc) - r(cr))", (_RANK,), "arXiv 2406.19973: DPO, on pairs that a judge ranked"),
+        Objective("povid_stage1", "L(r(cc) - r(cr))", (_RANK,), "arXiv 2402.11411, stage 1: DPO, on injected errors"),
+        Objective(
+            "re_align",
+            "L(r(cc) - r(cr)) + L(r(cc) - r(nc))",
+            (_RANK, _IMAGE),
+            "arXiv 2502.13146 as described, on a retrieved image; its code scores another token there",
+        ),
+        Objective(
+            "mdpo_as_benchmarked",
+            "2 L(r(cc) - r(cr)) + L(r(cc))",
+            (replace(_RANK, weight=2.0), _ANCHOR),
+            "what the released mDPO of arXiv 2601.17918 computes: it never runs the noised image",
+        ),
+        Objective(
+            "ic_vco_single",
+            "0.875 L(r_P(cc) - r_P(cr)) + 0.875 L(r_P(nr) - r_P(nc)) + 0.875 L(r_P(cc)) + 0.875 L(r_P(nr))",
+            (
+                prefer("rank", CC, CR, tokens=PHRASES, weight=0.875),
+                prefer("visual", NR, NC, tokens=PHRASES, weight=0.875),
+                prefer("anchor", CC, tokens=PHRASES, weight=0.875),
+                prefer("anchor_noised", NR, tokens=PHRASES, weight=0.875),
+            ),
+            "arXiv 2605.31312, its single-image branch, on an edited image for which the rejected response is true",
+        ),
+        Objective(
+            "symmpo_4",
+            "1.5 L(r(cc) - r(cr)) + 0.5 L(r(nr) - r(nc)) + L(r(cc)) + L(r(nr))",
+            (
+                replace(_RANK, weight=1.5),
+                prefer("visual", NR, NC, weight=0.5),
+                _ANCHOR,
+                prefer("anchor_noised", NR),
+            ),
+            "arXiv 2506.11712 on four cells: the true response of the other image is the rejected one; no consistency",
         ),
     )
 }

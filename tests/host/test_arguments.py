@@ -1,10 +1,12 @@
 import pickle
+import re
 from dataclasses import fields
 
 import pytest
 from llamafactory.hparams import FinetuningArguments, ModelArguments
+from places import ROOT
 
-from firempo_plugin.host.arguments import OPTIONS, OTHER_KEYS, settings_of
+from firempo_plugin.host.arguments import HOST_OPTIONS, OPTIONS, OTHER_KEYS, settings_of
 from firempo_plugin.objectives.table import OBJECTIVES
 
 
@@ -134,6 +136,18 @@ def test_the_extended_classes_pickle_and_round_trip():
     assert again == args
     assert FinetuningArguments(**{f.name: getattr(args, f.name) for f in fields(args) if f.init}) == args
     assert pickle.loads(pickle.dumps(ModelArguments(model_name_or_path="x"))).processor_name_or_path is None
+
+
+def test_the_readme_lists_every_objective_and_every_option():
+    tables = [line for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    first = {name for line in tables for name in re.findall(r"`(\w+)`", line.split(" | ")[0])}
+    assert {*OBJECTIVES, *(option.key for option in (*HOST_OPTIONS, *OPTIONS))} <= first
+    defaults = {line.split("`")[1]: line.split(" | ")[1] for line in tables}
+    for option in (*HOST_OPTIONS, *OPTIONS):
+        for name, objective in OBJECTIVES.items():
+            if option.setting in objective.defaults:
+                assert f"`{name}`" in defaults[option.key]
+                assert f" {objective.defaults[option.setting]:g}" in defaults[option.key]
 
 
 def test_every_option_has_a_help_line_that_states_its_default():
