@@ -12,20 +12,13 @@ from .scans import SCANS, Mask, Pixels, fill, load
 
 NOISE = Corruption("noise", sigma=45.0)
 
+_COLUMNS = ("chosen", "rejected", "images", "rejected_images", "chosen_spans", "rejected_spans")
 DATASET_INFO: dict[str, object] = {
     "firempo_demo": {
         "file_name": "pairs.json",
         "formatting": "sharegpt",
         "ranking": True,
-        "columns": {
-            "messages": "conversations",
-            "chosen": "chosen",
-            "rejected": "rejected",
-            "images": "images",
-            "rejected_images": "rejected_images",
-            "chosen_spans": "chosen_spans",
-            "rejected_spans": "rejected_spans",
-        },
+        "columns": {"messages": "conversations", **{column: column for column in _COLUMNS}},
     }
 }
 

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ...forward.plan import TokenRow
@@ -48,17 +48,7 @@ def encoded_features(images: Any, rejected_images: Any) -> Any:
 
 def row_of(encoded: dict[str, Any]) -> TokenRow:
     """The `TokenRow` of an encoded dataset's entry."""
-    return TokenRow(
-        prompt_ids=encoded["prompt_ids"],
-        noised_prompt_ids=encoded["noised_prompt_ids"],
-        chosen_ids=encoded["chosen_ids"],
-        rejected_ids=encoded["rejected_ids"],
-        chosen_phrase=encoded["chosen_phrase"],
-        rejected_phrase=encoded["rejected_phrase"],
-        images=encoded["images"],
-        rejected_images=encoded["rejected_images"],
-        weight=encoded["weight"],
-    )
+    return TokenRow(**{part.name: encoded[part.name] for part in fields(TokenRow)})
 
 
 @dataclass(frozen=True)
