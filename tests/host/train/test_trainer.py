@@ -174,6 +174,19 @@ def test_every_pass_weighs_the_same_whatever_the_accumulation(step):
     torch.testing.assert_close(gradients(4), once, rtol=1e-4, atol=1e-7)
 
 
+def test_the_loss_that_is_told_is_the_mean_over_the_rows(step):
+    """What `train_loss` sums up, and what is logged."""
+    trainer, batch = step
+    trainer._rows_of_step = len(batch)
+    with torch.no_grad():
+        expected = trainer.row_losses(trainer.model, batch)[0].mean().item()
+    for steps in (1, 4):
+        trainer.current_gradient_accumulation_steps = steps
+        told = trainer.training_step(trainer.model, {"batch": batch}, torch.tensor(9))
+        assert told.item() == pytest.approx(expected, rel=1e-5)
+        assert trainer._train_means.take(lambda sums: sums)["loss"] == pytest.approx(expected, rel=1e-5)
+
+
 def test_a_separate_reference_is_frozen():
     run = SimpleNamespace(
         is_deepspeed_enabled=False,
