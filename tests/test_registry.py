@@ -131,10 +131,11 @@ class Lengths(Work):
         self.protocol = {"least": MEASURE.read(config.options("fake")).words}
 
     def measure(self, answers):
-        detail = json.dumps({"samples": [], "no_answer": []})
-        return Stored(
-            items=[Measured(each.record.id, "", {"words": len(each.text.split())}, detail=detail) for each in answers]
+        counts, detail = (
+            {each.record.id: len(each.text.split()) for each in answers},
+            '{"samples": [], "no_answer": []}',
         )
+        return Stored(items=[Measured(name, "", {"words": count}, detail=detail) for name, count in counts.items()])
 
 
 MEASURE = Measure("fake", 1, (Column("Words", "words"),), options=Least, of_answers=Lengths)
@@ -145,14 +146,11 @@ def one_more(monkeypatch):
     """Each table with one more entry, of the things above: nothing else is touched."""
     module = ModuleType("one_more_module")
     source = Source("fake", TwoRows, rows, record)
-    formats = Format(TwoRows, export)
-    vars(module).update(
-        Source=source, Judge=Opposite, Segmenter=Sure, corrupt=white, export=formats, Yes=Yes, M=MEASURE
-    )
     monkeypatch.setitem(sys.modules, "one_more_module", module)
-    things = ("Source", "Judge", "Segmenter", "corrupt", "export", "Yes", "M")
-    for table, thing in zip(TABLES.values(), things, strict=True):
-        monkeypatch.setitem(table, "fake", (f"one_more_module:{thing}", "one more"))
+    things = (source, Opposite, Sure, white, Format(TwoRows, export), Yes, MEASURE)
+    for key, thing in zip(TABLES, things, strict=True):
+        vars(module)[key] = thing
+        monkeypatch.setitem(TABLES[key], "fake", (f"one_more_module:{key}", "one more"))
 
 
 def written(tmp_path: Path) -> Path:
@@ -212,7 +210,7 @@ def test_one_more_measure_is_run_and_in_the_table(one_more, tmp_path):
     table = json.loads((tmp_path / "work" / "tables" / "table.json").read_text())
     assert [(cell["column"], cell["mean"]["value"]) for cell in table["cells"]] == [("Words", 3)]
     assert table["protocol"]["fake"]["least"] == 2
-    with pytest.raises(UserError, match=r"evaluate|fake.words must be a whole number \(at least 1\), found 0"):
+    with pytest.raises(UserError, match=r"fake\.words must be a whole number \(at least 1\), found 0"):
         evaluation.load(path, ["fake.words=0"])
 
 

@@ -44,7 +44,7 @@ class Corruption:
     sigma: float = 0.0
 
 
-class NoiseChoice(NamedTuple):
+class Choice(NamedTuple):
     """How one image is corrupted: by which path of the method, with what, and whether inside the mask only."""
 
     path: NoisePath
@@ -52,7 +52,7 @@ class NoiseChoice(NamedTuple):
     use_mask: bool
 
 
-def choose_noise(kind: Kind, target: str | None, detected: bool, settings: NoiseConfig) -> NoiseChoice:
+def choose_noise(kind: Kind, target: str | None, detected: bool, settings: NoiseConfig) -> Choice:
     """Chooses the corruption of a record's image.
 
     | record | noise | another corruption |
@@ -75,15 +75,15 @@ def choose_noise(kind: Kind, target: str | None, detected: bool, settings: Noise
     noise = Corruption("noise", settings.sigma)
     chosen = noise if settings.corruption == "noise" else Corruption(settings.corruption)
     if settings.whole_image:
-        return NoiseChoice("ablation", chosen, use_mask=False)
+        return Choice("ablation", chosen, use_mask=False)
     situation = "report" if kind == "report" else "no_target" if target is None else "target"
     choices = {
-        ("report", True): NoiseChoice("report", noise, use_mask=False),
-        ("report", False): NoiseChoice("report", noise, use_mask=False),
-        ("no_target", True): NoiseChoice("no_target", noise, use_mask=False),
-        ("no_target", False): NoiseChoice("no_target", noise, use_mask=False),
-        ("target", False): NoiseChoice("no_detection", Corruption("noise", settings.fallback_sigma), use_mask=False),
-        ("target", True): NoiseChoice("lesion" if chosen is noise else "ablation", chosen, use_mask=True),
+        ("report", True): Choice("report", noise, use_mask=False),
+        ("report", False): Choice("report", noise, use_mask=False),
+        ("no_target", True): Choice("no_target", noise, use_mask=False),
+        ("no_target", False): Choice("no_target", noise, use_mask=False),
+        ("target", False): Choice("no_detection", Corruption("noise", settings.fallback_sigma), use_mask=False),
+        ("target", True): Choice("lesion" if chosen is noise else "ablation", chosen, use_mask=True),
     }
     return choices[situation, detected]
 

@@ -14,7 +14,7 @@ METRICS = ("attention_ratio", "attention_kl", "attention_js")
 
 
 def grounded(name, ratios):
-    detail = {"layers": [0, 1], **dict.fromkeys(METRICS, ratios)}
+    detail = {"layers": [1, 0], **dict.fromkeys(METRICS, ratios)}
     return Measured(name, "", dict.fromkeys(METRICS, sum(ratios) / 2), detail=json.dumps(detail))
 
 
@@ -34,10 +34,12 @@ def test_grounding_has_a_figure_of_means_and_one_of_layers(tmp_path):
         file = ItemFile(tmp_path, "grounding", model)
         file.open("key", {})
         for number in range(3):
-            file.append(grounded(str(number), [1.0 + lift, 2.0 + lift]))
+            file.append(grounded(str(number), [2.0 + lift, number + lift]))
+        file.append(Measured("skipped", "", {}, skipped="no boxes"))
         file.finish()
     table = tables.make(config)
     assert table.layers["attention_ratio"] == {"mine": {0: 2.5, 1: 3.5}, "base": {0: 1.0, 1: 2.0}}
+    assert list(table.layers["attention_ratio"]["mine"]) == [0, 1]
     assert json.loads(as_json(table, config.compare))["layers"]["attention_js"]["mine"] == {"0": 2.5, "1": 3.5}
     drawn = figures.write(table, tmp_path / "tables")
     assert [path.name for path in drawn] == ["grounding.png", "grounding_by_layer.png"]

@@ -17,7 +17,7 @@ from samples import SHARED, SMALL
 
 from firempo_plugin.images.corruptions import CORRUPTIONS
 from firempo_plugin.images.masks import read_mask
-from firempo_plugin.images.noise import Corruption, NoiseChoice, choose_noise, corrupt, seed_of
+from firempo_plugin.images.noise import Choice, Corruption, choose_noise, corrupt, seed_of
 from firempo_plugin.images.pixels import decode, write_png
 from firempo_plugin.images.settings import NoiseConfig
 
@@ -156,36 +156,24 @@ def test_a_mask_of_another_size_and_an_unknown_corruption_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("kind", "target", "detected", "settings", "plan"),
+    ("kind", "target", "detected", "settings", "choice"),
     [
-        ("vqa", "left lung", True, {}, NoiseChoice("lesion", LESION, True)),
-        ("vqa", None, False, {}, NoiseChoice("no_target", LESION, False)),
-        ("vqa", "left lung", False, {}, NoiseChoice("no_detection", Corruption("noise", 12.0), False)),
-        ("report", None, False, {}, NoiseChoice("report", LESION, False)),
-        ("report", "left lung", True, {}, NoiseChoice("report", LESION, False)),
-        ("vqa", "left lung", True, {"sigma": 30.0}, NoiseChoice("lesion", Corruption("noise", 30.0), True)),
-        (
-            "vqa",
-            "left lung",
-            False,
-            {"fallback_sigma": 5.0},
-            NoiseChoice("no_detection", Corruption("noise", 5.0), False),
-        ),
-        ("vqa", "left lung", True, {"corruption": "crop"}, NoiseChoice("ablation", CROP, True)),
-        ("vqa", None, False, {"corruption": "blur"}, NoiseChoice("no_target", LESION, False)),
-        ("vqa", "left lung", True, {"whole_image": True}, NoiseChoice("ablation", LESION, False)),
-        (
-            "vqa",
-            "left lung",
-            False,
-            {"whole_image": True, "corruption": "black"},
-            NoiseChoice("ablation", BLACK, False),
-        ),
-        ("report", None, False, {"whole_image": True, "corruption": "black"}, NoiseChoice("ablation", BLACK, False)),
+        ("vqa", "left lung", True, {}, Choice("lesion", LESION, True)),
+        ("vqa", None, False, {}, Choice("no_target", LESION, False)),
+        ("vqa", "left lung", False, {}, Choice("no_detection", Corruption("noise", 12.0), False)),
+        ("report", None, False, {}, Choice("report", LESION, False)),
+        ("report", "left lung", True, {}, Choice("report", LESION, False)),
+        ("vqa", "left lung", True, {"sigma": 30.0}, Choice("lesion", Corruption("noise", 30.0), True)),
+        ("vqa", "left lung", False, {"fallback_sigma": 5.0}, Choice("no_detection", Corruption("noise", 5.0), False)),
+        ("vqa", "left lung", True, {"corruption": "crop"}, Choice("ablation", CROP, True)),
+        ("vqa", None, False, {"corruption": "blur"}, Choice("no_target", LESION, False)),
+        ("vqa", "left lung", True, {"whole_image": True}, Choice("ablation", LESION, False)),
+        ("vqa", "left lung", False, {"whole_image": True, "corruption": "black"}, Choice("ablation", BLACK, False)),
+        ("report", None, False, {"whole_image": True, "corruption": "black"}, Choice("ablation", BLACK, False)),
     ],
 )
-def test_the_path_of_every_kind_of_record(kind, target, detected, settings, plan):
-    assert choose_noise(kind, target, detected, NoiseConfig(**settings)) == plan
+def test_the_path_of_every_kind_of_record(kind, target, detected, settings, choice):
+    assert choose_noise(kind, target, detected, NoiseConfig(**settings)) == choice
 
 
 def test_real_masks_noise_inside_only(real):
