@@ -131,10 +131,8 @@ class Lengths(Work):
         self.protocol = {"least": MEASURE.read(config.options("fake")).words}
 
     def measure(self, answers):
-        counts, detail = (
-            {each.record.id: len(each.text.split()) for each in answers},
-            '{"samples": [], "no_answer": []}',
-        )
+        counts = {each.record.id: len(each.text.split()) for each in answers}
+        detail = '{"samples": [], "no_answer": []}'
         return Stored(items=[Measured(name, "", {"words": count}, detail=detail) for name, count in counts.items()])
 
 
