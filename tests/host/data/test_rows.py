@@ -153,6 +153,20 @@ def test_the_token_at_cutoff_len_is_cut_off(encode, write_dataset, side):
         assert len(cut[f"{side}_ids"]) == room
 
 
+@pytest.mark.parametrize("side", ["chosen", "rejected"])
+def test_a_phrase_that_begins_at_cutoff_len_is_refused(encode, write_dataset, side):
+    """The other side keeps its phrase, so that nothing else stands against the row."""
+    spans = {"chosen_spans": [[0, 4]], "rejected_spans": [[0, 5]], f"{side}_spans": [[15, 18]]}
+    folder = write_dataset([{**pair_of("Left at the very top", "Right at the very top"), **spans}])
+    (whole,), _ = encode("pairs", dataset_dir=folder)
+    room = whole[f"{side}_phrase"][0]
+    (cut,), _ = encode("pairs", dataset_dir=folder, cutoff_len=len(whole["prompt_ids"]) + room)
+    assert f"cuts off every phrase of the {side} response" in cut["problem"]
+    assert f"needs {len(whole['prompt_ids']) + room + 1} tokens" in cut["problem"]
+    (kept,), _ = encode("pairs", dataset_dir=folder, cutoff_len=len(whole["prompt_ids"]) + room + 1)
+    assert kept[f"{side}_phrase"] == [room]
+
+
 def pair_of(chosen, rejected):
     return {
         "conversations": [{"from": "human", "value": "Which side?"}],
