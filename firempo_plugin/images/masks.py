@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from ..errors import UserError
 from ..files import file_digest, write_text
 from ..records import RejectedError, Segmentation
-from .pixels import FORMATS, has_more_frames, write_png
+from .pixels import FORMATS, has_more_frames, refuse_to_blame, write_png
 from .tiles import cut, tiles
 
 Mask = NDArray[np.bool_]
@@ -82,6 +82,7 @@ def read_mask(
     except UnidentifiedImageError as error:
         raise RejectedError(f"mask cannot be read: {name}: it is none of {', '.join(FORMATS)}") from error
     except Exception as error:  # decoders raise anything at all over damaged bytes
+        refuse_to_blame(error)
         raise RejectedError(f"mask cannot be read: {name}: {error or type(error).__name__}") from error
     if size != shape:
         raise RejectedError(f"mask has another size than its image: {name}: {_by(size)}, the image {_by(shape)}")

@@ -5,6 +5,7 @@ only where PIL does so itself (TIFF). Whatever is read here, converted to RGB, i
 deeper than 8 bits, which PIL would clip, and DICOM files, which it cannot open, are brought to 8 bits first.
 """
 
+import errno
 import hashlib
 import os
 import struct
@@ -38,6 +39,7 @@ _PNG_UP = 2
 # Their decoders take more than BYTES_A_PIXEL: the canvases of an animation; 32 bits for every sample.
 _COSTLY = {"WEBP": 24, "JPEG2000": 24}
 _DICOM_MAGIC = b"DICM"
+_OF_THE_MACHINE = (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EIO)
 
 
 def decode(path: str | Path, window: Window | None = None, max_pixels: int = MAX_PIXELS) -> Pixels:
@@ -72,8 +74,15 @@ def decode(path: str | Path, window: Window | None = None, max_pixels: int = MAX
     except UnidentifiedImageError as error:
         raise RejectedError(f"image format is not known: {path}: expected {', '.join(FORMATS)} or DICOM") from error
     except Exception as error:  # decoders raise anything at all over damaged bytes
+        refuse_to_blame(error)
         reason = " ".join(str(error).split()) or type(error).__name__
         raise RejectedError(f"image cannot be decoded: {path}: {reason}") from error
+
+
+def refuse_to_blame(error: Exception) -> None:
+    """Raises an error again that says nothing of the file: no memory, too many open files, a disk that fails."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _OF_THE_MACHINE):
+        raise error
 
 
 def content_id(path: str | Path) -> str:

@@ -181,7 +181,7 @@ def advance(
         try:
             result.items.append(step.apply(item, found.data))
         except (LookupError, TypeError, ValueError, AttributeError) as error:
-            if (item.record.id, item.sample, key) not in known:
+            if found.vouched or (item.record.id, item.sample, key) not in known:
                 raise
             result.rejected[item.name] = f"{CHANGED} ({type(error).__name__}: {error})"
     return result

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -49,10 +49,14 @@ CHANGED = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step made of an item: data, or the reason why it goes no further."""
+    """What a step made of an item: data, or the reason why it goes no further.
+
+    `vouched` is whether what was stored is known to be what was written.
+    """
 
     data: dict[str, Any] | None
     reason: str | None
+    vouched: bool = field(default=False, compare=False)
 
 
 class Workspace:
@@ -232,4 +236,4 @@ def _outcome(data: Any, reason: Any, digest: str | None) -> Outcome:
     except (ValueError, TypeError, RecursionError):
         return Outcome(None, CHANGED)
     readable = isinstance(found, dict) if data is not None else isinstance(reason, str)
-    return Outcome(found, reason) if whole and readable else Outcome(None, CHANGED)
+    return Outcome(found, reason, digest is not None) if whole and readable else Outcome(None, CHANGED)

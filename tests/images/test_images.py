@@ -1,5 +1,6 @@
 """Images as the trainer sees them: every kind of file, every way to fail, identity and lossless writing."""
 
+import errno
 import os
 import struct
 import zlib
@@ -12,6 +13,7 @@ from PIL import Image
 from samples import SHARED, SMALL, Samples
 
 from firempo_plugin.images import pixels as images
+from firempo_plugin.images.masks import read_mask
 from firempo_plugin.images.pixels import MAX_PIXELS, content_id, decode, inside, pixel_id, write_png
 from firempo_plugin.records import RejectedError
 
@@ -268,6 +270,25 @@ def test_a_file_that_cannot_be_opened_is_rejected(tmp_path: Path, monkeypatch: p
     path = save(tmp_path / "a.png", odd_image("L"))
     monkeypatch.setattr(Path, "open", refuse_to_open)
     refuse(path, "cannot be read: .*: Permission denied")
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OSError(errno.EMFILE, "Too many open files"), OSError(errno.EIO, "disk")], ids=repr
+)
+    "error", [MemoryError(), OSError(errno.EMFILE, "Too many open files"), OSError(errno.EIO, "disk")]
+)
+def test_what_the_machine_lacks_is_no_files_fault(tmp_path: Path, error: Exception, monkeypatch) -> None:
+    """A rejection would be stored for good."""
+    path = save(tmp_path / "a.png", odd_image("L"))
+
+    def broken(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Image, "open", broken)
+    with pytest.raises(type(error)):
+        decode(path)
+    with pytest.raises(type(error)):
+        read_mask(path, (10, 10))
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "gif", "bmp", "webp", "jp2"])
