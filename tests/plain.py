@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from peft import PeftModel
 from PIL import Image
-from published import PUBLISHED, Cell, Numbers
+from relatives import PUBLISHED, Cell, Numbers
 from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 from transformers.models.mllama.processing_mllama import (
     convert_sparse_cross_attention_mask_to_dense,
@@ -114,7 +114,7 @@ class Plain:
         return results
 
     def response(self, pair, name):
-        """The whole response of a cell, named as in `published`."""
+        """The whole response of a cell, named as in `relatives`."""
         answer, spans = (pair.chosen, pair.chosen_spans) if name[1] == "c" else (pair.rejected, pair.rejected_spans)
         images = pair.images if name[0] == "c" else pair.rejected_images
         (policy, _), (reference, _) = self.cell(pair.question, answer, spans, images, "response")
@@ -122,7 +122,7 @@ class Plain:
         return Cell(policy, reference, torch.tensor([any(a < e and s < b for s, e in spans) for a, b in offsets]))
 
     def published_row(self, pair, objective, numbers):
-        """The loss of one pair and its named, unscaled parts, of an objective of `published`."""
+        """The loss of one pair and its named, unscaled parts, of an objective of `relatives`."""
         names = ("cc", "cr", "nc", "nr") if pair.rejected_images else ("cc", "cr")
         cells = {name: self.response(pair, name) for name in names}
         parts = PUBLISHED[objective](cells, numbers)

@@ -1,4 +1,4 @@
-"""Every relative of FiRe-MPO against its published formula (tests/published.py), loss and gradients, in float64."""
+"""Every relative of FiRe-MPO against its published formula (tests/relatives.py), loss and gradients, in float64."""
 
 import re
 from dataclasses import replace
@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from published import DEFAULTS, PUBLISHED, Cell, Numbers
+from relatives import DEFAULTS, PUBLISHED, Cell, Numbers
 from torch.testing import assert_close
 
 from firempo_plugin.objectives.links import LINKS

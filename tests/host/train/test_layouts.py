@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from plain import Plain
-from published import DEFAULTS, PUBLISHED
+from relatives import DEFAULTS, PUBLISHED
 from test_numbers import as_rows, pair
 from torch.testing import assert_close
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 from plain import Pair, Plain
-from published import DEFAULTS, PUBLISHED
+from relatives import DEFAULTS, PUBLISHED
 from torch.testing import assert_close
 
 from firempo_plugin.objectives.table import OBJECTIVES
