@@ -80,6 +80,7 @@ def waits(monkeypatch):
 OBJECTIVES = {
     "fire_mpo": {"fire_kl_scope": "response", "pref_ftx": 0.1, "fire_alpha": 0.2},
     "mdpo": {"fire_objective": "mdpo"},
+    **{name: {"fire_objective": name} for name in ("s_dpo", "orpo", "r_dpo_length", "chip_no_kl")},
 }
 
 
