@@ -146,7 +146,7 @@ def _slake(folder: Path, scans: dict[str, tuple[Scan, Pixels]]) -> None:
     for number, name in enumerate(STUDIED, 1):
         scan, pixels = scans[name]
         _save(folder / "imgs" / f"xmlab{number}" / "source.jpg", pixels)
-        boxes = [{region.phrase: _box(region.outlines[0], pixels)} for region in scan.regions.values()]
+        boxes = [{name.replace("_", " "): _box(region[0], pixels)} for name, region in scan.regions.items()]
         _dump(folder / "imgs" / f"xmlab{number}" / "detection.json", boxes)
 
 
@@ -171,9 +171,9 @@ def _biomedparse(folder: Path, scans: dict[str, tuple[Scan, Pixels]]) -> None:
     for number, (name, (scan, pixels)) in enumerate(scans.items(), 1):
         stem = f"{number:02}_{KINDS[name]}"
         _save(folder / "demo" / f"{stem}.png", np.dstack([pixels, np.full_like(pixels[..., 0], 255)]))
-        for region in scan.regions.values():
+        for part, region in scan.regions.items():
             grey = _grey(fill(region, *pixels.shape[:2]))
-            target = region.phrase.replace(" ", "+")
+            target = part.replace("_", "+")
             _save(folder / "demo_mask" / f"{stem}_{target}.png", np.dstack([grey] * 3 + [np.full_like(grey, 255)]))
 
 

@@ -275,8 +275,6 @@ def test_a_file_that_cannot_be_opened_is_rejected(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     "error", [MemoryError(), OSError(errno.EMFILE, "Too many open files"), OSError(errno.EIO, "disk")], ids=repr
 )
-    "error", [MemoryError(), OSError(errno.EMFILE, "Too many open files"), OSError(errno.EIO, "disk")]
-)
 def test_what_the_machine_lacks_is_no_files_fault(tmp_path: Path, error: Exception, monkeypatch) -> None:
     """A rejection would be stored for good."""
     path = save(tmp_path / "a.png", odd_image("L"))
