@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from places import SAMPLES_DIR
 
-from firempo_plugin.demo.scans import SCANS, Mask, Outline, Pixels, Region, Scan, fill, load
+from firempo_plugin.demo.scans import SCANS, Mask, Outline, Pixels, Scan, fill, load
 
 TEXTS = Path(__file__).parent / "samples"
 SMALL, SHARED = "small", "shared"
@@ -186,7 +186,7 @@ def _sam_med2d(folder: Path, scans: dict[str, tuple[Scan, Pixels]]) -> None:
         for target, (region, *outlines) in targets.items():
             for part, outline in enumerate(outlines):
                 masks.append(f"data_demo/masks/{name}_{target}_{part:03}.png")
-                one = Region(target, (scan.regions[region].outlines[outline],))
+                one = (scan.regions[region][outline],)
                 _save(folder / masks[-1], _grey(fill(one, *pixels.shape[:2])))
         entries = {image: masks} if index.startswith("image2label") else dict.fromkeys(masks, image)
         _dump(folder / "data_demo" / index, entries)
@@ -198,7 +198,7 @@ def _coco(folder: Path, scans: dict[str, tuple[Scan, Pixels]]) -> None:
         scan, pixels = scans[name]
         _save(folder / "imgs" / file, pixels)
         images.append({"id": number, "file_name": file, "width": pixels.shape[1], "height": pixels.shape[0]})
-        for outline in (outline for region in regions for outline in scan.regions[region].outlines):
+        for outline in (outline for region in regions for outline in scan.regions[region]):
             box = {"image_id": number, "category_id": category, "bbox": _box(outline, pixels), "iscrowd": 0}
             annotations.append({"id": len(annotations) + 1, **box})
     categories = [{"id": key, "name": name} for key, name in CATEGORIES.items()]
