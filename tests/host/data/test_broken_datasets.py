@@ -239,7 +239,9 @@ def test_nothing_left_after_skipping_is_refused(train, write_dataset, media, no_
 
 def test_copo_refuses_rows_without_a_noised_image(train, write_dataset, media, no_model):
     folder = write_dataset([row(), row(rejected_images=None)])
-    with pytest.raises(ValueError, match=r"row 1: it has no rejected_images, and every term of fire_objective: copo compares"):
+    with pytest.raises(
+        ValueError, match=r"row 1: it has no rejected_images, and every term of fire_objective: copo compares"
+    ):
         train(dataset="pairs", dataset_dir=str(folder), fire_objective="copo")
 
 
