@@ -107,7 +107,7 @@ def written(path: Path, overrides: list[str], *, resolve: bool) -> dict[str, Any
         given: Any = OmegaConf.to_container(OmegaConf.merge(loaded, from_overrides(overrides)), resolve=resolve)
     except OmegaConfBaseException as error:
         raise UserError(f"{path}: {error.full_key or ''}: {str(error).splitlines()[0]}") from error
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
+    except (OSError, UnicodeDecodeError, YAMLError, RecursionError) as error:
         raise UserError(f"{path} is not readable YAML: {error}") from error
     return given
 

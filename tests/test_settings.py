@@ -10,6 +10,7 @@ from firempo_plugin.endpoint.settings import EndpointSettings
 from firempo_plugin.errors import UserError
 from firempo_plugin.evaluate import grounding, localisation, sensitivity
 from firempo_plugin.evaluate.config import EvaluateConfig
+from firempo_plugin.host.doctor import read_config
 from firempo_plugin.pairs.config import BuildConfig
 from firempo_plugin.pairs.exporters import llamafactory, swift, trl
 from firempo_plugin.pairs.segmenters.registry import SEGMENTERS
@@ -153,3 +154,10 @@ def test_a_text_is_quoted_and_a_key_is_not_shown():
         checked(BuildConfig, {"edit": {"endpoint": {"extra_body": {"api_key": "0123456789abcdef"}}}})
     with pytest.raises(UserError, match="the name 1 in groups must be text, found 1"):
         checked(EvaluateConfig, {"groups": {1: ["a"]}})
+
+
+def test_a_file_that_is_nested_without_end_is_no_yaml(tmp_path):
+    (tmp_path / "deep.yaml").write_text("[" * 5000)
+    for reader in (lambda path: read(path, [], BuildConfig, "build"), read_config):
+        with pytest.raises(UserError, match=r"deep\.yaml is not readable YAML"):
+            reader(tmp_path / "deep.yaml")

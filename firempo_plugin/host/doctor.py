@@ -132,7 +132,7 @@ def read_config(training: Path) -> dict[str, Any]:
 
     try:
         config = safe_load(training.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, YAMLError) as error:
+    except (UnicodeDecodeError, YAMLError, RecursionError) as error:
         raise UserError(f"{training} is not readable YAML: {error}") from error
     if not isinstance(config, dict):
         raise UserError(f"{training} must hold keys and values")

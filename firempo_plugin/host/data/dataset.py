@@ -137,6 +137,8 @@ def load_single(module: Any, name: str, attr: Any, model_args: Any, data_args: A
     whole = copy.copy(data_args)
     whole.max_samples = None
     local = attr.load_from == "file"
+    if local and os.path.isdir(path) and not os.listdir(path):
+        raise DatasetError(f"dataset {name}: the folder {path} is empty; put its files there, or name another")
     if local and (reason := explain_early(path)):
         raise DatasetError(f"dataset {name}: {reason}")
     try:

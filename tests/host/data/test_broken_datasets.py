@@ -269,3 +269,11 @@ def test_a_stale_list_of_skipped_rows_goes(train, write_dataset, media, tmp_path
     write_dataset([row()])
     train(dataset="pairs", dataset_dir=str(folder))
     assert not (tmp_path / "out" / "skipped_rows.jsonl").exists()
+
+
+def test_an_empty_folder_of_rows_is_named(train, tmp_path, no_model):
+    (tmp_path / "rows").mkdir()
+    entry = {"file_name": "rows", "ranking": True, "formatting": "sharegpt"}
+    (tmp_path / "dataset_info.json").write_text(json.dumps({"pairs": entry}))
+    with pytest.raises(ValueError, match=r"dataset pairs: the folder .*rows is empty"):
+        train(dataset="pairs", dataset_dir=str(tmp_path))
