@@ -73,7 +73,7 @@ class RowTerm:
 
 
 Quantities = dict[str, Tensor]
-"""What a term gives for each row [B], by the names of `objectives.Metric`."""
+"""What a term gives for each row [B], by the names of `settings.Metric`."""
 
 
 def token_logps(logits: Tensor, tokens: Tensor) -> Tensor:
@@ -130,8 +130,12 @@ def sum_by(index: Tensor, values: Tensor, size: int) -> Tensor:
 
 
 def log_odds(mean_logps: Tensor) -> Tensor:
-    """(11) log(p / (1 - p)) of p = exp(mean log pi), elementwise: ORPO, arXiv 2403.07691."""
-    return mean_logps - torch.log(-torch.expm1(mean_logps))
+    """(11) log(p / (1 - p)) of p = exp(mean log pi), elementwise: ORPO, arXiv 2403.07691.
+
+    Where p rounds to 1 the odds are those of the last number below it, and have no gradient.
+    """
+    below_one = mean_logps.clamp(max=-torch.finfo(mean_logps.dtype).eps)
+    return below_one - torch.log(-torch.expm1(below_one))
 
 
 def mean(total: Tensor, weights: Tensor) -> Tensor:

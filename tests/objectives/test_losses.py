@@ -14,6 +14,7 @@ from firempo_plugin.objectives.losses import (
     add_reports,
     cell_rewards,
     kls_in_chunks,
+    log_odds,
     logps_in_chunks,
     reward_sides,
     token_kls,
@@ -109,6 +110,17 @@ def test_a_cell_without_tokens_has_no_reward_and_no_gradient_that_is_no_number(r
     assert_close(rewards[1].detach(), torch.zeros(4))
     rewards.sum().backward()
     assert tokens.policy_logps.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_odds_of_a_certain_answer_are_numbers(dtype):
+    logps = torch.tensor([0.0, -torch.finfo(dtype).tiny, -1.0], dtype=dtype, requires_grad=True)
+    odds = log_odds(logps)
+    assert_close(odds[2], torch.log(1 / torch.expm1(torch.ones((), dtype=dtype))))
+    assert odds[0] == odds[1] > odds[2]
+    odds.sum().backward()
+    assert odds.isfinite().all()
+    assert logps.grad.isfinite().all()
 
 
 def test_a_term_that_needs_the_reference_does_not_go_without():
