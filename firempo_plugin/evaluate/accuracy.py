@@ -15,7 +15,6 @@ from ..answers import questions
 from ..endpoint.client import Endpoint
 from ..endpoint.costs import Budget
 from ..endpoint.prompts import load_prompt
-from ..errors import UserError
 from ..store.halt import Halt
 from ..store.progress import progress
 from ..store.request_store import WorkspaceRequests
@@ -48,10 +47,10 @@ def pass_at_k(right: int, samples: int, k: int) -> float:
     pass@k = 1 - C(samples - right, k) / C(samples, k)
 
     Raises:
-        UserError: There are fewer samples than k.
+        ValueError: There are fewer samples than k.
     """
     if not 0 <= right <= samples or not 1 <= k <= samples:
-        raise UserError(f"pass@{k} needs at least {k} samples; there are {samples}, {right} of them right")
+        raise ValueError(f"pass@{k} needs at least {k} samples; there are {samples}, {right} of them right")
     return 1.0 - comb(samples - right, k) / comb(samples, k)
 
 

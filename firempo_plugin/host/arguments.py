@@ -93,15 +93,14 @@ OTHER_KEYS = (
 )
 VISION_CACHE_GB = 20.0
 
-LOSS_BY = "the loss is chosen by `fire_objective`"
 IGNORED_HOST_KEYS = {
-    "pref_loss": LOSS_BY,
-    "pref_bco_weight": LOSS_BY,
-    "dpo_label_smoothing": "write `fire_label_smoothing`, with a fire_objective that uses it",
-    "simpo_gamma": "write `fire_margin`, with a fire_objective that uses it",
-    "ld_alpha": LOSS_BY,
+    "pref_loss": None,
+    "pref_bco_weight": None,
+    "dpo_label_smoothing": "fire_label_smoothing",
+    "simpo_gamma": "fire_margin",
+    "ld_alpha": None,
 }
-"""Each with what to do instead."""
+"""Each with the key of the stage that stands for it; None: `fire_objective` chooses the loss."""
 
 
 def extend_constants(module: Any) -> None:
@@ -233,21 +232,26 @@ def _refuse_against_the_reference(args: Any) -> None:
 
 
 def _refuse_ignored(objective: Objective, option: Option) -> None:
-    users = [name for name, other in OBJECTIVES.items() if option.setting in other.reads]
     raise UserError(
         f"{option.key} has no effect under fire_objective: {objective.name}. "
-        f"Remove {option.key}, or write a fire_objective that uses it: {', '.join(users)}."
+        f"Remove {option.key}, or write {_an_objective_that_uses(option)}."
     )
 
 
+def _an_objective_that_uses(option: Option) -> str:
+    users = [name for name, objective in OBJECTIVES.items() if option.setting in objective.reads]
+    return f"a fire_objective that uses it: {', '.join(users)}"
+
+
 def _refuse_ignored_host_keys(args: Any) -> None:
-    for key, instead in IGNORED_HOST_KEYS.items():
+    by_key = {option.key: option for option in OPTIONS}
+    for key, ours in IGNORED_HOST_KEYS.items():
         default = type(args).__dataclass_fields__[key].default
         if default is not MISSING and vars(args)[key] != default:
-            raise UserError(
-                f"stage: {STAGE} ignores {key}, found {key}: {vars(args)[key]}. Remove it; {instead}: "
-                f"{', '.join(OBJECTIVES)}."
-            )
+            instead = f"the loss is chosen by `fire_objective`: {', '.join(OBJECTIVES)}"
+            if ours is not None:
+                instead = f"write `{ours}`, with {_an_objective_that_uses(by_key[ours])}"
+            raise UserError(f"stage: {STAGE} ignores {key}, found {key}: {vars(args)[key]}. Remove it; {instead}.")
 
 
 def _check_ranges(args: Any) -> None:

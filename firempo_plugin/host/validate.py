@@ -106,7 +106,7 @@ def open_config(target: str, overrides: list[str], scratch: Path) -> tuple[dict[
 
 
 def _refuse_missing_file(target: Path) -> None:
-    """Raises ValueError for what is written as a file is, and is none; names those that are there."""
+    """Raises UserError for what is written as a file is, and is none; names those that are there."""
     as_file = target.suffix in (".yaml", ".yml", ".json") or len(target.parts) > 1
     if target.is_file() or not as_file:
         return

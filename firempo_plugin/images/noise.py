@@ -18,7 +18,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UserError
 from ..records import Kind, NoisePath
 from .corruptions import CORRUPTIONS
 from .masks import Mask
@@ -107,12 +106,12 @@ def corrupt(image: Pixels, mask: Mask | None, how: Corruption, seed: int) -> Pix
         A new array of the image's shape.
 
     Raises:
-        UserError: The mask has another size than the image, or the corruption is not among `CORRUPTIONS`.
+        ValueError: The mask has another size than the image, or the corruption is not among `CORRUPTIONS`.
     """
     if mask is not None and mask.shape != image.shape[:2]:
-        raise UserError(f"a mask of {mask.shape} does not fit an image of {image.shape[:2]}")
+        raise ValueError(f"a mask of {mask.shape} does not fit an image of {image.shape[:2]}")
     if how.name not in CORRUPTIONS:
-        raise UserError(f"unknown corruption {how.name!r}; choose one of: {', '.join(CORRUPTIONS)}")
+        raise ValueError(f"unknown corruption {how.name!r}; choose one of: {', '.join(CORRUPTIONS)}")
     corrupted: Pixels = CORRUPTIONS.load(how.name)(image, mask, how.sigma, seed)
     if mask is not None:
         cv2.copyTo(image, np.logical_not(mask).view(np.uint8), corrupted)

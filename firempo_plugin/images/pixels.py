@@ -109,11 +109,11 @@ def write_png(array: Pixels, path: Path) -> None:
     """Writes a PNG file that decodes to exactly these pixels; another process sees the whole file or none.
 
     Raises:
-        UserError: The array is no such image.
+        ValueError: The array is no such image.
         OSError: The file cannot be written.
     """
     if array.dtype != np.uint8 or array.size == 0 or array.shape[2:] not in ((), (3,)) or array.ndim < 2:
-        raise UserError(f"no 8-bit image in grey or red-green-blue: {array.dtype} of shape {array.shape}")
+        raise ValueError(f"no 8-bit image in grey or red-green-blue: {array.dtype} of shape {array.shape}")
     with replacing(path) as part, part.open("wb") as file:
         file.writelines(_png(array))
 

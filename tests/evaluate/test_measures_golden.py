@@ -39,7 +39,7 @@ def test_the_accuracy_of_answers(golden):
     answers += [replace(answered("Is it?", "Yes", "-"), text=None, reason="no image")]
     items = accuracy.measure(answers, Judges(JudgeConfig(), None), (1, 2), threads=1)
     cases = {item.id: [item.kind, item.values, item.skipped, digest(item.detail)] for item in items}
-    where = "VERSION of answers/questions.py (or of evaluate/accuracy.py, where its code has changed)"
+    where = "VERSION of answers/questions.py (or the version in evaluate/accuracy.py, where its code has changed)"
     golden("accuracy", where, [accuracy.ACCURACY.version, questions.VERSION], cases)
 
 

@@ -101,10 +101,14 @@ def test_host_keys_that_the_stage_ignores_are_refused(key):
         fire(**{key: value})
 
 
-def test_the_hosts_own_numbers_name_ours():
-    for key, ours in (("simpo_gamma", "fire_margin"), ("dpo_label_smoothing", "fire_label_smoothing")):
-        with pytest.raises(ValueError, match=f"Remove it; write `{ours}`"):
-            fire(**{key: 0.3})
+@pytest.mark.parametrize(
+    ("key", "ours", "users"),
+    [("simpo_gamma", "fire_margin", "simpo"), ("dpo_label_smoothing", "fire_label_smoothing", "cdpo, robust_dpo")],
+)
+def test_the_hosts_own_numbers_name_ours_and_the_objectives_that_use_it(key, ours, users):
+    said = f"Remove it; write `{ours}`, with a fire_objective that uses it: {users}."
+    with pytest.raises(ValueError, match=f"{re.escape(said)}$"):
+        fire(**{key: 0.3})
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ class Sam3Segmenter(Segmenter):
     )
 
     def __post_init__(self) -> None:
-        """Raises ValueError where an option is out of range or a folder is absent; loads nothing."""
+        """Raises UserError where an option is out of range or a folder is absent; loads nothing."""
         if self.adapter:
             _require_peft(Path(self.adapter))
         for option, folder in (("checkpoint", self.checkpoint), ("adapter", self.adapter)):

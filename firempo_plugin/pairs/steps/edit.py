@@ -1,4 +1,4 @@
-"""The edit and target steps: judges are asked in turn, the rules before a model unless the configuration says so."""
+"""The edit step: judges are asked in turn, the rules before a model unless the configuration says so."""
 
 from dataclasses import asdict, replace
 from typing import Any
