@@ -31,7 +31,9 @@ class EndpointSettings:
     max_tokens: int | None = config_key(
         512, "longest reply; null sends none: max_completion_tokens in extra_body takes its place", least=1
     )
-    timeout: float = config_key(120.0, "seconds of silence after which a call has failed", above=0)
+    timeout: float = config_key(
+        120.0, "seconds for the whole of a call; a file of a batch may take longer while it moves", above=0
+    )
     concurrency: int = config_key(8, "calls at a time", least=1)
     requests_per_minute: float | None = config_key(None, "rate limit", above=0)
     tokens_per_minute: float | None = config_key(None, "rate limit", above=0)
