@@ -28,6 +28,8 @@ class Call:
     time: float
     number: int
     """How often this very body has come before."""
+    before: int
+    """How many calls of any kind have come before."""
 
     @property
     def text(self) -> str:
@@ -123,7 +125,7 @@ class PairsServer:
         self._server.shutdown()
         self._server.server_close()
         with self._lock:
-            for connection in self._sockets:
+            for connection in tuple(self._sockets):
                 connection.close()
 
     def texts(self) -> list[str]:
@@ -134,7 +136,7 @@ class PairsServer:
         """Answers a chat request by the script."""
         name = json.dumps(body, sort_keys=True)
         with self._lock:
-            call = Call(body, headers, time.monotonic(), self._seen[name])
+            call = Call(body, headers, time.monotonic(), self._seen[name], len(self.calls))
             self._seen[name] += 1
             self.calls.append(call)
             self._at_once += 1

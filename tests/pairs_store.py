@@ -33,6 +33,10 @@ class LinesStore:
         """How many requests have ended for good."""
         return len(self._ended)
 
+    def texts(self) -> set[str]:
+        """Of all replies."""
+        return {ended.reply.text for ended in self._ended.values() if ended.reply is not None}
+
     def get(self, key: str) -> StoredReply | None:
         return self._ended.get(key)
 

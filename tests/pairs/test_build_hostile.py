@@ -116,7 +116,7 @@ ESCAPES = "\x1b[2J\u202egpj\u2066\nStopped: no"
 
 def test_ids_and_servers_words_cannot_steer_the_terminal(write, capsys):
     def script(call):
-        return well("first") if len(server.calls) == 1 else error(400, f"no {ESCAPES}", "content_filter")
+        return well("first") if call.before == 0 else error(400, f"no {ESCAPES}", "content_filter")
 
     with PairsServer(script) as server:
         path = write(3, ids=lambda number: f"{number}{ESCAPES}", respond=asking(server, concurrency=1))
