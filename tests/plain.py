@@ -117,9 +117,10 @@ class Plain:
         """The whole response of a cell, named as in `relatives`."""
         answer, spans = (pair.chosen, pair.chosen_spans) if name[1] == "c" else (pair.rejected, pair.rejected_spans)
         images = pair.images if name[0] == "c" else pair.rejected_images
-        (policy, _), (reference, _) = self.cell(pair.question, answer, spans, images, "response")
+        (policy, pi), (reference, ref) = self.cell(pair.question, answer, spans, images, "response")
         *_, offsets = self.sequence(pair.question, answer, images)
-        return Cell(policy, reference, torch.tensor([any(a < e and s < b for s, e in spans) for a, b in offsets]))
+        phrase = torch.tensor([any(a < e and s < b for s, e in spans) for a, b in offsets])
+        return Cell(policy, reference, phrase, (ref.exp() * (ref - pi)).sum(-1))
 
     def published_row(self, pair, objective, numbers):
         """The loss of one pair and its named, unscaled parts, of an objective of `relatives`."""

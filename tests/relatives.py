@@ -13,11 +13,12 @@ from torch import Tensor
 
 @dataclass
 class Cell:
-    """The tokens of a whole response: [n] log pi, log ref, and whether it lies in a phrase."""
+    """The tokens of a whole response: [n] log pi, log ref, whether it lies in a phrase, and KL(ref || pi) there."""
 
     policy: Tensor
     reference: Tensor
     phrase: Tensor
+    kls: Tensor
 
     @property
     def ratio(self) -> Tensor:

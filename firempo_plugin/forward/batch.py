@@ -21,7 +21,7 @@ class Scoring:
     Attributes:
         tree, position, token, row, cell: [M] int64; see `plan.Pass`.
         in_phrase: [M] bool.
-        kl: [K] int64, which of the M the KL sums over.
+        kl: [K] int64, which of the M the KLs are of.
         terms: [terms, B] bool, the rows whose cells of each term are all in the pass.
     """
 

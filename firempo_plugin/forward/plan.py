@@ -68,7 +68,7 @@ class ScoredCell:
         prompt_ids, response_ids: Its sequence.
         images: What the prompt's image tokens stand for.
         scored: Places in the response, at least one.
-        in_phrase, in_kl: Those that lie in a phrase, and those that the KL sums over.
+        in_phrase, in_kl: Those that lie in a phrase, and those that a KL sums over.
     """
 
     row: int
@@ -96,7 +96,7 @@ class Pass:
         token: The token's id.
         row, cell: Whose it is.
         in_phrase: Whether it lies in a phrase.
-        in_kl: Whether the KL sums over it.
+        in_kl: Whether a KL sums over it.
         cells: The cells whose tokens these are, in order.
         terms: For every term of the settings, the rows whose cells of it are all here.
     """
@@ -150,6 +150,7 @@ def make_plan(rows: SequenceOf[TokenRow], settings: Settings, layout: Layout) ->
 def _scored_cells(rows: SequenceOf[TokenRow], settings: Settings) -> Iterator[ScoredCell]:
     """The cells with scored tokens; one without needs no forward."""
     for number, row in enumerate(rows):
+        kl_scopes = settings.kl_scopes(row.has_noised)
         for cell, scope in settings.cells(row.has_noised).items():
             response, phrase = (
                 (row.chosen_ids, row.chosen_phrase)
@@ -162,9 +163,8 @@ def _scored_cells(rows: SequenceOf[TokenRow], settings: Settings) -> Iterator[Sc
                 prompt = row.prompt_ids if clean else row.noised_prompt_ids
                 images = row.images if clean else row.rejected_images
                 in_phrase = frozenset(phrase)
-                in_kl: frozenset[int] = frozenset()
-                if settings.kl is not None and cell == settings.kl.cell:
-                    in_kl = in_phrase if settings.kl_scope == "phrase" else frozenset(scored)
+                in_scope = {"phrase": in_phrase, "response": frozenset(scored)}
+                in_kl = in_scope[kl_scopes[cell]] if cell in kl_scopes else frozenset()
                 yield ScoredCell(number, cell, prompt, response, images, scored, in_phrase, in_kl)
 
 

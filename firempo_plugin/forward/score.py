@@ -192,7 +192,7 @@ def score(
         in_phrase=scoring.in_phrase,
         policy_logps=policy_logps,
         reference_logps=None if known is None else known.logps,
-        kl_row=scoring.row[scoring.kl],
+        kl=scoring.kl,
         forward_kl=forward_kl,
         reverse_kl=reverse_kl,
         terms=scoring.terms,

@@ -23,7 +23,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .links import LINKS
 from .settings import Settings, metrics_of
-from .terms import Cell, KLTerm, NLLTerm, PreferenceTerm, Reward, Side, Term
+from .terms import Cell, KLTerm, NLLTerm, PreferenceTerm, Reward, Scope, Side, Term
 
 Head = Callable[[Tensor], Tensor]
 
@@ -42,7 +42,7 @@ class ScoredTokens:
         in_phrase: [M] bool, whether it lies in a phrase.
         policy_logps: [M] log pi of the token.
         reference_logps: [M] log ref of the token; None where no term needs it.
-        kl_row: [K] row of each position that the KL sums over.
+        kl: [K] which of the M the KLs are of.
         forward_kl: [K] KL(ref || pi) over the vocabulary there.
         reverse_kl: [K] KL(pi || ref) over the vocabulary there.
         terms: [terms, B] bool, the rows whose tokens of each term are all here.
@@ -53,7 +53,7 @@ class ScoredTokens:
     in_phrase: Tensor
     policy_logps: Tensor
     reference_logps: Tensor | None
-    kl_row: Tensor
+    kl: Tensor
     forward_kl: Tensor
     reverse_kl: Tensor
     terms: Tensor
@@ -220,11 +220,21 @@ def preference(term: PreferenceTerm, settings: Settings, scored: ScoredTokens, h
     }
 
 
+def kls_of(cell: Cell, scope: Scope, scored: ScoredTokens, rows: int) -> tuple[Tensor, Tensor]:
+    """KL(ref || pi) and KL(pi || ref), each summed over a cell's tokens in a scope: [B] and [B]."""
+    mine = scored.cell[scored.kl] == cell
+    if scope == "phrase":
+        mine = mine & scored.in_phrase[scored.kl]
+    row = scored.row[scored.kl]
+    forward_kl, reverse_kl = (
+        sum_by(row, torch.where(mine, values, 0.0), rows) for values in (scored.forward_kl, scored.reverse_kl)
+    )
+    return forward_kl, reverse_kl
+
+
 def mixed_kl(term: KLTerm, settings: Settings, scored: ScoredTokens, has_noised: Tensor) -> Quantities:
     """(4) and its two halves, for each row."""
-    forward_kl, reverse_kl = (
-        sum_by(scored.kl_row, values, len(has_noised)) for values in (scored.forward_kl, scored.reverse_kl)
-    )
+    forward_kl, reverse_kl = kls_of(term.cell, settings.kl_scope, scored, len(has_noised))
     share = settings.kl_share
     return {"loss": share * forward_kl + (1 - share) * reverse_kl, "forward": forward_kl, "reverse": reverse_kl}
 

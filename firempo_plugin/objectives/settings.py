@@ -76,6 +76,10 @@ class Settings:
         """The KL term, where it has a weight."""
         return next((term for term in self.terms if isinstance(term, KLTerm)), None)
 
+    def kl_scopes(self, has_noised: bool) -> dict[Cell, Scope]:
+        """The cells of a row over whose tokens a KL sums, each with the widest scope that any term needs."""
+        return {self.kl.cell: self.kl_scope} if self.kl else {}
+
     @property
     def needs_reference(self) -> bool:
         """Whether any term compares the policy with the reference."""

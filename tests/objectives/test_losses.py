@@ -31,16 +31,16 @@ def settings(name: str, **changes) -> Settings:
 
 
 def scored(entries, kl=()) -> ScoredTokens:
-    """Entries are (row, cell, in_phrase, policy logp, reference logp); kl are (row, forward, reverse)."""
+    """Entries are (row, cell, in_phrase, policy logp, reference logp); kl are (which entry, forward, reverse)."""
     row, cell, in_phrase, policy, reference = zip(*entries, strict=True)
-    kl_row, forward_kl, reverse_kl = zip(*kl, strict=True) if kl else ((), (), ())
+    kl_of, forward_kl, reverse_kl = zip(*kl, strict=True) if kl else ((), (), ())
     return ScoredTokens(
         row=torch.tensor(row),
         cell=torch.tensor([int(c) for c in cell]),
         in_phrase=torch.tensor(in_phrase),
         policy_logps=torch.tensor(policy),
         reference_logps=torch.tensor(reference),
-        kl_row=torch.tensor(kl_row, dtype=torch.long),
+        kl=torch.tensor(kl_of, dtype=torch.long),
         forward_kl=torch.tensor(forward_kl),
         reverse_kl=torch.tensor(reverse_kl),
         terms=torch.empty(0, dtype=torch.bool),
@@ -274,7 +274,7 @@ def test_a_report_names_every_quantity_and_the_rows_that_have_it():
     """Row 0 has a noised image and row 1 has none; a tie is not a preference."""
     tokens = scored(
         [(0, cell, True, -1.0, -1.0) for cell in Cell] + [(1, CC, True, 0.0, -2.0), (1, CR, True, -2.0, -1.0)],
-        kl=[(0, 0.1, 0.2), (1, 0.3, 0.4)],
+        kl=[(0, 0.1, 0.2), (4, 0.3, 0.4)],
     )
     chosen = settings("fire_mpo", nll_weight=0.5)
     _, report = objective_loss(chosen, tokens, torch.tensor([True, False]), torch.ones(2))

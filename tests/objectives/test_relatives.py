@@ -20,7 +20,7 @@ ELSEWHERE = {"fire_mpo", "fire_mpo_v1", "fire_mpo_v2", "rrpo", "mask_dpo", "dpo"
 
 
 def rows(scale=3.0):
-    """Three rows of random log-probabilities, with and without a noised image; responses of 1 to 9 tokens."""
+    """Three rows of random log-probabilities and KLs, with and without a noised image; responses of 1 to 9 tokens."""
     generator = torch.Generator().manual_seed(7)
 
     def logps(length):
@@ -32,7 +32,12 @@ def rows(scale=3.0):
         phrases = [torch.rand(length, generator=generator) < 0.5 for length in lengths]
         found.append(
             {
-                name: Cell(logps(lengths[i % 2]).requires_grad_(), logps(lengths[i % 2]), phrases[i % 2])
+                name: Cell(
+                    logps(lengths[i % 2]).requires_grad_(),
+                    logps(lengths[i % 2]),
+                    phrases[i % 2],
+                    (-logps(lengths[i % 2])).requires_grad_(),
+                )
                 for i, name in enumerate(names)
             }
         )
@@ -42,23 +47,27 @@ def rows(scale=3.0):
 def scored(found, settings):
     """The tokens of rows as the forward passes hand them on."""
     flat = [(row, CELLS.index(name), cell) for row, cells in enumerate(found) for name, cell in cells.items()]
-    none = torch.empty(0, dtype=torch.float64)
+    number = torch.cat([torch.full((len(cell.policy),), number) for _, number, cell in flat])
+    summed = torch.zeros(len(number), dtype=torch.bool)
+    for cell in settings.kl_scopes(has_noised=True):
+        summed |= number == cell
+    kls = torch.cat([cell.kls for *_, cell in flat])[summed]
     return ScoredTokens(
         row=torch.cat([torch.full((len(cell.policy),), row) for row, _, cell in flat]),
-        cell=torch.cat([torch.full((len(cell.policy),), number) for _, number, cell in flat]),
+        cell=number,
         in_phrase=torch.cat([cell.phrase for *_, cell in flat]),
         policy_logps=torch.cat([cell.policy for *_, cell in flat]),
         reference_logps=torch.cat([cell.reference for *_, cell in flat]) if settings.needs_reference else None,
-        kl_row=none.long(),
-        forward_kl=none,
-        reverse_kl=none,
+        kl=summed.nonzero().flatten(),
+        forward_kl=kls,
+        reverse_kl=3 * kls,
         terms=torch.tensor([[len(term.cells("nc" in cells)) > 0 for cells in found] for term in settings.terms]),
     )
 
 
 def gradients(found):
-    policies = [cell.policy for cells in found for cell in cells.values()]
-    return [torch.zeros_like(each) if each.grad is None else each.grad for each in policies]
+    leaves = [leaf for cells in found for cell in cells.values() for leaf in (cell.policy, cell.kls)]
+    return [torch.zeros_like(each) if each.grad is None else each.grad for each in leaves]
 
 
 NUMBERS = {
@@ -125,9 +134,8 @@ def test_the_formula_says_what_the_terms_are(name):
     numbers, formula = NUMBERS["odd"], OBJECTIVES[name].formula
     settings = settings_of(name, numbers if "NLL" in formula else replace(numbers, nll=0.0))
     found = rows()[:1]
-    tokens = replace(scored(found, settings), kl_row=torch.zeros(1).long())
-    tokens.forward_kl, tokens.reverse_kl = torch.tensor([[0.7], [1.9]], dtype=torch.float64)
-    (loss,), _ = objective_loss(settings, tokens, torch.tensor([True]), torch.ones(1))
+    (loss,), _ = objective_loss(settings, scored(found, settings), torch.tensor([True]), torch.ones(1))
+    kl = found[0]["cc"].kls[found[0]["cc"].phrase].sum()
     links = {"L": "logistic", "L_e": "smoothed", "R_e": "robust", "H": "hinge", "S": "square"}
     symbols = {
         **{sign: partial(LINKS[link], beta=0.7, smoothing=0.3) for sign, link in links.items()},
@@ -140,7 +148,7 @@ def test_the_formula_says_what_the_terms_are(name):
         "len": lambda cell: len(cell.policy),
         "o": lambda cell: torch.logit(cell.policy.mean().exp()),
         "lse": lambda *rewards: torch.stack(rewards).logsumexp(0),
-        "KL": 0.7 if "lambda = 1" in formula else 0.3 * 0.7 + 0.7 * 1.9,
+        "KL": kl if "lambda = 1" in formula else 0.3 * kl + 0.7 * 3 * kl,
         "NLL": -found[0]["cc"].policy.mean(),
         "nll_weight": 0.4,
         "alpha": 0.2,
