@@ -18,10 +18,22 @@ A row gives four cells, {clean, noised} image x {chosen, rejected} response. For
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 Scope = Literal["phrase", "response"]
 SCOPES: tuple[Scope, ...] = ("phrase", "response")
+
+Group = Literal[
+    "FiRe-MPO and its ablations",
+    "Fine-grained text",
+    "Whole responses",
+    "DPO under another name",
+    "With images",
+    "Without a reference",
+    "As other code runs it",
+]
+GROUPS: tuple[Group, ...] = get_args(Group)
+"""Under which a reader finds a method, in the order in which they are listed."""
 
 
 class Cell(IntEnum):
@@ -204,6 +216,8 @@ class Objective:
         formula: Its loss of a row, in the symbols of this module; what `terms` say.
         terms: What it adds up. Every method may have an NLL besides, by its setting.
         source: Where it was published.
+        group: Under which it is listed.
+        use: When one would take it, in one line.
         defaults: The fields of `Settings` that it has by default, where they differ from those of FiRe-MPO.
     """
 
@@ -211,6 +225,8 @@ class Objective:
     formula: str
     terms: tuple[Term, ...]
     source: str
+    group: Group
+    use: str
     defaults: Mapping[str, float] = field(default_factory=dict)
 
     @property

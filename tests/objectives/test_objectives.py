@@ -4,7 +4,7 @@ import pytest
 
 from firempo_plugin.objectives.settings import Metric, Settings, metrics_of
 from firempo_plugin.objectives.table import OBJECTIVES
-from firempo_plugin.objectives.terms import Cell, Side
+from firempo_plugin.objectives.terms import GROUPS, Cell, Side
 
 
 def settings(name: str, **changes) -> Settings:
@@ -68,6 +68,14 @@ def test_objective_that_needs_a_noised_image_does_not_apply_without():
     without = {name for name, objective in OBJECTIVES.items() if not objective.applies(has_noised=False)}
     assert without == {"copo", "chip_no_kl"}
     assert all(objective.applies(has_noised=True) for objective in OBJECTIVES.values())
+
+
+def test_every_group_has_objectives_and_every_objective_a_line_of_its_own_that_says_when_to_take_it():
+    rows = OBJECTIVES.values()
+    assert {row.group for row in rows} == set(GROUPS)
+    assert len({row.use for row in rows}) == len(OBJECTIVES)
+    assert all(row.use[0].isupper() or row.use.split()[0] in OBJECTIVES for row in rows)
+    assert all(row.use.endswith(".") and "\n" not in row.use and "|" not in row.use for row in rows)
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,7 @@ class Scorer:
     """
 
     def __init__(self, model: Any, started: Start, term: PreferenceTerm) -> None:
-        objective = Objective(term.name, "", (term,), "")
+        objective = Objective(term.name, "", (term,), "", "Fine-grained text", "")
         settings = Settings(objective, 1.0, 0.0, 0.0, 0.0, "phrase", 0.0)
         self.policy = Runner.of(model, model)
         self._device = model.device
