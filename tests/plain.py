@@ -120,7 +120,7 @@ class Plain:
         (policy, pi), (reference, ref) = self.cell(pair.question, answer, spans, images, "response")
         *_, offsets = self.sequence(pair.question, answer, images)
         phrase = torch.tensor([any(a < e and s < b for s, e in spans) for a, b in offsets])
-        return Cell(policy, reference, phrase, (ref.exp() * (ref - pi)).sum(-1))
+        return Cell(policy, reference, phrase, (ref.exp() * (ref - pi)).sum(-1), (pi.exp() * (pi - ref)).sum(-1))
 
     def published_row(self, pair, objective, numbers):
         """The loss of one pair and its named, unscaled parts, of an objective of `relatives`."""

@@ -13,12 +13,13 @@ from torch import Tensor
 
 @dataclass
 class Cell:
-    """The tokens of a whole response: [n] log pi, log ref, whether it lies in a phrase, and KL(ref || pi) there."""
+    """The tokens of a whole response: [n] log pi, log ref, whether it lies in a phrase, and both KLs."""
 
     policy: Tensor
     reference: Tensor
     phrase: Tensor
     kls: Tensor
+    reverse_kls: Tensor
 
     @property
     def ratio(self) -> Tensor:
@@ -45,6 +46,12 @@ class Numbers:
     length: float = 0.05
     smoothing: float = 0.1
     nll: float = 0.0
+    sequence_kl: float = 0.5
+    floor: float = 50.0
+    consistency: float = 1e-4
+    gamma: float = 0.1
+    alpha: float = 0.01
+    lam: float = 0.5
 
 
 Parts = dict[str, tuple[float, Tensor]]
@@ -145,11 +152,95 @@ def symmpo_4(c: Cells, n: Numbers) -> Parts:
     return parts
 
 
+def symmpo(c: Cells, n: Numbers) -> Parts:
+    """The same, and the squared difference of the two margins of log-ratios."""
+    parts = symmpo_4(c, n)
+    if "nr" in c:
+        first, second = c["cc"].ratio - c["cr"].ratio, c["nr"].ratio - c["nc"].ratio
+        parts["consistency"] = (n.consistency, (first - second) ** 2)
+    return parts
+
+
+def tdpo1(c: Cells, n: Numbers) -> Parts:
+    """The margin of the sequential KLs is taken off that of the log-ratios."""
+    ratios, kls = c["cc"].ratio - c["cr"].ratio, c["cr"].kls.sum() - c["cc"].kls.sum()
+    return {"rank": (1.0, dpo(n.beta * (ratios - n.sequence_kl * kls)))}
+
+
+def tdpo2(c: Cells, n: Numbers) -> Parts:
+    """Without a gradient through the chosen response's."""
+    ratios, kls = c["cc"].ratio - c["cr"].ratio, c["cr"].kls.sum() - c["cc"].kls.sum().detach()
+    return {"rank": (1.0, dpo(n.beta * (ratios - n.sequence_kl * kls)))}
+
+
+def chip(c: Cells, n: Numbers) -> Parts:
+    """Text margin, image margin and sequential KLs in one sigmoid."""
+    if "nc" not in c:
+        return {}
+    text, image = (c["cc"].weighed(n.k) - c[name].weighed(n.k) for name in ("cr", "nc"))
+    kls = c["cr"].kls.sum() - c["cc"].kls.sum().detach()
+    return {"rank": (1.0, dpo(n.beta * (text + image - n.sequence_kl * kls)))}
+
+
+def dpop(c: Cells, n: Numbers) -> Parts:
+    fallen = torch.maximum(torch.zeros_like(c["cc"].ratio), -c["cc"].ratio)
+    return {"rank": (1.0, dpo(n.beta * (c["cc"].ratio - c["cr"].ratio - n.floor * fallen)))}
+
+
+def rrg_dpo(c: Cells, n: Numbers) -> Parts:
+    """Means over the tokens, those of phrases weighed."""
+
+    def mean(cell: Cell) -> Tensor:
+        return cell.weighed(n.k) / (n.k * int(cell.phrase.sum()) + int((~cell.phrase).sum()))
+
+    chosen, rejected = mean(c["cc"]), mean(c["cr"])
+    fallen = torch.maximum(torch.zeros_like(chosen), -chosen)
+    return {"rank": (1.0, dpo(n.beta * (chosen - rejected - n.floor * fallen)))}
+
+
+def _fire_mpo(c: Cells, n: Numbers) -> tuple[Parts, dict[str, Tensor]]:
+    """FiRe-MPO without its visual term, and its rewards."""
+    r = {name: n.beta * (cell.policy - cell.reference)[cell.phrase].sum() for name, cell in c.items()}
+    parts = {
+        "rank": (1.0, dpo(r["cc"] - r["cr"])),
+        "kl_forward": (n.alpha * n.lam, c["cc"].kls[c["cc"].phrase].sum()),
+        "kl_reverse": (n.alpha * (1 - n.lam), c["cc"].reverse_kls[c["cc"].phrase].sum()),
+    }
+    return parts, r
+
+
+def fire_mpo_difference(c: Cells, n: Numbers) -> Parts:
+    """By how much the clean image prefers chosen is to be more than by how much the noised one does."""
+    parts, r = _fire_mpo(c, n)
+    if "nr" in c:
+        parts["visual"] = (n.gamma, dpo((r["cc"] - r["cr"]) - (r["nc"] - r["nr"])))
+    return parts
+
+
+def fire_mpo_indifferent(c: Cells, n: Numbers) -> Parts:
+    """On the noised image neither response is to be preferred."""
+    parts, r = _fire_mpo(c, n)
+    if "nr" in c:
+        parts["visual"] = (n.gamma, (dpo(r["nr"] - r["nc"]) + dpo(r["nc"] - r["nr"])) / 2)
+    return parts
+
+
 ALONE = (ipo, ipo_mean, slic, cdpo, robust_dpo, s_dpo, orpo, ddpo, chip_no_kl, simpo, r_dpo_length)
-TOGETHER = (re_align, mdpo_as_benchmarked, ic_vco_single, symmpo_4)
+TOGETHER = (re_align, mdpo_as_benchmarked, ic_vco_single, symmpo_4, symmpo)
+IN_THE_MARGIN = (tdpo1, tdpo2, chip, dpop, rrg_dpo)
+OWN = (fire_mpo_difference, fire_mpo_indifferent)
 PUBLISHED: dict[str, Callable[[Cells, Numbers], Parts]] = {
-    **{function.__name__: function for function in (*ALONE, *TOGETHER)},
+    **{function.__name__: function for function in (*ALONE, *TOGETHER, *IN_THE_MARGIN, *OWN)},
     **dict.fromkeys(("dpo_nll", "mia_dpo", "stllava_med", "povid_stage1"), plain_dpo),
 }
-DEFAULTS = {"s_dpo": {"beta": 1.0}, "orpo": {"nll": 1.0}, "dpo_nll": {"nll": 1.0}, "simpo": {"beta": 2.0}}
+DEFAULTS = {
+    "s_dpo": {"beta": 1.0},
+    "orpo": {"nll": 1.0},
+    "dpo_nll": {"nll": 1.0},
+    "simpo": {"beta": 2.0},
+    "tdpo1": {"sequence_kl": 1.0},
+    "chip": {"sequence_kl": 0.1},
+    "dpop": {"beta": 0.3},
+    "rrg_dpo": {"k": 5.0, "floor": 0.1},
+}
 """Hyperparameters of the papers that are not the usual ones."""

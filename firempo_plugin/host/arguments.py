@@ -76,6 +76,27 @@ OPTIONS = (
         "label_smoothing",
         "How often a preference is the wrong way round (e of cdpo and robust_dpo), in [0, 0.5). Default 0.1.",
     ),
+    Option(
+        "fire_sequence_kl_weight",
+        float,
+        0.5,
+        "sequence_kl_weight",
+        "Weight of the sequential KLs in the margin (alpha of tdpo1, tdpo2 and chip), >= 0. Default 0.5.",
+    ),
+    Option(
+        "fire_floor_weight",
+        float,
+        50.0,
+        "floor_weight",
+        "What a reward of the chosen response below 0 costs (lambda of dpop and rrg_dpo), >= 0. Default 50.0.",
+    ),
+    Option(
+        "fire_consistency_weight",
+        float,
+        1e-4,
+        "consistency_weight",
+        "Weight of the squared difference of margins (of symmpo), >= 0. Default 0.0001.",
+    ),
 )
 
 HOST_OPTIONS = (
@@ -265,6 +286,9 @@ def _check_ranges(args: Any) -> None:
         "fire_margin": (">= 0", lambda x: x >= 0, 0.5),
         "fire_length_weight": (">= 0", lambda x: x >= 0, 0.05),
         "fire_label_smoothing": ("in [0, 0.5)", lambda x: 0 <= x < 0.5, 0.1),
+        "fire_sequence_kl_weight": (">= 0", lambda x: x >= 0, 0.5),
+        "fire_floor_weight": (">= 0", lambda x: x >= 0, 50.0),
+        "fire_consistency_weight": (">= 0", lambda x: x >= 0, 1e-4),
     }
     for key, (words, holds, example) in ranges.items():
         value = vars(args)[key]

@@ -23,7 +23,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .links import LINKS
 from .settings import Settings, metrics_of
-from .terms import Cell, KLTerm, NLLTerm, PreferenceTerm, Reward, Scope, Side, Term
+from .terms import Cell, ConsistencyTerm, KLTerm, NLLTerm, PreferenceTerm, Reward, Scope, Side, Term
 
 Head = Callable[[Tensor], Tensor]
 
@@ -194,10 +194,26 @@ def _weighed(sides: list[Side], rewards: Tensor, has_noised: Tensor, absent: flo
     return found
 
 
+def sequence_kl(term: PreferenceTerm, settings: Settings, scored: ScoredTokens, rows: int) -> Tensor:
+    """(13) beta * d * sum over cells of sign * sum_t KL(ref || pi)_t, for each row [B]: TDPO, arXiv 2404.11999."""
+    total = scored.forward_kl.new_zeros(rows)
+    for sign, cell, detached in term.sequence_kls:
+        forward_kl, _ = kls_of(cell, "response", scored, rows)
+        total = total + sign * (forward_kl.detach() if detached else forward_kl)
+    return settings.beta * settings.number(term.sequence_kl_weight) * total
+
+
+def below_zero(term: PreferenceTerm, rewards: Tensor, has_noised: Tensor) -> Tensor:
+    """(14) sum over preferred cells of max(0, -r), for each row [B]: DPO-Positive, arXiv 2402.13228."""
+    added = [side for side in term.sides if side.sign > 0]
+    return F.relu(-_weighed(added, rewards, has_noised, 0.0)).sum(0)
+
+
 def preference(term: PreferenceTerm, settings: Settings, scored: ScoredTokens, has_noised: Tensor) -> Quantities:
     """(2), (3) and every other preference over cells, for each row.
 
-    (12) loss = link(margin - offset), of rewards to each of which a times the response's length is added.
+    (12) loss = link(margin + (13) - f * (14) - offset), of rewards to each of which a times the response's length is
+    added.
 
     The offset is SimPO's gamma (arXiv 2405.14734), a that of length-regularised DPO (arXiv 2403.19159). The metrics are
     of the rewards alone.
@@ -210,6 +226,10 @@ def preference(term: PreferenceTerm, settings: Settings, scored: ScoredTokens, h
         tokens = sum_by(slots, torch.ones_like(scored.policy_logps), rewards.numel()).view_as(rewards)
         more, less = reward_sides(term, rewards + length * tokens, has_noised)
         asked = more - less
+    if settings.number(term.sequence_kl_weight):
+        asked = asked + sequence_kl(term, settings, scored, len(has_noised))
+    if floor := settings.number(term.floor):
+        asked = asked - floor * below_zero(term, rewards, has_noised)
     asked = asked - settings.number(term.offset)
     return {
         "loss": LINKS[term.link](asked, settings.beta, settings.number(term.smoothing)),
@@ -247,10 +267,17 @@ def chosen_nll(term: NLLTerm, settings: Settings, scored: ScoredTokens, has_nois
     return {"loss": total / count.clamp(min=1)}
 
 
+def consistency(term: ConsistencyTerm, settings: Settings, scored: ScoredTokens, has_noised: Tensor) -> Quantities:
+    """(15) (m_1 - m_2)^2 of two margins of log-ratios, for each row: SymMPO, arXiv 2506.11712."""
+    first, second = (preference(each, settings, scored, has_noised)["margin"] for each in (term.first, term.second))
+    return {"loss": ((first - second) / settings.beta).square()}
+
+
 QUANTITIES: dict[type[Term], Callable[[Any, Settings, ScoredTokens, Tensor], Quantities]] = {
     PreferenceTerm: preference,
     KLTerm: mixed_kl,
     NLLTerm: chosen_nll,
+    ConsistencyTerm: consistency,
 }
 
 

@@ -5,7 +5,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..errors import UserError
-from .terms import SCOPES, Cell, KLTerm, NLLTerm, Number, Objective, PreferenceTerm, Scope, Term
+from .terms import (
+    SCOPES,
+    Cell,
+    ConsistencyTerm,
+    KLTerm,
+    NLLTerm,
+    Number,
+    Objective,
+    PreferenceTerm,
+    Scope,
+    SequenceKL,
+    Term,
+)
 
 
 @dataclass(frozen=True)
@@ -24,6 +36,9 @@ class Settings:
         target_margin: By how much the preferred is to win, >= 0, in units of the margin.
         length_weight: a, what a token of length is worth, >= 0.
         label_smoothing: e, how often a preference is taken to be the wrong way round, in [0, 0.5).
+        sequence_kl_weight: d, what sequential KLs in a margin are multiplied by, >= 0.
+        floor_weight: f, what a preferred reward below 0 costs, >= 0.
+        consistency_weight: q, weight of the difference of margins, >= 0; 0 switches it off.
 
     Attributes:
         terms: Those of the objective that have a weight, then the NLL if it has one.
@@ -40,11 +55,16 @@ class Settings:
     target_margin: float = 0.0
     length_weight: float = 0.0
     label_smoothing: float = 0.0
+    sequence_kl_weight: float = 0.0
+    floor_weight: float = 0.0
+    consistency_weight: float = 0.0
     terms: tuple[Term, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         above = (self.beta, self.phrase_weight)
-        least = (self.alpha, self.gamma, self.nll_weight, self.target_margin, self.length_weight)
+        weights = (self.alpha, self.gamma, self.nll_weight, self.consistency_weight)
+        in_margin = (self.target_margin, self.length_weight, self.sequence_kl_weight, self.floor_weight)
+        least = (*weights, *in_margin)
         finite = all(math.isfinite(number) for number in (*above, *least))
         in_range = min(above) > 0 and min(least) >= 0
         shares = 0 <= self.kl_lambda <= 1 and 0 <= self.label_smoothing < 0.5
@@ -64,7 +84,7 @@ class Settings:
     def scope_of(self, term: Term) -> Scope:
         """The tokens of its cells that a term needs."""
         match term:
-            case PreferenceTerm():
+            case PreferenceTerm() | ConsistencyTerm():
                 return term.scope
             case KLTerm():
                 return self.kl_scope
@@ -78,7 +98,20 @@ class Settings:
 
     def kl_scopes(self, has_noised: bool) -> dict[Cell, Scope]:
         """The cells of a row over whose tokens a KL sums, each with the widest scope that any term needs."""
-        return {self.kl.cell: self.kl_scope} if self.kl else {}
+        whole: Scope = "response"
+        sequences = {kl.cell: whole for kl in self._sequence_kls if kl.cell in self.cells(has_noised)}
+        return ({self.kl.cell: self.kl_scope} if self.kl else {}) | sequences
+
+    @property
+    def _sequence_kls(self) -> list[SequenceKL]:
+        preferences = [term for term in self.terms if isinstance(term, PreferenceTerm)]
+        weighed = [term for term in preferences if self.number(term.sequence_kl_weight) > 0]
+        return [kl for term in weighed for kl in term.sequence_kls]
+
+    @property
+    def needs_kl(self) -> bool:
+        """Whether any term compares policy and reference over the vocabulary."""
+        return self.kl is not None or len(self._sequence_kls) > 0
 
     @property
     def needs_reference(self) -> bool:

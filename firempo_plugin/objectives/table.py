@@ -5,13 +5,36 @@ The symbols of the formulas are those of `terms`.
 
 from dataclasses import replace
 
-from .terms import CC, CR, NC, NR, PHRASES, Cell, KLTerm, Objective, PreferenceTerm, Side, TokenWeights, prefer
+from .terms import (
+    CC,
+    CR,
+    NC,
+    NR,
+    PHRASES,
+    Cell,
+    ConsistencyTerm,
+    KLTerm,
+    Objective,
+    PreferenceTerm,
+    SequenceKL,
+    Side,
+    TokenWeights,
+    prefer,
+)
 
 _RANK = prefer("rank", CC, CR)
 _RANK_PHRASES = prefer("rank", CC, CR, tokens=PHRASES)
 _IMAGE = prefer("image", CC, NC)
 _ANCHOR = prefer("anchor", CC)
 _WEIGHED = TokenWeights("phrase_weight", 1.0)
+_CHIP = PreferenceTerm("rank", (Side(2.0, (CC,)), Side(-1.0, (CR,)), Side(-1.0, (NC,))), _WEIGHED)
+_SYMMPO = (replace(_RANK, weight=1.5), prefer("visual", NR, NC, weight=0.5), _ANCHOR, prefer("anchor_noised", NR))
+
+
+def _with_sequence_kl(term: PreferenceTerm, detached: bool) -> PreferenceTerm:
+    """d (D(cc) - D(cr)) in the margin."""
+    kls = (SequenceKL(1.0, CC, detached), SequenceKL(-1.0, CR))
+    return replace(term, sequence_kls=kls, sequence_kl_weight="sequence_kl_weight")
 
 
 def _visual(preferred: Cell, other: Cell) -> PreferenceTerm:
@@ -162,7 +185,7 @@ OBJECTIVES: dict[str, Objective] = {
         Objective(
             "chip_no_kl",
             "L(2 r_k(cc) - r_k(cr) - r_k(nc))",
-            (PreferenceTerm("rank", (Side(2.0, (CC,)), Side(-1.0, (CR,)), Side(-1.0, (NC,))), _WEIGHED),),
+            (_CHIP,),
             "arXiv 2501.16629 without its sequential KL",
             "With images",
             "ddpo and the image term of copo in one sigmoid; every row has a noised image.",
@@ -249,15 +272,88 @@ OBJECTIVES: dict[str, Objective] = {
         Objective(
             "symmpo_4",
             "1.5 L(r(cc) - r(cr)) + 0.5 L(r(nr) - r(nc)) + L(r(cc)) + L(r(nr))",
-            (
-                replace(_RANK, weight=1.5),
-                prefer("visual", NR, NC, weight=0.5),
-                _ANCHOR,
-                prefer("anchor_noised", NR),
-            ),
+            _SYMMPO,
             "arXiv 2506.11712 on four cells: the true response of the other image is the rejected one; no consistency",
             "With images",
             "The second image is a similar one for which rejected is the true response; scores whole responses.",
+        ),
+        Objective(
+            "symmpo",
+            "1.5 L(r(cc) - r(cr)) + 0.5 L(r(nr) - r(nc)) + L(r(cc)) + L(r(nr))"
+            " + q ((r(cc) - r(cr) - r(nr) + r(nc)) / beta)^2",
+            (*_SYMMPO, ConsistencyTerm(*_SYMMPO[:2])),
+            "arXiv 2506.11712 on four cells: the true response of the other image is the rejected one",
+            "With images",
+            "As symmpo_4, and both images are to separate the responses by the same margin.",
+        ),
+        Objective(
+            "tdpo1",
+            "L(r(cc) - r(cr) + d (D(cc) - D(cr)))",
+            (_with_sequence_kl(_RANK, detached=False),),
+            "arXiv 2404.11999, TDPO1",
+            "Whole responses",
+            "Where dpo strays far from its reference: a KL along both responses stands in the margin.",
+            {"sequence_kl_weight": 1.0},
+        ),
+        Objective(
+            "tdpo2",
+            "L(r(cc) - r(cr) + d (sg(D(cc)) - D(cr)))",
+            (_with_sequence_kl(_RANK, detached=True),),
+            "arXiv 2404.11999, TDPO2",
+            "Whole responses",
+            "The variant of tdpo1 that its paper prefers: the KL along chosen is a constant.",
+        ),
+        Objective(
+            "chip",
+            "L(2 r_k(cc) - r_k(cr) - r_k(nc) + d (sg(D(cc)) - D(cr)))",
+            (_with_sequence_kl(_CHIP, detached=True),),
+            "arXiv 2501.16629, with the noised reference weighed as the policy is, unlike in its code",
+            "With images",
+            "As chip_no_kl, with the sequential KLs of tdpo2; every row has a noised image.",
+            {"sequence_kl_weight": 0.1},
+        ),
+        Objective(
+            "dpop",
+            "L(r(cc) - r(cr) - f neg(r(cc)))",
+            (replace(_RANK, floor="floor_weight"),),
+            "DPO-Positive of arXiv 2402.13228 (Smaug)",
+            "Whole responses",
+            "Responses that differ in little, where dpo makes chosen less likely: falling below the reference costs.",
+            {"beta": 0.3},
+        ),
+        Objective(
+            "rrg_dpo",
+            "L(mr_k(cc) - mr_k(cr) - f neg(mr_k(cc)))",
+            (replace(_RANK, tokens=_WEIGHED, reward="mean", floor="floor_weight"),),
+            "RRG-DPO, MICCAI 2025; its reference does not move here, and the end token counts",
+            "Fine-grained text",
+            "Reports: means over the tokens in which clinical phrases count k times, and a small floor under chosen.",
+            {"phrase_weight": 5.0, "floor_weight": 0.1},
+        ),
+        Objective(
+            "fire_mpo_difference",
+            "L(r_P(cc) - r_P(cr)) + gamma L(r_P(cc) - r_P(cr) - r_P(nc) + r_P(nr)) + alpha KL",
+            (
+                _RANK_PHRASES,
+                PreferenceTerm(
+                    "visual",
+                    (Side(1.0, (CC,)), Side(-1.0, (CR,)), Side(-1.0, (NC,)), Side(1.0, (NR,))),
+                    PHRASES,
+                    weight="gamma",
+                ),
+                KLTerm(),
+            ),
+            "of this package: FiRe-MPO, asking that the clean image prefers more than the noised one",
+            "FiRe-MPO and its ablations",
+            "To see what turning a preference adds to weakening it: noise is to make it smaller.",
+        ),
+        Objective(
+            "fire_mpo_indifferent",
+            "L(r_P(cc) - r_P(cr)) + gamma L_h(r_P(nr) - r_P(nc)) + alpha KL",
+            (_RANK_PHRASES, replace(_visual(NR, NC), link="smoothed", smoothing=0.5), KLTerm()),
+            "of this package: FiRe-MPO, asking that the noised image prefers nothing",
+            "FiRe-MPO and its ablations",
+            "To see what turning a preference adds to losing it: noise is to make both responses as likely.",
         ),
     )
 }

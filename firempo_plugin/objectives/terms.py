@@ -10,8 +10,12 @@ A row gives four cells, {clean, noised} image x {chosen, rejected} response. For
     margin           the target margin, by which the preferred is to win
     o(c)             the log-odds log(p / (1 - p)) of p = exp of the mean of log pi over the tokens of cell c
     L(m)             -log sigmoid(m); L_e(m), R_e(m), H(m), S(m) are the smoothed, the robust, the hinge and the square
-                     link of `links`, e the label smoothing
+                     link of `links`, e the label smoothing; L_h(m) is smoothed with e = 1/2, least at m = 0
     lse(a, b, ...)   log(exp a + exp b + ...), over the cells that a row has
+    D(c), sg         beta * sum over the response tokens of cell c of KL(ref || pi)_t, d the sequence KL weight; sg is
+                     its argument without a gradient
+    neg(r)           max(0, -r), f the floor weight
+    q                the consistency weight, of a squared difference of margins of log-ratios, m / beta
     KL, NLL          of `losses.mixed_kl` and `losses.chosen_nll`, on cc
 """
 
@@ -61,7 +65,17 @@ CC, CR, NC, NR = Cell
 Number = (
     float
     | Literal[
-        "alpha", "beta", "gamma", "nll_weight", "label_smoothing", "phrase_weight", "target_margin", "length_weight"
+        "alpha",
+        "beta",
+        "gamma",
+        "nll_weight",
+        "label_smoothing",
+        "phrase_weight",
+        "target_margin",
+        "length_weight",
+        "sequence_kl_weight",
+        "floor_weight",
+        "consistency_weight",
     ]
 )
 """A number of a term, or the field of `Settings` that holds it."""
@@ -104,6 +118,14 @@ class Side:
         return next((cell for cell in self.cells if has_noised or cell.image == "clean"), None)
 
 
+class SequenceKL(NamedTuple):
+    """A signed KL(ref || pi), summed over the response of a cell, in a margin; `detached` is without a gradient."""
+
+    sign: float
+    cell: Cell
+    detached: bool = False
+
+
 @dataclass(frozen=True)
 class PreferenceTerm:
     """weight * link(sum over sides of sign * reward(cell) - offset); a row without a side has no term.
@@ -121,6 +143,9 @@ class PreferenceTerm:
         reference: Whether they are log-ratios; else log pi alone.
         offset: What is taken off the margin in the loss.
         length: What every token of a cell's response adds to its reward in the loss.
+        sequence_kls: What is added to the margin in the loss, times beta and their weight, of cells of its sides.
+        sequence_kl_weight: d.
+        floor: What every preferred reward below 0 costs the margin in the loss, a unit.
     """
 
     name: str
@@ -134,16 +159,21 @@ class PreferenceTerm:
     reference: bool = True
     offset: Number = 0.0
     length: Number = 0.0
+    sequence_kls: tuple[SequenceKL, ...] = ()
+    sequence_kl_weight: Number = 0.0
+    floor: Number = 0.0
 
     @property
     def reads(self) -> frozenset[str]:
         """The fields of `Settings` on which its loss depends."""
-        return named("beta", self.weight, self.smoothing, self.offset, self.length, *self.tokens)
+        in_margin = (self.offset, self.length, self.sequence_kl_weight, self.floor)
+        return named("beta", self.weight, self.smoothing, *in_margin, *self.tokens)
 
     @property
     def scope(self) -> Scope:
         """The tokens on which it depends."""
-        return "phrase" if self.tokens.outside == 0 and self.length == 0 else "response"
+        phrases_alone = self.tokens.outside == 0 and self.length == 0 and not self.sequence_kls
+        return "phrase" if phrases_alone else "response"
 
     @property
     def compares_responses(self) -> bool:
@@ -204,7 +234,33 @@ class NLLTerm:
         return (self.cell,)
 
 
-Term = PreferenceTerm | KLTerm | NLLTerm
+@dataclass(frozen=True)
+class ConsistencyTerm:
+    """consistency_weight * (the first term's margin of log-ratios - the second's)^2, in rows that have both."""
+
+    first: PreferenceTerm
+    second: PreferenceTerm
+    weight: Number = "consistency_weight"
+    name: str = "consistency"
+    reference: bool = field(default=True, init=False)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The fields of `Settings` on which its loss depends."""
+        return named(self.weight) | self.first.reads | self.second.reads
+
+    @property
+    def scope(self) -> Scope:
+        """The tokens on which it depends."""
+        return "response" if "response" in (self.first.scope, self.second.scope) else "phrase"
+
+    def cells(self, has_noised: bool) -> tuple[Cell, ...]:
+        """The cells of both terms; none where one does not apply to the row."""
+        first, second = self.first.cells(has_noised), self.second.cells(has_noised)
+        return first + second if first and second else ()
+
+
+Term = PreferenceTerm | KLTerm | NLLTerm | ConsistencyTerm
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,9 @@ def test_zero_is_a_value():
         ("fire_margin", -1, ">= 0"),
         ("fire_length_weight", float("inf"), ">= 0"),
         ("fire_label_smoothing", 0.5, "in [0, 0.5)"),
+        ("fire_sequence_kl_weight", -0.5, ">= 0"),
+        ("fire_floor_weight", -1.0, ">= 0"),
+        ("fire_consistency_weight", float("nan"), ">= 0"),
         ("pref_beta", 0.0, "greater than 0"),
         ("pref_beta", float("inf"), "greater than 0"),
         ("pref_ftx", -1.0, ">= 0"),
@@ -87,6 +90,9 @@ def test_values_out_of_range_are_refused_with_what_to_write(key, value, words):
         ("mask_dpo", "fire_phrase_weight", 4.0),
         ("dpo", "fire_margin", 0.5),
         ("simpo", "fire_length_weight", 0.05),
+        ("dpo", "fire_sequence_kl_weight", 0.5),
+        ("tdpo1", "fire_floor_weight", 50.0),
+        ("symmpo_4", "fire_consistency_weight", 1e-4),
     ],
 )
 def test_keys_that_the_objective_ignores_are_refused(objective, key, value):

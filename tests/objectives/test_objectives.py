@@ -56,6 +56,26 @@ def test_a_cell_is_scored_as_widely_as_its_widest_use():
     assert cells("mask_dpo", True, nll_weight=0.5)["clean/chosen"] == "response"
 
 
+def test_kls_are_of_the_cells_that_need_them():
+    assert settings("fire_mpo").kl_scopes(has_noised=True) == {Cell.CLEAN_CHOSEN: "phrase"}
+    assert settings("tdpo2", sequence_kl_weight=0.5).kl_scopes(has_noised=True) == {
+        Cell.CLEAN_CHOSEN: "response",
+        Cell.CLEAN_REJECTED: "response",
+    }
+    assert settings("chip", sequence_kl_weight=0.1).kl_scopes(has_noised=False) == {}, "the term does not apply"
+    for off in (settings("tdpo2"), settings("fire_mpo", alpha=0.0)):
+        assert not off.needs_kl
+        assert off.kl_scopes(has_noised=True) == {}
+    assert settings("tdpo2", sequence_kl_weight=0.5).needs_kl
+
+
+def test_a_consistency_joins_the_cells_of_its_terms():
+    *_, consistency = settings("symmpo", consistency_weight=1.0).terms
+    assert set(consistency.cells(has_noised=True)) == set(Cell)
+    assert consistency.cells(has_noised=False) == ()
+    assert len(settings("symmpo").terms) == 4, "without a weight it is no term"
+
+
 def test_a_softmax_takes_the_cells_that_a_row_has():
     assert " ".join(cells("s_dpo", True)) == "clean/chosen clean/rejected noised/chosen noised/rejected"
     assert " ".join(cells("s_dpo", False)) == "clean/chosen clean/rejected"
@@ -66,7 +86,7 @@ def test_a_softmax_takes_the_cells_that_a_row_has():
 
 def test_objective_that_needs_a_noised_image_does_not_apply_without():
     without = {name for name, objective in OBJECTIVES.items() if not objective.applies(has_noised=False)}
-    assert without == {"copo", "chip_no_kl"}
+    assert without == {"copo", "chip_no_kl", "chip"}
     assert all(objective.applies(has_noised=True) for objective in OBJECTIVES.values())
 
 
@@ -76,6 +96,9 @@ def test_every_group_has_objectives_and_every_objective_a_line_of_its_own_that_s
     assert len({row.use for row in rows}) == len(OBJECTIVES)
     assert all(row.use[0].isupper() or row.use.split()[0] in OBJECTIVES for row in rows)
     assert all(row.use.endswith(".") and "\n" not in row.use and "|" not in row.use for row in rows)
+
+
+IN_MARGIN = ("target_margin", "length_weight", "sequence_kl_weight", "floor_weight", "consistency_weight")
 
 
 @pytest.mark.parametrize(
@@ -88,7 +111,7 @@ def test_every_group_has_objectives_and_every_objective_a_line_of_its_own_that_s
         {"kl_lambda": 1.1},
         {"kl_scope": "word"},
         *({"phrase_weight": value} for value in (0.0, -1.0, float("inf"), float("nan"))),
-        *({name: value} for name in ("target_margin", "length_weight") for value in (-0.1, float("nan"))),
+        *({name: value} for name in IN_MARGIN for value in (-0.1, float("nan"))),
         *({"label_smoothing": value} for value in (-0.1, 0.5, float("nan"))),
     ],
     ids=str,

@@ -13,6 +13,7 @@ from firempo_plugin.objectives.links import LINKS
 from firempo_plugin.objectives.losses import ScoredTokens, objective_loss
 from firempo_plugin.objectives.settings import Settings
 from firempo_plugin.objectives.table import OBJECTIVES
+from firempo_plugin.objectives.terms import KLTerm
 
 CELLS = ("cc", "cr", "nc", "nr")
 ELSEWHERE = {"fire_mpo", "fire_mpo_v1", "fire_mpo_v2", "rrpo", "mask_dpo", "dpo", "copo", "mdpo", "mmedpo"}
@@ -36,7 +37,7 @@ def rows(scale=3.0):
                     logps(lengths[i % 2]).requires_grad_(),
                     logps(lengths[i % 2]),
                     phrases[i % 2],
-                    (-logps(lengths[i % 2])).requires_grad_(),
+                    *((-logps(lengths[i % 2])).requires_grad_() for _ in range(2)),
                 )
                 for i, name in enumerate(names)
             }
@@ -51,7 +52,9 @@ def scored(found, settings):
     summed = torch.zeros(len(number), dtype=torch.bool)
     for cell in settings.kl_scopes(has_noised=True):
         summed |= number == cell
-    kls = torch.cat([cell.kls for *_, cell in flat])[summed]
+    forward_kl, reverse_kl = (
+        torch.cat([vars(cell)[name] for *_, cell in flat])[summed] for name in ("kls", "reverse_kls")
+    )
     return ScoredTokens(
         row=torch.cat([torch.full((len(cell.policy),), row) for row, _, cell in flat]),
         cell=number,
@@ -59,20 +62,33 @@ def scored(found, settings):
         policy_logps=torch.cat([cell.policy for *_, cell in flat]),
         reference_logps=torch.cat([cell.reference for *_, cell in flat]) if settings.needs_reference else None,
         kl=summed.nonzero().flatten(),
-        forward_kl=kls,
-        reverse_kl=3 * kls,
+        forward_kl=forward_kl,
+        reverse_kl=reverse_kl,
         terms=torch.tensor([[len(term.cells("nc" in cells)) > 0 for cells in found] for term in settings.terms]),
     )
 
 
 def gradients(found):
-    leaves = [leaf for cells in found for cell in cells.values() for leaf in (cell.policy, cell.kls)]
+    leaves = [leaf for cells in found for cell in cells.values() for leaf in (cell.policy, cell.kls, cell.reverse_kls)]
     return [torch.zeros_like(each) if each.grad is None else each.grad for each in leaves]
 
 
 NUMBERS = {
     "usual": Numbers(),
-    "odd": Numbers(beta=0.7, k=0.3, margin=1.3, length=0.2, smoothing=0.3, nll=0.4),
+    "odd": Numbers(
+        beta=0.7,
+        k=0.3,
+        margin=1.3,
+        length=0.2,
+        smoothing=0.3,
+        nll=0.4,
+        sequence_kl=1.7,
+        floor=0.8,
+        consistency=0.3,
+        gamma=0.6,
+        alpha=0.2,
+        lam=0.3,
+    ),
 }
 
 
@@ -80,15 +96,18 @@ def settings_of(name, numbers):
     return Settings(
         OBJECTIVES[name],
         beta=numbers.beta,
-        alpha=0.2,
-        gamma=0.6,
-        kl_lambda=0.3,
+        alpha=numbers.alpha,
+        gamma=numbers.gamma,
+        kl_lambda=numbers.lam,
         kl_scope="phrase",
         nll_weight=numbers.nll,
         label_smoothing=numbers.smoothing,
         phrase_weight=numbers.k,
         target_margin=numbers.margin,
         length_weight=numbers.length,
+        sequence_kl_weight=numbers.sequence_kl,
+        floor_weight=numbers.floor,
+        consistency_weight=numbers.consistency,
     )
 
 
@@ -110,7 +129,7 @@ def test_it_is_the_published_loss(name, numbers):
         for part, (_, value) in parts.items():
             assert report[f"terms/{part}"].applies[row]
             assert_close(report[f"terms/{part}"].values[row], value.detach(), rtol=1e-9, atol=1e-9)
-        missing = {term.name for term in settings.terms} - set(parts)
+        missing = {term.name for term in settings.terms if not isinstance(term, KLTerm)} - set(parts)
         assert not any(report[f"terms/{part}"].applies[row] for part in missing)
     total.backward()
     assert_close(losses.mean(), total, rtol=1e-9, atol=1e-9)
@@ -124,7 +143,13 @@ def test_every_relative_is_held_to_a_published_formula():
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_its_defaults_are_those_of_its_paper(name):
-    fields = {"beta": "beta", "smoothing": "label_smoothing", "nll": "nll_weight"}
+    fields = {
+        "beta": "beta",
+        "nll": "nll_weight",
+        "k": "phrase_weight",
+        "sequence_kl": "sequence_kl_weight",
+        "floor": "floor_weight",
+    }
     assert OBJECTIVES[name].defaults == {fields[key]: value for key, value in DEFAULTS.get(name, {}).items()}
 
 
@@ -135,7 +160,8 @@ def test_the_formula_says_what_the_terms_are(name):
     settings = settings_of(name, numbers if "NLL" in formula else replace(numbers, nll=0.0))
     found = rows()[:1]
     (loss,), _ = objective_loss(settings, scored(found, settings), torch.tensor([True]), torch.ones(1))
-    kl = found[0]["cc"].kls[found[0]["cc"].phrase].sum()
+    cell = found[0]["cc"]
+    forward_kl, reverse_kl = cell.kls[cell.phrase].sum(), cell.reverse_kls[cell.phrase].sum()
     links = {"L": "logistic", "L_e": "smoothed", "R_e": "robust", "H": "hinge", "S": "square"}
     symbols = {
         **{sign: partial(LINKS[link], beta=0.7, smoothing=0.3) for sign, link in links.items()},
@@ -143,12 +169,20 @@ def test_the_formula_says_what_the_terms_are(name):
         "r": lambda cell: 0.7 * (cell.policy - cell.reference).sum(),
         "r_P": lambda cell: 0.7 * (cell.policy - cell.reference)[cell.phrase].sum(),
         "r_k": lambda cell: 0.7 * cell.weighed(0.3),
+        "L_h": partial(LINKS["smoothed"], beta=0.7, smoothing=0.5),
         "mr": lambda cell: 0.7 * (cell.policy - cell.reference).mean(),
+        "mr_k": lambda cell: 0.7 * cell.weighed(0.3) / (0.3 * int(cell.phrase.sum()) + int((~cell.phrase).sum())),
+        "D": lambda cell: 0.7 * cell.kls.sum(),
+        "sg": lambda value: value.detach(),
+        "neg": lambda reward: torch.clamp(-reward, min=0.0),
+        "d": 1.7,
+        "f": 0.8,
+        "q": 0.3,
         "mp": lambda cell: 0.7 * cell.policy.mean(),
         "len": lambda cell: len(cell.policy),
         "o": lambda cell: torch.logit(cell.policy.mean().exp()),
         "lse": lambda *rewards: torch.stack(rewards).logsumexp(0),
-        "KL": kl if "lambda = 1" in formula else 0.3 * kl + 0.7 * 3 * kl,
+        "KL": forward_kl if "lambda = 1" in formula else 0.3 * forward_kl + 0.7 * reverse_kl,
         "NLL": -found[0]["cc"].policy.mean(),
         "nll_weight": 0.4,
         "alpha": 0.2,
@@ -158,7 +192,7 @@ def test_the_formula_says_what_the_terms_are(name):
         "gamma": 0.6,
     }
     text = formula.split(", or ")[0].removesuffix(" with lambda = 1")
-    lengths = re.sub(r"\|(..)\|", r"len(\1)", text)
-    written = eval(re.sub(r"\b(alpha|beta|gamma|nll_weight|a|[0-9.]+) (?=[\w(])", r"\1 * ", lengths), symbols)
+    lengths = re.sub(r"\|(..)\|", r"len(\1)", text).replace("^", "**")
+    written = eval(re.sub(r"\b(alpha|beta|gamma|nll_weight|[adfq]|[0-9.]+) (?=[\w(])", r"\1 * ", lengths), symbols)
     assert_close(loss, written, rtol=1e-9, atol=1e-9)
     assert set(re.findall(r"\b[cn][cr]\b", text)) == {CELLS[cell] for cell in settings.cells(has_noised=True)}

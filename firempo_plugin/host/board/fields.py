@@ -55,6 +55,7 @@ ROWS: tuple[tuple[Field, ...], ...] = (
         Field("fire_processor", "processor_name_or_path", "text"),
     ),
     tuple(_number(key) for key in ("fire_phrase_weight", "fire_margin", "fire_length_weight", "fire_label_smoothing")),
+    tuple(_number(key) for key in ("fire_sequence_kl_weight", "fire_floor_weight", "fire_consistency_weight")),
     (
         Field("fire_pass_tokens", "fire_pass_tokens", "count"),
         Field("fire_group_by_image", "fire_group_by_image", "count"),

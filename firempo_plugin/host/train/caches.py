@@ -46,7 +46,7 @@ def check_caches(training_args: Any, finetuning_args: Any, settings: Settings) -
             FOLDERS[:1],
             not settings.needs_reference,
         ),
-        f"{own_reference}, whose output layer the KL needs": (FOLDERS[:1], separate and settings.kl is not None),
+        f"{own_reference}, whose output layer the KL needs": (FOLDERS[:1], separate and settings.needs_kl),
         f"{own_reference}, whose vision tower would run all the same": (FOLDERS[1:], separate),
     }
     for key in FOLDERS:
@@ -111,7 +111,7 @@ class Caches:
         vectors = Vectors(model.config.get_text_config().hidden_size, _kinds(model, training_args))
         reference, vision = None, None
         if finetuning_args.fire_reference_cache is not None:
-            if settings.kl is not None and any(weight.requires_grad for weight in runner.head.parameters()):
+            if settings.needs_kl and any(weight.requires_grad for weight in runner.head.parameters()):
                 raise UserError(
                     "fire_reference_cache cannot be used while the output layer is in training, since the KL needs it "
                     "as it was. Remove fire_reference_cache, or train without the output layer."

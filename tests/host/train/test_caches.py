@@ -35,8 +35,12 @@ def losses(log):
     return [entry["loss"] for entry in log if "loss" in entry]
 
 
-def test_later_runs_take_the_reference_from_the_cache_with_the_same_numbers(train, adapter, tmp_path, count):
+@pytest.mark.parametrize(("objective", "term"), [("fire_mpo", "kl_forward"), ("tdpo2", "rank")])
+def test_later_runs_take_the_reference_from_the_cache_with_the_same_numbers(
+    objective, term, train, adapter, tmp_path, count
+):
     keys = {**KEYS, "adapter_name_or_path": str(adapter("qwen3_vl")), "fire_reference_cache": str(tmp_path / "cache")}
+    keys["fire_objective"] = objective
     without = train(**{**keys, "fire_reference_cache": None})
     first = train(**keys)
     assert count["passes"]["run"] > 0
@@ -45,7 +49,7 @@ def test_later_runs_take_the_reference_from_the_cache_with_the_same_numbers(trai
     assert count["passes"]["known"] > 0
     for log in (first, second):
         assert_close(losses(log), losses(without), rtol=1e-5, atol=0)
-        assert_close(log[-2]["terms/kl_forward"], without[-2]["terms/kl_forward"], rtol=1e-4, atol=0)
+        assert_close(log[-2][f"terms/{term}"], without[-2][f"terms/{term}"], rtol=1e-4, atol=0)
 
 
 def test_later_epochs_and_a_sweep_skip_the_reference(train, tmp_path, count):
@@ -142,10 +146,12 @@ def test_a_folder_that_cannot_be_made_is_named_before_the_model_is_loaded(train,
         train(**KEYS, fire_reference_cache=str(tmp_path / "file" / "cache"))
 
 
-def test_full_tuning_with_a_kl_has_no_output_layer_for_the_cache(train, tmp_path, monkeypatch):
+@pytest.mark.parametrize("objective", ["fire_mpo", "tdpo1"])
+def test_full_tuning_with_a_kl_has_no_output_layer_for_the_cache(objective, train, tmp_path, monkeypatch):
     monkeypatch.setattr("llamafactory.model.load_model", None)
+    keys = {**KEYS, "fire_objective": objective, "finetuning_type": "full"}
     with pytest.raises(ValueError, match="cannot be used with a reference of its own"):
-        train(**KEYS, finetuning_type="full", fire_reference_cache=str(tmp_path / "cache"))
+        train(**keys, fire_reference_cache=str(tmp_path / "cache"))
 
 
 def test_full_tuning_without_a_kl_may_keep_its_reference(train, tmp_path, count):

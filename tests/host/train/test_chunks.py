@@ -10,7 +10,7 @@ from firempo_plugin.objectives import losses
 
 ROWS = 3
 SETTINGS = {"fire_kl_scope": "response", "fire_alpha": 0.2, "fire_lambda": 0.3, "pref_ftx": 0.1}
-WIDE = {"fire_mpo": SETTINGS, "mdpo": {"fire_objective": "mdpo"}}
+WIDE = {"fire_mpo": SETTINGS, "mdpo": {"fire_objective": "mdpo"}, "tdpo1": {"fire_objective": "tdpo1"}}
 
 
 def in_chunks_of(rows, monkeypatch):
