@@ -93,7 +93,20 @@ def _row(image_tokens: int, number: int) -> TokenRow:
     before = (RESPONSE - PHRASE) // 2
     chosen, rejected = ([2] * before + [phrase] * PHRASE + [3] * (RESPONSE - PHRASE - before) for phrase in (4, 5))
     places = range(before, before + PHRASE)
-    return TokenRow(prompt, prompt, chosen, rejected, places, places, ["clean"], ["noised"], 1.0)
+    return TokenRow(
+        prompt_ids=prompt,
+        noised_prompt_ids=prompt,
+        blind_prompt_ids=prompt[image_tokens:],
+        chosen_ids=chosen,
+        rejected_ids=rejected,
+        chosen_phrase=places,
+        rejected_phrase=places,
+        chosen_weights=(),
+        rejected_weights=(),
+        images=["clean"],
+        rejected_images=["noised"],
+        weight=1.0,
+    )
 
 
 WAYS = (

@@ -4,15 +4,21 @@ A span is [start, end) in code points of the plain text. Spans come from the row
 `<mask>...</mask>` tags, or from a word-level diff of the two responses. Text only: imports no torch.
 """
 
+import math
 import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import pairwise
+from typing import cast
 
 from .errors import UserError
 
 Span = tuple[int, int]
+WeightedSpan = tuple[int, int, float]
+MOST_WEIGHT = 1e6
 
 _TAG = re.compile(r"</?mask>")
 _ANY_TAG = re.compile(r"<\s*/?\s*mask\b[^>]*>", re.IGNORECASE)
@@ -110,16 +116,66 @@ def read_spans(text: str, given: object, side: str) -> tuple[Span, ...]:
     """
     if not isinstance(given, list | tuple):
         raise PhraseError(f"{side}_spans must be a list of [start, end), found {given!r}")
+    return _tidy(text, _edges(text, given, f"{side}_spans", side))
+
+
+def _edges(text: str, given: Sequence[object], column: str, side: str) -> list[Span]:
     spans: list[Span] = []
     for span in given:
         ok = isinstance(span, list | tuple) and len(span) == 2 and all(type(edge) is int for edge in span)
         if not ok:
-            raise PhraseError(f"{side}_spans must hold [start, end) pairs of integers, found {span!r}")
-        start, end = span
+            raise PhraseError(f"{column} must hold [start, end) pairs of integers, found {span!r}")
+        start, end = cast(Span, span)
         if not 0 <= start < end <= len(text):
-            raise PhraseError(f"{side}_spans has [{start}, {end}) outside the {side} text of {len(text)} characters")
+            raise PhraseError(f"{column} has [{start}, {end}) outside the {side} text of {len(text)} characters")
         spans.append((start, end))
-    return _tidy(text, spans)
+    return spans
+
+
+def read_weights(text: str, given: object, side: str) -> tuple[WeightedSpan, ...]:
+    """Checks a row's weighted spans against its text; None has none. Edges may be whole floats, as files store them.
+
+    Raises:
+        PhraseError: Not a list of [start, end, weight], outside the text, overlapping, or not 0 <= weight <= 1e6.
+    """
+    if given is None:
+        return ()
+    if not isinstance(given, list | tuple):
+        raise PhraseError(f"{side}_weights must be a list of [start, end, weight], found {given!r}")
+    weighted: list[WeightedSpan] = []
+    for each in given:
+        if not (isinstance(each, list | tuple) and len(each) == 3):
+            raise PhraseError(f"{side}_weights must hold [start, end, weight], found {each!r}")
+        *edges, weight = each
+        whole = [int(edge) if isinstance(edge, float) and edge.is_integer() else edge for edge in edges]
+        ((start, end),) = _edges(text, [whole], f"{side}_weights", side)
+        number = isinstance(weight, int | float) and not isinstance(weight, bool) and math.isfinite(weight)
+        if not number or not 0 <= weight <= MOST_WEIGHT:
+            raise PhraseError(
+                f"{side}_weights has the weight {weight!r}; it must be a number from 0 to {MOST_WEIGHT:g}"
+            )
+        weighted.append((start, end, float(weight)))
+    weighted.sort()
+    for (_, end, _), (start, *_) in pairwise(weighted):
+        if start < end:
+            raise PhraseError(f"{side}_weights has two weights for character {start} of the {side} text")
+    return tuple(weighted)
+
+
+def token_weights(weighted: Sequence[WeightedSpan], offsets: Sequence[Span]) -> list[float]:
+    """What each token counts: the weight of the first span that it shares a character with; 1 where there is none.
+
+    Args:
+        weighted: Sorted and disjoint.
+        offsets: See `token_positions`.
+    """
+    ends = [end for _, end, _ in weighted]
+    found = []
+    for start, end in offsets:
+        place = bisect_right(ends, start)
+        shared = start < end and place < len(weighted) and weighted[place][0] < end
+        found.append(weighted[place][2] if shared else 1.0)
+    return found
 
 
 def diff_spans(chosen: str, rejected: str) -> tuple[tuple[Span, ...], tuple[Span, ...]]:

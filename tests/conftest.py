@@ -193,7 +193,8 @@ def write_dataset(tmp_path):
         folder.mkdir(exist_ok=True)
         sharegpt = ("messages:conversations", "chosen", "rejected", "images", "rejected_images")
         if columns is None:
-            optional = [c for c in ("chosen_spans", "rejected_spans", "weight") if rows and any(c in r for r in rows)]
+            known = ("chosen_spans", "rejected_spans", "chosen_weights", "rejected_weights", "weight")
+            optional = [c for c in known if rows and any(c in r for r in rows)]
             columns = {part.split(":")[0]: part.split(":")[-1] for part in (*sharegpt, *optional)}
         (folder / f"{name}.json").write_text(text or json.dumps(rows), encoding="utf-8")
         info = {"file_name": f"{name}.json", "formatting": formatting, "ranking": True, "columns": columns, **entry}

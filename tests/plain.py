@@ -47,6 +47,8 @@ class Pair:
     images: list
     rejected_images: list
     weight: float = 1.0
+    chosen_weights: list | None = None
+    rejected_weights: list | None = None
 
 
 class Plain:
@@ -115,16 +117,23 @@ class Plain:
 
     def response(self, pair, name):
         """The whole response of a cell, named as in `relatives`."""
-        answer, spans = (pair.chosen, pair.chosen_spans) if name[1] == "c" else (pair.rejected, pair.rejected_spans)
-        images = pair.images if name[0] == "c" else pair.rejected_images
-        (policy, pi), (reference, ref) = self.cell(pair.question, answer, spans, images, "response")
-        *_, offsets = self.sequence(pair.question, answer, images)
+        sides = {
+            "c": (pair.chosen, pair.chosen_spans, pair.chosen_weights),
+            "r": (pair.rejected, pair.rejected_spans, pair.rejected_weights),
+        }
+        answer, spans, weighted = sides[name[1]]
+        images = {"c": pair.images, "n": pair.rejected_images, "b": []}[name[0]]
+        question = pair.question.replace("<image>", "") if name[0] == "b" else pair.question
+        (policy, pi), (reference, ref) = self.cell(question, answer, spans, images, "response")
+        *_, offsets = self.sequence(question, answer, images)
         phrase = torch.tensor([any(a < e and s < b for s, e in spans) for a, b in offsets])
-        return Cell(policy, reference, phrase, (ref.exp() * (ref - pi)).sum(-1), (pi.exp() * (pi - ref)).sum(-1))
+        weights = [[w for s, e, w in weighted or () if a < e and s < b] or [1.0] for a, b in offsets]
+        kls = (ref.exp() * (ref - pi)).sum(-1), (pi.exp() * (pi - ref)).sum(-1)
+        return Cell(policy, reference, phrase, *kls, torch.tensor([first for first, *_ in weights]))
 
     def published_row(self, pair, objective, numbers):
         """The loss of one pair and its named, unscaled parts, of an objective of `relatives`."""
-        names = ("cc", "cr", "nc", "nr") if pair.rejected_images else ("cc", "cr")
+        names = ("cc", "cr", "nc", "nr", "bc", "br") if pair.rejected_images else ("cc", "cr")
         cells = {name: self.response(pair, name) for name in names}
         parts = PUBLISHED[objective](cells, numbers)
         if numbers.nll:

@@ -1,7 +1,7 @@
 """The relatives of FiRe-MPO as they were published: plainly, over the log-probabilities of a row's tokens.
 
-Shares no code with the package. A cell is named as in its formulas: cc, cr, nc, nr for {clean, noised} image and
-{chosen, rejected} response.
+Shares no code with the package. A cell is named as in its formulas: cc, cr, nc, nr, bc, br for {clean,
+noised, no} image and {chosen, rejected} response.
 """
 
 from collections.abc import Callable
@@ -13,23 +13,37 @@ from torch import Tensor
 
 @dataclass
 class Cell:
-    """The tokens of a whole response: [n] log pi, log ref, whether it lies in a phrase, and both KLs."""
+    """The tokens of a whole response: [n] log pi, log ref, whether it lies in a phrase, both KLs, what it counts."""
 
     policy: Tensor
     reference: Tensor
     phrase: Tensor
     kls: Tensor
     reverse_kls: Tensor
+    weight: Tensor
+
+    @property
+    def ratios(self) -> Tensor:
+        """[n] of each token, as often as it counts."""
+        return self.weight * (self.policy - self.reference)
 
     @property
     def ratio(self) -> Tensor:
         """R: the log-ratio of the response."""
-        return (self.policy - self.reference).sum()
+        return self.ratios.sum()
 
     def weighed(self, k: float) -> Tensor:
         """The log-ratio with every token of a phrase k times."""
-        ratios = self.policy - self.reference
-        return k * ratios[self.phrase].sum() + ratios[~self.phrase].sum()
+        return k * self.ratios[self.phrase].sum() + self.ratios[~self.phrase].sum()
+
+    def mean_ratio(self, k: float = 1.0) -> Tensor:
+        """The same as a mean."""
+        return self.weighed(k) / (k * self.weight[self.phrase].sum() + self.weight[~self.phrase].sum())
+
+    @property
+    def mean_policy(self) -> Tensor:
+        """The mean of log pi."""
+        return (self.weight * self.policy).sum() / self.weight.sum()
 
 
 Cells = dict[str, Cell]
@@ -68,7 +82,7 @@ def ipo(c: Cells, n: Numbers) -> Parts:
 
 
 def ipo_mean(c: Cells, n: Numbers) -> Parts:
-    means = [(c[name].policy - c[name].reference).mean() for name in ("cc", "cr")]
+    means = [c[name].mean_ratio() for name in ("cc", "cr")]
     return {"rank": (1.0, (means[0] - means[1] - 1 / (2 * n.beta)) ** 2)}
 
 
@@ -94,7 +108,7 @@ def s_dpo(c: Cells, n: Numbers) -> Parts:
 
 def orpo(c: Cells, n: Numbers) -> Parts:
     """Its lambda is beta, its NLL that of pref_ftx."""
-    p, q = (torch.exp(c[name].policy.mean()) for name in ("cc", "cr"))
+    p, q = (torch.exp(c[name].mean_policy) for name in ("cc", "cr"))
     return {"rank": (n.beta, dpo(torch.log((p / (1 - p)) / (q / (1 - q)))))}
 
 
@@ -112,7 +126,7 @@ def chip_no_kl(c: Cells, n: Numbers) -> Parts:
 
 def simpo(c: Cells, n: Numbers) -> Parts:
     """Its gamma in units of the margin, not of beta."""
-    return {"rank": (1.0, dpo(n.beta * c["cc"].policy.mean() - n.beta * c["cr"].policy.mean() - n.margin))}
+    return {"rank": (1.0, dpo(n.beta * c["cc"].mean_policy - n.beta * c["cr"].mean_policy - n.margin))}
 
 
 def r_dpo_length(c: Cells, n: Numbers) -> Parts:
@@ -136,7 +150,7 @@ def mdpo_as_benchmarked(c: Cells, n: Numbers) -> Parts:
 
 def ic_vco_single(c: Cells, n: Numbers) -> Parts:
     """1.75 times the mean of the two preferences, and 1.75 times that of the two anchors, over phrases."""
-    r = {name: n.beta * (cell.policy - cell.reference)[cell.phrase].sum() for name, cell in c.items()}
+    r = {name: n.beta * cell.ratios[cell.phrase].sum() for name, cell in c.items()}
     parts = {"rank": (1.75 / 2, dpo(r["cc"] - r["cr"])), "anchor": (1.75 / 2, dpo(r["cc"]))}
     if "nr" in c:
         parts |= {"visual": (1.75 / 2, dpo(r["nr"] - r["nc"])), "anchor_noised": (1.75 / 2, dpo(r["nr"]))}
@@ -159,6 +173,19 @@ def symmpo(c: Cells, n: Numbers) -> Parts:
         first, second = c["cc"].ratio - c["cr"].ratio, c["nr"].ratio - c["nc"].ratio
         parts["consistency"] = (n.consistency, (first - second) ** 2)
     return parts
+
+
+def s_vco(c: Cells, n: Numbers) -> Parts:
+    """Each response is likelier with its own image than with none, and with none than with the other's."""
+    if "nc" not in c:
+        return {}
+    r = {name: n.beta * cell.ratio for name, cell in c.items()}
+    return {
+        "image": (1.0, dpo(r["cc"] - r["bc"])),
+        "no_image": (1.0, dpo(r["bc"] - r["nc"])),
+        "image_noised": (1.0, dpo(r["nr"] - r["br"])),
+        "no_image_clean": (1.0, dpo(r["br"] - r["cr"])),
+    }
 
 
 def tdpo1(c: Cells, n: Numbers) -> Parts:
@@ -189,18 +216,14 @@ def dpop(c: Cells, n: Numbers) -> Parts:
 
 def rrg_dpo(c: Cells, n: Numbers) -> Parts:
     """Means over the tokens, those of phrases weighed."""
-
-    def mean(cell: Cell) -> Tensor:
-        return cell.weighed(n.k) / (n.k * int(cell.phrase.sum()) + int((~cell.phrase).sum()))
-
-    chosen, rejected = mean(c["cc"]), mean(c["cr"])
+    chosen, rejected = c["cc"].mean_ratio(n.k), c["cr"].mean_ratio(n.k)
     fallen = torch.maximum(torch.zeros_like(chosen), -chosen)
     return {"rank": (1.0, dpo(n.beta * (chosen - rejected - n.floor * fallen)))}
 
 
 def _fire_mpo(c: Cells, n: Numbers) -> tuple[Parts, dict[str, Tensor]]:
     """FiRe-MPO without its visual term, and its rewards."""
-    r = {name: n.beta * (cell.policy - cell.reference)[cell.phrase].sum() for name, cell in c.items()}
+    r = {name: n.beta * cell.ratios[cell.phrase].sum() for name, cell in c.items()}
     parts = {
         "rank": (1.0, dpo(r["cc"] - r["cr"])),
         "kl_forward": (n.alpha * n.lam, c["cc"].kls[c["cc"].phrase].sum()),
@@ -226,12 +249,12 @@ def fire_mpo_indifferent(c: Cells, n: Numbers) -> Parts:
 
 
 ALONE = (ipo, ipo_mean, slic, cdpo, robust_dpo, s_dpo, orpo, ddpo, chip_no_kl, simpo, r_dpo_length)
-TOGETHER = (re_align, mdpo_as_benchmarked, ic_vco_single, symmpo_4, symmpo)
+TOGETHER = (re_align, mdpo_as_benchmarked, ic_vco_single, symmpo_4, symmpo, s_vco)
 IN_THE_MARGIN = (tdpo1, tdpo2, chip, dpop, rrg_dpo)
 OWN = (fire_mpo_difference, fire_mpo_indifferent)
 PUBLISHED: dict[str, Callable[[Cells, Numbers], Parts]] = {
     **{function.__name__: function for function in (*ALONE, *TOGETHER, *IN_THE_MARGIN, *OWN)},
-    **dict.fromkeys(("dpo_nll", "mia_dpo", "stllava_med", "povid_stage1"), plain_dpo),
+    **dict.fromkeys(("dpo_nll", "mia_dpo", "stllava_med", "povid_stage1", "tgdpo"), plain_dpo),
 }
 DEFAULTS = {
     "s_dpo": {"beta": 1.0},

@@ -1,6 +1,14 @@
 import pytest
 
-from firempo_plugin.phrases import PhraseError, diff_spans, phrase_pair, strip_tags, token_positions
+from firempo_plugin.phrases import (
+    PhraseError,
+    diff_spans,
+    phrase_pair,
+    read_weights,
+    strip_tags,
+    token_positions,
+    token_weights,
+)
 
 
 def words(text, spans):
@@ -132,6 +140,40 @@ def test_token_positions_share_a_character_with_a_span():
     assert token_positions([(4, 9)], offsets) == [1, 2]
     assert token_positions([(0, 3), (10, 14)], offsets) == [0, 3]
     assert token_positions([], offsets) == []
+
+
+def test_a_token_counts_what_the_first_span_on_it_says():
+    """'The left-sided' as above; a span on half a token weighs the whole of it."""
+    offsets = [(0, 3), (3, 8), (8, 10), (10, 14), (0, 0)]
+    assert token_weights([(4, 8, 0.5)], offsets) == [1.0, 0.5, 1.0, 1.0, 1.0]
+    assert token_weights([(1, 4, 3.0), (4, 9, 0.5)], offsets) == [3.0, 3.0, 0.5, 1.0, 1.0]
+    assert token_weights([(0, 1, 2.0), (13, 14, 0.0)], offsets) == [2.0, 1.0, 1.0, 0.0, 1.0]
+    assert token_weights([], offsets) == [1.0] * 5
+
+
+def test_weights_are_read_in_order_and_as_files_store_them():
+    assert read_weights("the left lung", [[9.0, 13.0, 2.0], [4, 8, 0]], "chosen") == ((4, 8, 0.0), (9, 13, 2.0))
+    assert read_weights("the left lung", None, "chosen") == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("heavy", r"chosen_weights must be a list of \[start, end, weight\], found 'heavy'"),
+        ([[0, 3]], r"must hold \[start, end, weight\], found \[0, 3\]"),
+        ([[0, 2.5, 1]], "pairs of integers"),
+        ([[0, 99, 1]], r"chosen_weights has \[0, 99\) outside the chosen text of 13 characters"),
+        ([[3, 3, 1]], "outside"),
+        ([[0, 3, -1]], "has the weight -1; it must be a number from 0 to 1e"),
+        ([[0, 3, float("nan")]], "has the weight nan"),
+        ([[0, 3, True]], "has the weight True"),
+        ([[0, 3, 2e6]], "has the weight 2000000"),
+        ([[0, 5, 1], [4, 8, 2]], "two weights for character 4 of the chosen text"),
+    ],
+)
+def test_weights_that_cannot_be_used_are_refused(given, reason):
+    with pytest.raises(PhraseError, match=reason):
+        read_weights("the left lung", given, "chosen")
 
 
 @pytest.mark.parametrize("tag", ["<MASK>left</MASK>", "<mask >left</mask>", "<mask/>left", "< mask>left</mask>"])

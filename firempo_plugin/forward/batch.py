@@ -21,6 +21,7 @@ class Scoring:
     Attributes:
         tree, position, token, row, cell: [M] int64; see `plan.Pass`.
         in_phrase: [M] bool.
+        weight: [M] float32, what each token counts.
         kl: [K] int64, which of the M the KLs are of.
         terms: [terms, B] bool, the rows whose cells of each term are all in the pass.
     """
@@ -31,6 +32,7 @@ class Scoring:
     row: Tensor
     cell: Tensor
     in_phrase: Tensor
+    weight: Tensor
     kl: Tensor
     terms: Tensor
 

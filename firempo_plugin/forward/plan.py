@@ -21,18 +21,23 @@ class TokenRow:
     Attributes:
         prompt_ids: The prompt with the clean image's placeholder tokens.
         noised_prompt_ids: The same with the noised image's; empty where the row has no noised image.
+        blind_prompt_ids: The same without any image; empty where the row has no noised image.
         chosen_ids, rejected_ids: The responses, end-of-turn included.
         chosen_phrase, rejected_phrase: Phrase positions, counted from the response's first token.
+        chosen_weights, rejected_weights: What each token of the response counts; empty: all the same.
         images, rejected_images: The clean images and their noised twins.
         weight: The row's share in the loss.
     """
 
     prompt_ids: SequenceOf[int]
     noised_prompt_ids: SequenceOf[int]
+    blind_prompt_ids: SequenceOf[int]
     chosen_ids: SequenceOf[int]
     rejected_ids: SequenceOf[int]
     chosen_phrase: SequenceOf[int]
     rejected_phrase: SequenceOf[int]
+    chosen_weights: SequenceOf[float]
+    rejected_weights: SequenceOf[float]
     images: SequenceOf[Image]
     rejected_images: SequenceOf[Image]
     weight: float
@@ -69,6 +74,7 @@ class ScoredCell:
         images: What the prompt's image tokens stand for.
         scored: Places in the response, at least one.
         in_phrase, in_kl: Those that lie in a phrase, and those that a KL sums over.
+        weights: What each token of the response counts; empty: all the same.
     """
 
     row: int
@@ -79,6 +85,7 @@ class ScoredCell:
     scored: SequenceOf[int]
     in_phrase: frozenset[int]
     in_kl: frozenset[int]
+    weights: SequenceOf[float]
 
     @property
     def input_ids(self) -> tuple[int, ...]:
@@ -97,6 +104,7 @@ class Pass:
         row, cell: Whose it is.
         in_phrase: Whether it lies in a phrase.
         in_kl: Whether a KL sums over it.
+        weight: What it counts.
         cells: The cells whose tokens these are, in order.
         terms: For every term of the settings, the rows whose cells of it are all here.
     """
@@ -109,6 +117,7 @@ class Pass:
     cell: list[int] = field(default_factory=list)
     in_phrase: list[bool] = field(default_factory=list)
     in_kl: list[bool] = field(default_factory=list)
+    weight: list[float] = field(default_factory=list)
     cells: list[ScoredCell] = field(default_factory=list)
     terms: list[list[int]] = field(default_factory=list)
 
@@ -144,28 +153,32 @@ def make_plan(rows: SequenceOf[TokenRow], settings: Settings, layout: Layout) ->
             into.cell.append(int(cell.cell))
             into.in_phrase.append(place in cell.in_phrase)
             into.in_kl.append(place in cell.in_kl)
+            into.weight.append(cell.weights[place] if cell.weights else 1.0)
     return passes
 
 
 def _scored_cells(rows: SequenceOf[TokenRow], settings: Settings) -> Iterator[ScoredCell]:
     """The cells with scored tokens; one without needs no forward."""
     for number, row in enumerate(rows):
+        shown: dict[str, tuple[SequenceOf[int], SequenceOf[Image]]] = {
+            "clean": (row.prompt_ids, row.images),
+            "noised": (row.noised_prompt_ids, row.rejected_images),
+            "blind": (row.blind_prompt_ids, ()),
+        }
         kl_scopes = settings.kl_scopes(row.has_noised)
         for cell, scope in settings.cells(row.has_noised).items():
-            response, phrase = (
-                (row.chosen_ids, row.chosen_phrase)
+            response, phrase, weights = (
+                (row.chosen_ids, row.chosen_phrase, row.chosen_weights)
                 if cell.response == "chosen"
-                else (row.rejected_ids, row.rejected_phrase)
+                else (row.rejected_ids, row.rejected_phrase, row.rejected_weights)
             )
             scored = range(len(response)) if scope == "response" else phrase
             if scored:
-                clean = cell.image == "clean"
-                prompt = row.prompt_ids if clean else row.noised_prompt_ids
-                images = row.images if clean else row.rejected_images
+                prompt, images = shown[cell.image]
                 in_phrase = frozenset(phrase)
                 in_scope = {"phrase": in_phrase, "response": frozenset(scored)}
                 in_kl = in_scope[kl_scopes[cell]] if cell in kl_scopes else frozenset()
-                yield ScoredCell(number, cell, prompt, response, images, scored, in_phrase, in_kl)
+                yield ScoredCell(number, cell, prompt, response, images, scored, in_phrase, in_kl, weights)
 
 
 def image_key(image: Image) -> Any:

@@ -190,6 +190,7 @@ def score(
         row=scoring.row,
         cell=scoring.cell,
         in_phrase=scoring.in_phrase,
+        weight=scoring.weight,
         policy_logps=policy_logps,
         reference_logps=None if known is None else known.logps,
         kl=scoring.kl,

@@ -40,6 +40,7 @@ class ScoredTokens:
         row: [M] row of each token.
         cell: [M] its `Cell`.
         in_phrase: [M] bool, whether it lies in a phrase.
+        weight: [M] what the row says that it counts, besides what a term says; 1 where it says nothing.
         policy_logps: [M] log pi of the token.
         reference_logps: [M] log ref of the token; None where no term needs it.
         kl: [K] which of the M the KLs are of.
@@ -51,6 +52,7 @@ class ScoredTokens:
     row: Tensor
     cell: Tensor
     in_phrase: Tensor
+    weight: Tensor
     policy_logps: Tensor
     reference_logps: Tensor | None
     kl: Tensor
@@ -152,14 +154,14 @@ REWARDS: dict[Reward, Callable[[Tensor, Tensor, float], Tensor]] = {
 
 
 def cell_rewards(term: PreferenceTerm, settings: Settings, scored: ScoredTokens, rows: int) -> Tensor:
-    """(1), or another reward, for every cell: [B, 4]. A cell without scored tokens that count has 0."""
+    """(1), or another reward, for every cell: [B, 6]. A cell without scored tokens that count has 0."""
     values = scored.policy_logps
     if term.reference:
         if scored.reference_logps is None:
             raise ValueError(f"term {term.name} needs the reference, which was not run")
         values = values - scored.reference_logps
     inside, outside = (torch.full_like(values, settings.number(weight)) for weight in term.tokens)
-    weights = torch.where(scored.in_phrase, inside, outside)
+    weights = torch.where(scored.in_phrase, inside, outside) * scored.weight
     slots = scored.row * len(Cell) + scored.cell
     total, weight = (sum_by(slots, each, rows * len(Cell)).view(rows, -1) for each in (weights * values, weights))
     return REWARDS[term.reward](total, weight, settings.beta)
@@ -170,7 +172,7 @@ def reward_sides(term: PreferenceTerm, rewards: Tensor, has_noised: Tensor) -> t
 
     Args:
         term: The preference term.
-        rewards: [B, 4] from `cell_rewards`.
+        rewards: [B, 6] from `cell_rewards`.
         has_noised: [B] bool.
 
     Returns:

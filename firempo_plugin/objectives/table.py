@@ -6,6 +6,8 @@ The symbols of the formulas are those of `terms`.
 from dataclasses import replace
 
 from .terms import (
+    BC,
+    BR,
     CC,
     CR,
     NC,
@@ -241,6 +243,14 @@ OBJECTIVES: dict[str, Objective] = {
             "By its name: dpo, for true responses against the same with errors injected.",
         ),
         Objective(
+            "tgdpo",
+            "L(r(cc) - r(cr))",
+            (_RANK,),
+            "arXiv 2506.14574: DPO, on rows that say what each token counts",
+            "DPO under another name",
+            "By its name: dpo, for rows with chosen_weights and rejected_weights, as a trained model's rewards give.",
+        ),
+        Objective(
             "re_align",
             "L(r(cc) - r(cr)) + L(r(cc) - r(nc))",
             (_RANK, _IMAGE),
@@ -285,6 +295,19 @@ OBJECTIVES: dict[str, Objective] = {
             "arXiv 2506.11712 on four cells: the true response of the other image is the rejected one",
             "With images",
             "As symmpo_4, and both images are to separate the responses by the same margin.",
+        ),
+        Objective(
+            "s_vco",
+            "L(r(cc) - r(bc)) + L(r(bc) - r(nc)) + L(r(nr) - r(br)) + L(r(br) - r(cr))",
+            (
+                prefer("image", CC, BC),
+                prefer("no_image", BC, NC),
+                prefer("image_noised", NR, BR),
+                prefer("no_image_clean", BR, CR),
+            ),
+            "arXiv 2502.13928, on an image for which the rejected response is true",
+            "With images",
+            "Pairs of real images that differ in a finding: each response fits its own image, and no image is between.",
         ),
         Objective(
             "tdpo1",

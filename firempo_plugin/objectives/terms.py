@@ -1,10 +1,13 @@
 """The term model: what a method adds up over the cells of a row.
 
-A row gives four cells, {clean, noised} image x {chosen, rejected} response. Formulas are written with
+A row gives six cells, {clean, noised, blind} image x {chosen, rejected} response; blind is the prompt without any
+image. Formulas are written with
 
     cc, cr, nc, nr   the cells clean/chosen, clean/rejected, noised/chosen, noised/rejected
-    r(c)             beta * sum over the response tokens t of cell c of w_t [log pi - log ref]_t, w_t = 1; r_P over
-                     those of phrases alone; r_k with w_t = k in phrases, k the phrase weight
+    bc, br           the cells blind/chosen, blind/rejected
+    r(c)             beta * sum over the response tokens t of cell c of w_t [log pi - log ref]_t, w_t = 1, times what
+                     the row says that the token counts; r_P over those of phrases alone; r_k with w_t = k in
+                     phrases, k the phrase weight
     mr(c)            r with the mean over the tokens in place of the sum; mp(c) the same of log pi alone
     |c|              the response tokens of cell c, a the length weight
     margin           the target margin, by which the preferred is to win
@@ -24,6 +27,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal, NamedTuple, get_args
 
+ImageKind = Literal["clean", "noised", "blind"]
+IMAGE_KINDS: tuple[ImageKind, ...] = get_args(ImageKind)
 Scope = Literal["phrase", "response"]
 SCOPES: tuple[Scope, ...] = ("phrase", "response")
 
@@ -41,26 +46,28 @@ GROUPS: tuple[Group, ...] = get_args(Group)
 
 
 class Cell(IntEnum):
-    """One (image, response) of a row. The value is its column in a [B, 4] tensor."""
+    """One (image, response) of a row. The value is its column in a [B, 6] tensor."""
 
     CLEAN_CHOSEN = 0
     CLEAN_REJECTED = 1
     NOISED_CHOSEN = 2
     NOISED_REJECTED = 3
+    BLIND_CHOSEN = 4
+    BLIND_REJECTED = 5
 
     @property
-    def image(self) -> Literal["clean", "noised"]:
-        return "clean" if self < Cell.NOISED_CHOSEN else "noised"
+    def image(self) -> ImageKind:
+        return IMAGE_KINDS[self // 2]
 
     @property
     def response(self) -> Literal["chosen", "rejected"]:
-        return "chosen" if self in (Cell.CLEAN_CHOSEN, Cell.NOISED_CHOSEN) else "rejected"
+        return "rejected" if self % 2 else "chosen"
 
     def __str__(self) -> str:
         return f"{self.image}/{self.response}"
 
 
-CC, CR, NC, NR = Cell
+CC, CR, NC, NR, BC, BR = Cell
 
 Number = (
     float
@@ -107,7 +114,7 @@ def named(*numbers: Number) -> frozenset[str]:
 class Side:
     """A signed reward in a margin: of the first of `cells` that a row has, best first.
 
-    A noised cell exists only where the row has a noised image.
+    Noised and blind cells exist only where the row has a noised image.
     """
 
     sign: float

@@ -17,10 +17,13 @@ def row(**changes):
     values = {
         "prompt_ids": [1, 2, 3],
         "noised_prompt_ids": [1, 2, 3],
+        "blind_prompt_ids": [1, 3],
         "chosen_ids": [10, 11, 12, 99],
         "rejected_ids": [10, 21, 12, 99],
         "chosen_phrase": [1],
         "rejected_phrase": [1],
+        "chosen_weights": [],
+        "rejected_weights": [],
         "images": ["clean"],
         "rejected_images": ["noised"],
         "weight": 1.0,
@@ -29,7 +32,7 @@ def row(**changes):
 
 
 def text_row(**changes):
-    return row(prompt_ids=[1, 3], noised_prompt_ids=[], images=[], rejected_images=[], **changes)
+    return row(prompt_ids=[1, 3], noised_prompt_ids=[], blind_prompt_ids=[], images=[], rejected_images=[], **changes)
 
 
 def only_pass(rows, of=None, layout=TREES):
@@ -52,6 +55,21 @@ def test_a_sequence_ends_before_its_last_scored_token_and_equal_ones_are_run_onc
     assert found.cell == [0, 1, 2, 3]
     assert found.in_phrase == [True] * 4
     assert found.terms == [[0], [0], [0]]
+
+
+def test_blind_cells_have_a_tree_without_images():
+    found = only_pass([row()], settings("s_vco"))
+    assert described(found.trees) == [
+        ((1, 2, 3, 10, 11, 12, 21, 12), ["clean"]),
+        ((1, 2, 3, 10, 11, 12, 21, 12), ["noised"]),
+        ((1, 3, 10, 11, 12, 21, 12), ()),
+    ]
+    assert sorted(set(found.cell)) == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_token_counts_what_its_row_says():
+    found = only_pass([row(chosen_weights=[0.5, 2.0, 1.0, 1.0]), row(images=["other"])], settings("dpo"))
+    assert found.weight == [0.5, 2.0, 1.0, 1.0, *[1.0] * 12]
 
 
 def test_whole_responses_are_scored_to_the_end_of_turn_as_branches_of_one_tree():

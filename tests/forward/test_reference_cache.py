@@ -19,6 +19,7 @@ def cell(**changes):
         "images": [],
         "scored": [1, 2],
         "in_phrase": frozenset({1}),
+        "weights": [],
         "in_kl": frozenset({1}),
     }
     return ScoredCell(**(values | changes))

@@ -38,6 +38,7 @@ def scored(entries, kl=()) -> ScoredTokens:
         row=torch.tensor(row),
         cell=torch.tensor([int(c) for c in cell]),
         in_phrase=torch.tensor(in_phrase),
+        weight=torch.ones(len(row)),
         policy_logps=torch.tensor(policy),
         reference_logps=torch.tensor(reference),
         kl=torch.tensor(kl_of, dtype=torch.long),
@@ -54,7 +55,7 @@ def objective_loss(settings: Settings, tokens: ScoredTokens, has_noised, weight)
     return equations.objective_loss(settings, tokens, has_noised, weight)
 
 
-CC, CR, NC, NR = Cell
+CC, CR, NC, NR, BC, BR = Cell
 NOISED, PLAIN = torch.tensor([True]), torch.tensor([False])
 ONE = torch.ones(1)
 
@@ -96,8 +97,8 @@ def test_rewards_sum_by_row_and_cell_and_by_token_weights():
         weights: cell_rewards(prefer("rank", CC, CR, tokens=weights), settings("dpo"), tokens, 2)
         for weights in (PHRASES, RESPONSE)
     }
-    assert_close(sums[PHRASES], torch.tensor([[0.5, 0, 0, 0], [0, 0, 0, -1.0]]))
-    assert_close(sums[RESPONSE], torch.tensor([[2.0, 0, 0, 0], [0, 0, 0, -1.0]]))
+    assert_close(sums[PHRASES], torch.tensor([[0.5, 0, 0, 0, 0, 0], [0, 0, 0, -1.0, 0, 0]]))
+    assert_close(sums[RESPONSE], torch.tensor([[2.0, 0, 0, 0, 0, 0], [0, 0, 0, -1.0, 0, 0]]))
 
 
 @pytest.mark.parametrize("reward", REWARDS)
@@ -107,7 +108,7 @@ def test_a_cell_without_tokens_has_no_reward_and_no_gradient_that_is_no_number(r
     tokens.policy_logps.requires_grad_()
     term = PreferenceTerm("rank", prefer("rank", CC, CR).sides, RESPONSE, reward=reward, reference=reward != "odds")
     rewards = cell_rewards(term, settings("dpo"), tokens, 2)
-    assert_close(rewards[1].detach(), torch.zeros(4))
+    assert_close(rewards[1].detach(), torch.zeros(6))
     rewards.sum().backward()
     assert tokens.policy_logps.grad.isfinite().all()
 
@@ -273,7 +274,8 @@ def test_gradient_of_rank_by_hand():
 def test_a_report_names_every_quantity_and_the_rows_that_have_it():
     """Row 0 has a noised image and row 1 has none; a tie is not a preference."""
     tokens = scored(
-        [(0, cell, True, -1.0, -1.0) for cell in Cell] + [(1, CC, True, 0.0, -2.0), (1, CR, True, -2.0, -1.0)],
+        [(0, cell, True, -1.0, -1.0) for cell in (CC, CR, NC, NR)]
+        + [(1, CC, True, 0.0, -2.0), (1, CR, True, -2.0, -1.0)],
         kl=[(0, 0.1, 0.2), (4, 0.3, 0.4)],
     )
     chosen = settings("fire_mpo", nll_weight=0.5)

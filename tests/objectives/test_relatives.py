@@ -15,13 +15,13 @@ from firempo_plugin.objectives.settings import Settings
 from firempo_plugin.objectives.table import OBJECTIVES
 from firempo_plugin.objectives.terms import KLTerm
 
-CELLS = ("cc", "cr", "nc", "nr")
+CELLS = ("cc", "cr", "nc", "nr", "bc", "br")
 ELSEWHERE = {"fire_mpo", "fire_mpo_v1", "fire_mpo_v2", "rrpo", "mask_dpo", "dpo", "copo", "mdpo", "mmedpo"}
 """By hand in test_losses.py."""
 
 
 def rows(scale=3.0):
-    """Three rows of random log-probabilities and KLs, with and without a noised image; responses of 1 to 9 tokens."""
+    """Rows of random log-probabilities and KLs, with and without a noised image, two with weights of their own."""
     generator = torch.Generator().manual_seed(7)
 
     def logps(length):
@@ -38,6 +38,7 @@ def rows(scale=3.0):
                     logps(lengths[i % 2]),
                     phrases[i % 2],
                     *((-logps(lengths[i % 2])).requires_grad_() for _ in range(2)),
+                    torch.ones(lengths[i % 2], dtype=torch.float64) if len(found) == 1 else -logps(lengths[i % 2]),
                 )
                 for i, name in enumerate(names)
             }
@@ -59,6 +60,7 @@ def scored(found, settings):
         row=torch.cat([torch.full((len(cell.policy),), row) for row, _, cell in flat]),
         cell=number,
         in_phrase=torch.cat([cell.phrase for *_, cell in flat]),
+        weight=torch.cat([cell.weight for *_, cell in flat]),
         policy_logps=torch.cat([cell.policy for *_, cell in flat]),
         reference_logps=torch.cat([cell.reference for *_, cell in flat]) if settings.needs_reference else None,
         kl=summed.nonzero().flatten(),
@@ -166,21 +168,21 @@ def test_the_formula_says_what_the_terms_are(name):
     symbols = {
         **{sign: partial(LINKS[link], beta=0.7, smoothing=0.3) for sign, link in links.items()},
         **found[0],
-        "r": lambda cell: 0.7 * (cell.policy - cell.reference).sum(),
-        "r_P": lambda cell: 0.7 * (cell.policy - cell.reference)[cell.phrase].sum(),
+        "r": lambda cell: 0.7 * cell.ratio,
+        "r_P": lambda cell: 0.7 * cell.ratios[cell.phrase].sum(),
         "r_k": lambda cell: 0.7 * cell.weighed(0.3),
         "L_h": partial(LINKS["smoothed"], beta=0.7, smoothing=0.5),
-        "mr": lambda cell: 0.7 * (cell.policy - cell.reference).mean(),
-        "mr_k": lambda cell: 0.7 * cell.weighed(0.3) / (0.3 * int(cell.phrase.sum()) + int((~cell.phrase).sum())),
+        "mr": lambda cell: 0.7 * cell.mean_ratio(),
+        "mr_k": lambda cell: 0.7 * cell.mean_ratio(0.3),
         "D": lambda cell: 0.7 * cell.kls.sum(),
         "sg": lambda value: value.detach(),
         "neg": lambda reward: torch.clamp(-reward, min=0.0),
         "d": 1.7,
         "f": 0.8,
         "q": 0.3,
-        "mp": lambda cell: 0.7 * cell.policy.mean(),
+        "mp": lambda cell: 0.7 * cell.mean_policy,
         "len": lambda cell: len(cell.policy),
-        "o": lambda cell: torch.logit(cell.policy.mean().exp()),
+        "o": lambda cell: torch.logit(cell.mean_policy.exp()),
         "lse": lambda *rewards: torch.stack(rewards).logsumexp(0),
         "KL": forward_kl if "lambda = 1" in formula else 0.3 * forward_kl + 0.7 * reverse_kl,
         "NLL": -found[0]["cc"].policy.mean(),
@@ -195,4 +197,4 @@ def test_the_formula_says_what_the_terms_are(name):
     lengths = re.sub(r"\|(..)\|", r"len(\1)", text).replace("^", "**")
     written = eval(re.sub(r"\b(alpha|beta|gamma|nll_weight|[adfq]|[0-9.]+) (?=[\w(])", r"\1 * ", lengths), symbols)
     assert_close(loss, written, rtol=1e-9, atol=1e-9)
-    assert set(re.findall(r"\b[cn][cr]\b", text)) == {CELLS[cell] for cell in settings.cells(has_noised=True)}
+    assert set(re.findall(r"\b[cnb][cr]\b", text)) == {CELLS[cell] for cell in settings.cells(has_noised=True)}

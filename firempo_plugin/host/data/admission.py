@@ -202,7 +202,7 @@ def _report(problems: list[dict[str, str]], total: int, tokenized_path: str | No
 def warnings(counts: dict[str, RowCount], settings: Settings) -> list[str]:
     """What the counts say that a user should know before training."""
     found = []
-    uses_noised = any(cell.image == "noised" for cell in settings.cells(has_noised=True))
+    uses_noised = any(cell.image != "clean" for cell in settings.cells(has_noised=True))
     for name, count in counts.items():
         if count.skipped:
             found.append(f"{name}: {count.skipped} rows cannot be used and are skipped; {SKIPPED_FILE} lists them")

@@ -307,7 +307,9 @@ def _scoring(each: Pass, rows: int) -> Scoring:
     terms = torch.zeros(len(each.terms), rows, dtype=torch.bool)
     for term, chosen_rows in enumerate(each.terms):
         terms[term, chosen_rows] = True
-    columns = {name: torch.tensor(getattr(each, name)) for name in ("tree", "position", "token", "row", "cell")}
+    columns = {
+        name: torch.tensor(getattr(each, name)) for name in ("tree", "position", "token", "row", "cell", "weight")
+    }
     kl = torch.tensor([place for place, summed in enumerate(each.in_kl) if summed], dtype=torch.int64)
     return Scoring(**columns, in_phrase=torch.tensor(each.in_phrase), kl=kl, terms=terms)
 

@@ -24,7 +24,8 @@ from .row_images import as_stored
 from .rows import RowEncoder, encoded_features
 from .source_file import explain, explain_early
 
-COLUMNS = ("rejected_images", "chosen_spans", "rejected_spans", "weight")
+ON_TEXT = ("chosen_spans", "rejected_spans", "chosen_weights", "rejected_weights", "weight")
+COLUMNS = ("rejected_images", *ON_TEXT)
 
 
 def extend_parser(module: Any) -> None:
@@ -256,7 +257,7 @@ class RowConverter:
         fire = {
             "dataset": self.attr.title,
             "row": self.numbers[index],
-            **{kind: self._value(example, kind) for kind in ("chosen_spans", "rejected_spans", "weight")},
+            **{kind: self._value(example, kind) for kind in ON_TEXT},
         }
         row: dict[str, Any] = {key: [] for key in ("_prompt", "_response", "_images", "_rejected_images")}
         row |= {"_system": "", "_tools": ""}

@@ -7,11 +7,19 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ...forward.plan import TokenRow
-from ...phrases import PhrasedText, PhraseError, phrase_pair, token_positions
+from ...phrases import (
+    PhrasedText,
+    PhraseError,
+    WeightedSpan,
+    phrase_pair,
+    read_weights,
+    token_positions,
+    token_weights,
+)
 from .reasons import RowError, blamed_on_the_row, together
 from .row_images import open_images
 
-VERSION = 1
+VERSION = 2
 """Raised when another encoded row, or another problem, comes of the same source row: by the conversion in `dataset`,
 by this module, or by `row_images`, `reasons` and `phrases`. Cached rows are keyed by it."""
 
@@ -21,11 +29,13 @@ Offsets = list[tuple[int, int]]
 ID_COLUMNS = (
     "prompt_ids",
     "noised_prompt_ids",
+    "blind_prompt_ids",
     "chosen_ids",
     "rejected_ids",
     "chosen_phrase",
     "rejected_phrase",
 )
+WEIGHT_COLUMNS = ("chosen_weights", "rejected_weights")
 LEAST_WEIGHT = 1e-6
 
 
@@ -35,6 +45,7 @@ def encoded_features(images: Any, rejected_images: Any) -> Any:
 
     return Features(
         **dict.fromkeys(ID_COLUMNS, Sequence(Value("int32"))),
+        **dict.fromkeys(WEIGHT_COLUMNS, Sequence(Value("float32"))),
         images=images,
         rejected_images=rejected_images,
         weight=Value("float64"),
@@ -60,6 +71,7 @@ class Side:
         prompt: Token ids of the prompt.
         ids: Token ids of the response.
         phrase: Positions in `ids` of the phrase tokens.
+        weights: What each of `ids` counts; empty where the row does not say.
         offsets: Of every id, the characters of `text` that it stands for: [start, end), which lies outside the text
             or is empty where the template adds the token.
     """
@@ -68,6 +80,7 @@ class Side:
     prompt: list[int]
     ids: list[int]
     phrase: list[int]
+    weights: list[float]
     offsets: Offsets
 
 
@@ -109,23 +122,24 @@ class RowEncoder:
             return {**encoded, **common, "problem": ""}, sides
         except (RowError, PhraseError) as problem:
             reason = str(problem)
-        empty: dict[str, Any] = {name: [] for name in ID_COLUMNS}
+        empty: dict[str, Any] = {name: [] for name in (*ID_COLUMNS, *WEIGHT_COLUMNS)}
         images = {name: aligned[f"_{name}"] for name in ("images", "rejected_images")}
         return {**empty, **images, "weight": 0.0, "truncated": False, **common, "problem": reason}, None
 
     def _encode(self, aligned: dict[str, Any], fire: dict[str, Any]) -> tuple[dict[str, Any], Sides]:
-        pair, weight, clean, noised = self._checked(aligned, fire)
+        pair, weighted, weight, clean, noised = self._checked(aligned, fire)
         messages = self._with_image_tokens(aligned["_prompt"], clean)
         chosen, rejected = (
-            self._encode_side(aligned, messages, response, clean, text)
-            for response, text in zip(aligned["_response"], pair, strict=True)
+            self._encode_side(aligned, messages, response, clean, text, weights)
+            for response, text, weights in zip(aligned["_response"], pair, weighted, strict=True)
         )
         if chosen.prompt != rejected.prompt:
             raise RowError("the template encodes the prompt differently for chosen and rejected")
         noised_prompt = chosen.prompt if noised else []
+        blind_prompt = self._blind_prompt(aligned, pair[0]) if noised else []
         if noised and [image.size for image in noised] != [image.size for image in clean]:
             messages = self._with_image_tokens(aligned["_prompt"], noised)
-            noised_prompt = self._encode_side(aligned, messages, aligned["_response"][0], noised, pair[0]).prompt
+            noised_prompt = self._encode_side(aligned, messages, aligned["_response"][0], noised, pair[0], ()).prompt
         room = self._room(max(len(chosen.prompt), len(noised_prompt)), (chosen.phrase, rejected.phrase))
         if chosen.ids[:room] == rejected.ids[:room]:
             raise RowError(
@@ -135,10 +149,13 @@ class RowEncoder:
         encoded = {
             "prompt_ids": chosen.prompt,
             "noised_prompt_ids": noised_prompt,
+            "blind_prompt_ids": blind_prompt,
             "chosen_ids": chosen.ids[:room],
             "rejected_ids": rejected.ids[:room],
             "chosen_phrase": [place for place in chosen.phrase if place < room],
             "rejected_phrase": [place for place in rejected.phrase if place < room],
+            "chosen_weights": chosen.weights[:room],
+            "rejected_weights": rejected.weights[:room],
             "images": aligned["_images"],
             "rejected_images": aligned["_rejected_images"],
             "weight": weight,
@@ -148,8 +165,8 @@ class RowEncoder:
 
     def _checked(
         self, aligned: dict[str, Any], fire: dict[str, Any]
-    ) -> tuple[tuple[PhrasedText, PhrasedText], float, list[Any], list[Any]]:
-        """The responses, the weight, and the clean and noised images; RowError names all that is wrong with them."""
+    ) -> tuple[tuple[PhrasedText, PhrasedText], list[tuple[WeightedSpan, ...]], float, list[Any], list[Any]]:
+        """Responses, their weights, the row's weight, clean and noised images; RowError names all that is wrong."""
         chosen, rejected = texts = tuple(message["content"] for message in aligned["_response"])
         problems: list[str] = []
         try:
@@ -157,6 +174,12 @@ class RowEncoder:
             texts = tuple(side.text for side in pair)
         except PhraseError as problem:
             problems.append(str(problem))
+        weighted = []
+        for side, text in zip(("chosen", "rejected"), texts, strict=True):
+            try:
+                weighted.append(read_weights(text, fire[f"{side}_weights"], side))
+            except PhraseError as problem:
+                problems.append(str(problem))
         try:
             weight = _check_weight(fire["weight"])
         except RowError as problem:
@@ -169,7 +192,7 @@ class RowEncoder:
         problems += self._special_token_problems(aligned, texts)
         if problems:
             raise RowError(together(problems))
-        return pair, weight, clean, noised
+        return pair, weighted, weight, clean, noised
 
     def _special_token_problems(self, aligned: dict[str, Any], texts: tuple[str, ...]) -> Iterator[str]:
         """Text of a row must not steer the template: special tokens in it would end turns or stand for images."""
@@ -206,6 +229,15 @@ class RowEncoder:
             raise RowError(together(beyond))
         return room
 
+    def _blind_prompt(self, aligned: dict[str, Any], chosen: PhrasedText) -> list[int]:
+        """The prompt as the template writes it where there is no image."""
+        from llamafactory.extras.constants import IMAGE_PLACEHOLDER
+
+        placeholder = re.compile(rf"{re.escape(IMAGE_PLACEHOLDER)}\n?")
+        turns = [{**turn, "content": placeholder.sub("", turn["content"])} for turn in aligned["_prompt"]]
+        messages = self._with_image_tokens(turns, [])
+        return self._encode_side(aligned, messages, aligned["_response"][0], [], chosen, ()).prompt
+
     def _with_image_tokens(self, prompt: list[Message], images: list[Any]) -> list[Message]:
         with blamed_on_the_row(""):
             return self.template.mm_plugin.process_messages(prompt, images, [], [], self.processor)
@@ -217,6 +249,7 @@ class RowEncoder:
         response: Message,
         images: list[Any],
         phrased: PhrasedText,
+        weighted: tuple[WeightedSpan, ...],
     ) -> Side:
         """The ids as the host makes them of the plain text."""
         text = phrased.text
@@ -240,7 +273,8 @@ class RowEncoder:
         if self.template.efficient_eos:
             ids = [*ids, self.tokenizer.eos_token_id]
             offsets.append((0, 0))
-        return Side(text, list(prompt), list(ids), phrase, offsets)
+        weights = token_weights(weighted, offsets) if weighted else []
+        return Side(text, list(prompt), list(ids), phrase, weights, offsets)
 
     def _response_tokens(self, text: str) -> tuple[list[int], Offsets]:
         """The assistant turn's token ids, and the characters of `text` that each stands for."""

@@ -26,6 +26,8 @@ def pair(chosen=LEFT, rejected=RIGHT, images=("a.png",), noised=("b.png",), ques
         "rejected_images": list(noised),
         "chosen_spans": None,
         "rejected_spans": None,
+        "chosen_weights": None,
+        "rejected_weights": None,
         "weight": None,
         **more,
     }
@@ -42,6 +44,8 @@ ROWS = {
     "two images": pair(images=("a.png", "b.png"), noised=("b.png", "b.png")),
     "noised of another size": pair(noised=("wide.png",)),
     "weighted": pair(weight=2.5),
+    "weighted tokens": pair(chosen_weights=[[11, 15, 3.0], [27, 31, 0.25]]),
+    "weights outside": pair(rejected_weights=[[11, 99, 3.0]]),
     "long": pair(LEFT + " It is round." * 40, RIGHT + " It is round." * 40),
     "equal": pair(rejected=LEFT),
     "no phrase": pair(chosen_spans=[], rejected_spans=[]),
@@ -104,7 +108,9 @@ def test_rows_are_encoded_as_before(family, encoded, golden, tmp_path):
         sides = []
         for side in ("chosen", "rejected"):
             ids, places = row[f"{side}_ids"], row[f"{side}_phrase"]
-            sides.append([text(ids)[:80], len(ids), text([ids[place] for place in places]), places[:1]])
+            weights = {text([ids[i]]): weight for i, weight in enumerate(row[f"{side}_weights"]) if weight != 1}
+            sides.append([text(ids)[:80], len(ids), text([ids[place] for place in places]), places[:1], weights])
         prompts = [text(row["prompt_ids"]), len(row["prompt_ids"]), len(row["noised_prompt_ids"])]
+        prompts.append(text(row["blind_prompt_ids"]))
         cases[name] = [*prompts, *sides, row["weight"], row["truncated"]]
     golden(f"rows_{family}", "VERSION of host/data/rows.py", rows.VERSION, cases)

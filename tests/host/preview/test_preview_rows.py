@@ -179,6 +179,7 @@ def test_spaces_that_no_token_names_stay():
         prompt=[],
         ids=[1, 2, 3, 4, 5, 7, 8],
         phrase=[],
+        weights=[],
         offsets=[(1, 3), (3, 5), (6, 7), (6, 7), (8, 9), (0, 0), (0, 0)],
     )
     assert pieces_of(side, {0, 3}, 7, Letters) == (

@@ -64,10 +64,13 @@ def row(size, tokens):
     return {
         "prompt_ids": prompt,
         "noised_prompt_ids": prompt,
+        "blind_prompt_ids": [5, 6, 7, 8, 9],
         "chosen_ids": [20, 21, 22, 23, 2],
         "rejected_ids": [20, 31, 22, 33, 34, 2],
         "chosen_phrase": [1, 3],
         "rejected_phrase": [1, 3, 4],
+        "chosen_weights": [],
+        "rejected_weights": [],
         "images": [picture(size, 0.0)],
         "rejected_images": [picture(size, 2.0)],
         "weight": 1.0,

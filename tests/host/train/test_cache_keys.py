@@ -245,7 +245,7 @@ def test_the_versions_are_in_both(monkeypatch, package, digest):
 def test_the_versions_of_what_is_stored_are_in_the_keys(monkeypatch, tmp_path):
     vectors = Vectors(4, frozenset({torch.float32}))
     image = Image.new("L", (4, 4))
-    cell = ScoredCell(0, Cell.CLEAN_CHOSEN, (1, 2), (3, 4), (image,), (0, 1), frozenset(), frozenset())
+    cell = ScoredCell(0, Cell.CLEAN_CHOSEN, (1, 2), (3, 4), (image,), (0, 1), frozenset(), frozenset(), ())
 
     def keys():
         of_image = VisionCache(tmp_path, "tower", 9, FeatureKind(vectors)).key(image)

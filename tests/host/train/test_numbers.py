@@ -1,5 +1,7 @@
 """What a run logs, and its gradients, against eight plain forwards in float32 (tests/plain.py)."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from PIL import Image
@@ -65,6 +67,8 @@ def as_rows(pairs):
             "rejected_images": p.rejected_images,
             "chosen_spans": p.chosen_spans,
             "rejected_spans": p.rejected_spans,
+            "chosen_weights": p.chosen_weights,
+            "rejected_weights": p.rejected_weights,
             "weight": p.weight,
         }
         for p in pairs
@@ -107,6 +111,17 @@ def test_every_relative_is_what_plain_forwards_give(objective, train, write_data
     assert_close(log["loss"], loss.item(), rtol=1e-4, atol=0)
     for name, value in parts.items():
         assert_close(log[f"terms/{name}"], value, rtol=1e-4, atol=0)
+
+
+def test_tokens_count_what_their_row_says(train, write_dataset, pairs, checkpoint, adapter):
+    pairs[0].chosen_weights = [[4, 8, 2.5], [17, 22, 0.0]]
+    pairs[1].rejected_weights = [[0, 4, 0.3]]
+    log = first_log(train, write_dataset, pairs, "qwen3_vl", adapter, fire_objective="tgdpo")
+    plain = Plain("qwen3_vl", checkpoint("qwen3_vl"), adapter("qwen3_vl"))
+    loss, _ = plain.batch(pairs, "tgdpo")
+    unweighted, _ = plain.batch([replace(p, chosen_weights=None, rejected_weights=None) for p in pairs], "tgdpo")
+    assert abs(loss - unweighted) > 1e-3
+    assert_close(log["loss"], loss.item(), rtol=1e-4, atol=0)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
