@@ -145,8 +145,12 @@ def _mark(side: str, *pieces: Piece) -> str:
 
 
 def _tokens(pieces: tuple[Piece, ...]) -> str:
-    """One element a token; an ordinary one has no class, for there are many of them."""
-    return "".join(f"<span{_CLASSES[piece.kind]}>{_text(_visible(piece))}</span>" for piece in pieces)
+    """One element a token, its weight above it; an ordinary one has no class, for there are many of them."""
+    return "".join(f"<span{_CLASSES[piece.kind]}>{_text(_visible(piece))}{_weight(piece)}</span>" for piece in pieces)
+
+
+def _weight(piece: Piece) -> str:
+    return "" if piece.weight == 1 else f"<sup>\u00d7{piece.weight:.3g}</sup>"
 
 
 def _visible(piece: Piece) -> str:

@@ -151,7 +151,7 @@ def pieces_of(side: Side, phrase: set[int], kept: int, tokenizer: Any) -> tuple[
         added.clear()
         scored = any(place in phrase for place in range(first, last + 1))
         kind: Kind = "phrase" if scored else "text" if first < kept else "cut"
-        pieces.append(Piece(side.text[written:end], kind))
+        pieces.append(Piece(side.text[written:end], kind, side.weights[first] if side.weights else 1.0))
         written = end
     return tuple(piece for piece in pieces if piece.text)
 

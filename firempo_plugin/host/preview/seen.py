@@ -14,10 +14,12 @@ class Piece:
     Attributes:
         text: What the token stands for. The pieces that are not `template` join to the response exactly.
         kind: `phrase` is scored, `text` is not, `template` is added by the template, `cut` is beyond `cutoff_len`.
+        weight: What the row says that it counts.
     """
 
     text: str
     kind: Kind
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,10 @@ class SeenRow:
 
     def to_json(self) -> str:
         """One line."""
-        sides = {side: [(piece.text, piece.kind) for piece in vars(self)[side]] for side in ("chosen", "rejected")}
+        sides = {
+            side: [(piece.text, piece.kind, piece.weight) for piece in vars(self)[side]]
+            for side in ("chosen", "rejected")
+        }
         return json.dumps({**vars(self), **sides})
 
     @classmethod

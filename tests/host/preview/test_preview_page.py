@@ -51,6 +51,11 @@ def test_tokens_carry_their_kind_and_everything_is_escaped():
     assert "3.7% of the pixels" in text
 
 
+def test_a_weight_stands_above_its_token():
+    text = row_html(replace(ROW, chosen=(Piece("The", "text"), Piece(" left", "phrase", 2.5))), picture)
+    assert '<span>The</span><span class="firempo-phrase"> left<sup>\u00d72.5</sup></span>' in text
+
+
 @pytest.mark.parametrize("name", ["place", "problem", "question", "earlier", "prompt"])
 def test_no_text_of_a_row_becomes_markup(name):
     text = row_html(replace(ROW, **{name: '<script>"&\u202eevil'}), picture)

@@ -138,6 +138,14 @@ def test_split_characters_make_one_piece(config, encoded, tmp_path, write_datase
         assert Piece("左" if side == "chosen" else "右", "phrase") in pieces
 
 
+def test_tokens_show_what_the_row_says_that_they_count(config, tmp_path, write_dataset):
+    heavy = {**pair("It is left.", "It is right."), "chosen_weights": [[6, 10, 2.5]]}
+    (row,) = see(config(folder=write_dataset([heavy])), tmp_path).rows
+    assert "".join(piece.text for piece in row.chosen if piece.weight == 2.5).strip() == "left"
+    assert {piece.weight for piece in row.rejected} == {1.0}
+    assert SeenRow.from_json(row.to_json()) == row
+
+
 def test_a_thought_of_the_template_is_no_text(config, tmp_path):
     row = next(see(config("fire_mpo_sharegpt", template="qwen3_vl"), tmp_path).rows)
     assert join(row.chosen, "template") == "<think>\n\n</think>\n\n<|im_end|>\n"
