@@ -32,6 +32,7 @@ FORMATS = {
     "qwen2_5_vl": ("<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n", *CHATML),
     "mllama": ("", *LLAMA3),
     "llava": (VICUNA_SYSTEM, "USER: {} ASSISTANT:", "<eos>"),
+    "gemma3": ("<|endoftext|>", "<start_of_turn>user\n{}<end_of_turn>\n<start_of_turn>model\n", "<end_of_turn>\n"),
 }
 
 
@@ -71,6 +72,8 @@ class Plain:
             question = question.replace("<image>", "<|image|>")
         elif self.family == "llava":
             question = question.replace("<image>", "<image>" * 16)
+        elif self.family == "gemma3":
+            question = question.replace("<image>", self.processor.full_image_sequence)
         else:
             for number in range(len(images)):
                 count = int(pixels["image_grid_thw"][number].prod()) // 4
@@ -86,6 +89,8 @@ class Plain:
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **pixels}
         if self.family == "mllama" and images:
             inputs["cross_attention_mask"] = self.what_tokens_see(ids, inputs.pop("num_tiles"))
+        if self.family == "gemma3":
+            inputs["token_type_ids"] = (ids == self.processor.image_token_id).int()
         if self.family.startswith("qwen"):
             inputs["mm_token_type_ids"] = (ids == self.tokenizer.convert_tokens_to_ids("<|image_pad|>")).int()
         return inputs, len(prompt), encoded["offset_mapping"]

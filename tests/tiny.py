@@ -257,7 +257,8 @@ def _gemma3(folder: Path) -> None:
         "eoi_token": "<end_of_image>",
         "image_token": "<image_soft_token>",
     }
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<start_of_turn>", "<end_of_turn>", *names.values()]})
+    turns = ["<start_of_turn>", "<end_of_turn>"]
+    tokenizer.add_special_tokens({"bos_token": "<|endoftext|>", "additional_special_tokens": [*turns, *names.values()]})
     tokenizer.save_pretrained(folder / "source")
     tokenizer = AutoTokenizer.from_pretrained(folder / "source", extra_special_tokens=names)
     config = Gemma3Config(

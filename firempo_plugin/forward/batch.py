@@ -129,7 +129,8 @@ class Batch:
     def inputs_of(self, each: PassInputs, masks: TreeMasks) -> dict[str, Any]:
         """The model's keyword arguments in a pass."""
         images = self.images.inputs if each.has_images else {}
-        trees = {} if each.end is None else {"attention_mask": masks(each.end)}
+        kinds = each.inputs.get("token_type_ids")
+        trees = {} if each.end is None else {"attention_mask": masks(each.end, kinds)}
         return {**each.inputs, **images, **trees}
 
 

@@ -23,11 +23,13 @@ class Family:
         vision: Submodules of the core model that make the image features.
         image_token: The configuration's name for the id of the tokens that images take.
         deepstack: Whether the features come with deepstack layers, one [tokens, hidden] tensor each.
+        stacked: Whether the features of all images are one tensor [images, tokens, hidden] instead of a list.
     """
 
     vision: tuple[str, ...]
     image_token: str = "image_token_id"
     deepstack: bool = False
+    stacked: bool = False
 
 
 FAMILIES: dict[str, Family] = {
@@ -36,6 +38,7 @@ FAMILIES: dict[str, Family] = {
     "qwen3_vl": Family(("visual",), deepstack=True),
     "qwen3_vl_moe": Family(("visual",), deepstack=True),
     "llava": Family(("vision_tower", "multi_modal_projector"), image_token="image_token_index"),
+    "gemma3": Family(("vision_tower", "multi_modal_projector"), image_token="image_token_index", stacked=True),
 }
 
 CROSS_ATTENDING = ("mllama",)
@@ -124,7 +127,8 @@ class SharedImageFeatures:
 
     def _places(self, images: list[ImageFeatures]) -> SimpleNamespace:
         """The features of the image places of a pass, as the model's own method returns them."""
-        places = SimpleNamespace(pooler_output=[image.pooled for image in images])
+        pooled = [image.pooled for image in images]
+        places = SimpleNamespace(pooler_output=torch.stack(pooled) if self._family.stacked else pooled)
         if self._family.deepstack:
             layers = zip(*(image.deepstack for image in images), strict=True)
             places.deepstack_features = [torch.cat(layer) for layer in layers]

@@ -31,6 +31,14 @@ def obstacle(text_config: Any) -> str:
     return ""
 
 
+def same_image(kinds: Tensor) -> Tensor:
+    """Which places lie in one run of image tokens: [N, T], 1 where a token is of an image -> [N, T, T]."""
+    inside = kinds == 1
+    starts = inside & ~torch.nn.functional.pad(inside, (1, 0))[:, :-1]
+    run = torch.where(inside, starts.cumsum(-1), 0)
+    return (run[:, :, None] == run[:, None, :]) & inside[:, :, None]
+
+
 @dataclass(frozen=True)
 class TreeMasks:
     """Makes the attention masks of a model's layers.
@@ -58,22 +66,25 @@ class TreeMasks:
             by_layer=by_layer,
         )
 
-    def __call__(self, end: Tensor) -> Tensor | dict[str, Tensor]:
-        """Every place sees the places whose subtree it lies in, as far as the window reaches.
+    def __call__(self, end: Tensor, kinds: Tensor | None = None) -> Tensor | dict[str, Tensor]:
+        """Every place sees the places whose subtree it lies in, as far as the window reaches, and all of its image.
 
         Args:
             end: [N, T] first place after each token's subtree; of padding, the next place.
+            kinds: [N, T] 1 where a token is of an image, for a model whose image tokens see each other; else None.
 
         Returns:
             [N, 1, T, T], or one of them for each kind of layer.
         """
         places = torch.arange(end.shape[1], device=end.device)
         seen = (places[None, :] <= places[:, None]) & (places[:, None] < end[:, None, :])
+        image = torch.zeros((), dtype=torch.bool, device=end.device) if kinds is None else same_image(kinds)
+        everywhere = self._as_given(seen | image)
         if self.window is None:
-            return self._as_given(seen)
+            return everywhere
         depth = seen.sum(-1)  # one more than the place in the token's own sequence
-        near = self._as_given(seen & (depth[:, :, None] - depth[:, None, :] < self.window))
-        return {FULL: self._as_given(seen), SLIDING: near} if self.by_layer else near
+        near = self._as_given((seen & (depth[:, :, None] - depth[:, None, :] < self.window)) | image)
+        return {FULL: everywhere, SLIDING: near} if self.by_layer else near
 
     def _as_given(self, seen: Tensor) -> Tensor:
         if self.dtype is None:

@@ -47,6 +47,16 @@ def test_a_window_counts_the_tokens_of_the_places_own_sequence(kind):
     assert seen_from(mask, 7) == [7]
 
 
+def test_the_tokens_of_an_image_see_each_other_and_nothing_else_that_follows():
+    """Places 0 and 1, and 3, are of two images in a chain of 5, of which place 4 is text: as Gemma 3 attends."""
+    chain, kinds = torch.tensor([[5, 5, 5, 5, 5, 6]]), torch.tensor([[1, 1, 0, 1, 0, 0]])
+    each = masks(configured(Gemma3TextConfig, sliding_window=1, layer_types=LAYERS))(chain, kinds)
+    assert [seen_from(each["full_attention"], place) for place in range(6)] == [
+        [0, 1], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 3, 4], [5],
+    ]  # fmt: skip
+    assert [seen_from(each["sliding_attention"], place) for place in range(6)] == [[0, 1], [0, 1], [2], [3], [4], [5]]
+
+
 def test_layers_of_both_kinds_get_a_mask_each():
     for config in (
         configured(Gemma3TextConfig, sliding_window=2, layer_types=LAYERS),

@@ -70,11 +70,9 @@ class DistinctPlugin:
         keys = [self.cache.key(image) for image in distinct] if self.cache else []
         known, damaged = self._look_up(keys)
         unknown = [n for n in range(len(distinct)) if n not in known]
-        inputs: dict[str, Any] = {}
-        if unknown:
-            inputs = self.plugin.get_mm_inputs(
-                [distinct[n] for n in unknown], videos, audios, [len(unknown)], vidlens, audlens, batch_ids, processor
-            )
+        inputs: dict[str, Any] = self.plugin.get_mm_inputs(
+            [distinct[n] for n in unknown], videos, audios, [len(unknown)], vidlens, audlens, batch_ids, processor
+        )
         if index:
             inputs["image_index"] = index
             inputs["keys"] = keys
@@ -208,7 +206,7 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
             keys=given.pop("keys", []), features=given.pop("known", {}), damaged=given.pop("damaged", 0), inputs=given
         )
         if images.features:
-            given.setdefault("pixel_values", torch.empty(0))  # so that the model asks for image features
+            given.setdefault("pixel_values", torch.empty(1))  # so that the model asks for image features
         if self.layout.pass_tokens is not None and not any_image:
             # The host adds an image to a batch without any, for the sake of sharded models only.
             return DistinctImages()

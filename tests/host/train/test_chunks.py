@@ -46,7 +46,7 @@ def step(trainer_and_batch, family, folder, adapter, **keys):
 
 
 @pytest.mark.parametrize("objective", WIDE)
-@pytest.mark.parametrize("family", ["qwen3_vl", "qwen2_5_vl", "llava"])
+@pytest.mark.parametrize("family", ["qwen3_vl", "qwen2_5_vl", "llava", "gemma3"])
 def test_a_step_is_the_same(
     family,
     objective,
@@ -78,7 +78,7 @@ def test_chunks_run_in_the_precision_of_the_forward():
         assert head(seen.scored).dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("family", ["qwen3_vl", "qwen2_5_vl", "llava", "llava_gemma3"])
+@pytest.mark.parametrize("family", ["qwen3_vl", "qwen2_5_vl", "llava", "llava_gemma3", "gemma3"])
 def test_logits_of_the_listed_families_are_what_the_head_gives(family, trainer_and_batch):
     """Nothing is scaled or capped behind it, which chunks would miss."""
     trainer, batch = trainer_and_batch(family, "fire_mpo_sharegpt")
