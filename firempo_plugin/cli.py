@@ -117,6 +117,7 @@ def _keys(command: str) -> str:
     """What `--help` of a command says of its configuration: all keys, or those of its own step."""
     from .evaluate.config import config_class
     from .evaluate.registry import MEASURES
+    from .images.corruptions import CORRUPTIONS
     from .pairs.config import BuildConfig
     from .pairs.exporters.registry import FORMATS
     from .pairs.segmenters.registry import SEGMENTERS
@@ -132,6 +133,7 @@ def _keys(command: str) -> str:
     if command == "build":
         lines += describe_options(of_sources, SOURCES)
         lines += describe_options("segment.options of each segmenter:", SEGMENTERS, lambda segmenter: segmenter)
+        lines += describe_options("noise.options of each corruption:", CORRUPTIONS)
         return "\n  ".join([head, *lines, *describe_options("export.options of each format:", FORMATS)])
     own = [line for line in lines if line.startswith(f"{command}.")]
     return "\n\n".join(["\n  ".join([head, *own]), rest] if own else [rest])

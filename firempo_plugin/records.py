@@ -122,8 +122,8 @@ class Noised:
         file: The lossless file.
         clean: The lossless 8-bit file of the clean image that it is to be compared with.
         path: Which of METHOD's paths was taken.
-        sigma: Of the Gaussian noise, 0-255 scale; 0 for corruptions without noise.
-        corruption: "noise", "crop", "black" or "blur".
+        sigma: Of the corruption `noise`, 0-255 scale; 0 for the others.
+        corruption: Its name among `images.corruptions`.
     """
 
     file: str

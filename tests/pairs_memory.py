@@ -78,8 +78,9 @@ def files(folder: Path) -> dict[str, Path]:
 def main(folder: Path) -> None:
     from firempo_plugin.host.data.reasons import RowError
     from firempo_plugin.host.data.row_images import open_images
+    from firempo_plugin.images.corruptions import Corruption
     from firempo_plugin.images.masks import read_mask
-    from firempo_plugin.images.noise import Corruption, corrupt
+    from firempo_plugin.images.noise import corrupt
     from firempo_plugin.images.pixels import decode, pixel_id, write_png
     from firempo_plugin.records import RejectedError
 

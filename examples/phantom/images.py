@@ -10,7 +10,8 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from firempo_plugin.images.noise import Corruption, corrupt
+from firempo_plugin.images.corruptions import Corruption
+from firempo_plugin.images.noise import corrupt
 
 SIZE = 96
 """Height and width in pixels."""

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..images.noise import Corruption, corrupt, seed_of
+from ..images.corruptions import Corruption
+from ..images.noise import corrupt, seed_of
 from .questions import PAIRS, WHOLE, Pair
 from .scans import SCANS, Mask, Pixels, fill, load
 

@@ -98,6 +98,7 @@ class Measure:
             UserError: See `read`.
         """
         chosen = asdict(self.read(options)) | options  # numbers as they were written
+        chosen = {name: value for name, value in chosen.items() if value != {}}  # options that were not there once
         if isinstance(chosen.get("records"), list):
             chosen["records"] = f"a list of {len(chosen['records'])}"
         written: dict[str, Any] = json.loads(json.dumps(chosen))

@@ -5,14 +5,15 @@ its answer loses where the noise covers the evidence than where the same noise c
 """
 
 from dataclasses import MISSING, dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..images.corruptions import CORRUPTIONS
+from ..images.corruptions import CORRUPTIONS, Corruption, corruption
 from ..images.masks import Mask, box_around
-from ..images.noise import Corruption, corrupt, seed_of
+from ..images.noise import corrupt, seed_of
 from ..images.pixels import Pixels
 from ..images.settings import NoiseConfig
 from ..records import RejectedError
@@ -40,11 +41,15 @@ class Options:
         NoiseConfig.corruption, "the one that its noised images were made with", choices=CORRUPTIONS
     )
     sigma: float = config_key(NoiseConfig.sigma, "theirs; of noise only", above=0)
+    options: dict[str, Any] = config_key({}, "theirs, as noise.options of the build")
+
+    def __post_init__(self) -> None:
+        corruption(self.corruption, self.sigma, self.options)
 
     @property
     def how(self) -> Corruption:
-        """As `pairs.noise` takes it."""
-        return Corruption("noise", self.sigma) if self.corruption == "noise" else Corruption(self.corruption)
+        """As `images.noise` takes it."""
+        return corruption(self.corruption, self.sigma, self.options)
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,7 @@ def _require_alike(clean: Pixels, noised: Pixels, region: Mask, how: Corruption,
         what = f"{how.name} of sigma {how.sigma:g}" if how.sigma else how.name
         raise RejectedError(
             f"another corruption: the row's noise changes its region by {found:.1f} levels (root mean square), "
-            f"{what} by {made:.1f}; set corruption and sigma to those of the pairs"
+            f"{what} by {made:.1f}; set corruption, sigma and options to those of the pairs"
         )
 
 

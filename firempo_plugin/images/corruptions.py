@@ -1,19 +1,77 @@
-"""The corruptions of images by name. To add one, write its function and its line here.
+"""The corruptions of images by name. To add one, write its function, a `Filter` of it and its line here."""
 
-A function takes an image ([H, W] or [H, W, 3]), the mask whose inside is used ([H, W]; None: everywhere), `sigma` and a
-seed, and returns a new image of that shape.
-"""
-
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..errors import UserError
 from ..registry import Registry
+from ..settings import checked
 
-CORRUPTIONS: Registry[Any] = Registry(
+
+@dataclass(frozen=True)
+class Plain:
+    """The options of a corruption that has none."""
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """What is done to the pixels.
+
+    Attributes:
+        name: One of `CORRUPTIONS`.
+        sigma: Standard deviation of the noise on the 0-255 scale; 0 for corruptions other than `noise`.
+        options: Those of its `Filter`.
+    """
+
+    name: str = "noise"
+    sigma: float = 0.0
+    options: Any = Plain()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All of it as JSON; where it has no options, as it was before there were any."""
+        return {name: value for name, value in asdict(self).items() if value != {}}
+
+
+@dataclass(frozen=True)
+class Filter:
+    """How a corruption is made.
+
+    Attributes:
+        corrupted: Takes an image ([H, W] or [H, W, 3]), the mask whose inside is used ([H, W]; None: everywhere),
+            the `Corruption` and a seed, and returns a new image of that shape.
+        options: Dataclass of `noise.options`, made by `config_key`.
+    """
+
+    corrupted: Callable[[Any, Any, Corruption, int], Any]
+    options: type[Any] = Plain
+
+
+CORRUPTIONS: Registry[Filter] = Registry(
     __package__,
     {
-        "noise": (".noise:noise", "Gaussian"),
-        "crop": (".noise:crop", "the level around it in its place"),
-        "black": (".noise:black", ""),
-        "blur": (".noise:blur", ""),
+        "noise": (".noise:NOISE", "Gaussian"),
+        "crop": (".noise:CROP", "the level around it in its place"),
+        "black": (".noise:BLACK", "with whole_image: a blind image"),
+        "blur": (".noise:BLUR", ""),
     },
 )
+
+
+def corruption(name: str, sigma: float, options: Mapping[str, Any]) -> Corruption:
+    """A corruption as settings have it.
+
+    Args:
+        name: One of `CORRUPTIONS`.
+        sigma: Of `noise`; the others do not read it.
+        options: Those of its own.
+
+    Raises:
+        UserError: An option is unknown to it or wrong; starts with "options".
+    """
+    try:
+        own = checked(CORRUPTIONS.load(name).options, options)
+    except UserError as error:
+        raise UserError(f"options of {name}: {error}") from None
+    return Corruption(name, sigma if name == "noise" else 0.0, own)

@@ -9,7 +9,7 @@ everywhere; a table is also several times faster than drawing normal deviates.
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import lru_cache
 from statistics import NormalDist
 from typing import NamedTuple
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..records import Kind, NoisePath
-from .corruptions import CORRUPTIONS
+from .corruptions import CORRUPTIONS, Corruption, Filter, corruption
 from .masks import Mask
 from .pixels import Pixels
 from .settings import NoiseConfig
@@ -28,19 +28,6 @@ from .tiles import TILE
 NEIGHBOURHOOD = 1 / 32
 """Reach of the blur (one standard deviation), and width of the rim that a crop is filled from, as a share of the
 image's shorter side."""
-
-
-@dataclass(frozen=True)
-class Corruption:
-    """What is done to the pixels.
-
-    Attributes:
-        name: One of `CORRUPTIONS`.
-        sigma: Standard deviation of the noise on the 0-255 scale; 0 for corruptions without noise.
-    """
-
-    name: str = "noise"
-    sigma: float = 0.0
 
 
 class Choice(NamedTuple):
@@ -72,7 +59,7 @@ def choose_noise(kind: Kind, target: str | None, detected: bool, settings: Noise
         settings: The section `noise` of the configuration.
     """
     noise = Corruption("noise", settings.sigma)
-    chosen = noise if settings.corruption == "noise" else Corruption(settings.corruption)
+    chosen = corruption(settings.corruption, settings.sigma, settings.options)
     if settings.whole_image:
         return Choice("ablation", chosen, use_mask=False)
     situation = "report" if kind == "report" else "no_target" if target is None else "target"
@@ -82,7 +69,7 @@ def choose_noise(kind: Kind, target: str | None, detected: bool, settings: Noise
         ("no_target", True): Choice("no_target", noise, use_mask=False),
         ("no_target", False): Choice("no_target", noise, use_mask=False),
         ("target", False): Choice("no_detection", Corruption("noise", settings.fallback_sigma), use_mask=False),
-        ("target", True): Choice("lesion" if chosen is noise else "ablation", chosen, use_mask=True),
+        ("target", True): Choice("lesion" if chosen == noise else "ablation", chosen, use_mask=True),
     }
     return choices[situation, detected]
 
@@ -112,29 +99,52 @@ def corrupt(image: Pixels, mask: Mask | None, how: Corruption, seed: int) -> Pix
         raise ValueError(f"a mask of {mask.shape} does not fit an image of {image.shape[:2]}")
     if how.name not in CORRUPTIONS:
         raise ValueError(f"unknown corruption {how.name!r}; choose one of: {', '.join(CORRUPTIONS)}")
-    corrupted: Pixels = CORRUPTIONS.load(how.name)(image, mask, how.sigma, seed)
+    corrupted: Pixels = CORRUPTIONS.load(how.name).corrupted(image, mask, how, seed)
     if mask is not None:
         cv2.copyTo(image, np.logical_not(mask).view(np.uint8), corrupted)
     return corrupted
 
 
-def noise(image: Pixels, mask: Mask | None, sigma: float, seed: int) -> Pixels:
-    """Zero-mean Gaussian noise of `sigma`, independent in each channel, clipped to 0-255.
+def noise(image: Pixels, mask: Mask | None, how: Corruption, seed: int) -> Pixels:
+    """Zero-mean Gaussian noise of `how.sigma`, independent in each channel, clipped to 0-255.
 
     An image that is grey, be it in one channel or in three equal ones, gets one field and stays grey. A pixel's noise
     depends on the seed and its place, not on the mask.
     """
+    return by_channels(image, lambda channels: noised(channels, how.sigma, seed))
+
+
+def by_channels(image: Pixels, change: Callable[[Pixels], Pixels]) -> Pixels:
+    """A change of an image; where it is grey in three equal channels, of one of them, so that it stays grey."""
     if image.ndim == 3 and all(np.array_equal(image[..., 0], image[..., other]) for other in (1, 2)):
-        return np.repeat(noise(image[..., 0], mask, sigma, seed)[..., None], 3, axis=-1)
+        return np.repeat(change(image[..., 0])[..., None], 3, axis=-1)
+    return change(image)
+
+
+def noised(image: Pixels, sigma: float, seed: int, levels: Pixels | None = None) -> Pixels:
+    """An image plus Gaussian noise of its own at every value, rounded, clipped to 0-255.
+
+    Args:
+        image: [H, W] or [H, W, 3].
+        sigma: Of the noise, 0-255 scale.
+        seed: Of the noise.
+        levels: What each level of the image becomes before, [256]; None: itself.
+    """
     values = np.ascontiguousarray(image).reshape(1, -1)
-    noised = np.empty_like(values)
+    sums = np.empty_like(values)
     bits, table = np.random.PCG64(seed), _quantiles(sigma)
     for start in range(0, values.size, 4 * TILE):  # four values a word: every piece but the last takes whole words
         piece = values[:, start : start + 4 * TILE]
-        drawn = bits.random_raw(-(-piece.size // 4)).astype("<u8", copy=False).view("<u2")[: piece.size]
+        base = piece if levels is None else cv2.LUT(piece, levels)
+        added = np.take(table, draws(bits, piece.size))[None]
         # Saturating addition: the exact sum, clipped to 0-255.
-        noised[:, start : start + 4 * TILE] = cv2.add(piece, np.take(table, drawn)[None], dtype=cv2.CV_8U)
-    return noised.reshape(image.shape)
+        sums[:, start : start + 4 * TILE] = cv2.add(base, added, dtype=cv2.CV_8U)
+    return sums.reshape(image.shape)
+
+
+def draws(bits: np.random.PCG64, count: int) -> NDArray[np.uint16]:
+    """Sixteen random bits, so many times."""
+    return bits.random_raw(-(-count // 4)).astype("<u8", copy=False).view("<u2")[:count]
 
 
 @lru_cache(maxsize=8)
@@ -145,7 +155,7 @@ def _quantiles(sigma: float) -> NDArray[np.int16]:
     return np.clip(np.rint(sigma * deviates), -255, 255).astype(np.int16)
 
 
-def crop(image: Pixels, mask: Mask | None, sigma: float, seed: int) -> Pixels:
+def crop(image: Pixels, mask: Mask | None, how: Corruption, seed: int) -> Pixels:
     """The region cut out, and the hole filled with one flat level, the mean of the rim around it.
 
     So what was there is gone and little else is put in its place. The frame stays, since the trainer compares the two
@@ -160,12 +170,12 @@ def crop(image: Pixels, mask: Mask | None, sigma: float, seed: int) -> Pixels:
     return np.full_like(image, np.rint(around.mean(axis=0)).astype(np.uint8))
 
 
-def black(image: Pixels, mask: Mask | None, sigma: float, seed: int) -> Pixels:
+def black(image: Pixels, mask: Mask | None, how: Corruption, seed: int) -> Pixels:
     """Zero."""
     return np.zeros_like(image)
 
 
-def blur(image: Pixels, mask: Mask | None, sigma: float, seed: int) -> Pixels:
+def blur(image: Pixels, mask: Mask | None, how: Corruption, seed: int) -> Pixels:
     """Close to a Gaussian blur over `NEIGHBOURHOOD` of the shorter side, by three box blurs, ten times as fast.
 
     Source: Wells, "Efficient synthesis of Gaussian filters by cascaded uniform filters" (1986).
@@ -177,3 +187,6 @@ def blur(image: Pixels, mask: Mask | None, sigma: float, seed: int) -> Pixels:
     for _ in range(3):
         blurred = cv2.blur(blurred, (width, width)).astype(np.uint8, copy=False)
     return blurred
+
+
+NOISE, CROP, BLACK, BLUR = Filter(noise), Filter(crop), Filter(black), Filter(blur)

@@ -1,9 +1,10 @@
 """What is done to images: the section `noise` of a build."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from ..settings import config_key
-from .corruptions import CORRUPTIONS
+from .corruptions import CORRUPTIONS, corruption
 
 
 @dataclass
@@ -11,6 +12,7 @@ class NoiseConfig:
     """The noised image."""
 
     corruption: str = config_key("noise", CORRUPTIONS)
+    options: dict[str, Any] = config_key({}, "what the corruption needs")
     whole_image: bool = config_key(False, "ablation: corrupt the whole image whatever the target")
     sigma: float = config_key(45.0, "standard deviation of the noise, 0-255 scale", least=0)
     fallback_sigma: float = config_key(12.0, "of the whole-image noise where a target was not found", least=0)
@@ -18,3 +20,7 @@ class NoiseConfig:
         False, "one noise an image: records with the same image and mask get the same noised image"
     )
     workers: int = config_key(2, "images at a time", least=1)
+
+    def __post_init__(self) -> None:
+        if self.options:
+            corruption(self.corruption, self.sigma, self.options)

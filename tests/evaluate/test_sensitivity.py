@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from firempo_plugin.evaluate.sensitivity import Options, drops, noise_elsewhere, region_of
-from firempo_plugin.images.noise import Corruption, corrupt, seed_of
+from firempo_plugin.images.corruptions import Corruption
+from firempo_plugin.images.noise import corrupt, seed_of
 from firempo_plugin.records import RejectedError
 from firempo_plugin.settings import checked
 
@@ -91,7 +92,7 @@ def test_colour_images():
         (scan, "the noised image is the clean one"),
         (lambda: scan()[:40], "another size"),
         (lambda: noised(scan(), mask((20, 10, 40, 30)), Corruption("noise", 120.0)), "another corruption: .* sigma 45"),
-        (lambda: noised(scan(), mask((20, 10, 40, 30)), Corruption("blur")), "set corruption and sigma"),
+        (lambda: noised(scan(), mask((20, 10, 40, 30)), Corruption("blur")), "set corruption, sigma and options"),
     ],
 )
 def test_reasons(made, words):

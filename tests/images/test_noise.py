@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 from samples import SHARED, SMALL
 
-from firempo_plugin.images.corruptions import CORRUPTIONS
+from firempo_plugin.images.corruptions import CORRUPTIONS, Corruption
 from firempo_plugin.images.masks import read_mask
-from firempo_plugin.images.noise import Choice, Corruption, choose_noise, corrupt, seed_of
+from firempo_plugin.images.noise import Choice, choose_noise, corrupt, seed_of
 from firempo_plugin.images.pixels import decode, write_png
 from firempo_plugin.images.settings import NoiseConfig
 

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from firempo_plugin.images import noise, tiles
+from firempo_plugin.images.corruptions import Corruption
 from firempo_plugin.images.masks import read_mask
-from firempo_plugin.images.noise import Corruption, corrupt
+from firempo_plugin.images.noise import corrupt
 from firempo_plugin.images.pixels import decode
 from firempo_plugin.records import Record, RejectedError
 from firempo_plugin.respond.read import ReadStep

@@ -36,6 +36,7 @@ def test_defaults_and_overrides(read):
         (MINIMAL, ["edit.judge=endpoint"], "edit.endpoint.model is missing"),
         (MINIMAL, ["respond.samples=3"], "respond.samples needs"),
         (MINIMAL, ["edit.max_share=1.5"], r"edit.max_share must be a number \(above 0, at most 1\), found 1.5"),
+        (MINIMAL, ["noise.options.step=3"], "noise.options of noise: unknown key step; known: none"),
         (MINIMAL, ["noise.workers=0"], r"noise.workers must be a whole number \(at least 1\), found 0"),
         (MINIMAL, ["noise.sigma=nan"], r"noise.sigma must be a number \(at least 0\), found 'nan'"),
         (MINIMAL, ["max_cost=-1"], r"max_cost must be a number \(at least 0\) or null, found -1"),

@@ -1,7 +1,9 @@
 """A raised version makes a step again and what depends on it, and nothing is paid twice; old builds go on."""
 
+import hashlib
 import json
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +15,7 @@ from PIL import Image
 from firempo_plugin.answers import questions
 from firempo_plugin.evaluate.answers import AnswerStep
 from firempo_plugin.images.masks import NOTHING, MaskCache
+from firempo_plugin.images.pixels import content_id
 from firempo_plugin.pairs.build import run
 from firempo_plugin.pairs.config import load
 from firempo_plugin.pairs.segmenters.box import BoxSegmenter
@@ -142,8 +145,13 @@ def test_other_rules_judge_again_what_they_decide_and_no_more(build, monkeypatch
 
 
 def test_shared_noise_of_another_version_has_another_file(build, monkeypatch):
+    monkeypatch.setattr(noise.NoiseStep, "version", 1)
     build("noise.shared=true")
     before = {pair.rejected_images for pair in build.progress.pairs}
+    image = build.images / "2.png"
+    made_of = json.dumps([content_id(image), "no_target", {"name": "noise", "sigma": 45.0}, None])
+    known = hashlib.sha256(made_of.encode()).hexdigest()[:32]
+    assert known in {Path(file).stem for (file,) in before}, "as it was before there were options"
     monkeypatch.setattr(noise.NoiseStep, "version", 2)
     build("noise.shared=true")
     assert not before & {pair.rejected_images for pair in build.progress.pairs}, "marks of a review know it by its name"

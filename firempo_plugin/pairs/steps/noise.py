@@ -30,7 +30,11 @@ class NoiseStep(Step):
 
     def depends_on(self, item: Item) -> dict[str, Any]:
         """Images, masks, target and corruption."""
-        settings = {name: value for name, value in asdict(self._config).items() if name != "workers"}
+        settings = {
+            name: value
+            for name, value in asdict(self._config).items()
+            if name != "workers" and value != {}  # builds from before there were options are keyed without
+        }
         return {
             "images": list(item.image_ids),
             "masks": [file_id(found.mask) if found.mask else None for found in item.segmentations],
@@ -63,7 +67,7 @@ class NoiseStep(Step):
         mask = file_id(mask_file) if choice.use_mask and mask_file else None
         version = later(version=self.version).values()
         return hashlib.sha256(
-            json.dumps([item.image_ids[place], choice.path, asdict(choice.how), mask, *version]).encode()
+            json.dumps([item.image_ids[place], choice.path, choice.how.settings, mask, *version]).encode()
         ).hexdigest()[:32]
 
     def apply(self, item: Item, data: dict[str, Any]) -> Item:

@@ -14,7 +14,8 @@ from transformers import AutoModelForImageTextToText
 from firempo_plugin.evaluate import attention
 from firempo_plugin.evaluate.sensitivity import noise_elsewhere
 from firempo_plugin.host.evidence import looking, measure
-from firempo_plugin.images.noise import Corruption, corrupt, seed_of
+from firempo_plugin.images.corruptions import Corruption
+from firempo_plugin.images.noise import corrupt, seed_of
 
 FAMILIES = ("qwen3_vl", "qwen2_5_vl", "llava")
 NOISE = Corruption("noise", 45.0)
