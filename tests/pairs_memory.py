@@ -78,15 +78,14 @@ def files(folder: Path) -> dict[str, Path]:
 def main(folder: Path) -> None:
     from firempo_plugin.host.data.reasons import RowError
     from firempo_plugin.host.data.row_images import open_images
-    from firempo_plugin.images.corruptions import Corruption
+    from firempo_plugin.images.corruptions import CORRUPTIONS, Corruption, corruption
     from firempo_plugin.images.masks import read_mask
     from firempo_plugin.images.noise import corrupt
     from firempo_plugin.images.pixels import decode, pixel_id, write_png
     from firempo_plugin.records import RejectedError
 
     where = files(folder)
-    half = np.zeros((SIDE, SIDE), dtype=np.bool_)
-    half[: SIDE // 2] = True
+    none = np.zeros((SIDE, SIDE), dtype=np.bool_)
     row = {"_images": [str(where["colour"])], "_rejected_images": [str(where["colour"])]}
     how = Corruption("noise", 45)
     labels = [(level, 1, 2) for level in range(20)]
@@ -97,9 +96,11 @@ def main(folder: Path) -> None:
         "noised": lambda: write_png(
             corrupt(decode(where["colour"]), None, Corruption("noise", 45), 1), folder / "n.png"
         ),
-        "in_mask": lambda: corrupt(decode(where["colour"]), half, Corruption("noise", 45), 1),
         "row": lambda: open_images(row, ""),
     }
+    for name in CORRUPTIONS:
+        chosen = corruption(name, 45, {})
+        cases[name] = lambda chosen=chosen: corrupt(decode(where["colour"]), ~none, chosen, 1)
     small = np.zeros((8, 8, 3), dtype=np.uint8)
     write_png(corrupt(small, None, how, 1), folder / "small.png")
     decode(folder / "small.png")

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import UserError
 from ..images.corruptions import CORRUPTIONS, Corruption, corruption
 from ..images.masks import Mask, box_around
 from ..images.noise import corrupt, seed_of
@@ -45,6 +46,11 @@ class Options:
 
     def __post_init__(self) -> None:
         corruption(self.corruption, self.sigma, self.options)
+        if not CORRUPTIONS.load(self.corruption).fills:
+            raise UserError(
+                f"corruption cannot be {self.corruption}: it leaves a part of its region as it is, and the region is "
+                "known by where the two images differ"
+            )
 
     @property
     def how(self) -> Corruption:

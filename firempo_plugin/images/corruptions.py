@@ -42,10 +42,12 @@ class Filter:
         corrupted: Takes an image ([H, W] or [H, W, 3]), the mask whose inside is used ([H, W]; None: everywhere),
             the `Corruption` and a seed, and returns a new image of that shape.
         options: Dataclass of `noise.options`, made by `config_key`.
+        fills: Whether it changes all of the mask, so that the mask shows in the image.
     """
 
     corrupted: Callable[[Any, Any, Corruption, int], Any]
     options: type[Any] = Plain
+    fills: bool = True
 
 
 CORRUPTIONS: Registry[Filter] = Registry(
@@ -55,6 +57,11 @@ CORRUPTIONS: Registry[Filter] = Registry(
         "crop": (".noise:CROP", "the level around it in its place"),
         "black": (".noise:BLACK", "with whole_image: a blind image"),
         "blur": (".noise:BLUR", ""),
+        "resized_crop": (".recipes:RESIZED_CROP", "a small part of the image, blown up; mDPO's, with whole_image"),
+        "diffusion": (".recipes:DIFFUSION", "a step of the forward process; VCD's, CHiP's, POVID's"),
+        "pixels": (".recipes:PIXELS", "some at the image's mean; OPA-DPO's"),
+        "blocks": (".recipes:BLOCKS", "the same of squares"),
+        "replace": (".recipes:REPLACE", "noise in the image's place; MMedPO's"),
     },
 )
 

@@ -13,7 +13,9 @@ class NoiseConfig:
 
     corruption: str = config_key("noise", CORRUPTIONS)
     options: dict[str, Any] = config_key({}, "what the corruption needs")
-    whole_image: bool = config_key(False, "ablation: corrupt the whole image whatever the target")
+    whole_image: bool = config_key(
+        False, "ablation, or another method's recipe: corrupt the whole image whatever the target"
+    )
     sigma: float = config_key(45.0, "standard deviation of the noise, 0-255 scale", least=0)
     fallback_sigma: float = config_key(12.0, "of the whole-image noise where a target was not found", least=0)
     shared: bool = config_key(

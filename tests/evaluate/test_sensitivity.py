@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from firempo_plugin.evaluate.sensitivity import Options, drops, noise_elsewhere, region_of
-from firempo_plugin.images.corruptions import Corruption
+from firempo_plugin.images.corruptions import CORRUPTIONS, Corruption, corruption
 from firempo_plugin.images.noise import corrupt, seed_of
 from firempo_plugin.records import RejectedError
 from firempo_plugin.settings import checked
 
 NOISE = Corruption("noise", 45.0)
+FILLING = [name for name in CORRUPTIONS if CORRUPTIONS.load(name).fills]
 
 
 def scan(height=80, width=100):
@@ -35,7 +36,7 @@ def test_the_region_is_where_the_images_differ_without_the_holes_of_weak_noise()
     assert np.array_equal(region_of(scan(), changed), where)
 
 
-@pytest.mark.parametrize("how", [NOISE, Corruption("black"), Corruption("blur"), Corruption("crop")], ids=str)
+@pytest.mark.parametrize("how", [corruption(name, 45.0, {}) for name in FILLING], ids=FILLING)
 def test_the_moved_region_has_the_same_shape_and_does_not_overlap(how):
     where = mask((20, 10, 40, 30), (40, 25, 50, 30))
     clean = scan() + np.random.default_rng(0).integers(0, 60, (80, 100), dtype=np.uint8)
@@ -115,5 +116,12 @@ def test_drops():
 def test_options_are_checked():
     assert Options("pairs").how == NOISE
     assert Options("pairs", corruption="black").how == Corruption("black")
-    with pytest.raises(ValueError, match="corruption must be one of noise, crop, black, blur, found 'fog'"):
-        checked(Options, {"dataset": "pairs", "corruption": "fog"})
+    step = checked(Options, {"dataset": "pairs", "corruption": "diffusion", "options": {"step": 9}}).how
+    assert step == corruption("diffusion", 45.0, {"step": 9}) != corruption("diffusion", 45.0, {})
+    for given, message in (
+        ({"corruption": "fog"}, "corruption must be one of noise, crop, black, blur, .*, found 'fog'"),
+        ({"options": {"step": 9}}, "sensitivity.options of noise: unknown key step; known: none"),
+        ({"corruption": "blocks"}, "sensitivity.corruption cannot be blocks: it leaves a part of its region"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            checked(Options, {"dataset": "pairs", **given}, "sensitivity.")

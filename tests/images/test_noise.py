@@ -15,13 +15,17 @@ import pytest
 from PIL import Image
 from samples import SHARED, SMALL
 
-from firempo_plugin.images.corruptions import CORRUPTIONS, Corruption
+from firempo_plugin.images.corruptions import CORRUPTIONS, Corruption, corruption
 from firempo_plugin.images.masks import read_mask
 from firempo_plugin.images.noise import Choice, choose_noise, corrupt, seed_of
 from firempo_plugin.images.pixels import decode, write_png
+from firempo_plugin.images.recipes import DiffusionOptions
 from firempo_plugin.images.settings import NoiseConfig
 
 LESION, BLACK, CROP, BLUR = Corruption("noise", 45.0), Corruption("black"), Corruption("crop"), Corruption("blur")
+STEP_9 = Corruption("diffusion", options=DiffusionOptions(step=9))
+SOME = {"pixels": 0.29, "blocks": 0.1}
+"""The least share of the mask that changes, of corruptions that leave most of it."""
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (48, 64, 3), dtype=np.uint8)
 GREY = COLOUR[..., 0].copy()
@@ -36,14 +40,25 @@ def seen_by_trainer(path: Path) -> np.ndarray:
 @pytest.mark.parametrize("image", [COLOUR, GREY], ids=["colour", "grey"])
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_every_pixel_outside_the_mask_stays(image, name):
-    before = image.copy()
-    corrupted = corrupt(image, DISC, Corruption(name, 45.0), seed=3)
+    before, how = image.copy(), corruption(name, 45.0, {})
+    corrupted = corrupt(image, DISC, how, seed=3)
     assert (corrupted.dtype, corrupted.shape) == (np.uint8, image.shape)
     assert np.array_equal(corrupted[~DISC], image[~DISC])
-    assert (corrupted[DISC] != image[DISC]).mean() > 0.9
+    assert (corrupted[DISC] != image[DISC]).mean() > SOME.get(name, 0.9)
     assert np.array_equal(image, before)
-    assert np.array_equal(corrupt(image, np.ones_like(DISC), Corruption(name, 45.0), 3)[DISC].shape, image[DISC].shape)
-    assert np.array_equal(corrupt(image, np.zeros_like(DISC), Corruption(name, 45.0), 3), image)
+    assert np.array_equal(corrupt(image, DISC, how, 3), corrupted)
+    assert np.array_equal(corrupt(image, np.ones_like(DISC), how, 3)[DISC].shape, image[DISC].shape)
+    assert np.array_equal(corrupt(image, np.zeros_like(DISC), how, 3), image)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 90), (90, 1, 3), (5, 3, 3)], ids=str)
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_every_shape_keeps_itself_and_grey_stays_grey(name, shape):
+    image, how = RNG.integers(0, 256, shape, dtype=np.uint8), corruption(name, 45.0, {})
+    assert corrupt(image, None, how, 1).shape == shape
+    grey = image[..., 0] if len(shape) == 3 else image
+    three = corrupt(np.repeat(grey[..., None], 3, axis=-1), None, how, 1)
+    assert np.array_equal(three, np.repeat(corrupt(grey, None, how, 1)[..., None], 3, axis=-1))
 
 
 @pytest.mark.parametrize("sigma", [12.0, 45.0])
@@ -167,6 +182,7 @@ def test_a_mask_of_another_size_and_an_unknown_corruption_are_refused():
         ("vqa", "left lung", False, {"fallback_sigma": 5.0}, Choice("no_detection", Corruption("noise", 5.0), False)),
         ("vqa", "left lung", True, {"corruption": "crop"}, Choice("ablation", CROP, True)),
         ("vqa", None, False, {"corruption": "blur"}, Choice("no_target", LESION, False)),
+        ("vqa", "lung", True, {"corruption": "diffusion", "options": {"step": 9}}, Choice("ablation", STEP_9, True)),
         ("vqa", "left lung", True, {"whole_image": True}, Choice("ablation", LESION, False)),
         ("vqa", "left lung", False, {"whole_image": True, "corruption": "black"}, Choice("ablation", BLACK, False)),
         ("report", None, False, {"whole_image": True, "corruption": "black"}, Choice("ablation", BLACK, False)),

@@ -157,6 +157,19 @@ def test_shared_noise_of_another_version_has_another_file(build, monkeypatch):
     assert not before & {pair.rejected_images for pair in build.progress.pairs}, "marks of a review know it by its name"
 
 
+@pytest.mark.parametrize("shared", ["true", "false"])
+def test_another_option_of_a_corruption_makes_other_images_and_the_first_are_found_again(build, shared):
+    how = ["noise.corruption=diffusion", "noise.whole_image=true", f"noise.shared={shared}"]
+    build(*how)
+    first = {pair.rejected_images for pair in build.progress.pairs}
+    assert build(*how, "noise.options.step=700") == NONE | {"noise": ALL}
+    other = {pair.rejected_images for pair in build.progress.pairs}
+    assert not first & other
+    assert len({Path(file).read_bytes() for (file,) in first | other}) == 2 * ALL
+    assert build(*how) == NONE
+    assert {pair.rejected_images for pair in build.progress.pairs} == first
+
+
 def test_a_segmenter_of_another_revision_looks_again(build, monkeypatch):
     build()
     monkeypatch.setattr(BoxSegmenter, "revision", 2)

@@ -179,6 +179,12 @@ NOISES = {
     "crop": {"corruption": "crop"},
     "black": {"corruption": "black"},
     "blur": {"corruption": "blur"},
+    "resized crop": {"corruption": "resized_crop"},
+    "diffusion": {"corruption": "diffusion"},
+    "diffusion, other step": {"corruption": "diffusion", "options": {"step": 700}},
+    "pixels": {"corruption": "pixels"},
+    "blocks": {"corruption": "blocks", "options": {"side": 5}},
+    "replace": {"corruption": "replace"},
 }
 
 
