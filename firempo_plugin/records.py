@@ -9,8 +9,9 @@ from typing import Literal
 from .errors import UserError
 
 Kind = Literal["vqa", "report"]
-NoisePath = Literal["lesion", "no_target", "no_detection", "report", "ablation"]
-"""Why an image was noised where it was; `ablation` is a corruption other than noise on the target."""
+NoisePath = Literal["lesion", "no_target", "no_detection", "report", "ablation", "similar"]
+"""Why an image was noised where it was; `ablation` is a corruption other than noise on the target, `similar` another
+record's image."""
 
 
 class RejectedError(UserError):
@@ -52,6 +53,7 @@ class Record:
         response: The model's own answer, where the source brings one.
         regions: Masks and boxes that the source brings.
         weight: The share in the loss that the source gives it; None: 1.
+        study: Whose or which examination's images they are, where the source says it: a patient, a study or a case.
     """
 
     id: str
@@ -64,6 +66,7 @@ class Record:
     response: str | None = None
     regions: tuple[Region, ...] = ()
     weight: float | None = None
+    study: str | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ class Noised:
         clean: The lossless 8-bit file of the clean image that it is to be compared with.
         path: Which of METHOD's paths was taken.
         sigma: Of the corruption `noise`, 0-255 scale; 0 for the others.
-        corruption: Its name among `images.corruptions`.
+        corruption: Its name among `images.corruptions`; "similar" for another record's image.
     """
 
     file: str

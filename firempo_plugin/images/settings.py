@@ -1,8 +1,9 @@
 """What is done to images: the section `noise` of a build."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from ..errors import UserError
 from ..settings import config_key
 from .corruptions import CORRUPTIONS, corruption
 
@@ -11,6 +12,10 @@ from .corruptions import CORRUPTIONS, corruption
 class NoiseConfig:
     """The noised image."""
 
+    by: Literal["corruption", "similar"] = config_key(
+        "corruption",
+        "corruption, or similar: the image of another record, not of the same study, that looks most like it",
+    )
     corruption: str = config_key("noise", CORRUPTIONS)
     options: dict[str, Any] = config_key({}, "what the corruption needs")
     whole_image: bool = config_key(
@@ -24,5 +29,9 @@ class NoiseConfig:
     workers: int = config_key(2, "images at a time", least=1)
 
     def __post_init__(self) -> None:
+        if self.by == "similar" and (self.corruption != "noise" or self.options or self.whole_image or self.shared):
+            raise UserError(
+                "by: similar takes the place of corruption, options, whole_image and shared; leave them out"
+            )
         if self.options:
             corruption(self.corruption, self.sigma, self.options)

@@ -21,6 +21,7 @@ from .pair import Pair
 from .steps.edit import EditStep
 from .steps.noise import NoiseStep
 from .steps.segment import SegmentStep
+from .steps.similar import SimilarStep
 from .steps.target import TargetStep
 
 
@@ -72,13 +73,16 @@ def make_steps(
     loaded = (lambda: engine(config.respond.engine)) if engine is not None else None
     respond = RespondStep(config.respond, asks.respond, loaded)
     respond.check(items)
+    located = config.segment.by != "none"
     return [
         ReadStep(config.source, workspace),
         respond,
         EditStep(config, asks.judge),
         TargetStep(config, asks.judge),
         SegmentStep(config, workspace),
-        NoiseStep(config.noise, workspace, located=config.segment.by != "none"),
+        NoiseStep(config.noise, workspace, located=located)
+        if config.noise.by == "corruption"
+        else SimilarStep(config.source, workspace, [item.record for item in items], config.noise.workers),
     ]
 
 

@@ -15,7 +15,7 @@ from .common import Source
 from .fields import closed, image_file, is_written, own_id, plain
 from .files import Row, not_empty, read_jsonl, read_text
 
-FIELDS = ("id", "image", "images", "question", "truth", "response", "kind", "language", "closed")
+FIELDS = ("id", "image", "images", "question", "truth", "response", "kind", "language", "closed", "study")
 KINDS = ("vqa", "report")
 LANGUAGES = ("en", "zh")
 _REQUIRED = ("question", "truth")
@@ -60,7 +60,7 @@ def _rows(options: Options) -> Iterator[tuple[str, Row]]:
 def _record(record_id: str, row: Row, options: Options) -> Record:
     root = Path(options.image_root)
     names = _listed(row["images"]) if "images" in row else [row["image"]]
-    response = row.get("response")
+    response, study = row.get("response"), row.get("study")
     return Record(
         id=record_id,
         images=tuple(image_file(root, name, allow_outside=options.allow_outside) for name in names),
@@ -70,6 +70,7 @@ def _record(record_id: str, row: Row, options: Options) -> Record:
         language=_choice(row.get("language"), "language", LANGUAGES, options.language),
         closed=closed(row.get("closed")),
         response=plain(response, "response") if is_written(response) else None,
+        study=str(study).strip() if is_written(study) else None,
     )
 
 

@@ -35,12 +35,14 @@ def _rows(options: Options) -> Iterator[tuple[str, Row]]:
 
 def _record(record_id: str, row: Row, options: Options) -> Record:
     plain(row.get("phrase_type"), "phrase_type")  # without it the split is not known
+    case = row.get("image_case_url")
     return Record(
         id=record_id,
         images=(image_file(Path(options.folder) / IMAGES, row.get("image_name"), allow_outside=options.allow_outside),),
         question=plain(row.get("question"), "question"),
         truth=plain(row.get("answer"), "answer"),
         closed=closed(row.get("answer_type")),
+        study=case.strip() if isinstance(case, str) and case.strip() else None,
     )
 
 

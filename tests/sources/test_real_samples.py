@@ -16,6 +16,12 @@ VQA_RAD = {
 """How many images, and closed and open questions, there are; and a record: id, image, question, truth, closed."""
 
 
+CASES = {
+    SMALL: "https://medpix.nlm.nih.gov/case?id=e5ae3653-f2de-4f12-a085-ebfbfe5b7a69",
+    SHARED: "https://medpix.nlm.nih.gov/case?id=31ac9c0f-732a-4c51-9f33-1cdfae1b8728",
+}
+
+
 def test_vqa_rad_sample(real: Samples) -> None:
     images, kinds, identity, image, question, truth, closed = VQA_RAD[real.name]
     folder = real.folder / "vqa-rad"
@@ -24,7 +30,8 @@ def test_vqa_rad_sample(real: Samples) -> None:
     assert len({image for record in records for image in record.images}) == images
     assert Counter(record.closed for record in records) == kinds
     path = str((folder / "VQA_RAD Image Folder" / image).resolve())
-    assert Record(f"vqa_rad:{identity}", (path,), question, truth, closed=closed) in records[:2]
+    assert Record(f"vqa_rad:{identity}", (path,), question, truth, closed=closed, study=CASES[real.name]) in records[:2]
+    assert len({record.study for record in records}) > 3
     assert read("vqa_rad", folder=folder, split="all")[0] == records
     assert read("vqa_rad", folder=folder, split="test") == ([], [])
 

@@ -84,6 +84,14 @@ def write_parquet(path: Path, rows: list[dict[str, Any]]) -> Path:
 WRITERS = {".jsonl": write_jsonl, ".csv": write_csv, ".parquet": write_parquet}
 
 
+def test_a_column_may_say_whose_images_they_are(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    rows = [{"q": "Is it?", "t": "yes", "i": "a.png", "p": patient} for patient in ("p1 ", 12, "", None)]
+    columns = {"question": "q", "truth": "t", "image": "i", "study": "p"}
+    records, _ = read(write_jsonl(tmp_path / "t.jsonl", rows), columns=columns)
+    assert [record.study for record in records] == ["p1", "12", None, None]
+
+
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_tables_of_every_format_are_read_alike(tmp_path: Path, suffix: str) -> None:
     image = str(picture(tmp_path / "a.png").resolve())

@@ -33,7 +33,7 @@ class NoiseStep(Step):
         settings = {
             name: value
             for name, value in asdict(self._config).items()
-            if name != "workers" and value != {}  # builds from before there were options are keyed without
+            if name not in ("by", "workers") and value != {}  # builds from before there were options have none
         }
         return {
             "images": list(item.image_ids),
@@ -72,14 +72,17 @@ class NoiseStep(Step):
 
     def apply(self, item: Item, data: dict[str, Any]) -> Item:
         """Fills in `noised`."""
-        shared = {name: data[name] for name in ("path", "sigma", "corruption")}
-        files = [self._workspace.absolute(image["file"]) for image in data["images"]]
-        return replace(
-            item,
-            noised=tuple(
-                Noised(file=file, clean=clean, **shared) for file, clean in zip(files, item.images, strict=True)
-            ),
-        )
+        return with_noised(item, data, self._workspace)
+
+
+def with_noised(item: Item, data: dict[str, Any], workspace: Workspace) -> Item:
+    """The item with its noised twins as a step has stored them."""
+    shared = {name: data[name] for name in ("path", "sigma", "corruption")}
+    files = [workspace.absolute(image["file"]) for image in data["images"]]
+    return replace(
+        item,
+        noised=tuple(Noised(file=file, clean=clean, **shared) for file, clean in zip(files, item.images, strict=True)),
+    )
 
 
 def _noised(path: str, mask_file: str | None, choice: Any, owner: tuple[str, int]) -> Any:
