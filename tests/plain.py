@@ -31,6 +31,8 @@ FORMATS = {
     "qwen3_vl": ("", *CHATML),
     "qwen2_5_vl": ("<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n", *CHATML),
     "mllama": ("", *LLAMA3),
+    "llava_onevision": ("<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n", *CHATML),
+    "llava_next": (VICUNA_SYSTEM, "USER: {} ASSISTANT:", "<eos>"),
     "llava": (VICUNA_SYSTEM, "USER: {} ASSISTANT:", "<eos>"),
     "gemma3": ("<|endoftext|>", "<start_of_turn>user\n{}<end_of_turn>\n<start_of_turn>model\n", "<end_of_turn>\n"),
 }
@@ -72,6 +74,12 @@ class Plain:
             question = question.replace("<image>", "<|image|>")
         elif self.family == "llava":
             question = question.replace("<image>", "<image>" * 16)
+        elif self.family in ("llava_next", "llava_onevision"):
+            for image in opened if images else []:
+                written = self.processor(text="<image>", images=[image], return_tensors="pt")["input_ids"]
+                count = int((written == self.tokenizer.convert_tokens_to_ids("<image>")).sum())
+                question = question.replace("<image>", "<picture>" * count, 1)
+            question = question.replace("<picture>", "<image>")
         elif self.family == "gemma3":
             question = question.replace("<image>", self.processor.full_image_sequence)
         else:

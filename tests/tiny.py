@@ -21,6 +21,10 @@ from transformers import (
     Gemma3TextConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    LlavaNextImageProcessor,
+    LlavaNextProcessor,
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
     LlavaOnevisionImageProcessor,
@@ -50,6 +54,7 @@ TEMPLATES = {
     **dict.fromkeys(("llava", "llava_mistral", "llava_phi3", "llava_gemma3"), "llava"),
     "mllama": "mllama",
     "llava_onevision": "llava_next_qwen",
+    "llava_next": "llava_next",
     "gemma3": "gemma3",
 }
 TEXT = {
@@ -75,6 +80,7 @@ def build(family: str, folder: Path) -> Path:
         "llava": _llava,
         "mllama": _mllama,
         "llava_onevision": _llava_onevision,
+        "llava_next": _llava_next,
         "gemma3": _gemma3,
         "llava_mistral": partial(_llava, text=MistralConfig, sliding_window=WINDOW),
         "llava_phi3": partial(_llava, text=Phi3Config, sliding_window=WINDOW),
@@ -151,20 +157,24 @@ def _qwen2_5_vl(folder: Path, **attention) -> None:
     Qwen2_5_VLProcessor(image_processor=images, tokenizer=tokenizer, video_processor=videos).save_pretrained(folder)
 
 
+CLIP = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "image_size": 56,
+    "patch_size": 14,
+    "projection_dim": 32,
+}
+PINPOINTS = [[56, 56], [56, 112], [112, 56], [112, 112]]
+
+
 def _llava(folder: Path, text=Qwen2Config, **attention) -> None:
     tokenizer = _tokenizer(folder)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
     config = LlavaConfig(
         text_config=text(**TEXT, **attention, **_token_ids(tokenizer), vocab_size=len(tokenizer)),
-        vision_config=CLIPVisionConfig(
-            hidden_size=32,
-            intermediate_size=48,
-            num_hidden_layers=3,
-            num_attention_heads=2,
-            image_size=56,
-            patch_size=14,
-            projection_dim=32,
-        ),
+        vision_config=CLIPVisionConfig(**CLIP),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         vision_feature_layer=-2,
         vision_feature_select_strategy="default",
@@ -231,22 +241,44 @@ SIGLIP = {
 def _llava_onevision(folder: Path) -> None:
     tokenizer = _tokenizer(folder)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<image>", "<video>"]})
-    pinpoints = [[56, 56], [56, 112], [112, 56], [112, 112]]
     config = LlavaOnevisionConfig(
         text_config=Qwen2Config(**TEXT, **_token_ids(tokenizer), vocab_size=len(tokenizer)),
         vision_config=SiglipVisionConfig(**SIGLIP),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
-        image_grid_pinpoints=pinpoints,
+        image_grid_pinpoints=PINPOINTS,
     )
     LlavaOnevisionForConditionalGeneration(config).save_pretrained(folder)
-    images = LlavaOnevisionImageProcessor(size={"height": 56, "width": 56}, image_grid_pinpoints=pinpoints)
+    images = LlavaOnevisionImageProcessor(size={"height": 56, "width": 56}, image_grid_pinpoints=PINPOINTS)
     LlavaOnevisionProcessor(
         image_processor=images,
         video_processor=LlavaOnevisionVideoProcessor(size={"height": 56, "width": 56}),
         tokenizer=tokenizer,
         num_image_tokens=16,
         vision_feature_select_strategy="full",
+    ).save_pretrained(folder)
+
+
+def _llava_next(folder: Path) -> None:
+    tokenizer = _tokenizer(folder)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    config = LlavaNextConfig(
+        text_config=Qwen2Config(**TEXT, **_token_ids(tokenizer), vocab_size=len(tokenizer)),
+        vision_config=CLIPVisionConfig(**CLIP),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        image_grid_pinpoints=PINPOINTS,
+    )
+    LlavaNextForConditionalGeneration(config).save_pretrained(folder)
+    images = LlavaNextImageProcessor(
+        size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56}, image_grid_pinpoints=PINPOINTS
+    )
+    LlavaNextProcessor(
+        image_processor=images,
+        tokenizer=tokenizer,
+        patch_size=14,
+        vision_feature_select_strategy="default",
+        image_token="<image>",
+        num_additional_image_tokens=1,
     ).save_pretrained(folder)
 
 

@@ -20,7 +20,7 @@ class Family:
     """What sharing image features needs to know of a model class.
 
     Attributes:
-        vision: Submodules of the core model that make the image features.
+        vision: Submodules and parameters of the core model that make the image features.
         image_token: The configuration's name for the id of the tokens that images take.
         deepstack: Whether the features come with deepstack layers, one [tokens, hidden] tensor each.
         stacked: Whether the features of all images are one tensor [images, tokens, hidden] instead of a list.
@@ -32,13 +32,16 @@ class Family:
     stacked: bool = False
 
 
+LLAVA = ("vision_tower", "multi_modal_projector")
 FAMILIES: dict[str, Family] = {
     "qwen2_vl": Family(("visual",)),
     "qwen2_5_vl": Family(("visual",)),
     "qwen3_vl": Family(("visual",), deepstack=True),
     "qwen3_vl_moe": Family(("visual",), deepstack=True),
-    "llava": Family(("vision_tower", "multi_modal_projector"), image_token="image_token_index"),
-    "gemma3": Family(("vision_tower", "multi_modal_projector"), image_token="image_token_index", stacked=True),
+    "llava": Family(LLAVA, image_token="image_token_index"),
+    "llava_next": Family((*LLAVA, "image_newline"), image_token="image_token_index"),
+    "llava_onevision": Family((*LLAVA, "image_newline"), image_token="image_token_index"),
+    "gemma3": Family(LLAVA, image_token="image_token_index", stacked=True),
 }
 
 CROSS_ATTENDING = ("mllama",)
@@ -51,8 +54,8 @@ fill the row up to the most images of a batch too.
 
 def is_frozen(family: Family, core: Any) -> bool:
     """Whether nothing that makes image features is in training; adapters count."""
-    parts = [core.get_submodule(name) for name in family.vision]
-    return not any(weight.requires_grad for part in parts for weight in part.parameters())
+    parts = tuple(f"{name}." for name in family.vision)
+    return not any(weight.requires_grad for name, weight in core.named_parameters() if f"{name}.".startswith(parts))
 
 
 @dataclass

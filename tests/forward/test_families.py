@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from firempo_plugin.forward.families import FAMILIES, ImageFeatures, SharedImageFeatures
+from firempo_plugin.forward.families import FAMILIES, ImageFeatures, SharedImageFeatures, is_frozen
 from firempo_plugin.forward.score import Runner, head_at
 
 
@@ -20,6 +20,18 @@ def count_images(core, family):
 
     tower.register_forward_pre_hook(hook, with_kwargs=True)
     return seen
+
+
+@pytest.mark.parametrize("part", ["vision_tower", "multi_modal_projector", "image_newline"])
+def test_features_are_no_constants_while_any_part_of_them_is_in_training(part):
+    core = torch.nn.Module()
+    core.vision_tower, core.multi_modal_projector = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    core.image_newline = torch.nn.Parameter(torch.zeros(2))
+    core.requires_grad_(False)
+    core.language_model = torch.nn.Linear(2, 2)
+    assert is_frozen(FAMILIES["llava_next"], core)
+    getattr(core, part).requires_grad_()
+    assert not is_frozen(FAMILIES["llava_next"], core)
 
 
 @pytest.mark.parametrize("family", ["qwen3_vl", "qwen2_5_vl", "llava"])

@@ -224,7 +224,7 @@ def tower_digest(model: Any, training_args: Any, images: dict[str, Any], parts: 
         parts: Names of the submodules that make the features.
     """
     named = model.state_dict().items()
-    weights = ((name, weight) for name, weight in named if any(f".{part}." in name for part in parts))
+    weights = ((name, weight) for name, weight in named if any(f".{part}." in f"{name}." for part in parts))
     return _digest(model.config, training_args, images, weights, without=("text_config",))
 
 
