@@ -16,6 +16,7 @@ from .terminal import say
 STEP_HELP = {
     "respond": "let the model answer",
     "edit": "let the judge decide and edit",
+    "label": "name the kind of error",
     "target": "name what the noise should hide",
     "segment": "find it on the images",
     "noise": "write the noised images",

@@ -83,18 +83,22 @@ def test_every_limit_and_choice_holds(name, trail, hint, part):
     key, about = KINDS[name][1] + ".".join(trail), part.metadata
     assert set(about) <= {"help", "choices", *LIMITS}
     listed = {get_origin(one) for one in (hint, *get_args(hint))} & {list, tuple}
+    named = get_origin(hint) is dict
     beyond = {"least": -1, "above": 0, "most": 1, "below": 0}  # from the limit
+
+    def told_of(value):
+        return told(name, trail, [value] if listed else {"size": value} if named else value)
+
     for limit in set(about) & set(LIMITS):
-        outside = about[limit] + beyond[limit]
-        assert f"{LIMITS[limit][1]} {about[limit]}" in told(name, trail, [outside] if listed else outside)
+        assert f"{LIMITS[limit][1]} {about[limit]}" in told_of(about[limit] + beyond[limit])
     for special in (float("nan"), float("inf")) if float in (hint, *get_args(hint)) else ():
-        assert told(name, trail, special).startswith(f"{key} must be a number")
+        assert told_of(special).startswith(f"{key}.size must be a number" if named else f"{key} must be a number")
     if int in (hint, *get_args(hint)):
         told(name, trail, 10**400)  # too large for a float, which is no reason for a traceback
     if {int, float} & {hint, *get_args(hint)}:
         assert told(name, trail, True).startswith(f"{key} must be ")
     if "choices" in about or Literal in (get_origin(one) for one in (hint, *get_args(hint))):
-        assert "one of " in told(name, trail, ["none such"] if listed else "none such")
+        assert "one of " in told_of("none such")
     if not is_required(part):
         default = part.default_factory() if callable(part.default_factory) else part.default
         assert f"{key} must be" not in told(name, trail, default)

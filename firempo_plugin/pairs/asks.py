@@ -42,7 +42,7 @@ class Asks:
         if judge.later:
             self._batch = BatchAsk(config.edit, self.store, self._budget, batches)
             self.judge = self._batch
-        elif judge.asks or config.target.asks:
+        elif config.asks_judge:
             self.judge = self._endpoint(config.edit.endpoint)
         if self._batch is not None and collect_batches:
             self.collected = self._batch.collect()

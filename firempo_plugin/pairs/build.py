@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import UserError
 from ..phrases import PhraseError, phrase_pair
 from ..records import RejectedError
 from ..respond.read import ReadStep
@@ -19,6 +20,7 @@ from .asks import Asks
 from .config import BuildConfig
 from .pair import Pair
 from .steps.edit import EditStep
+from .steps.label import LabelStep
 from .steps.noise import NoiseStep
 from .steps.segment import SegmentStep
 from .steps.similar import SimilarStep
@@ -78,6 +80,7 @@ def make_steps(
         ReadStep(config.source, workspace),
         respond,
         EditStep(config, asks.judge),
+        *([LabelStep(config, asks.judge)] if config.label.by != "none" else []),
         TargetStep(config, asks.judge),
         SegmentStep(config, workspace),
         NoiseStep(config.noise, workspace, located=located)
@@ -104,6 +107,9 @@ def run(
         make: Whether to make anything; else only look.
         engine: Loads a model into this process, for `respond.backend: engine`.
         halt: May end the run early.
+
+    Raises:
+        UserError: There is no such step in this build, or the source or an option of a step is wrong.
     """
     reading = read_source(config.source)
     if make:
@@ -114,7 +120,11 @@ def run(
     progress.handed_in = asks.collected
     halt = halt or Halt()
     halt.wake = asks.stop
-    for step in make_steps(config, workspace, asks, engine, items):
+    steps = make_steps(config, workspace, asks, engine, items)
+    names = [step.name for step in steps]
+    if only not in (None, "export", *names):
+        raise UserError(f"this build has no step {only!r}, only {', '.join(names)}; its section {only} turns it on")
+    for step in steps:
         wanted = make and only in (None, step.name) and not progress.stopped
         done = advance(workspace, step, items, make=wanted, halt=halt)
         progress.advances[step.name] = done
@@ -159,6 +169,7 @@ def pair_of(item: Item) -> Pair:
         language=record.language,
         was_correct=edit.was_correct,
         judge=edit.judge,
+        error_type=item.error_type,
         target=target.phrase if target else None,
         noise_path=path,
         sigma=item.noised[0].sigma if item.noised else None,
@@ -193,6 +204,8 @@ def summary(progress: Progress, totals: Totals) -> str:
         lines += [f"{'  noise: ' + path:32}{count:8}  {count / len(pairs):6.1%}" for path, count in paths.most_common()]
         judges = Counter(pair.judge for pair in pairs)
         lines += [f"{'  judged by ' + judge:32}{count:8}" for judge, count in judges.most_common()]
+        kinds = Counter(f"  error of {pair.error_type}" for pair in pairs if pair.error_type)
+        lines += [f"{kind:32}{count:8}  {count / len(pairs):6.1%}" for kind, count in kinds.most_common()]
     if totals.replies:
         tokens = f"{totals.prompt_tokens} + {totals.completion_tokens} tokens, {_price(totals)}"
         lines.append(f"{'replies in the store':32}{totals.replies:8}  {tokens}")

@@ -16,6 +16,7 @@ from ..terminal import say
 from . import config as configuration
 from .build import Progress, run, summary
 from .config import BuildConfig
+from .quotas import Quotas
 
 Engine = Callable[[dict[str, Any]], ChatEngine]
 
@@ -74,6 +75,7 @@ def _export(config: BuildConfig, workspace: Workspace, progress: Progress) -> No
         images=config.export.images,
         options=config.export.options,
         decisions=decisions.read(Path(config.export.decisions)) if config.export.decisions else None,
+        quotas=Quotas(config.export.most, config.export.share),
     )
     print(f"\n{result.rows} pairs in {', '.join(str(file) for file in result.files)}")
     for name, reason in list(result.left_out.items())[:20]:

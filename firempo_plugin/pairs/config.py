@@ -14,6 +14,7 @@ from ..respond.settings import RespondConfig
 from ..settings import config_key, read, section
 from ..sources.settings import SourceConfig
 from .exporters.registry import FORMATS
+from .judges.error_types import ERROR_TYPES
 from .judges.registry import JUDGES
 from .segmenters.registry import SEGMENTERS
 
@@ -36,6 +37,22 @@ class EditConfig:
     prompts: str | None = config_key(None, "folder with prompts of your own")
     vocabulary: str | None = config_key(None, "YAML file that adds opposites and synonyms")
     endpoint: EndpointSettings = section(EndpointSettings)
+
+
+@dataclass
+class LabelConfig:
+    """What kind of error an edit makes or mends."""
+
+    by: Literal["none", "rules", "judge"] = config_key(
+        "none",
+        f"none, rules, or judge (the endpoint of the edit step, where the rules cannot say); a column error_type of "
+        f"the rows: {', '.join(ERROR_TYPES)}",
+    )
+
+    @property
+    def asks(self) -> bool:
+        """Whether a model is asked."""
+        return self.by == "judge"
 
 
 @dataclass
@@ -72,6 +89,18 @@ class ExportConfig:
     )
     options: dict[str, Any] = config_key({}, "what the format understands: file_format, model, template, ...")
     decisions: str | None = config_key(None, "JSON file of accept/reject marks from the review page")
+    most: dict[str, int] = config_key(
+        {}, "most pairs of a kind of error, which label.by names, such as {presence: 500}", least=0
+    )
+    share: dict[str, float] = config_key(
+        {}, "largest share of a kind of error among the pairs, such as {presence: 0.3}", least=0, below=1
+    )
+
+    def __post_init__(self) -> None:
+        for key, quotas in (("most", self.most), ("share", self.share)):
+            for name in quotas:
+                if name not in ERROR_TYPES:
+                    raise UserError(f"{key}.{name} is no kind of error; they are {', '.join(ERROR_TYPES)}")
 
 
 @dataclass
@@ -82,11 +111,17 @@ class BuildConfig:
     source: SourceConfig = section(SourceConfig)
     respond: RespondConfig = section(RespondConfig)
     edit: EditConfig = section(EditConfig)
+    label: LabelConfig = section(LabelConfig)
     target: TargetConfig = section(TargetConfig)
     segment: SegmentConfig = section(SegmentConfig)
     noise: NoiseConfig = section(NoiseConfig)
     export: ExportConfig = section(ExportConfig)
     max_cost: float | None = config_key(None, "stop before the calls cost more, in the currency of the prices", least=0)
+
+    @property
+    def asks_judge(self) -> bool:
+        """Whether the model of `edit.endpoint` is asked."""
+        return JUDGES.load(self.edit.judge).asks or self.target.asks or self.label.asks
 
 
 def load(path: Path, overrides: list[str]) -> BuildConfig:
@@ -114,9 +149,11 @@ def _check(config: BuildConfig, path: Path) -> None:
     decoding = (config.respond.endpoint.temperature, config.respond.endpoint.max_tokens)
     if config.respond.backend == "engine" and None in decoding:
         raise UserError(f"{path}: respond.endpoint: null, for what is not sent, needs respond.backend: endpoint")
+    if (config.export.most or config.export.share) and config.label.by == "none":
+        raise UserError(f"{path}: export.most and export.share need label.by: rules or judge, which names the kinds")
     needs_model = {
         "respond.endpoint": config.respond.backend == "endpoint",
-        "edit.endpoint": JUDGES.load(config.edit.judge).asks or config.target.asks,
+        "edit.endpoint": config.asks_judge,
     }
     for key, needed in needs_model.items():
         if needed and not value_of(config, f"{key}.model"):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from ..endpoint.costs import Estimate
 from ..endpoint.requests import ChatRequest
+from ..records import Edit
 from ..respond.read import ReadStep
 from ..respond.respond import RespondStep
 from ..sources.reading import read_source
@@ -15,6 +16,7 @@ from .build import make_steps
 from .config import BuildConfig
 from .judges.registry import JUDGES
 from .steps.edit import EditStep
+from .steps.label import LabelStep
 from .steps.target import TargetStep
 
 
@@ -28,11 +30,10 @@ def forecast(config: BuildConfig, workspace: Workspace) -> str:
     items = [Item(record, sample) for record in reading.records for sample in range(config.respond.samples)]
     asks = Asks(config, workspace, collect_batches=False)
     steps = make_steps(config, workspace, asks, None, items)
-    read, respond, edit, target = steps[:4]
+    read, respond, edit = steps[:3]
     assert isinstance(read, ReadStep)
     assert isinstance(respond, RespondStep)
     assert isinstance(edit, EditStep)
-    assert isinstance(target, TargetStep)
     ready = advance(workspace, read, items)
     lines = [
         f"{len(reading.records)} records, {len(reading.problems)} rows left aside, "
@@ -52,10 +53,21 @@ def forecast(config: BuildConfig, workspace: Workspace) -> str:
         lines += _section("edit", requests, asks.estimate(config.edit.endpoint, requests, batch=judge.later))
         if stand_ins:
             lines.append(f"  {len(stand_ins)} responses are not there yet: the ground truth stands in for them")
-    if config.target.asks:
-        requests = [target.request(item) for item in [*edited.items, *undecided] if item.record.kind == "vqa"]
-        lines += _section("target", requests, asks.estimate(config.edit.endpoint, requests, batch=judge.later))
+    unedited = [replace(item, edit=_stand_in(item.response or "")) for item in undecided]
+    for step in steps[3:]:
+        if isinstance(step, LabelStep) and config.label.asks:
+            requests = [request for request in map(step.request, [*edited.items, *unedited]) if request is not None]
+        elif isinstance(step, TargetStep) and config.target.asks:
+            requests = [step.request(item) for item in [*edited.items, *undecided] if item.record.kind == "vqa"]
+        else:
+            continue
+        lines += _section(step.name, requests, asks.estimate(config.edit.endpoint, requests, batch=judge.later))
     return "\n".join(shown(line) for line in lines)
+
+
+def _stand_in(response: str) -> Edit:
+    """Of the size of an edit that is not there yet."""
+    return Edit(response, response, was_correct=True, final_answer="", judge="")
 
 
 def _undecided(items: list[Item], done: Advance) -> list[Item]:

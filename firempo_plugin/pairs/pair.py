@@ -24,6 +24,7 @@ class Pair:
         language: ISO 639-1.
         was_correct: Whether the model's response is `chosen`.
         judge: Who decided that.
+        error_type: What kind of error sets the two apart; None: nobody said.
         target: What the noise should hide; None: no part in particular.
         noise_path: Which path the noise took; None: there is no noised image.
         sigma: Of the noise, 0-255 scale; None: there is none.
@@ -45,6 +46,7 @@ class Pair:
     language: str = "en"
     was_correct: bool = True
     judge: str = "rules"
+    error_type: str | None = None
     target: str | None = None
     noise_path: NoisePath | None = None
     sigma: float | None = None

@@ -38,6 +38,7 @@ class Item:
     sample: int = 0
     response: str | None = None
     edit: Edit | None = None
+    error_type: str | None = None
     target: Target | None = None
     images: tuple[str, ...] = ()
     image_ids: tuple[str, ...] = ()

@@ -17,6 +17,7 @@ VARIABLES = {
     "vqa_edit": {"question", "truth", "response"},
     "report_edit": {"question", "truth", "response"},
     "target": {"question", "truth", "answer"},
+    "error_type": {"question", "chosen", "rejected"},
     "retry": {"reason"},
 }
 
@@ -64,7 +65,7 @@ def test_a_run_may_bring_its_own(tmp_path):
 
 
 def test_mistakes_are_named(tmp_path):
-    with pytest.raises(ValueError, match="no prompt 'targets'; the prompts are report_edit, retry, target, vqa_edit"):
+    with pytest.raises(ValueError, match=f"no prompt 'targets'; the prompts are {', '.join(sorted(VARIABLES))}"):
         load_prompt("targets")
     with pytest.raises(ValueError, match=r"folder .* does not exist"):
         load_prompt("target", tmp_path / "absent")

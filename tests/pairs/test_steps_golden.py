@@ -21,6 +21,7 @@ from firempo_plugin.pairs.pair import Pair
 from firempo_plugin.pairs.segmenters.box import BoxSegmenter
 from firempo_plugin.pairs.segmenters.file import FileSegmenter
 from firempo_plugin.pairs.steps.edit import EditStep
+from firempo_plugin.pairs.steps.label import LabelStep
 from firempo_plugin.pairs.steps.noise import NoiseStep
 from firempo_plugin.pairs.steps.segment import SegmentStep
 from firempo_plugin.pairs.steps.target import TargetStep
@@ -106,6 +107,17 @@ def test_the_targets_of_the_rules(config, golden):
         target = made(step, Item(each, edit=Edit("", "", True, each.response, "rules")))
         cases.setdefault(f"{each.question} [{each.truth}]", [target["phrase"], target["reason"]])
     golden("targets", "`version` of TargetStep", TargetStep.version, cases)
+
+
+def test_the_kinds_of_errors(config, golden):
+    edits, kinds = EditStep(config(), None), LabelStep(config(label={"by": "rules"}), None)
+    cases = {}
+    for each in RECORDS:
+        edit = made(edits, Item(each, response=each.response))
+        if not isinstance(edit, str):
+            kind = kinds.run(Item(each, edit=Edit(**edit)))["error_type"]
+            cases[f"{each.question} [{each.truth}] {each.response}"] = kind
+    golden("labels", "`version` of LabelStep", LabelStep.version, cases)
 
 
 JUDGED = EndpointSettings(base_url="http://localhost:1/v1", model="judge", max_tokens=1024)

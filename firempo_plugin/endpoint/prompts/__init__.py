@@ -17,7 +17,7 @@ class Prompt:
     """A prompt as it is in its file.
 
     Attributes:
-        name: "vqa_edit", "report_edit", "target" or "retry".
+        name: Of its file, such as "vqa_edit".
         version: From its first line.
         text: The rest; `$name` stands for a value.
     """

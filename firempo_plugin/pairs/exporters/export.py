@@ -1,4 +1,7 @@
-"""Writes pairs in a format of the registry, those left out that a reviewer rejected or a trainer cannot use."""
+"""Writes pairs in a format of the registry.
+
+Left out are those that a reviewer rejected, that a trainer cannot use, or that are more than a quota takes.
+"""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -9,6 +12,7 @@ from typing import Any
 from ...errors import UserError
 from ...settings import checked
 from ..pair import Pair
+from ..quotas import Quotas
 from ..review import decisions as review_decisions
 from .common import ExportResult, usable
 from .registry import FORMATS
@@ -26,6 +30,7 @@ def export(
     images: str = "copy",
     options: Mapping[str, Any] | None = None,
     decisions: Mapping[str, review_decisions.Decision] | None = None,
+    quotas: Quotas | None = None,
 ) -> ExportResult:
     """Writes pairs in a format of FORMATS.
 
@@ -38,6 +43,7 @@ def export(
         images: copy, link or absolute: whether image files are placed below `folder`, and named relative to it.
         options: Of the format.
         decisions: A reviewer's; rejected pairs are left out.
+        quotas: Of kinds of error, among the pairs that nothing else leaves out.
 
     Raises:
         UserError: The name, an option or an existing file is in the way, or no pair is left.
@@ -47,13 +53,14 @@ def export(
     chosen = FORMATS.load(format_name)
     verdict = review_decisions.apply(pairs, decisions or {})
     good, unusable = usable(verdict.kept)
-    left_out = verdict.rejected | unusable
+    good, over, counted = (quotas or Quotas()).take(good)
+    left_out = verdict.rejected | unusable | over
     if not good:
         reasons = "; ".join(sorted(set(left_out.values()))[:3])
         raise UserError(f"no pair to export: {len(left_out)} left out{': ' if reasons else ''}{reasons}")
     settings = checked(chosen.options, options or {}, "export.options.")
     result = chosen.write(good, folder, name, root or folder, images, settings)
-    notes = result.notes
+    notes = (*result.notes, *counted)
     if verdict.outdated:
         notes += (f"Marks that are not used because their pair has changed since: {len(verdict.outdated)}.",)
     return replace(result, left_out=left_out, notes=notes)

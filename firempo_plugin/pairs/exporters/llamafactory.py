@@ -62,7 +62,8 @@ def write(pairs: list[Pair], folder: Path, name: str, root: Path, images: str, s
 
 
 def row(pair: Pair, name_of: Callable[[str], str], template: str) -> dict[str, Any]:
-    """A pair as a row; the last four columns are for people."""
+    """A pair as a row; the columns from `id` on are for people."""
+    kind = {"error_type": pair.error_type} if pair.error_type else {}
     return {
         "conversations": [{"from": "human", "value": prompt(pair, template)}],
         "chosen": {"from": "gpt", "value": pair.chosen},
@@ -76,6 +77,7 @@ def row(pair: Pair, name_of: Callable[[str], str], template: str) -> dict[str, A
         "noise_path": pair.noise_path,
         "target": pair.target,
         "judge": pair.judge,
+        **kind,
     }
 
 
@@ -153,7 +155,8 @@ def _write_parquet(file: Path, rows: list[dict[str, Any]]) -> None:
         "rejected_spans": spans,
         "weight": pa.float64(),
     }
-    people = dict.fromkeys(("id", "noise_path", "target", "judge"), pa.string())
+    labelled = ("error_type",) if any("error_type" in row for row in rows) else ()
+    people = dict.fromkeys(("id", "noise_path", "target", "judge", *labelled), pa.string())
     with replacing(file) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, pa.schema(kinds | people)), temporary)
 

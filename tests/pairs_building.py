@@ -1,0 +1,41 @@
+"""A build over a small table of one's own, written and run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from firempo_plugin.pairs.build import Progress, run
+from firempo_plugin.pairs.config import load
+from firempo_plugin.store.workspace import Workspace
+
+FIELDS = ("id", "image", "question", "truth", "response", "kind")
+
+
+def written(folder: Path, rows: list[tuple[str, ...]], **sections: Any) -> Path:
+    """Writes records (question, truth, response and, where it is a report, kind) over one image, and their build."""
+    Image.fromarray(np.random.default_rng(0).integers(0, 200, (32, 40), dtype=np.uint8)).save(folder / "scan.png")
+    filled = [dict(zip(FIELDS, (number, "scan.png", *row), strict=False)) for number, row in enumerate(rows)]
+    (folder / "rows.jsonl").write_text("".join(json.dumps({"kind": "vqa", **row}) + "\n" for row in filled))
+    options = {
+        "file": str(folder / "rows.jsonl"),
+        "image_root": str(folder),
+        "columns": {name: name for name in FIELDS},
+    }
+    config = {"workspace": str(folder / "work"), "source": {"name": "table", "options": options}, **sections}
+    path = folder / "build.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def built(path: Path, *overrides: str, **how: Any) -> Progress:
+    """Runs a build, as `firempo build` does before it exports."""
+    config = load(path, list(overrides))
+    workspace = Workspace(Path(config.workspace))
+    try:
+        return run(config, workspace, **how)
+    finally:
+        workspace.close()
