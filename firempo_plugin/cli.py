@@ -17,6 +17,7 @@ STEP_HELP = {
     "respond": "let the model answer",
     "edit": "let the judge decide and edit",
     "label": "name the kind of error",
+    "spans": "mark what of the responses is scored",
     "target": "name what the noise should hide",
     "segment": "find it on the images",
     "noise": "write the noised images",

@@ -83,7 +83,7 @@ BELOW = {
     "images": "errors files records registry settings",
     "sources": "errors files images records registry settings",
     "answers": "endpoint errors files phrases records",
-    "store": "endpoint errors files records",
+    "store": "endpoint errors files phrases records",
     "respond": "endpoint errors images records settings sources store",
     "pages": "images",
     "pairs": "answers endpoint errors files images pages phrases placeholders records registry respond scrub settings "

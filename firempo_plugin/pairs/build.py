@@ -24,6 +24,7 @@ from .steps.label import LabelStep
 from .steps.noise import NoiseStep
 from .steps.segment import SegmentStep
 from .steps.similar import SimilarStep
+from .steps.spans import SpansStep
 from .steps.target import TargetStep
 
 
@@ -81,6 +82,7 @@ def make_steps(
         respond,
         EditStep(config, asks.judge),
         *([LabelStep(config, asks.judge)] if config.label.by != "none" else []),
+        *([SpansStep(config, asks.judge)] if config.spans.of != "words" else []),
         TargetStep(config, asks.judge),
         SegmentStep(config, workspace),
         NoiseStep(config.noise, workspace, located=located)
@@ -148,7 +150,7 @@ def pair_of(item: Item) -> Pair:
     record, edit = item.record, item.edit
     assert edit is not None
     try:
-        chosen, rejected = phrase_pair(edit.chosen, edit.rejected)
+        chosen, rejected = phrase_pair(edit.chosen, edit.rejected, *(item.spans or ()))
     except PhraseError as error:
         raise RejectedError(f"no phrase: {error}") from error
     path = item.noised[0].path if item.noised else None

@@ -56,6 +56,25 @@ class LabelConfig:
 
 
 @dataclass
+class SpansConfig:
+    """What of the responses is scored: the phrases."""
+
+    of: Literal["words", "response", "sentences"] = config_key(
+        "words",
+        "words (those that differ), response (all of it), or sentences (Mask-DPO: of chosen those that the ground "
+        "truth supports, of rejected those that it contradicts)",
+    )
+    by: Literal["rules", "judge"] = config_key(
+        "rules", "with of: sentences, rules, or judge: the endpoint of the edit step, where the rules cannot say"
+    )
+
+    @property
+    def asks(self) -> bool:
+        """Whether a model is asked."""
+        return self.of == "sentences" and self.by == "judge"
+
+
+@dataclass
 class TargetConfig:
     """What the noise should hide."""
 
@@ -112,6 +131,7 @@ class BuildConfig:
     respond: RespondConfig = section(RespondConfig)
     edit: EditConfig = section(EditConfig)
     label: LabelConfig = section(LabelConfig)
+    spans: SpansConfig = section(SpansConfig)
     target: TargetConfig = section(TargetConfig)
     segment: SegmentConfig = section(SegmentConfig)
     noise: NoiseConfig = section(NoiseConfig)
@@ -121,7 +141,7 @@ class BuildConfig:
     @property
     def asks_judge(self) -> bool:
         """Whether the model of `edit.endpoint` is asked."""
-        return JUDGES.load(self.edit.judge).asks or self.target.asks or self.label.asks
+        return JUDGES.load(self.edit.judge).asks or self.label.asks or self.spans.asks or self.target.asks
 
 
 def load(path: Path, overrides: list[str]) -> BuildConfig:

@@ -17,6 +17,7 @@ from .config import BuildConfig
 from .judges.registry import JUDGES
 from .steps.edit import EditStep
 from .steps.label import LabelStep
+from .steps.spans import SpansStep
 from .steps.target import TargetStep
 
 
@@ -57,6 +58,8 @@ def forecast(config: BuildConfig, workspace: Workspace) -> str:
     for step in steps[3:]:
         if isinstance(step, LabelStep) and config.label.asks:
             requests = [request for request in map(step.request, [*edited.items, *unedited]) if request is not None]
+        elif isinstance(step, SpansStep) and config.spans.asks:
+            requests = [each for item in [*edited.items, *unedited] for each in step.requests(item).values()]
         elif isinstance(step, TargetStep) and config.target.asks:
             requests = [step.request(item) for item in [*edited.items, *undecided] if item.record.kind == "vqa"]
         else:

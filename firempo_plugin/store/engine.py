@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..endpoint.failures import CallFailedError, DoubtfulRefusalError, StopRunError
+from ..phrases import Span
 from ..records import Edit, Noised, Record, RejectedError, Segmentation, Target
 from .halt import Halt
 from .progress import progress
@@ -39,6 +40,7 @@ class Item:
     response: str | None = None
     edit: Edit | None = None
     error_type: str | None = None
+    spans: tuple[tuple[Span, ...], tuple[Span, ...]] | None = None
     target: Target | None = None
     images: tuple[str, ...] = ()
     image_ids: tuple[str, ...] = ()

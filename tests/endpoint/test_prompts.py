@@ -18,6 +18,7 @@ VARIABLES = {
     "report_edit": {"question", "truth", "response"},
     "target": {"question", "truth", "answer"},
     "error_type": {"question", "chosen", "rejected"},
+    "sentences": {"question", "truth", "response", "sentences"},
     "retry": {"reason"},
 }
 

@@ -20,7 +20,7 @@ from firempo_plugin.pairs.build import run
 from firempo_plugin.pairs.config import load
 from firempo_plugin.pairs.segmenters.box import BoxSegmenter
 from firempo_plugin.pairs.segmenters.segmenter import Request, Segmenter, find
-from firempo_plugin.pairs.steps import edit, label, noise, segment, target
+from firempo_plugin.pairs.steps import edit, label, noise, segment, spans, target
 from firempo_plugin.pairs.steps.similar import SimilarStep
 from firempo_plugin.records import Edit, Record, Region, Target
 from firempo_plugin.respond import read, respond
@@ -103,7 +103,7 @@ def build(tmp_path):
 
 def test_every_step_has_a_version_of_its_own():
     own = [kind for kind in all_steps(Step) if kind.__module__.startswith("firempo_plugin.")]
-    assert {*CLASSES.values(), label.LabelStep, SimilarStep, AnswerStep} == set(own)
+    assert {*CLASSES.values(), label.LabelStep, SimilarStep, spans.SpansStep, AnswerStep} == set(own)
     assert [kind for kind in own if "version" not in vars(kind)] == []
 
 

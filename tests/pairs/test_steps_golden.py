@@ -24,6 +24,7 @@ from firempo_plugin.pairs.steps.edit import EditStep
 from firempo_plugin.pairs.steps.label import LabelStep
 from firempo_plugin.pairs.steps.noise import NoiseStep
 from firempo_plugin.pairs.steps.segment import SegmentStep
+from firempo_plugin.pairs.steps.spans import SpansStep
 from firempo_plugin.pairs.steps.target import TargetStep
 from firempo_plugin.records import Edit, Record, Region, RejectedError, Segmentation, Target
 from firempo_plugin.respond.read import ReadStep
@@ -109,15 +110,32 @@ def test_the_targets_of_the_rules(config, golden):
     golden("targets", "`version` of TargetStep", TargetStep.version, cases)
 
 
-def test_the_kinds_of_errors(config, golden):
-    edits, kinds = EditStep(config(), None), LabelStep(config(label={"by": "rules"}), None)
-    cases = {}
+def edited(config):
+    """Every record that the rules make a pair of, by what the golden files call it."""
+    step = EditStep(config(), None)
     for each in RECORDS:
-        edit = made(edits, Item(each, response=each.response))
+        edit = made(step, Item(each, response=each.response))
         if not isinstance(edit, str):
-            kind = kinds.run(Item(each, edit=Edit(**edit)))["error_type"]
-            cases[f"{each.question} [{each.truth}] {each.response}"] = kind
+            yield f"{each.question} [{each.truth}] {each.response}", Item(each, edit=Edit(**edit))
+
+
+def test_the_kinds_of_errors(config, golden):
+    step = LabelStep(config(label={"by": "rules"}), None)
+    cases = {name: step.run(item)["error_type"] for name, item in edited(config)}
     golden("labels", "`version` of LabelStep", LabelStep.version, cases)
+
+
+def test_the_sentences_that_are_marked(config, golden):
+    step = SpansStep(config(spans={"of": "sentences"}), None)
+    endpoint = {"base_url": JUDGED.base_url, "model": JUDGED.model}
+    judged = SpansStep(config(spans={"of": "sentences", "by": "judge"}, edit={"endpoint": endpoint}), None)
+    cases = {}
+    for name, item in edited(config):
+        spans = made(step, item)
+        cases[name] = spans if isinstance(spans, str) else [spans["chosen"], spans["rejected"]]
+        asked = [digest(request.payload(JUDGED)) for request in judged.requests(item).values()]
+        cases |= {f"asked of {name}": asked} if asked else {}
+    golden("sentences", "`version` of SpansStep", [SpansStep.version, questions.VERSION], cases)
 
 
 JUDGED = EndpointSettings(base_url="http://localhost:1/v1", model="judge", max_tokens=1024)

@@ -50,8 +50,8 @@ def load_prompt(name: str, folder: Path | None = None) -> Prompt:
     return Prompt(name, head[1], text[head.end() :].strip())
 
 
-def render(prompt: Prompt, **values: str) -> str:
-    """Fills a prompt's variables in, each as a JSON string.
+def render(prompt: Prompt, **values: str | list[str]) -> str:
+    """Fills a prompt's variables in, each as a JSON string, or a list of such.
 
     So every text of a record is one quoted line, whatever quotes, line breaks or instructions it holds, and a judge
     can tell it from the prompt. Values that the prompt does not ask for are left out.

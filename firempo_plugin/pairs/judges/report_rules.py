@@ -42,11 +42,8 @@ def edit_report(record: Record, response: str, vocabulary: Vocabulary) -> Report
     """
     if record.language != "en":
         return "the rules edit reports in English only"
-    told = read_statements(record.truth, "en", vocabulary)
-    words = frozenset(unit.key for unit in read_units(record.truth, "en", vocabulary))
-    same = frozenset(_plain(record.truth[piece.start : piece.end]) for piece in sentences(record.truth))
-    editor = _Editor(response, read_statements(response, "en", vocabulary), attributes(told), words, same, vocabulary)
-    doubt = editor.unread(settled(told))
+    editor = _Editor.of(response, record.truth, vocabulary)
+    doubt = editor.unread()
     if doubt:
         return f"the rules cannot tell whether {doubt!r} is right"
     wrong = contradictions(response, record.truth, "en", vocabulary)
@@ -63,6 +60,11 @@ def edit_report(record: Record, response: str, vocabulary: Vocabulary) -> Report
     return ReportReply(False, after)
 
 
+def comparable(sentence: str, truth: str, vocabulary: Vocabulary) -> bool:
+    """Whether an English sentence is the ground truth's own, or plainly states one finding that it settles."""
+    return not _Editor.of(sentence, truth, vocabulary).unread()
+
+
 @dataclass(frozen=True)
 class _Editor:
     """Makes the changes of a report.
@@ -70,7 +72,8 @@ class _Editor:
     Attributes:
         report: Its text.
         said: What it says of findings.
-        exact: The ground truth's attributes of findings.
+        known: Findings that the ground truth settles.
+        exact: Its attributes of findings.
         words: The keys of all of its units.
         sentences: Its sentences.
         vocabulary: The terms.
@@ -78,12 +81,22 @@ class _Editor:
 
     report: str
     said: tuple[Statement, ...]
+    known: dict[str, bool]
     exact: dict[tuple[str, str], Term]
     words: frozenset[str]
     sentences: frozenset[str]
     vocabulary: Vocabulary
 
-    def unread(self, known: dict[str, bool]) -> str:
+    @classmethod
+    def of(cls, report: str, truth: str, vocabulary: Vocabulary) -> "_Editor":
+        """The one of a report in English."""
+        told = read_statements(truth, "en", vocabulary)
+        words = frozenset(unit.key for unit in read_units(truth, "en", vocabulary))
+        same = frozenset(_plain(truth[piece.start : piece.end]) for piece in sentences(truth))
+        said = read_statements(report, "en", vocabulary)
+        return cls(report, said, settled(told), attributes(told), words, same, vocabulary)
+
+    def unread(self) -> str:
         """The first sentence that is not one statement of a finding of its own, settled by the truth; "" for none."""
         for piece in sentences(self.report):
             sentence = self.report[piece.start : piece.end]
@@ -91,14 +104,14 @@ class _Editor:
                 continue
             here = [s for s in self.said if piece.start <= s.clause.start < piece.end]
             whole = len(here) == 1 and here[0].clause.end - here[0].clause.start >= len(sentence.rstrip(" .*"))
-            if not whole or here[0].present is None or here[0].finding not in known:
+            if not whole or here[0].present is None or here[0].finding not in self.known:
                 return sentence
             told = (
                 u
                 for u in here[0].clause.units
                 if u.group.replace(" ", "_") in _DESCRIBING and u.key not in _HEART_NAMES
             )
-            if here[0].present and known[here[0].finding] and not all(self._comparable(u, here[0]) for u in told):
+            if here[0].present and self.known[here[0].finding] and not all(self._comparable(u, here[0]) for u in told):
                 return sentence
         return ""
 
