@@ -77,6 +77,7 @@ BELOW = {
     "records.py": "errors",
     "terminal.py": "",
     "settings.py": "errors registry scrub",
+    "report_metrics.py": "errors",
     "objectives": "errors",
     "forward": "errors files objectives",
     "endpoint": "errors files records scrub settings",
@@ -88,7 +89,8 @@ BELOW = {
     "pages": "images",
     "pairs": "answers endpoint errors files images pages phrases placeholders records registry respond scrub settings "
     "sources store terminal",
-    "evaluate": "answers endpoint errors files forward images records registry respond settings sources store terminal",
+    "evaluate": "answers endpoint errors files forward images records registry report_metrics respond settings sources "
+    "store terminal",
     "demo": "errors files images torch_releases",
 }
 """By room, the rooms that it knows; all others are unknown to it. Only the host and the commands know every one."""

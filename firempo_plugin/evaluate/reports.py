@@ -1,16 +1,14 @@
 """Report metrics, all of them of the package `radeval`; its scores are kept, so that none is made twice."""
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from math import fsum, isfinite
 from typing import Any
 
 from ..errors import UserError
+from ..report_metrics import METRICS, Scorer, UnavailableError, load, radeval_version
 from ..settings import config_key
 from ..store.halt import Halt
 from ..store.progress import progress
@@ -21,55 +19,8 @@ from .measure import Column, Measure, Work
 from .models import digest_of
 from .store import Measured, Stored
 
-INSTALL = 'install it with: pip install "firempo-plugin[reports]"'
-METRICS = ("bleu", "rouge", "bertscore", "radgraph", "f1chexbert", "green", "ratescore", "radcliq", "srrbert")
 OF_THE_CORPUS = ("bleu", "f1chexbert")
 """Metrics whose figure of all reports is another one than the mean of the single reports' figures."""
-
-Scorer = Callable[[list[str], list[str], bool], dict[str, Any]]
-"""From ground truths, reports and whether each is scored apart, to scores by name."""
-
-
-class UnavailableError(Exception):
-    """A metric cannot be computed here; the message says why and what to do."""
-
-
-def radeval_version() -> str:
-    """The installed version of radeval.
-
-    Raises:
-        UserError: It is not installed.
-    """
-    try:
-        return version("radeval")
-    except PackageNotFoundError as error:
-        raise UserError(f"measures: reports needs the package radeval, which is not installed; {INSTALL}") from error
-
-
-def load(metric: str) -> Scorer:
-    """A metric of radeval, with its weights.
-
-    Raises:
-        UnavailableError: A package or the weights that it needs are absent.
-    """
-    try:
-        package = import_module("radeval")
-        sys.modules.setdefault("RadEval", package)  # 2.2.1 imports parts of itself by its former name
-        evaluator = package.RadEval(metrics=[metric], show_progress=False)
-    except ImportError as error:
-        raise UnavailableError(f"{metric} needs a package that is not installed: {error}; {INSTALL}") from error
-    except Exception as error:  # what radeval and those it calls raise without weights is of every kind
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UnavailableError(
-            f"{metric} cannot be loaded: {reason.rstrip('.')}. radeval fetches weights from the Hugging Face Hub when "
-            "they are first needed: run once with a network, or leave the metric out of reports.metrics"
-        ) from error
-
-    def score(truths: list[str], reports: list[str], apart: bool) -> dict[str, Any]:
-        evaluator.per_sample = apart
-        return dict(evaluator(refs=truths, hyps=reports))
-
-    return score
 
 
 @dataclass(frozen=True)
@@ -110,7 +61,7 @@ class Reporter(Work):
         self._loader = loader
         self._loaded: dict[str, Scorer] = {}
         self._absent: dict[str, UnavailableError] = {}
-        self._version = radeval_version()
+        self._version = radeval_version("measures: reports")
         self.protocol = {"radeval": self._version, "metrics": list(metrics)}
 
     def measure(self, answers: list[Answer]) -> Stored:

@@ -64,7 +64,7 @@ def test_the_verdicts_of_a_model(golden):
 
 
 def test_the_scores_of_reports(golden, tmp_path, monkeypatch):
-    monkeypatch.setattr(reports, "radeval_version", lambda: "2.2.1")
+    monkeypatch.setattr(reports, "radeval_version", lambda key: "2.2.1")
     record = Record("r", (), "Write.", "no acute disease", kind="report")
     texts = {"one": ["no disease"], "two": ["a disease", "no acute disease"], "empty": [""], "none": [None]}
     answers = [
