@@ -71,18 +71,18 @@ class Record:
 
 @dataclass(frozen=True)
 class Edit:
-    """A response and its minimally edited counterpart.
+    """A response and its minimally edited counterpart, or two responses of which one is better.
 
     Attributes:
-        chosen, rejected: Equal but for the edit.
-        was_correct: Whether the model's response was right, and hence is `chosen`.
+        chosen, rejected: Equal but for the edit; or two responses of the model.
+        was_correct: Whether the model's response was right, and hence is `chosen`; None: both are the model's own.
         final_answer: The answer that the response gives, in as few words as possible; "" for a report.
-        judge: Who decided: "rules" or a model's name.
+        judge: Who decided: "rules", a model's name, or a score's.
     """
 
     chosen: str
     rejected: str
-    was_correct: bool
+    was_correct: bool | None
     final_answer: str
     judge: str
 

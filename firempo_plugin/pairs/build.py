@@ -19,9 +19,10 @@ from ..terminal import shown
 from .asks import Asks
 from .config import BuildConfig
 from .pair import Pair
-from .steps.edit import EditStep
 from .steps.label import LabelStep
 from .steps.noise import NoiseStep
+from .steps.pairing import PairingStep
+from .steps.registry import PAIRINGS
 from .steps.segment import SegmentStep
 from .steps.similar import SimilarStep
 from .steps.spans import SpansStep
@@ -80,7 +81,7 @@ def make_steps(
     return [
         ReadStep(config.source, workspace),
         respond,
-        EditStep(config, asks.judge),
+        PAIRINGS.load(config.edit.how)(config, asks.judge),
         *([LabelStep(config, asks.judge)] if config.label.by != "none" else []),
         *([SpansStep(config, asks.judge)] if config.spans.of != "words" else []),
         TargetStep(config, asks.judge),
@@ -127,6 +128,8 @@ def run(
     if only not in (None, "export", *names):
         raise UserError(f"this build has no step {only!r}, only {', '.join(names)}; its section {only} turns it on")
     for step in steps:
+        if isinstance(step, PairingStep):
+            items = step.take(progress.advances["read"].items, progress.advances["respond"])
         wanted = make and only in (None, step.name) and not progress.stopped
         done = advance(workspace, step, items, make=wanted, halt=halt)
         progress.advances[step.name] = done
@@ -201,8 +204,10 @@ def summary(progress: Progress, totals: Totals) -> str:
     lines.append(f"{'pairs':32}{len(pairs):8}")
     lines += _reasons(progress.unpaired)
     if pairs:
-        correct = sum(pair.was_correct for pair in pairs)
-        lines.append(f"{'  response was already correct':32}{correct:8}  {correct / len(pairs):6.1%}")
+        judged = [pair.was_correct for pair in pairs if pair.was_correct is not None]
+        if judged:
+            correct = sum(judged)
+            lines.append(f"{'  response was already correct':32}{correct:8}  {correct / len(judged):6.1%}")
         lines += [f"{'  noise: ' + path:32}{count:8}  {count / len(pairs):6.1%}" for path, count in paths.most_common()]
         judges = Counter(pair.judge for pair in pairs)
         lines += [f"{'  judged by ' + judge:32}{count:8}" for judge, count in judges.most_common()]

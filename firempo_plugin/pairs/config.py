@@ -16,13 +16,16 @@ from ..sources.settings import SourceConfig
 from .exporters.registry import FORMATS
 from .judges.error_types import ERROR_TYPES
 from .judges.registry import JUDGES
+from .scores.registry import SCORES
 from .segmenters.registry import SEGMENTERS
+from .steps.registry import PAIRINGS
 
 
 @dataclass
 class EditConfig:
-    """The judge that decides and edits."""
+    """How pairs come about, and the judge that decides and edits."""
 
+    how: str = config_key("minimal", PAIRINGS)
     judge: str = config_key("rules", JUDGES)
     rules_first: bool = config_key(True, "let the rules decide what they can; saves calls")
     scope: Literal["response", "answer_sentence"] = config_key(
@@ -37,6 +40,14 @@ class EditConfig:
     prompts: str | None = config_key(None, "folder with prompts of your own")
     vocabulary: str | None = config_key(None, "YAML file that adds opposites and synonyms")
     endpoint: EndpointSettings = section(EndpointSettings)
+
+
+@dataclass
+class RankConfig:
+    """How responses to one record are compared, with `edit.how: best_worst`."""
+
+    by: str = config_key("rouge_l", SCORES)
+    gap: float = config_key(0.0, "the best response must score higher than the worst by more than this", least=0)
 
 
 @dataclass
@@ -130,6 +141,7 @@ class BuildConfig:
     source: SourceConfig = section(SourceConfig)
     respond: RespondConfig = section(RespondConfig)
     edit: EditConfig = section(EditConfig)
+    rank: RankConfig = section(RankConfig)
     label: LabelConfig = section(LabelConfig)
     spans: SpansConfig = section(SpansConfig)
     target: TargetConfig = section(TargetConfig)
@@ -141,7 +153,8 @@ class BuildConfig:
     @property
     def asks_judge(self) -> bool:
         """Whether the model of `edit.endpoint` is asked."""
-        return JUDGES.load(self.edit.judge).asks or self.label.asks or self.spans.asks or self.target.asks
+        judged = PAIRINGS.load(self.edit.how).judged and JUDGES.load(self.edit.judge).asks
+        return judged or self.label.asks or self.spans.asks or self.target.asks
 
 
 def load(path: Path, overrides: list[str]) -> BuildConfig:
@@ -162,13 +175,18 @@ def _check(config: BuildConfig, path: Path) -> None:
             raise UserError(f"{path}: {key} is missing; write where the build keeps its work and what it reads")
     if config.respond.file is not None and config.respond.backend != "recorded":
         raise UserError(f"{path}: respond.file needs respond.backend: recorded; the model answers otherwise")
-    if config.respond.samples > 1 and config.respond.backend == "recorded":
-        raise UserError(f"{path}: respond.samples needs respond.backend: endpoint or engine")
-    if config.respond.samples > 1 and config.respond.endpoint.temperature == 0:
+    recorded = config.respond.backend == "recorded"
+    if config.respond.samples > 1 and recorded and config.respond.file is None:
+        raise UserError(f"{path}: respond.samples needs respond.backend: endpoint or engine, or a respond.file")
+    if config.respond.samples > 1 and config.respond.endpoint.temperature == 0 and not recorded:
         raise UserError(f"{path}: respond.samples needs respond.endpoint.temperature above 0: greedy ones are equal")
     decoding = (config.respond.endpoint.temperature, config.respond.endpoint.max_tokens)
     if config.respond.backend == "engine" and None in decoding:
         raise UserError(f"{path}: respond.endpoint: null, for what is not sent, needs respond.backend: endpoint")
+    if config.edit.how == "best_worst" and config.respond.samples < 2:
+        raise UserError(f"{path}: edit.how: best_worst needs respond.samples of at least 2, such as 4")
+    if config.edit.how != "minimal" and config.label.by != "none":
+        raise UserError(f"{path}: label.by needs edit.how: minimal; whole responses differ by more than one error")
     if (config.export.most or config.export.share) and config.label.by == "none":
         raise UserError(f"{path}: export.most and export.share need label.by: rules or judge, which names the kinds")
     needs_model = {

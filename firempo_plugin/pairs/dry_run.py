@@ -15,8 +15,8 @@ from .asks import Asks
 from .build import make_steps
 from .config import BuildConfig
 from .judges.registry import JUDGES
-from .steps.edit import EditStep
 from .steps.label import LabelStep
+from .steps.pairing import PairingStep
 from .steps.spans import SpansStep
 from .steps.target import TargetStep
 
@@ -34,7 +34,7 @@ def forecast(config: BuildConfig, workspace: Workspace) -> str:
     read, respond, edit = steps[:3]
     assert isinstance(read, ReadStep)
     assert isinstance(respond, RespondStep)
-    assert isinstance(edit, EditStep)
+    assert isinstance(edit, PairingStep)
     ready = advance(workspace, read, items)
     lines = [
         f"{len(reading.records)} records, {len(reading.problems)} rows left aside, "
@@ -45,11 +45,12 @@ def forecast(config: BuildConfig, workspace: Workspace) -> str:
     if config.respond.backend == "endpoint":
         requests = [respond.request(item) for item in waiting]
         lines += _section("respond", requests, asks.estimate(config.respond.endpoint, requests, batch=False))
-    stand_ins = [replace(item, response=item.record.truth) for item in waiting]
+    stand_ins = edit.take([], Advance([replace(item, response=item.record.truth) for item in waiting]))
     judge = JUDGES.load(config.edit.judge)
-    edited = advance(workspace, edit, answered.items, make=not judge.asks)
-    undecided = [*_undecided(answered.items, edited), *stand_ins]
-    if judge.asks:
+    taken = edit.take(ready.items, answered)
+    edited = advance(workspace, edit, taken, make=edit.judged and not judge.asks)
+    undecided = [*_undecided(taken, edited), *stand_ins]
+    if edit.judged and judge.asks:
         requests = [request for request in map(edit.request, undecided) if request is not None]
         lines += _section("edit", requests, asks.estimate(config.edit.endpoint, requests, batch=judge.later))
         if stand_ins:

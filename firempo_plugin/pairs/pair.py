@@ -22,7 +22,7 @@ class Pair:
         truth: The ground truth.
         kind: `vqa` or `report`.
         language: ISO 639-1.
-        was_correct: Whether the model's response is `chosen`.
+        was_correct: Whether the model's response is `chosen`; None: both are the model's own.
         judge: Who decided that.
         error_type: What kind of error sets the two apart; None: nobody said.
         target: What the noise should hide; None: no part in particular.
@@ -44,7 +44,7 @@ class Pair:
     truth: str = ""
     kind: Kind = "vqa"
     language: str = "en"
-    was_correct: bool = True
+    was_correct: bool | None = True
     judge: str = "rules"
     error_type: str | None = None
     target: str | None = None

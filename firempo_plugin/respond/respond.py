@@ -108,9 +108,9 @@ class RespondStep(Step):
 
     def _known(self, item: Item) -> str | None:
         if self._recorded is None:
-            return item.record.response
-        own = item.record.id.partition(":")[2]
-        return self._recorded.get(item.record.id, self._recorded.get(own))
+            return item.record.response if item.sample == 0 else None
+        own = item.name.partition(":")[2]
+        return self._recorded.get(item.name, self._recorded.get(own))
 
     def check(self, items: Sequence[Item]) -> None:
         """Refuses a file of responses that has one for none of the items.

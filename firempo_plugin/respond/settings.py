@@ -17,9 +17,12 @@ class RespondConfig:
     file: str | None = config_key(
         None,
         "with backend: recorded, JSON lines of {id, response} for a source that brings none; "
-        "an id is the record's, with or without the source's name before it (table:7 or 7)",
+        "an id is the record's, with or without the source's name before it (table:7 or 7), and of a further "
+        "response, with samples, 7/1, 7/2, ...",
     )
-    samples: int = config_key(1, "responses per record; one pair each", least=1)
+    samples: int = config_key(
+        1, "responses per record; one pair each, or with edit.how: best_worst one of all", least=1
+    )
     system: str = config_key("", "system prompt")
     endpoint: EndpointSettings = section(EndpointSettings)
     engine: dict[str, Any] = config_key({}, "with backend: engine, LLaMA-Factory's inference arguments")

@@ -33,11 +33,13 @@ class Item:
         sample: Which of its responses.
         images: 8-bit files of the record's images, as the trainer reads them.
         image_ids: Hashes of their content.
+        responses: All of those to the record, where they are compared.
     """
 
     record: Record
     sample: int = 0
     response: str | None = None
+    responses: tuple[str, ...] = ()
     edit: Edit | None = None
     error_type: str | None = None
     spans: tuple[tuple[Span, ...], tuple[Span, ...]] | None = None

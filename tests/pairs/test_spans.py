@@ -131,7 +131,7 @@ def test_a_side_without_a_sentence_is_no_pair():
 )
 def test_what_the_rules_read_of_a_sentence_that_was_not_edited(sentence, verdict):
     edit = Edit(f"Small nodule. {sentence}", f"Large nodule. {sentence}", True, "", "rules")
-    found = rule_verdicts(Record("r", (), "Write.", TRUTH, "report"), edit, load_vocabulary())
+    found = rule_verdicts(Record("r", (), "Write.", TRUTH, "report"), edit, load_vocabulary(), minimal=True)
     assert found.get(sentence) == verdict
     assert (found["Small nodule."], found["Large nodule."]) == ("supported", "contradicted")
 
@@ -139,14 +139,14 @@ def test_what_the_rules_read_of_a_sentence_that_was_not_edited(sentence, verdict
 def test_an_answer_beside_the_edit_is_read_only_where_it_states_the_truth():
     chosen = "In short: yes. The image shows a liver. It shows a heart. No spleen is seen."
     edit = Edit(chosen, chosen.replace("yes", "no"), True, "", "rules")
-    found = rule_verdicts(Record("r", (), "Does it show a liver?", "Yes"), edit, load_vocabulary())
+    found = rule_verdicts(Record("r", (), "Does it show a liver?", "Yes"), edit, load_vocabulary(), minimal=True)
     assert set(found) == {"In short: yes.", "In short: no.", "The image shows a liver."}
     largest = "The largest organ is the liver. The picture also shows the spleen."
     edit = Edit(largest, largest.replace("liver", "heart"), True, "", "rules")
     asked = Record("r", (), "What is the largest organ in the picture?", "Liver")
-    found = rule_verdicts(asked, edit, load_vocabulary())
+    found = rule_verdicts(asked, edit, load_vocabulary(), minimal=True)
     assert "The picture also shows the spleen." not in found, (
         "alone it would be a wrong answer; here it is another matter"
     )
     german = Record("r", (), "Was?", "Liver", language="de")
-    assert len(rule_verdicts(german, edit, load_vocabulary())) == 2
+    assert len(rule_verdicts(german, edit, load_vocabulary(), minimal=True)) == 2

@@ -18,11 +18,13 @@ from firempo_plugin.images.settings import NoiseConfig
 from firempo_plugin.pairs.config import BuildConfig, load
 from firempo_plugin.pairs.exporters.export import export
 from firempo_plugin.pairs.pair import Pair
+from firempo_plugin.pairs.scores.rouge_l import ROUGE_L
 from firempo_plugin.pairs.segmenters.box import BoxSegmenter
 from firempo_plugin.pairs.segmenters.file import FileSegmenter
 from firempo_plugin.pairs.steps.edit import EditStep
 from firempo_plugin.pairs.steps.label import LabelStep
 from firempo_plugin.pairs.steps.noise import NoiseStep
+from firempo_plugin.pairs.steps.rank import RankStep
 from firempo_plugin.pairs.steps.segment import SegmentStep
 from firempo_plugin.pairs.steps.spans import SpansStep
 from firempo_plugin.pairs.steps.target import TargetStep
@@ -123,6 +125,18 @@ def test_the_kinds_of_errors(config, golden):
     step = LabelStep(config(label={"by": "rules"}), None)
     cases = {name: step.run(item)["error_type"] for name, item in edited(config)}
     golden("labels", "`version` of LabelStep", LabelStep.version, cases)
+
+
+def test_the_best_and_the_worst_response(config, golden):
+    step = RankStep(config(edit={"how": "best_worst"}, respond={"samples": 3, "file": "said.jsonl"}), None)
+    cases = {}
+    for number, each in enumerate(RECORDS[:12]):
+        said = tuple(other.response for other in RECORDS[number : number + 3])
+        ranked = made(step, Item(each, responses=said))
+        cases[f"{each.truth} {said}"] = (
+            ranked if isinstance(ranked, str) else [ranked["scores"], digest(ranked["edit"])]
+        )
+    golden("ranked", "`revision` of RougeL (or `version` of RankStep)", [RankStep.version, ROUGE_L.revision], cases)
 
 
 def test_the_sentences_that_are_marked(config, golden):

@@ -33,21 +33,22 @@ def texts_of(response: str) -> list[str]:
     return [response[piece.start : piece.end] for piece in sentences(response)]
 
 
-def rule_verdicts(record: Record, edit: Edit, vocabulary: Vocabulary) -> dict[str, Verdict]:
+def rule_verdicts(record: Record, edit: Edit, vocabulary: Vocabulary, *, minimal: bool) -> dict[str, Verdict]:
     """What is known of sentences of a pair without a model, by their text.
 
-    Of the sentences that an edit changed, chosen's state the ground truth and rejected's contradict it: its judge and
-    the contract have seen to that. Of the others, the rules read those that they can.
+    Of the sentences that a minimal edit changed, chosen's state the ground truth and rejected's contradict it: its
+    judge and the contract have seen to that. Of the others, the rules read those that they can.
 
     Args:
         record: Question and ground truth.
-        edit: A minimal edit.
+        edit: Chosen and rejected.
         vocabulary: Terms.
+        minimal: Whether one was made of the other.
     """
     chosen, rejected = texts_of(edit.chosen), texts_of(edit.rejected)
     found: dict[str, Verdict] = {}
     for how, a, b, c, d in SequenceMatcher(None, chosen, rejected, autojunk=False).get_opcodes():
-        if how != "equal":
+        if minimal and how != "equal":
             found |= dict.fromkeys(chosen[a:b], "supported")
             found |= dict.fromkeys(rejected[c:d], "contradicted")
     for sentence in [*chosen, *rejected]:

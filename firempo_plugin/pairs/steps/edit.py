@@ -1,22 +1,22 @@
 """The edit step: judges are asked in turn, the rules before a model unless the configuration says so."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from ...answers.protocol import Abstain, in_turn
 from ...answers.vocabulary import vocabulary_digest
 from ...endpoint.requests import Ask, ChatRequest
-from ...records import Edit, RejectedError
-from ...store.engine import Item, Step
+from ...records import RejectedError
+from ...store.engine import Item
 from ..config import BuildConfig
 from ..judges.contract import Contract
 from ..judges.registry import JUDGES
+from .pairing import PairingStep
 
 
-class EditStep(Step):
+class EditStep(PairingStep):
     """Makes the response's minimally edited counterpart."""
 
-    name = "edit"
     version = 1
 
     def __init__(self, config: BuildConfig, ask: Ask | None) -> None:
@@ -62,7 +62,3 @@ class EditStep(Step):
             if not isinstance(judge.judge(*about), Abstain):
                 return None
         return None
-
-    def apply(self, item: Item, data: dict[str, Any]) -> Item:
-        """Fills in `edit`."""
-        return replace(item, edit=Edit(**data))

@@ -29,6 +29,7 @@ class SpansStep(Step):
 
     def __init__(self, config: BuildConfig, ask: Ask | None) -> None:
         self._of = config.spans.of
+        self._minimal = config.edit.how == "minimal"
         self._by_judge = config.spans.asks
         self._ask = ask
         self._endpoint = config.edit.endpoint
@@ -52,6 +53,7 @@ class SpansStep(Step):
             "question": record.question,
             "truth": record.truth,
             "kind": record.kind,
+            **({} if self._minimal else {"minimal": False}),
             "language": record.language,
             "judge": judge,
             "vocabulary": vocabulary_digest(self._vocabulary_file),
@@ -96,7 +98,7 @@ class SpansStep(Step):
         return ChatRequest((Message("user", text),), schema=_SCHEMA)
 
     def _known(self, item: Item) -> dict[str, Verdict]:
-        return rule_verdicts(item.record, _edit(item), self._vocabulary)
+        return rule_verdicts(item.record, _edit(item), self._vocabulary, minimal=self._minimal)
 
     def apply(self, item: Item, data: dict[str, Any]) -> Item:
         """Fills in `spans`."""
