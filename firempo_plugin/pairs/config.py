@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ..endpoint.settings import EndpointSettings
 from ..errors import UserError
 from ..images.settings import NoiseConfig
-from ..respond.settings import RespondConfig
+from ..respond.settings import STORED, RespondConfig
 from ..settings import config_key, read, section
 from ..sources.settings import SourceConfig
 from .exporters.registry import FORMATS
@@ -175,7 +175,7 @@ def _check(config: BuildConfig, path: Path) -> None:
             raise UserError(f"{path}: {key} is missing; write where the build keeps its work and what it reads")
     if config.respond.file is not None and config.respond.backend != "recorded":
         raise UserError(f"{path}: respond.file needs respond.backend: recorded; the model answers otherwise")
-    recorded = config.respond.backend == "recorded"
+    recorded = config.respond.backend in STORED
     if config.respond.samples > 1 and recorded and config.respond.file is None:
         raise UserError(f"{path}: respond.samples needs respond.backend: endpoint or engine, or a respond.file")
     if config.respond.samples > 1 and config.respond.endpoint.temperature == 0 and not recorded:
@@ -186,7 +186,9 @@ def _check(config: BuildConfig, path: Path) -> None:
     if config.edit.how == "best_worst" and config.respond.samples < 2:
         raise UserError(f"{path}: edit.how: best_worst needs respond.samples of at least 2, such as 4")
     if config.edit.how != "minimal" and config.label.by != "none":
-        raise UserError(f"{path}: label.by needs edit.how: minimal; whole responses differ by more than one error")
+        raise UserError(f"{path}: label.by needs edit.how: minimal; other pairs differ by more than an error")
+    if config.edit.how == "priors" and config.spans.of == "sentences":
+        raise UserError(f"{path}: spans.of: sentences needs edit.how: minimal or best_worst; here words are taken away")
     if (config.export.most or config.export.share) and config.label.by == "none":
         raise UserError(f"{path}: export.most and export.share need label.by: rules or judge, which names the kinds")
     needs_model = {

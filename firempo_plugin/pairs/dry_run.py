@@ -7,6 +7,7 @@ from ..endpoint.requests import ChatRequest
 from ..records import Edit
 from ..respond.read import ReadStep
 from ..respond.respond import RespondStep
+from ..respond.settings import STORED
 from ..sources.reading import read_source
 from ..store.engine import Advance, Item, advance
 from ..store.workspace import Workspace
@@ -40,7 +41,7 @@ def forecast(config: BuildConfig, workspace: Workspace) -> str:
         f"{len(reading.records)} records, {len(reading.problems)} rows left aside, "
         f"{len(ready.rejected)} with an image that cannot be read"
     ]
-    answered = advance(workspace, respond, ready.items, make=config.respond.backend == "recorded")
+    answered = advance(workspace, respond, ready.items, make=config.respond.backend in STORED)
     waiting = _undecided(ready.items, answered)
     if config.respond.backend == "endpoint":
         requests = [respond.request(item) for item in waiting]

@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..records import RejectedError
 from ..store.engine import Item, PendingError, Step
 from .read import PLACEHOLDERS
-from .settings import RespondConfig
+from .settings import STORED, RespondConfig
 
 THOUGHT_START, THOUGHT_END = "<think>", "</think>"
 
@@ -61,7 +61,7 @@ class RespondStep(Step):
 
     def depends_on(self, item: Item) -> dict[str, Any]:
         """Question, images and model; or the source's own response."""
-        if self._config.backend == "recorded":
+        if self._config.backend in STORED:
             return {"response": self._known(item)}
         endpoint = self._config.endpoint
         engine = {**self._config.engine, "temperature": endpoint.temperature, "max_tokens": endpoint.max_tokens}
@@ -86,7 +86,7 @@ class RespondStep(Step):
 
     def _respond(self, item: Item) -> str:
         record = item.record
-        if self._config.backend == "recorded":
+        if self._config.backend in STORED:
             response = self._known(item)
             if response is None:
                 where = "the source brings none" if self._recorded is None else f"{self._config.file} has none"
@@ -107,6 +107,8 @@ class RespondStep(Step):
         )
 
     def _known(self, item: Item) -> str | None:
+        if self._config.backend == "truth":
+            return item.record.truth
         if self._recorded is None:
             return item.record.response if item.sample == 0 else None
         own = item.name.partition(":")[2]

@@ -6,13 +6,18 @@ from typing import Any, Literal
 from ..endpoint.settings import EndpointSettings
 from ..settings import config_key, section
 
+STORED = ("recorded", "truth")
+"""Backends that ask no model."""
+
 
 @dataclass
 class RespondConfig:
     """The model's own answers."""
 
-    backend: Literal["recorded", "endpoint", "engine"] = config_key(
-        "recorded", "recorded (the source's own), endpoint, or engine (LLaMA-Factory, in process)"
+    backend: Literal["recorded", "endpoint", "engine", "truth"] = config_key(
+        "recorded",
+        "recorded (the source's own), endpoint, engine (LLaMA-Factory, in process), or truth (the ground truth itself, "
+        "off policy: such as reports for edit.how: priors)",
     )
     file: str | None = config_key(
         None,

@@ -19,6 +19,7 @@ VARIABLES = {
     "target": {"question", "truth", "answer"},
     "error_type": {"question", "chosen", "rejected"},
     "sentences": {"question", "truth", "response", "sentences"},
+    "priors": {"report"},
     "retry": {"reason"},
 }
 

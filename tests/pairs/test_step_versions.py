@@ -21,7 +21,7 @@ from firempo_plugin.pairs.build import run
 from firempo_plugin.pairs.config import load
 from firempo_plugin.pairs.segmenters.box import BoxSegmenter
 from firempo_plugin.pairs.segmenters.segmenter import Request, Segmenter, find
-from firempo_plugin.pairs.steps import edit, label, noise, rank, segment, spans, target
+from firempo_plugin.pairs.steps import edit, label, noise, priors, rank, segment, spans, target
 from firempo_plugin.pairs.steps.similar import SimilarStep
 from firempo_plugin.records import Edit, Record, Region, Target
 from firempo_plugin.respond import read, respond
@@ -105,7 +105,7 @@ def build(tmp_path):
 def test_every_step_has_a_version_of_its_own():
     steps = [kind for kind in all_steps(Step) if kind.__module__.startswith("firempo_plugin.")]
     own = [kind for kind in steps if not isabstract(kind)]
-    others = {rank.RankStep, SimilarStep, label.LabelStep, spans.SpansStep, AnswerStep}
+    others = {rank.RankStep, priors.PriorStep, SimilarStep, label.LabelStep, spans.SpansStep, AnswerStep}
     assert {*CLASSES.values(), *others} == set(own)
     assert [kind for kind in own if "version" not in vars(kind)] == []
 

@@ -24,6 +24,7 @@ from firempo_plugin.pairs.segmenters.file import FileSegmenter
 from firempo_plugin.pairs.steps.edit import EditStep
 from firempo_plugin.pairs.steps.label import LabelStep
 from firempo_plugin.pairs.steps.noise import NoiseStep
+from firempo_plugin.pairs.steps.priors import PriorStep
 from firempo_plugin.pairs.steps.rank import RankStep
 from firempo_plugin.pairs.steps.segment import SegmentStep
 from firempo_plugin.pairs.steps.spans import SpansStep
@@ -137,6 +138,28 @@ def test_the_best_and_the_worst_response(config, golden):
             ranked if isinstance(ranked, str) else [ranked["scores"], digest(ranked["edit"])]
         )
     golden("ranked", "`revision` of RougeL (or `version` of RankStep)", [RankStep.version, ROUGE_L.revision], cases)
+
+
+PRIORS = (
+    "Stable cardiomegaly. No effusion.",
+    "The heart is enlarged, unchanged from the prior study. The mediastinum is stable.\n\nNo change in the effusion.",
+    "There is an unchanged opacity. The lungs remain clear. Clips are again noted.",
+    "Compared with the previous study, there is a small effusion. 1. Stable cardiomegaly.",
+    "There is a new effusion.",
+    "Degenerative changes of the spine.",
+)
+
+
+def test_reports_without_references_to_earlier_ones(config, golden):
+    judge = {"judge": "endpoint", "endpoint": {"base_url": JUDGED.base_url, "model": JUDGED.model}}
+    rules, judged = (PriorStep(config(edit={"how": "priors", **more}), None) for more in ({}, judge))
+    cases = {}
+    for report in PRIORS:
+        item = Item(record(0, "Write a report.", "", report, "report"), response=report)
+        edit, request = made(rules, item), judged.request(item)
+        cases[report] = edit if isinstance(edit, str) else edit["chosen"]
+        cases |= {f"asked of {report}": digest(request.payload(JUDGED))} if request else {}
+    golden("priors", "`version` of PriorStep", PriorStep.version, cases)
 
 
 def test_the_sentences_that_are_marked(config, golden):

@@ -12,5 +12,6 @@ PAIRINGS: "Registry[type[PairingStep]]" = Registry(
     {
         "minimal": (".edit:EditStep", "a response, and its minimal edit by the judge"),
         "best_worst": (".rank:RankStep", "the best and the worst of respond.samples responses, by rank.by"),
+        "priors": (".priors:PriorStep", "a report without its references to earlier examinations, and as it is"),
     },
 )
