@@ -75,6 +75,7 @@ def pair(tmp_path):
         sigma=45.0,
         masks=(mask_file,),
         note="rule: laterality",
+        error_type="laterality",
     )
 
 
@@ -93,6 +94,7 @@ def test_a_record_is_on_the_page_with_all_that_a_reviewer_needs(pair, tmp_path):
     assert (record["id"], record["truth"], record["digest"]) == ("slake/7", "Left", decisions.digest(pair))
     assert record["facts"]["noise_path"] == "lesion"
     assert record["facts"]["note"] == "rule: laterality"
+    assert (record["facts"]["error_type"], other["facts"]["error_type"]) == ("laterality", None)
     (image,) = record["images"]
     assert (image["clean"]["index"], image["noised"]["index"], image["view"]) == (0, 1, "0 0 600 300")
     assert other["images"] == []

@@ -150,3 +150,12 @@ def test_an_answer_beside_the_edit_is_read_only_where_it_states_the_truth():
     )
     german = Record("r", (), "Was?", "Liver", language="de")
     assert len(rule_verdicts(german, edit, load_vocabulary(), minimal=True)) == 2
+
+
+def test_marked_and_labelled_rows_train(tmp_path, train):
+    """Mask-DPO, on sentences: the real trainer reads the spans, and passes over the column for people."""
+    path = written(tmp_path, ROWS[:1])
+    assert commands.build(path, ["spans.of=sentences", "label.by=rules"]) == 0
+    data = {"dataset": "fire_mpo_pairs", "dataset_dir": str(tmp_path / "work" / "export")}
+    log = train(**data, fire_objective="mask_dpo", per_device_train_batch_size=1)
+    assert log[0]["terms/rank"] == pytest.approx(0.6931, abs=1e-3)

@@ -23,7 +23,7 @@ SIDE = 256
 """Pixels of the longer side of pictures."""
 SCRIPTS = ("page.js", "marks.js", "list.js", "pair.js", "keys.js")
 """Parts of the page's one script, in their order."""
-FACTS = ("noise_path", "target", "sigma", "was_correct", "judge", "kind", "language", "weight", "note")
+FACTS = ("noise_path", "target", "sigma", "was_correct", "judge", "error_type", "kind", "language", "weight", "note")
 
 
 def write_page(pairs: Iterable[Pair], path: Path) -> dict[str, str]:
