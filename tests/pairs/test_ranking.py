@@ -108,7 +108,7 @@ def test_a_record_waits_for_all_of_its_responses_and_none_is_asked_for_twice(tmp
 
 def test_sentences_of_different_responses_are_read_and_not_taken_for_edits(path):
     reason = built(path, "spans.of=sentences").advances["spans"].rejected["table:0"]
-    assert "cannot say whether the ground truth supports 'Nothing to report.'" in reason
+    assert "cannot say whether the truth supports 'Nothing to report.'" in reason
 
     def judge(call):
         line = next(line for line in call.text.splitlines() if line.startswith("sentences: "))

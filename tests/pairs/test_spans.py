@@ -33,7 +33,7 @@ def test_sentences_are_marked_to_the_last_character(tmp_path):
         ["There is a small left pleural effusion.", "No pneumothorax is seen.", "Heart size is normal."],
         ["There is a large left pleural effusion."],
     ]
-    reason = "the rules cannot say whether the ground truth supports 'The scan is of good quality.'"
+    reason = "the rules abstain: they cannot say whether the truth supports 'The scan is of good quality.'"
     assert progress.advances["spans"].rejected == {"table:1": reason}
 
 

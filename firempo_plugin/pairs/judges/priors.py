@@ -130,7 +130,7 @@ def without_priors(report: str) -> str:
     for sentence, gap in _parts(report):
         text = _cut(sentence) if REFERENCE.search(sentence) else sentence
         if REFERENCE.search(text) or (not text and _NUMBER.match(sentence)):
-            raise ReplyError(f"the rules cannot take the reference out of {sentence!r}")
+            raise ReplyError(f"they cannot take the reference out of {sentence!r}")
         kept += [text, gap] if text else []
     after = "".join(kept).rstrip()
     check_priors(report, after)

@@ -62,18 +62,15 @@ class PriorStep(PairingStep):
             raise RejectedError("references to earlier examinations are looked for in English reports only")
         if not REFERENCE.search(report):
             raise RejectedError("the report refers to no earlier examination")
-        try:
-            return asdict(self._edit(item, report))
-        except ReplyError as reason:
-            raise RejectedError(str(reason)) from reason
+        return asdict(self._edit(report))
 
-    def _edit(self, item: Item, report: str) -> Edit:
-        try:
-            if self._rules:
+    def _edit(self, report: str) -> Edit:
+        if self._rules:
+            try:
                 return _edit(report, without_priors(report), "rules")
-        except ReplyError:
-            if not self._asks:
-                raise
+            except ReplyError as error:
+                if not self._asks:
+                    raise RejectedError(f"the rules abstain: {error}") from error
         assert self._ask is not None
 
         def accept(text: str) -> str:
@@ -81,7 +78,10 @@ class PriorStep(PairingStep):
             check_priors(report, after)
             return after
 
-        after = ask_twice(self._ask, _request(report, self._prompts), accept, self._prompts)
+        try:
+            after = ask_twice(self._ask, _request(report, self._prompts), accept, self._prompts)
+        except ReplyError as error:
+            raise RejectedError(f"the judge's rewriting is refused twice: {error}") from error
         return _edit(report, after, self._config.endpoint.model)
 
     def request(self, item: Item) -> ChatRequest | None:

@@ -76,7 +76,7 @@ class SpansStep(Step):
                 raise RejectedError(f"the judge's verdicts on sentences are refused twice: {error}") from error
         for sentence in [*texts_of(edit.chosen), *texts_of(edit.rejected)]:
             if sentence not in verdicts:
-                raise RejectedError(f"the rules cannot say whether the ground truth supports {sentence!r}")
+                raise RejectedError(f"the rules abstain: they cannot say whether the truth supports {sentence!r}")
         chosen, rejected = sentence_spans(edit, verdicts)
         return {"chosen": chosen, "rejected": rejected, "verdicts": verdicts}
 
