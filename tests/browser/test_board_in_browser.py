@@ -7,8 +7,11 @@ import yaml
 from playwright.sync_api import expect
 
 from firempo_plugin.demo import pairs
+from firempo_plugin.host.board.texts import listed
+from firempo_plugin.objectives.table import OBJECTIVES
 
 TEMPLATE = "qwen3_vl_nothink"
+RECIPE = "FiRe-MPO and its ablations · fire_mpo"
 
 
 @pytest.fixture
@@ -63,18 +66,37 @@ def test_only_what_the_objective_uses_can_be_filled_in(board):
     used = ("Visual weight (γ)", "KL weight (α)", "Forward KL share (λ)")
     for label in used:
         expect(board.field(label)).to_be_enabled()
-    board.choose("Objective", "rrpo")
+    for label in ("Phrase weight (k)", "Target margin", "Length weight (a)", "Label smoothing (e)"):
+        expect(board.field(label)).to_be_disabled()
+    board.choose("Objective", "Fine-grained text · rrpo")
     expect(board.field("KL weight (α)")).to_be_enabled()
     expect(board.field("Visual weight (γ)")).to_be_disabled()
     expect(board.field("Forward KL share (λ)")).to_be_disabled()
-    board.choose("Objective", "dpo")
+    board.choose("Objective", "Whole responses · dpo")
     for label in used:
         expect(board.field(label)).to_be_disabled()
     command = board.command()
     assert command["fire_objective"] == "dpo"
     assert not {"fire_alpha", "fire_gamma", "fire_lambda", "fire_kl_scope"} & set(command)
     assert {"pref_beta", "pref_ftx", "fire_skip_invalid"} <= set(command)
-    board.choose("Objective", "fire_mpo")
+    board.choose("Objective", RECIPE)
+
+
+def test_objectives_are_listed_by_group_and_the_chosen_one_is_told_of(board):
+    about = board.page.locator("#fire_about")
+    expect(about).to_contain_text("Where to start")
+    expect(about).to_contain_text(OBJECTIVES["fire_mpo"].formula)
+    assert board.options("Objective") == [label for label, _ in listed("en")]
+    board.choose("Objective", "With images · copo")
+    expect(about).to_contain_text("a noised image in every row")
+    board.speak("ru")
+    expect(about).to_contain_text("зашумлённое изображение в каждой строке")
+    expect(board.field("Целевая функция")).to_have_value("С изображениями · copo")
+    assert board.options("Целевая функция") == [label for label, _ in listed("ru")]
+    board.speak("en")
+    expect(board.field("Objective")).to_have_value("With images · copo")
+    board.choose("Objective", RECIPE)
+    expect(about).to_contain_text("Where to start")
 
 
 def test_the_command_holds_the_papers_defaults(board):
@@ -111,6 +133,7 @@ def test_what_is_saved_and_loaded_again_gives_the_same_command(fresh_board, open
     }
     for label, text in odd.items():
         fresh_board.fill(label, text)
+    fresh_board.choose("Objective", "FiRe-MPO and its ablations · fire_mpo_v1")
     fresh_board.choose("KL scope", "response")
     fresh_board.field("Skip invalid rows").check()
     fresh_board.choose("DeepSpeed stage", "3")
@@ -127,6 +150,7 @@ def test_what_is_saved_and_loaded_again_gives_the_same_command(fresh_board, open
     other.fill("Config path", "odd.yaml")
     other.press("Load arguments")
     other.settle()
+    expect(other.field("Objective")).to_have_value("FiRe-MPO and its ablations · fire_mpo_v1")
     assert other.command() == before
 
     other.field("Skip invalid rows").uncheck()

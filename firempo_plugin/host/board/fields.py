@@ -40,9 +40,9 @@ def _number(key: str) -> Field:
     return Field(key, key, "number", str(_DEFAULTS[key]), setting=_SETTINGS[key])
 
 
+OBJECTIVE = Field("fire_objective", "fire_objective", "choice", STAGE, tuple(OBJECTIVES))
 ROWS: tuple[tuple[Field, ...], ...] = (
     (
-        Field("fire_objective", "fire_objective", "choice", STAGE, tuple(OBJECTIVES)),
         Field("fire_beta", "pref_beta", "number", "0.1"),
         _number("fire_gamma"),
         _number("fire_alpha"),
@@ -64,9 +64,9 @@ ROWS: tuple[tuple[Field, ...], ...] = (
         Field("fire_vision_cache_gb", "fire_vision_cache_gb", "number", str(VISION_CACHE_GB)),
     ),
 )
-"""The fields as they stand in the section: what is optimised, how rows are taken, what saves time."""
+"""The fields as they stand below the objective: its numbers, how rows are taken, what saves time."""
 
-FIELDS = tuple(field for row in ROWS for field in row)
+FIELDS = (OBJECTIVE, *(field for row in ROWS for field in row))
 SWITCHES = frozenset(field.key for field in FIELDS if field.kind == "switch")
 
 

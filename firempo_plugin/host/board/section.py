@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..arguments import STAGE, STAGE_TITLE
-from .fields import FIELDS, ROWS, Field, changing, has_effect
+from .fields import FIELDS, OBJECTIVE, ROWS, Field, changing, has_effect
 from .pairs_box import AT_ONCE, create_pairs_box
+from .texts import about
 
 DISABLED_LOOK = """<style>
 #fire_tab :is(input, textarea):disabled { opacity: 0.35; cursor: not-allowed; }
@@ -17,7 +18,7 @@ def extend_train_tab(module: Any) -> None:
     create = module.create_train_tab
 
     def create_train_tab(engine: Any) -> dict[str, Any]:
-        tab, fields, note = create_section()
+        tab, fields, note = create_section(engine.manager.get_elem_by_id("top.lang"))
         inputs = engine.manager.get_base_elems() | set(fields.values())
         engine.manager.get_base_elems = lambda: inputs  # the tab adds its own inputs to this very set
         try:
@@ -38,12 +39,16 @@ def extend_train_tab(module: Any) -> None:
     module.create_train_tab = create_train_tab
 
 
-def create_section() -> tuple[Any, dict[str, Any], Any]:
-    """Builds the section, hidden: the accordion, its fields by name, and its note."""
+def create_section(lang: Any) -> tuple[Any, dict[str, Any], Any]:
+    """Builds the section, hidden: the accordion, its fields by name, and its note.
+
+    Args:
+        lang: The board's choice of a language, in which it is said what the chosen objective is.
+    """
     import gradio as gr
 
     def text(field: Field) -> Any:
-        return gr.Textbox(value=field.default, interactive=True)
+        return gr.Textbox(value=field.default, interactive=has_effect(field, STAGE))
 
     make: dict[str, Callable[[Field], Any]] = {
         "number": text,
@@ -55,21 +60,27 @@ def create_section() -> tuple[Any, dict[str, Any], Any]:
     fields = {}
     with gr.Accordion(visible=False, open=True, elem_id="fire_tab") as tab:
         note = gr.Markdown()
+        with gr.Row():
+            objective = fields[OBJECTIVE.name] = make[OBJECTIVE.kind](OBJECTIVE)
+            with gr.Column(scale=2):
+                told = gr.Markdown(elem_id="fire_about")
         for row in ROWS:
             with gr.Row():
                 for field in row:
                     fields[field.name] = make[field.kind](field)
         gr.HTML(DISABLED_LOOK, padding=False)
     owned = [field for field in FIELDS if field.setting is not None]
-    fields["fire_objective"].change(
+    objective.change(
         lambda objective: [type(fields[f.name])(interactive=has_effect(f, objective)) for f in owned],
-        [fields["fire_objective"]],
+        [objective],
         [fields[field.name] for field in owned],
         **AT_ONCE,
     )
-    fields["fire_objective"].input(  # a person's choice: loaded arguments keep their numbers
+    for changed in (objective, lang):
+        changed.change(about, [objective, lang], [told], **AT_ONCE)
+    objective.input(  # a person's choice: loaded arguments keep their numbers
         lambda objective: {fields[name]: value for name, value in changing(objective).items()},
-        [fields["fire_objective"]],
+        [objective],
         [fields[name] for name in changing(STAGE)],
         **AT_ONCE,
     )

@@ -6,6 +6,8 @@ from typing import Any
 
 import yaml
 
+from ...objectives.guide import grouped, needs_of
+from ...objectives.table import OBJECTIVES
 from .fields import FIELDS
 
 LANGUAGES = ("en", "ru", "zh", "ko", "ja")
@@ -33,12 +35,44 @@ def labels() -> dict[str, dict[str, dict[str, str]]]:
     for field in FIELDS:
         for words in table[field.name].values():
             words["info"] = f"{words['info']} YAML: {field.key}"
+    for language, words in table["fire_objective"].items():
+        words["choices"] = listed(language)
     return {**table, "fire_note": {language: {"value": say("note", language)} for language in LANGUAGES}}
 
 
 def say(name: str, language: str, **values: Any) -> str:
     """A message in a language, filled in."""
     return str(_messages()[name][language]).format(**values)
+
+
+def listed(language: str) -> list[tuple[str, str]]:
+    """The objectives as a list offers them, group by group: what is read and what is written."""
+    return [(f"{_said(group, language)} · {row.name}", row.name) for group, rows in grouped().items() for row in rows]
+
+
+def about(objective: str, language: str) -> str:
+    """What is said of a chosen objective, as Markdown: when to take it, its formula, what it needs of a row."""
+    row = OBJECTIVES[objective]
+    needs = needs_of(row)
+    return say(
+        "about",
+        language,
+        use=_said(row.use, language),
+        formula=row.formula,
+        needs="; ".join(_said(need, language) for need in needs.of_a_row),
+        reference="" if needs.reference else say("no_reference", language),
+        source=row.source,
+    )
+
+
+def _said(text: str, language: str) -> str:
+    """Words of the table of objectives in a language; as they stand where nobody has translated them yet."""
+    return _objectives().get(text, {}).get(language, text)
+
+
+@lru_cache(maxsize=1)
+def _objectives() -> dict[str, dict[str, str]]:
+    return _read("objectives.yaml")
 
 
 @lru_cache(maxsize=1)

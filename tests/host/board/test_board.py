@@ -13,7 +13,9 @@ from firempo_plugin.host.board import monitor, restore, texts
 from firempo_plugin.host.board.fields import FIELDS, arguments, changing, problem
 from firempo_plugin.host.preview.page import words_in
 from firempo_plugin.host.train.curves import live_figure
+from firempo_plugin.objectives.guide import grouped, needs_of
 from firempo_plugin.objectives.table import OBJECTIVES
+from firempo_plugin.objectives.terms import GROUPS
 
 DEFAULTS = {field.name: field.default for field in FIELDS}
 
@@ -87,6 +89,38 @@ def test_every_element_speaks_every_language():
             assert texts.say(name, language)
         assert "0.05" in texts.say("shortcut", language, epoch=0.05, margin=12.0)
         assert "3" in texts.say("checking", language, checked=3, total=7, bad=1)
+
+
+def test_the_list_of_objectives_is_grouped_in_every_language():
+    for language in texts.LANGUAGES:
+        listed = texts.labels()["fire_objective"][language]["choices"]
+        assert [name for _, name in listed] == [row.name for rows in grouped().values() for row in rows]
+        assert all(label.endswith(f" · {name}") for label, name in listed)
+    assert dict(map(reversed, texts.listed("en")))["rrpo"] == "Fine-grained text · rrpo"
+    assert dict(map(reversed, texts.listed("ja")))["rrpo"] == "細粒度テキスト · rrpo"
+
+
+@pytest.mark.parametrize("language", texts.LANGUAGES)
+def test_a_chosen_objective_says_when_to_take_it_how_it_is_computed_and_what_it_needs(language):
+    for name, row in OBJECTIVES.items():
+        said = texts.about(name, language)
+        assert f"`{row.formula}`" in said
+        assert row.source in said
+        assert (texts.say("no_reference", language) in said) == (name in ("simpo", "orpo"))
+        assert row.use in said or language != "en"
+    copo = {"en": "a noised image in every row", "ru": "зашумлённое изображение в каждой строке"}
+    assert copo.get(language, "") in texts.about("copo", language)
+
+
+def test_what_is_translated_is_what_the_table_says():
+    """A line that the table has no more would never be shown; one that it has anew is shown in English."""
+    rows = OBJECTIVES.values()
+    words = {*GROUPS, *(row.use for row in rows), *(need for row in rows for need in needs_of(row).of_a_row)}
+    assert set(texts._objectives()) <= words
+    for english, others in texts._objectives().items():
+        assert {"en", *others} == set(texts.LANGUAGES), english
+        assert len({english, *others.values()}) == len(texts.LANGUAGES), english
+    assert set(GROUPS) <= set(texts._objectives())
 
 
 def test_every_field_writes_a_key_of_the_host_and_starts_with_its_default():
