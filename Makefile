@@ -20,7 +20,7 @@ PIP_INSTALL = sed '/--hash=/d; s/ \\$$//' $(LOCK) > $(PLAIN) && \
 # Each process that imports torch and LLaMA-Factory takes 8 s of a core with bytecode, and 24 s without.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test test-fast test-lowest test-newest mutants phantom check lock clean
+.PHONY: demo test test-fast test-lowest test-newest mutants phantom docs check lock clean
 
 demo: $(VENV)/demo.installed  ## set everything up and train a tiny model on real scans, on the CPU
 	$(BIN)/firempo demo
@@ -45,6 +45,9 @@ mutants: $(VENV)/dev.installed  ## change the pure modules in every small way, a
 
 phantom: $(VENV)/demo.installed  ## train and compare four objectives on procedural images; FLAGS=--full for all
 	$(BIN)/python examples/phantom/run.py $(FLAGS)
+
+docs: $(VENV)/demo.installed  ## write what the table of objectives says into docs/objectives.md and examples/objectives
+	$(BIN)/python -m docs.objectives
 
 check: $(VENV)/dev.installed
 	$(BIN)/ruff check .

@@ -8,7 +8,7 @@ from llamafactory.data.template import TEMPLATES
 from llamafactory.hparams import get_train_args
 from places import EXAMPLES_DIR, ROOT
 
-from firempo_plugin.host.arguments import settings_of
+from firempo_plugin.host.arguments import HOST_OPTIONS, OPTIONS, settings_of
 from firempo_plugin.host.train.workflow import refuse_unsupported
 
 NOT_FOR_TRAINING = ("build", "evaluate", "lmms_eval", "phantom")  # each is tested with what reads it
@@ -17,6 +17,7 @@ EXAMPLES = sorted(
 )
 BUILDS = sorted(path for path in (EXAMPLES_DIR / "build").glob("*.yaml") if not path.name.startswith("serve"))
 NAMES = [str(path.relative_to(EXAMPLES_DIR)) for path in EXAMPLES]
+OF_OBJECTIVES = sorted((EXAMPLES_DIR / "objectives").iterdir())
 EXPORTED = ROOT / "firempo_plugin" / "pairs" / "exporters" / "training.yaml"
 RECIPE = EXAMPLES_DIR / "qwen3_vl_4b" / "fire_mpo.yaml"
 
@@ -66,11 +67,19 @@ def test_it_differs_from_the_recipe_in_what_it_is_about_only(path):
             "pref_ftx",
             "dataset",
         },
+        "objectives": {"output_dir", "fire_objective", "pref_beta", "fire_alpha", "fire_gamma", "fire_lambda"},
         "huatuogpt_vision_7b": {"output_dir", "model_name_or_path", "processor_name_or_path", "template"},
     }[path.parent.name]
     changed = {key for key in recipe | config if recipe.get(key) != config.get(key)}
     assert changed <= allowed
     assert "output_dir" in changed
+
+
+@pytest.mark.parametrize("path", OF_OBJECTIVES, ids=lambda path: path.stem)
+def test_an_objectives_example_leaves_its_numbers_to_the_objective(path):
+    config = load(path)
+    assert config["fire_objective"] == path.stem
+    assert not {option.key for option in (*HOST_OPTIONS, *OPTIONS)} & set(config)
 
 
 @pytest.mark.parametrize("path", BUILDS, ids=lambda path: path.name)

@@ -37,7 +37,7 @@ class Needs:
 
 def needs_of(objective: Objective) -> Needs:
     """What the terms of a method ask of a row."""
-    looks = any(cell.image == "noised" for term in objective.terms for cell in term.cells(has_noised=True))
+    looks = any(cell.image != "clean" for term in objective.terms for cell in term.cells(has_noised=True))
     return Needs(
         noised="unused" if not looks else "used" if objective.applies(has_noised=False) else "needed",
         phrases=any(
