@@ -26,6 +26,16 @@ START_UP_FILE = "firempo_plugin_autoload.pth"
 # The newest releases that the suite ran with; newer ones are not refused.
 NEWEST_TESTED = {"torch": "2.15.0", "torchvision": "0.29.2", "torchaudio": "2.11.1"}
 
+SIGMOID_INSTEAD = {
+    "hinge": "write `stage: fire_mpo` with `fire_objective: slic`",
+    "ipo": "write `stage: fire_mpo` with `fire_objective: ipo`, or with `ipo_mean` for the mean over the tokens",
+    "kto_pair": "write `stage: kto`, LLaMA-Factory's own, for unpaired rows: no fire_objective is KTO",
+}
+"""What LLaMA-Factory's `pref_loss` offers beside the sigmoid by TRL's hand, and what computes it.
+
+It does not say to TRL which of them is meant, and since TRL 0.20 that makes the sigmoid of each.
+"""
+
 
 @dataclass
 class Finding:
@@ -145,8 +155,21 @@ def _asked_by(config: dict[str, Any]) -> Iterator[Finding]:
     yield from (Finding(what, remedy) for what, remedy in wrong)
     if not wrong:
         yield Finding("its reporters, DeepSpeed, Ray and mix of data sets can be had")
+    yield from _another_loss(config)
     if shrunk := shrunk_first_in(config):
         yield Finding(shrunk)
+
+
+def _another_loss(config: dict[str, Any]) -> Iterator[Finding]:
+    from packaging.version import Version
+
+    loss, trl = str(config.get("pref_loss")), version_of("trl")
+    if config.get("stage") == "dpo" and loss in SIGMOID_INSTEAD and trl and Version(trl) >= Version("0.20"):
+        mean = ", of mean log-probabilities" if loss == "ipo" else ""
+        what = (
+            f"pref_loss: {loss} trains with the sigmoid of plain DPO{mean}: LLaMA-Factory does not name it to TRL {trl}"
+        )
+        yield Finding(what, SIGMOID_INSTEAD[loss])
 
 
 def _touch_points() -> Iterator[Finding]:

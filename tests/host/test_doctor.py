@@ -1,10 +1,13 @@
+import re
 import subprocess
 import sys
 
 import pytest
+import yaml
 
 from firempo_plugin import torch_releases
 from firempo_plugin.host import doctor
+from firempo_plugin.objectives.table import OBJECTIVES
 
 
 @pytest.fixture
@@ -54,6 +57,48 @@ def test_a_moved_host_is_reported(capsys, monkeypatch, no_misfits):
     monkeypatch.setattr(doctor, "TOUCH_POINTS", (point,))
     assert doctor.examine() == 1
     assert "llamafactory.train.tuner.gone_function is not there" in capsys.readouterr().out
+
+
+@pytest.fixture
+def asked(tmp_path, no_misfits, capsys):
+    """Returns a function that gives what the doctor says of a training YAML."""
+
+    def ask(**config):
+        file = tmp_path / "train.yaml"
+        file.write_text(yaml.safe_dump(config))
+        doctor.examine(file)
+        return capsys.readouterr().out.split(f"\n{file}\n")[1]
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("loss", "objectives"), [("hinge", {"slic"}), ("ipo", {"ipo", "ipo_mean"}), ("kto_pair", set())], ids=str
+)
+def test_a_loss_of_the_hosts_that_is_another_names_the_objective_that_computes_it(asked, loss, objectives):
+    said = asked(stage="dpo", pref_loss=loss)
+    assert f"FAIL  pref_loss: {loss} trains with the sigmoid of plain DPO" in said
+    remedy = said.split(f"TRL {doctor.version_of('trl')}\n        -> ")[1].split("\n")[0]
+    assert objectives == set(re.findall(r"`(?:fire_objective: )?(\w+)`", remedy)) & set(OBJECTIVES)
+    assert ("`stage: kto`" in remedy) == (not objectives)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"stage": "dpo"},
+        *({"stage": "dpo", "pref_loss": loss} for loss in ("sigmoid", "orpo", "simpo", ["hinge"])),
+        {"stage": "kto", "pref_loss": "hinge"},
+    ],
+    ids=str,
+)
+def test_losses_that_are_what_they_say_are_passed_over(asked, config):
+    assert "sigmoid" not in asked(**config)
+
+
+def test_the_trl_that_is_told_its_loss_by_the_trainer_is_passed_over(asked, monkeypatch):
+    monkeypatch.setattr(doctor, "version_of", lambda name: "0.19.1")
+    assert "sigmoid" not in asked(stage="dpo", pref_loss="hinge")
 
 
 def test_the_command_loads_neither_torch_nor_the_host_in_its_process(tmp_path):
