@@ -29,10 +29,12 @@ def test_the_words_of_the_needs():
     }
 
 
-def test_a_kl_sums_over_phrases_whatever_else_is_scored():
-    dpo = OBJECTIVES["dpo"]
-    assert not needs_of(dpo).phrases
-    assert needs_of(replace(dpo, terms=(*dpo.terms, KLTerm()))).phrases
+def test_a_kl_sums_over_phrases_and_has_a_reference_whatever_else_is_scored():
+    orpo = OBJECTIVES["orpo"]
+    with_kl = replace(orpo, terms=(*orpo.terms, KLTerm()))
+    for row, needed in ((orpo, False), (with_kl, True)):
+        assert needs_of(row).phrases == needed
+        assert needs_of(row).reference == needed
 
 
 def test_every_objective_is_listed_once_in_the_order_of_the_groups():

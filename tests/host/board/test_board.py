@@ -96,8 +96,8 @@ def test_the_list_of_objectives_is_grouped_in_every_language():
         listed = texts.labels()["fire_objective"][language]["choices"]
         assert [name for _, name in listed] == [row.name for rows in grouped().values() for row in rows]
         assert all(label.endswith(f" · {name}") for label, name in listed)
-    assert dict(map(reversed, texts.listed("en")))["rrpo"] == "Fine-grained text · rrpo"
-    assert dict(map(reversed, texts.listed("ja")))["rrpo"] == "細粒度テキスト · rrpo"
+    for language, label in (("en", "Fine-grained text · rrpo"), ("ja", "細粒度テキスト · rrpo")):
+        assert (label, "rrpo") in texts.labels()["fire_objective"][language]["choices"]
 
 
 @pytest.mark.parametrize("language", texts.LANGUAGES)
