@@ -13,7 +13,7 @@ from firempo_plugin.objectives.terms import GROUPS, KLTerm
 @pytest.mark.parametrize("row", OBJECTIVES.values(), ids=OBJECTIVES)
 def test_it_needs_what_its_formula_names(row):
     needs = needs_of(row)
-    assert (needs.noised != "unused") == bool(re.search(r"\bn[cr]\b", row.formula))
+    assert (needs.noised != "unused") == bool(re.search(r"\b[nb][cr]\b", row.formula))
     assert needs.phrases == bool(re.search(r"_[Pk]\(|\bKL\b", row.formula))
     assert needs.reference == bool(re.search(r"\bm?r(_\w)?\(", row.formula))
 
