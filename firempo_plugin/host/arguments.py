@@ -27,7 +27,7 @@ class Option:
         kind: Its type.
         default: Its value where the objective uses it, has no default of its own, and the user does not write it.
         setting: The field of `Settings` that it fills.
-        help: One line for `--help`.
+        help: What it is, for `--help`, which adds its defaults and the objectives that read it.
     """
 
     key: str
@@ -42,9 +42,9 @@ class Option:
 
 
 OPTIONS = (
-    Option("fire_alpha", float, 0.01, "alpha", "Weight of the token-wise KL term (alpha), >= 0. Default 0.01."),
-    Option("fire_gamma", float, 0.1, "gamma", "Weight of the visual term (gamma), >= 0. Default 0.1."),
-    Option("fire_lambda", float, 0.5, "kl_lambda", "Share of the forward KL (lambda), in [0, 1]. Default 0.5."),
+    Option("fire_alpha", float, 0.01, "alpha", "Weight of the token-wise KL term (alpha), >= 0."),
+    Option("fire_gamma", float, 0.1, "gamma", "Weight of the visual term (gamma), >= 0."),
+    Option("fire_lambda", float, 0.5, "kl_lambda", "Share of the forward KL (lambda), in [0, 1]."),
     Option(
         "fire_kl_scope", Literal[SCOPES], "phrase", "kl_scope", "Tokens of the chosen response that the KL sums over."
     ),
@@ -53,49 +53,49 @@ OPTIONS = (
         float,
         4.0,
         "phrase_weight",
-        "How often a token of a phrase counts (k of ddpo and chip_no_kl), > 0. Default 4.0.",
+        "How often a token of a phrase counts (k), > 0.",
     ),
     Option(
         "fire_margin",
         float,
         0.5,
         "target_margin",
-        "By how much chosen is to win (gamma of simpo), >= 0, in units of the margin. Default 0.5.",
+        "By how much chosen is to win (gamma of SimPO), >= 0, in units of the margin.",
     ),
     Option(
         "fire_length_weight",
         float,
         0.05,
         "length_weight",
-        "What a token of length is worth (a of r_dpo_length), >= 0. Default 0.05.",
+        "What a token of length is worth (a), >= 0.",
     ),
     Option(
         "fire_label_smoothing",
         float,
         0.1,
         "label_smoothing",
-        "How often a preference is the wrong way round (e of cdpo and robust_dpo), in [0, 0.5). Default 0.1.",
+        "How often a preference is the wrong way round (e), in [0, 0.5).",
     ),
     Option(
         "fire_sequence_kl_weight",
         float,
         0.5,
         "sequence_kl_weight",
-        "Weight of the sequential KLs in the margin (alpha of tdpo1, tdpo2 and chip), >= 0. Default 0.5.",
+        "Weight of the sequential KLs in the margin (d), >= 0.",
     ),
     Option(
         "fire_floor_weight",
         float,
         50.0,
         "floor_weight",
-        "What a reward of the chosen response below 0 costs (lambda of dpop and rrg_dpo), >= 0. Default 50.0.",
+        "What a reward of the chosen response below 0 costs (f), >= 0.",
     ),
     Option(
         "fire_consistency_weight",
         float,
         1e-4,
         "consistency_weight",
-        "Weight of the squared difference of margins (of symmpo), >= 0. Default 0.0001.",
+        "Weight of the squared difference of margins (q), >= 0.",
     ),
 )
 
@@ -181,7 +181,7 @@ def extend_finetuning_arguments(module: Any) -> None:
         ("stage", stages, field(default=stage.default, metadata=dict(stage.metadata))),
         *((o.key, float | None, _optional(f"{o.help} Default {o.default}.")) for o in HOST_OPTIONS),
         ("fire_objective", Literal[tuple(OBJECTIVES)] | None, _optional(objective_help)),
-        *((o.key, o.kind | None, _optional(f"stage: {STAGE} only. {o.help}")) for o in OPTIONS),
+        *((o.key, o.kind | None, _optional(_help_of(o))) for o in OPTIONS),
         ("fire_skip_invalid", bool, field(default=False, metadata={"help": skip_help})),
         ("fire_pass_tokens", int | None, _optional(pass_help)),
         ("fire_reference_cache", str | None, _optional(cache_help)),
@@ -190,6 +190,12 @@ def extend_finetuning_arguments(module: Any) -> None:
         ("fire_group_by_image", int | None, _optional(group_help)),
     ]
     _rebind(module, "FinetuningArguments", new_fields, {"__post_init__": __post_init__})
+
+
+def _help_of(option: Option) -> str:
+    users = {name: option.default_of(row) for name, row in OBJECTIVES.items() if option.setting in row.reads}
+    own = "".join(f", of {name} {value}" for name, value in users.items() if value != option.default)
+    return f"stage: {STAGE} only. {option.help} Default {option.default}{own}. Read by: {', '.join(users)}."
 
 
 def _optional(help_text: str) -> Any:

@@ -163,5 +163,6 @@ def test_every_option_has_a_help_line_that_states_its_default():
     others = {"fire_objective", "fire_vision_cache_gb", *OTHER_KEYS}
     assert set(help_of) == {*others, *(option.key for option in OPTIONS)}
     for option in OPTIONS:
-        if isinstance(option.default, float):
-            assert f"Default {option.default}" in help_of[option.key]
+        assert f"Default {option.default}" in help_of[option.key]
+    assert "Default 4.0, of rrg_dpo 5.0. Read by: ddpo, chip_no_kl," in help_of["fire_phrase_weight"]
+    assert help_of["fire_length_weight"].endswith("Default 0.05. Read by: r_dpo_length.")
