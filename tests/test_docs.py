@@ -14,6 +14,7 @@ from places import EXAMPLES_DIR, ROOT
 
 from firempo_plugin.objectives.links import LINKS
 from firempo_plugin.objectives.table import OBJECTIVES
+from firempo_plugin.pairs import config
 
 sys.path.append(str(ROOT))
 
@@ -55,7 +56,17 @@ def test_every_objective_that_the_page_sends_one_to_is_in_the_table():
     columns = [line.split("|")[-2] for line in TEXT.split(objectives.END)[1].splitlines() if line.startswith("| ")]
     named = set(re.findall(r"`(\w+)`", " ".join([choosing, *columns])))
     assert len(named) > 15
-    assert named - {"weight", "weighted_score", "chosen_weights", "rejected_weights"} <= set(OBJECTIVES)
+    assert named - {"chosen_weights", "rejected_weights", "fire_group_by_image"} <= set(OBJECTIVES)
+
+
+RECIPES = re.findall(r"^\| .* \| (.*`\w+\.\w+: .*) \| .* \|$", TEXT, re.M)
+
+
+@pytest.mark.parametrize("settings", RECIPES)
+def test_a_recipe_of_pairs_is_settings_of_a_build(settings):
+    written = [f"{key}={value}" for key, value in re.findall(r"`([\w.]+): (\w+)`", settings)]
+    build = config.load(EXAMPLES_DIR / "build" / "vqa_rad.yaml", written)
+    assert build != config.load(EXAMPLES_DIR / "build" / "vqa_rad.yaml", [])
 
 
 @pytest.mark.parametrize("link", LINKS)
