@@ -275,7 +275,8 @@ OBJECTIVES: dict[str, Objective] = {
                 prefer("anchor", CC, tokens=PHRASES, weight=0.875),
                 prefer("anchor_noised", NR, tokens=PHRASES, weight=0.875),
             ),
-            "arXiv 2605.31312, its single-image branch, on an edited image for which the rejected response is true",
+            "arXiv 2605.31312, its single-image branch, on an image for which the rejected response is true; as its "
+            "settings say (its code adds the anchors twice)",
             "With images",
             "The second image is an edited one for which rejected is the true response; scores the words that differ.",
         ),
