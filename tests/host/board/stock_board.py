@@ -1,16 +1,13 @@
-"""Prints what a LLaMA-Board is made of and what it writes, as JSON; run with and without the plug-in.
-
-Usage: python stock_board.py FOLDER
-"""
+"""What a LLaMA-Board is made of and what it writes; as a script, printed as JSON."""
 
 import json
 import os
 import re
-import sys
 from pathlib import Path
+from unittest import mock
 
-from llamafactory.webui import common, locales
-from llamafactory.webui.interface import create_ui
+from llamafactory.webui import common, interface, locales
+from llamafactory.webui.engine import Engine
 
 VALUES = {
     "top.lang": "en",
@@ -49,19 +46,11 @@ def events(demo):
     return [[fn.name, [[ids.get(target), event] for target, event in fn.targets]] for fn in demo.fns.values()]
 
 
-def main(folder):
-    os.chdir(folder)
+def look():
+    """What the board of this process is made of, and what it writes; below the working directory."""
     engines = []
-    from llamafactory.webui import interface
-
-    original = interface.Engine
-
-    def engine(*args, **kwargs):
-        engines.append(original(*args, **kwargs))
-        return engines[-1]
-
-    interface.Engine = engine
-    demo = create_ui()
+    with mock.patch.object(interface, "Engine", lambda **keys: engines.append(Engine(**keys)) or engines[-1]):
+        demo = interface.create_ui()
     manager, runner = engines[0].manager, engines[0].runner
     found = {"elements": list(components(demo)), "events": events(demo), "commands": {}, "saved": {}}
     shared = manager.get_base_elems()
@@ -80,8 +69,8 @@ def main(folder):
     data = {elem: VALUES.get(manager.get_id_by_elem(elem), elem.value) for elem in inputs}
     found["commands"]["evaluation"] = common.gen_cmd(runner._parse_eval_args(data))
     found["words"] = locales.LOCALES
-    print("JSON:" + json.dumps(found, ensure_ascii=False))
+    return json.loads(json.dumps(found))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    print("JSON:" + json.dumps(look()))
