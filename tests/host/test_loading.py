@@ -20,8 +20,12 @@ START_UP = ("firempo_plugin_autoload.pth", "firempo_plugin_autoload.start")
 SHOW_STAGE = (
     "from llamafactory.extras.constants import TRAINING_STAGES as stages;"
     "from llamafactory.hparams import FinetuningArguments as F;"
-    "print('fire_mpo' in stages.values(), hasattr(F, 'fire_gamma'))"
+    "print('fire_mpo' in stages.values(), hasattr(F, 'fire_gamma'))\n"
 )
+TRAIN = "import sys; from llamafactory.cli import main; sys.argv = ['llamafactory-cli', 'train', 'run.yaml']; main()"
+"""What the stock command does."""
+RUN = {"stage": "fire_mpo", "do_train": True, "model_name_or_path": "nowhere", "dataset": "x", "output_dir": "out"}
+RUN |= {"use_cpu": True, "fire_gamma": 0.1, "streaming": True, "max_steps": 1}
 
 
 def python(code, *, executable=sys.executable, cwd=None, **environment):
@@ -31,7 +35,7 @@ def python(code, *, executable=sys.executable, cwd=None, **environment):
         text=True,
         cwd=cwd,
         env=os.environ | {"PYTHONPATH": ""} | environment,
-        timeout=120,
+        timeout=600,
     )
 
 
@@ -81,7 +85,10 @@ def test_a_module_that_is_gone_is_named():
 
 
 def test_a_moved_host_gets_one_clear_error_and_is_not_touched(tmp_path):
-    """A host package with one function renamed: the first import fails; with the switch, nothing is changed."""
+    """A host package with one function renamed: the first import fails; with the switch, nothing is changed.
+
+    The stage is then unknown to the host, which the switch is named for.
+    """
     package = Path(sysconfig.get_path("purelib")) / "llamafactory"
     moved = tmp_path / "llamafactory"
     for source in package.rglob("*.py"):
@@ -97,7 +104,10 @@ def test_a_moved_host_gets_one_clear_error_and_is_not_touched(tmp_path):
     assert "llamafactory.train.tuner._training_function is not there" in last
     assert touchpoints.SUPPORTED_HOSTS in last
     assert "FIREMPO_DISABLE=1" in last
-    assert python(SHOW_STAGE, cwd=tmp_path, FIREMPO_DISABLE="1").stdout.split() == ["False", "False"]
+    train = f"from llamafactory.hparams import get_train_args; get_train_args({RUN})"
+    off = python(SHOW_STAGE + train, cwd=tmp_path, FIREMPO_DISABLE="1")
+    assert off.stdout.split() == ["False", "False"]
+    assert off.stderr.strip().splitlines()[-1].startswith("firempo: FIREMPO_DISABLE is set, ")
 
 
 @pytest.fixture(scope="module")
@@ -129,15 +139,22 @@ def test_the_wheel_brings_the_examples_and_templates(wheel, tmp_path):
         assert (tmp_path / "here" / name).read_bytes() == (ROOT / name).read_bytes()
 
 
-def test_a_wheel_install_finds_the_stage(wheel, tmp_path):
-    """A bare environment with the wheel; the host comes from this one's site-packages as plain files."""
+def test_a_wheel_install_finds_the_stage_and_refuses_a_run_in_a_sentence(wheel, tmp_path):
+    """A bare environment with the wheel; the host comes from this one's site-packages as plain files.
+
+    That each refusal is a UserError, which the command shows so, is tested where it is made.
+    """
     venv.create(tmp_path / "env", with_pip=False)
     site = next((tmp_path / "env").glob("lib/python*/site-packages"))
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
     (site / "a_host.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    result = python(SHOW_STAGE, executable=str(tmp_path / "env" / "bin" / "python"), cwd=tmp_path)
-    assert result.stdout.split() == ["True", "True"], result.stderr[-2000:]
+    (tmp_path / "run.yaml").write_text(json.dumps(RUN))
+    result = python(SHOW_STAGE + TRAIN, executable=str(tmp_path / "env" / "bin" / "python"), cwd=tmp_path)
+    assert result.stdout.split()[:2] == ["True", "True"], result.stderr[-2000:]
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert result.stderr.strip().splitlines()[-1].startswith("firempo: stage: fire_mpo does not support streaming.")
 
 
 @pytest.mark.parametrize(
