@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -26,20 +27,15 @@ DATA = "fire_mpo_mixed,fire_mpo_sharegpt,fire_mpo_sharegpt_spans,fire_mpo_alpaca
 BIN = Path(sys.executable).parent
 
 
-def command_line(config: dict, folder: Path, **environment) -> tuple[list[str], dict]:
-    """The stock command on a YAML file, and its environment."""
-    (folder / "run.yaml").write_text(yaml.safe_dump(config))
-    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
-    return [str(BIN / "llamafactory-cli"), "train", "run.yaml"], os.environ | {"PATH": path} | environment
-
-
 def run_command(config: dict, folder: Path, **environment) -> None:
-    """Runs the stock command to its end, its children with it should it hang."""
-    command, environment = command_line(config, folder, **environment)
+    """Runs the stock command on a YAML file to its end, its children with it should it hang."""
+    (folder / "run.yaml").write_text(yaml.safe_dump(config))
+    command = [str(BIN / "llamafactory-cli"), "train", "run.yaml"]
+    environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"} | environment
     with open(folder / "log.txt", "w") as log:
         run = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:
-            run.wait(timeout=180)
+            run.wait(timeout=600)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(run.pid, signal.SIGKILL)
@@ -212,18 +208,18 @@ def test_a_checkpoint_cut_off_in_writing_is_left_aside(tmp_path, damaged):
 
 
 def test_killed_in_mid_run_and_started_again(config, tmp_path, train):
-    """kill -9 after the first checkpoint; the same command goes on and ends where an unbroken run ends."""
-    config |= {"max_steps": 40, "save_steps": 2, "save_total_limit": 3}
-    command, environment = command_line(config, tmp_path)
-    with open(tmp_path / "log.txt", "w") as log:
-        run = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
-        deadline = time.monotonic() + 90
-        while not list((tmp_path / "out").glob("checkpoint-*")) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        run.send_signal(signal.SIGKILL)
-        run.wait()
+    """kill -9 after the first checkpoint; the same run goes on and ends where an unbroken run ends."""
+    config |= {"max_steps": 40, "save_strategy": "steps", "save_steps": 2, "save_total_limit": 3}
+    config |= {"overwrite_output_dir": False}
+    run = get_context("fork").Process(target=train, kwargs=config)  # a process of its own that need not import
+    run.start()
+    while not list((tmp_path / "out").glob("checkpoint-*")) and run.is_alive():
+        time.sleep(0.02)
+    run.kill()
+    run.join()
+    assert run.exitcode == -signal.SIGKILL
     assert not (tmp_path / "out" / "adapter_model.safetensors").exists(), "killed before its end"
-    run_command(config, tmp_path)
+    train(**config)
     train(**config | {"output_dir": str(tmp_path / "unbroken"), "save_strategy": "no"})
     broken, unbroken = history(tmp_path / "out"), history(tmp_path / "unbroken")
     assert [entry["step"] for entry in broken] == list(range(1, 41))
