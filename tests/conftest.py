@@ -218,13 +218,20 @@ def real(request) -> samples.Samples:
     return samples.Samples(request.param, folder)
 
 
-@pytest.fixture
-def scans(tmp_path):
-    """Paths of two real, small scans with noised twins, written below the test's media folder."""
+@pytest.fixture(scope="session")
+def demo_data(tmp_path_factory) -> Path:
+    """The folder of the demo's pairs and scans, to be read only."""
     from firempo_plugin.demo import pairs
 
-    pairs.write(tmp_path / "scans")
-    return tmp_path / "scans"
+    folder = tmp_path_factory.mktemp("demo") / "data"
+    pairs.write(folder)
+    return folder
+
+
+@pytest.fixture
+def scans(demo_data, tmp_path) -> Path:
+    """The same in a folder of the test's own."""
+    return shutil.copytree(demo_data, tmp_path / "scans")
 
 
 @pytest.fixture

@@ -1,11 +1,13 @@
 """The objectives computed slowly and plainly: eight full forwards, one sequence at a time, full logits.
 
-Shares no code with the package: it builds token ids from the chat format's pieces, places phrases by
+No sequence is run twice, though: what the reference gives never changes, and what the policy gives not within a
+batch. Shares no code with the package: it builds token ids from the chat format's pieces, places phrases by
 offsets in the bare answer, and lets the model class count its own positions.
 """
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +56,12 @@ class Pair:
     rejected_weights: list | None = None
 
 
+@cache
+def plain_of(family, checkpoint, adapter):
+    """The same one for all who ask."""
+    return Plain(family, checkpoint, adapter)
+
+
 class Plain:
     """A policy with its reference, and the objectives over them."""
 
@@ -61,8 +69,11 @@ class Plain:
         self.family = next(known for known in FORMATS if family.startswith(known))
         self.tokenizer = AutoTokenizer.from_pretrained(checkpoint)
         self.processor = AutoProcessor.from_pretrained(checkpoint)
-        base = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=torch.float32)
+        base, self.reference = (
+            AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=torch.float32).eval() for _ in range(2)
+        )
         self.model = PeftModel.from_pretrained(base, adapter, is_trainable=True).eval()
+        self.of_policy, self.of_reference = {}, {}
 
     def sequence(self, question, answer, images):
         """Input ids, pixel inputs, and where the answer's tokens with their character offsets start."""
@@ -110,19 +121,26 @@ class Plain:
         most = self.processor.image_processor.max_image_tiles
         return torch.from_numpy(convert_sparse_cross_attention_mask_to_dense(seen, tiles, most, ids.shape[1]))
 
+    def forward(self, question, answer, images):
+        """The sequence with the logits of policy and reference."""
+        key = (question, answer, *images)
+        if key not in self.of_reference:
+            sequence = self.sequence(question, answer, images)
+            with torch.no_grad():
+                self.of_reference[key] = (sequence, self.reference(**sequence[0]).logits[0])
+        sequence, reference = self.of_reference[key]
+        if key not in self.of_policy:
+            self.of_policy[key] = self.model(**sequence[0]).logits[0]
+        return *sequence, (self.of_policy[key], reference)
+
     def cell(self, question, answer, spans, images, scope):
         """log pi and log ref of the scored tokens, and the full log-distributions there."""
-        inputs, start, offsets = self.sequence(question, answer, images)
+        inputs, start, offsets, both = self.forward(question, answer, images)
         phrase = [any(a < e and s < b for s, e in spans) for a, b in offsets]
         places = [start + i for i, inside in enumerate(phrase) if scope == "response" or inside]
         index = torch.tensor(places, dtype=torch.long)
         results = []
-        for reference in (False, True):
-            if reference:
-                with torch.no_grad(), self.model.disable_adapter():
-                    logits = self.model(**inputs).logits[0]
-            else:
-                logits = self.model(**inputs).logits[0]
+        for logits in both:
             log_probs = F.log_softmax(logits.float(), dim=-1)[index - 1]
             tokens = inputs["input_ids"][0, index]
             results.append((log_probs.gather(1, tokens[:, None])[:, 0], log_probs))
@@ -138,7 +156,7 @@ class Plain:
         images = {"c": pair.images, "n": pair.rejected_images, "b": []}[name[0]]
         question = pair.question.replace("<image>", "") if name[0] == "b" else pair.question
         (policy, pi), (reference, ref) = self.cell(question, answer, spans, images, "response")
-        *_, offsets = self.sequence(question, answer, images)
+        _, _, offsets, _ = self.forward(question, answer, images)
         phrase = torch.tensor([any(a < e and s < b for s, e in spans) for a, b in offsets])
         weights = [[w for s, e, w in weighted or () if a < e and s < b] or [1.0] for a, b in offsets]
         kls = (ref.exp() * (ref - pi)).sum(-1), (pi.exp() * (pi - ref)).sum(-1)
@@ -204,6 +222,8 @@ class Plain:
     def batch(self, pairs, objective, **numbers):
         """Mean loss over pairs, and the mean of each part over the pairs that have it."""
         losses, found = [], {}
+        self.of_policy.clear()
+        self.model.zero_grad()
         for pair in pairs:
             if objective in PUBLISHED:
                 loss, parts = self.published_row(pair, objective, Numbers(**numbers))

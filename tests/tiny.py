@@ -37,6 +37,7 @@ from transformers import (
     MllamaImageProcessor,
     MllamaProcessor,
     Phi3Config,
+    PreTrainedConfig,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2_5_VLProcessor,
@@ -69,6 +70,8 @@ TEXT = {
 WINDOW = 8
 ONE_OF_EACH = ["sliding_attention", "full_attention"]
 LAYERED = {"use_sliding_window": True, "sliding_window": WINDOW, "layer_types": ONE_OF_EACH}
+
+PreTrainedConfig.__repr__ = object.__repr__  # which every load writes, even into a log that is off: 1/10 of a small run
 
 
 def build(family: str, folder: Path) -> Path:

@@ -75,10 +75,10 @@ def test_a_quantised_model_is_measured_and_gives_the_published_loss(tmp_path):
     assert ours.gradient_norm == pytest.approx(plain.gradient_norm, rel=1e-4)
 
 
-def test_published_is_the_plain_computation(trainer_and_batch, write_dataset, checkpoint, adapter, scans):
-    from plain import Pair, Plain
+def test_published_is_the_plain_computation(trainer_and_batch, write_dataset, checkpoint, adapter, demo_data):
+    from plain import Pair, plain_of
 
-    images = scans / "images"
+    images = demo_data / "images"
     clean = sorted(path for path in images.glob("*.png") if "noised" not in path.name)[:2]
     noised = [next(images.glob(f"*_{path.stem}_noised.png")) for path in clean]
     texts = [
@@ -103,7 +103,7 @@ def test_published_is_the_plain_computation(trainer_and_batch, write_dataset, ch
     ]
     path = checkpoint("qwen3_vl")
     trainer, _ = trainer_and_batch("qwen3_vl", "pairs", dataset_dir=write_dataset(data), adapter=adapter("qwen3_vl"))
-    plain = Plain("qwen3_vl", path, adapter("qwen3_vl"))
+    plain = plain_of("qwen3_vl", path, adapter("qwen3_vl"))
     expected, _ = plain.batch(pairs, "fire_mpo")
     expected.backward()
     config = trainer.model.config

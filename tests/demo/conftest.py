@@ -4,14 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from firempo_plugin.demo import pairs, tiny_model
-
-
-@pytest.fixture(scope="session")
-def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("demo") / "data"
-    pairs.write(folder)
-    return folder
+from firempo_plugin.demo import tiny_model
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,8 @@ from firempo_plugin.phrases import phrase_pair
 
 
 @pytest.fixture(scope="module")
-def rows(data_folder: Path) -> list[dict[str, Any]]:
-    return json.loads((data_folder / "pairs.json").read_text("utf-8"))
+def rows(demo_data: Path) -> list[dict[str, Any]]:
+    return json.loads((demo_data / "pairs.json").read_text("utf-8"))
 
 
 def pixels(path: Path) -> Any:
@@ -42,10 +42,10 @@ def test_written_rows_are_the_pairs(rows: list[dict[str, Any]]) -> None:
     assert rows == [row(pair) for pair in PAIRS]
 
 
-def test_columns_of_every_row_are_declared(rows: list[dict[str, Any]], data_folder: Path) -> None:
-    entry = json.loads((data_folder / "dataset_info.json").read_text("utf-8"))["firempo_demo"]
+def test_columns_of_every_row_are_declared(rows: list[dict[str, Any]], demo_data: Path) -> None:
+    entry = json.loads((demo_data / "dataset_info.json").read_text("utf-8"))["firempo_demo"]
     assert entry == DATASET_INFO["firempo_demo"]
-    assert (data_folder / entry["file_name"]).is_file()
+    assert (demo_data / entry["file_name"]).is_file()
     for each in rows:
         assert set(each) == set(entry["columns"].values())
 
@@ -58,9 +58,9 @@ def test_placeholders_match_images(rows: list[dict[str, Any]]) -> None:
         assert each["rejected_images"] is None or len(each["rejected_images"]) == len(each["images"]) > 0
 
 
-def test_every_file_is_used_and_exists(rows: list[dict[str, Any]], data_folder: Path) -> None:
+def test_every_file_is_used_and_exists(rows: list[dict[str, Any]], demo_data: Path) -> None:
     used = {file for each in rows for file in each["images"] + (each["rejected_images"] or [])}
-    assert used == {path.relative_to(data_folder).as_posix() for path in data_folder.rglob("*.png")}
+    assert used == {path.relative_to(demo_data).as_posix() for path in demo_data.rglob("*.png")}
 
 
 def test_spans_enclose_the_phrases_and_nothing_else_differs(rows: list[dict[str, Any]]) -> None:
@@ -87,16 +87,16 @@ def test_the_plugin_reads_every_row(rows: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize("pair", [pair for pair in PAIRS if pair.noise], ids=lambda pair: pair.name)
-def test_noised_images_differ_inside_the_mask_only(pair: Pair, data_folder: Path) -> None:
+def test_noised_images_differ_inside_the_mask_only(pair: Pair, demo_data: Path) -> None:
     for scan, file in noised_files(pair).items():
-        clean, noised = pixels(data_folder / clean_file(scan)), pixels(data_folder / file)
+        clean, noised = pixels(demo_data / clean_file(scan)), pixels(demo_data / file)
         mask = noise_mask(pair, scan, clean)
         assert np.array_equal(clean[~mask], noised[~mask])
         assert (clean[mask] != noised[mask]).mean() > 0.4  # the noise on black is clipped half of the time
         assert mask.all() == (pair.noise == WHOLE)
 
 
-def test_same_region_gets_other_noise_in_another_pair(data_folder: Path) -> None:
+def test_same_region_gets_other_noise_in_another_pair(demo_data: Path) -> None:
     files = [noised_files(pair)["ct_chest"] for pair in PAIRS if pair.name in ("chest_aorta", "chest_contrast")]
     assert len(files) == 2
-    assert not np.array_equal(pixels(data_folder / files[0]), pixels(data_folder / files[1]))
+    assert not np.array_equal(pixels(demo_data / files[0]), pixels(demo_data / files[1]))

@@ -26,10 +26,10 @@ sys.exit({status})
 
 
 @pytest.fixture
-def folder(tmp_path: Path, model_folder: Path, data_folder: Path) -> Path:
+def folder(tmp_path: Path, model_folder: Path, demo_data: Path) -> Path:
     """A demo folder whose model and data are already there."""
     shutil.copytree(model_folder, tmp_path / "my demo" / "model")
-    shutil.copytree(data_folder, tmp_path / "my demo" / "data")
+    shutil.copytree(demo_data, tmp_path / "my demo" / "data")
     return tmp_path / "my demo"
 
 

@@ -89,9 +89,9 @@ def test_special_tokens_are_single(tokenizer: Any) -> None:
         assert tokenizer(token)["input_ids"] == [tokenizer.convert_tokens_to_ids(token)]
 
 
-def test_forward_on_a_scan(loaded: tuple[Any, dict[str, Any]], processor: Any, data_folder: Path) -> None:
+def test_forward_on_a_scan(loaded: tuple[Any, dict[str, Any]], processor: Any, demo_data: Path) -> None:
     model = loaded[0]
-    images = [Image.open(data_folder / "images" / f"{name}.png") for name in ("ct_chest", "ct_head")]
+    images = [Image.open(demo_data / "images" / f"{name}.png") for name in ("ct_chest", "ct_head")]
     batch = prompt(processor, images, "Which of the two images shows the brain?")
     tokens = [(image.width // 32) * (image.height // 32) for image in images]
     assert (batch["input_ids"] == model.config.image_token_id).sum() == sum(tokens) == 16 + 64
@@ -101,8 +101,8 @@ def test_forward_on_a_scan(loaded: tuple[Any, dict[str, Any]], processor: Any, d
     assert torch.isfinite(logits).all()
 
 
-def test_the_image_matters(loaded: tuple[Any, dict[str, Any]], processor: Any, data_folder: Path) -> None:
-    folder, question = data_folder / "images", "On which side does the aorta lie?"
+def test_the_image_matters(loaded: tuple[Any, dict[str, Any]], processor: Any, demo_data: Path) -> None:
+    folder, question = demo_data / "images", "On which side does the aorta lie?"
     last = []
     for name in ("ct_chest.png", "chest_aorta_ct_chest_noised.png"):
         with torch.no_grad():

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from PIL import Image
-from plain import Plain
+from plain import plain_of
 from relatives import DEFAULTS, PUBLISHED
 from test_numbers import as_rows, pair
 from torch.testing import assert_close
@@ -19,13 +19,10 @@ NUMBERS = {"fire_alpha": 0.2, "fire_gamma": 0.7, "fire_lambda": 0.3}
 
 
 @pytest.fixture(scope="module")
-def odd_pairs(tmp_path_factory):
+def odd_pairs(demo_data, tmp_path_factory):
     """Rows of odd shapes over images of several sizes; some share an image, a prompt or leading words."""
-    from firempo_plugin.demo import pairs as demo
-
     folder = tmp_path_factory.mktemp("odd")
-    demo.write(folder)
-    scans = sorted(path for path in (folder / "images").glob("*.png") if "noised" not in path.name)
+    scans = sorted(path for path in (demo_data / "images").glob("*.png") if "noised" not in path.name)
     images = {}
     for name, source, size in (("a", 0, (64, 64)), ("b", 1, (112, 56)), ("c", 0, (40, 200))):
         images[name] = folder / f"{name}.png"
@@ -72,7 +69,7 @@ def plain(odd_pairs, checkpoint, adapter):
 
     def compute(family, objective="fire_mpo"):
         if (family, objective) not in known:
-            model = Plain(family, checkpoint(family), adapter(family))
+            model = plain_of(family, checkpoint(family), adapter(family))
             numbers = (
                 DEFAULTS.get(objective, {}) if objective in PUBLISHED else {"alpha": 0.2, "gamma": 0.7, "lam": 0.3}
             )
@@ -143,7 +140,7 @@ def test_text_alone_of_a_model_that_attends_to_the_states_of_images(
     trainer, batch = trainer_and_batch(
         "mllama", "pairs", dataset_dir=write_dataset(as_rows(rows)), adapter=adapter("mllama"), **NUMBERS
     )
-    model = Plain("mllama", checkpoint("mllama"), adapter("mllama"))
+    model = plain_of("mllama", checkpoint("mllama"), adapter("mllama"))
     expected, _ = model.batch(rows, "fire_mpo", alpha=0.2, gamma=0.7, lam=0.3)
     loss, gradients = run(trainer, batch)
     assert_close(loss, expected.detach(), rtol=1e-5, atol=0)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from PIL import Image
-from plain import Pair, Plain
+from plain import Pair, plain_of
 from relatives import DEFAULTS, PUBLISHED
 from torch.testing import assert_close
 
@@ -31,17 +31,16 @@ def pair(question, chosen, rejected, phrases, images=(), noised=(), weight=1.0):
     )
 
 
-@pytest.fixture
-def pairs(scans):
+@pytest.fixture(scope="module")
+def pairs(demo_data, tmp_path_factory):
     """Real scans: with and without a noised image, text only, several phrases, a noised image of another size."""
-    images = scans / "images"
-    clean = sorted(path for path in images.glob("*.png") if "noised" not in path.name)[:2]
+    clean = sorted(path for path in (demo_data / "images").glob("*.png") if "noised" not in path.name)[:2]
     noised = []
     for number, path in enumerate(clean):
         twin = Image.open(path).convert("RGB")
         twin = twin.resize((96, 120)) if number else twin.point(lambda value: (value * 7 + 90) % 256)
-        twin.save(images / f"twin{number}_noised.png")
-        noised.append(images / f"twin{number}_noised.png")
+        noised.append(tmp_path_factory.mktemp("twin") / "noised.png")
+        twin.save(noised[-1])
     return [
         pair(
             "<image>Which side is affected?",
@@ -91,7 +90,7 @@ def first_log(train, write_dataset, pairs, family, adapter, **keys):
 def test_fire_mpo_is_what_eight_plain_forwards_give(family, kl_scope, train, write_dataset, pairs, checkpoint, adapter):
     keys = {"fire_kl_scope": kl_scope, "fire_lambda": 0.3, "fire_gamma": 0.7, "fire_alpha": 0.2, "pref_ftx": 0.1}
     log = first_log(train, write_dataset, pairs, family, adapter, **keys)
-    plain = Plain(family, checkpoint(family), adapter(family))
+    plain = plain_of(family, checkpoint(family), adapter(family))
     loss, parts = plain.batch(pairs, "fire_mpo", kl_scope=kl_scope, lam=0.3, gamma=0.7, alpha=0.2, ftx=0.1)
     assert_close(log["loss"], loss.item(), rtol=1e-4, atol=0)
     assert set(parts) == {"rank", "visual", "kl_forward", "kl_reverse", "nll"}
@@ -107,7 +106,7 @@ def test_every_relative_is_what_plain_forwards_give(objective, train, write_data
         pairs = pairs[:2]
     log = first_log(train, write_dataset, pairs, "qwen3_vl", adapter, fire_objective=objective, pref_ftx=0.2)
     numbers = {**DEFAULTS.get(objective, {}), "nll": 0.2} if objective in PUBLISHED else {"ftx": 0.2}
-    loss, parts = Plain("qwen3_vl", checkpoint("qwen3_vl"), adapter("qwen3_vl")).batch(pairs, objective, **numbers)
+    loss, parts = plain_of("qwen3_vl", checkpoint("qwen3_vl"), adapter("qwen3_vl")).batch(pairs, objective, **numbers)
     assert_close(log["loss"], loss.item(), rtol=1e-4, atol=0)
     for name, value in parts.items():
         assert_close(log[f"terms/{name}"], value, rtol=1e-4, atol=0)
@@ -142,7 +141,7 @@ def test_gradients_are_those_of_plain_forwards(
     monkeypatch.setattr(FireMPOTrainer, "training_step", remember_gradients)
     kind = {"disable_gradient_checkpointing": checkpointing == "off", "use_reentrant_gc": checkpointing == "reentrant"}
     first_log(train, write_dataset, pairs, family, adapter, fire_alpha=0.2, **kind)
-    plain = Plain(family, checkpoint(family), adapter(family))
+    plain = plain_of(family, checkpoint(family), adapter(family))
     loss, _ = plain.batch(pairs, "fire_mpo", alpha=0.2)
     loss.backward()
     expected = {n: w.grad for n, w in plain.model.named_parameters() if w.requires_grad}
@@ -154,7 +153,7 @@ def test_gradients_are_those_of_plain_forwards(
         assert_close(found[name], gradient, rtol=1e-3, atol=1e-5 * scale, msg=lambda m, n=name: f"{n}: {m}")
 
 
-def test_several_images_a_row(train, write_dataset, pairs, scans, checkpoint, adapter):
+def test_several_images_a_row(train, write_dataset, pairs, checkpoint, adapter):
     both = pair(
         "<image><image>Are they alike?",
         "They show one patient.",
@@ -165,7 +164,7 @@ def test_several_images_a_row(train, write_dataset, pairs, scans, checkpoint, ad
     )
     rows = [both, pairs[0]]
     log = first_log(train, write_dataset, rows, "qwen3_vl", adapter)
-    loss, parts = Plain("qwen3_vl", checkpoint("qwen3_vl"), adapter("qwen3_vl")).batch(rows, "fire_mpo")
+    loss, parts = plain_of("qwen3_vl", checkpoint("qwen3_vl"), adapter("qwen3_vl")).batch(rows, "fire_mpo")
     assert_close(log["loss"], loss.item(), rtol=1e-4, atol=0)
     assert_close(log["terms/visual"], parts["visual"], rtol=1e-4, atol=0)
 
