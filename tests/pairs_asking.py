@@ -17,7 +17,7 @@ SCHEMA = Schema("edit", {"type": "object", "properties": {"a": {"type": "string"
 
 
 def settings_for(server: PairsServer, **more: Any) -> EndpointSettings:
-    return EndpointSettings(**{"base_url": server.url, "model": "judge", "backoff": 0.01, "timeout": 5.0, **more})
+    return EndpointSettings(**{"base_url": server.url, "model": "judge", "backoff": 0.01, "timeout": 60.0, **more})
 
 
 def endpoint_for(server: PairsServer, store: LinesStore, budget: Budget | None = None, **more: Any) -> Endpoint:

@@ -52,8 +52,8 @@ def outcome(tmp_path, monkeypatch):
 
     monkeypatch.setattr(run, "environment", environment)
 
-    def get(*names, left=60.0):
-        stages = [Stage(name, "odd_stages", name, 2.0 if name == "hang" else 20.0, f"stage {name}") for name in names]
+    def get(*names, left=900.0):
+        stages = [Stage(name, "odd_stages", name, 4.0 if name == "hang" else 120.0, f"stage {name}") for name in names]
         report = run.Report(out, rehearsed=False)
         with open(out / "log.txt", "w") as log:
             run.run_stages(stages, sys.executable, work, time.monotonic() + left, report, log, False, grace=0.5)
@@ -66,7 +66,7 @@ def outcome(tmp_path, monkeypatch):
 def test_a_stage_that_hangs_fails_or_is_killed_stops_no_other(outcome):
     found, text, work = outcome("hang", "fail", "killed", "late", "good")
     status = {name: content["status"] for name, content in found.items()}
-    assert status["hang"] == "killed at its limit of 2 s"
+    assert status["hang"] == "killed at its limit of 4 s"
     assert status["fail"].startswith("failed: ValueError: on purpose (in fail)")
     assert status["killed"] == "killed by signal 9"
     assert status["late"] == "time was up"

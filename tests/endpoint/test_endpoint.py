@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -125,8 +126,16 @@ def test_two_threads_that_ask_the_same_make_one_call(server: PairsServer, store:
 
 
 def test_no_more_calls_at_once_than_concurrency(server: PairsServer, store: LinesStore) -> None:
-    server.script = lambda call: well(delay=0.03)
-    all_at_once(endpoint_for(server, store, concurrency=3), [ask(str(n)) for n in range(12)], threads=12)
+    three = Barrier(3, timeout=60)
+
+    def script(call: Call) -> Answer:
+        if call.before:  # the first one goes alone
+            three.wait()
+        return well(delay=0.03)
+
+    server.script = script
+    results = all_at_once(endpoint_for(server, store, concurrency=3), [ask(str(n)) for n in range(13)], threads=12)
+    assert results == ["fine"] * 13
     assert server.most_at_once == 3
 
 
@@ -168,8 +177,8 @@ def test_a_server_out_of_order_ends_the_run(server: PairsServer, store: LinesSto
 
 
 def test_a_timeout_is_a_passing_failure(server: PairsServer, store: LinesStore) -> None:
-    server.script = in_turn(well(delay=0.6), well("quick"))
-    assert endpoint_for(server, store, timeout=0.2).complete(ask()).text == "quick"
+    server.script = in_turn(well(delay=60), well("quick"))
+    assert endpoint_for(server, store, timeout=1.0).complete(ask()).text == "quick"
     assert len(server.calls) == 2
 
 
@@ -200,11 +209,13 @@ def test_a_server_that_dies_ends_the_run_and_loses_nothing(server: PairsServer, 
 
 
 def test_everything_at_once_ends_rightly_with_the_fewest_calls(server: PairsServer, store: LinesStore) -> None:
-    once = [error(500), DROP, BROKEN, error(503), well("late", delay=0.7)]
+    once = [error(500), DROP, BROKEN, error(503)]
     never = [error(400, "filtered", "content_filter"), well("cut", finish="length")]
 
     def script(call: Call) -> Answer:
         number = int(call.text)
+        if number == 4 and call.number == 0:
+            return well("late", delay=60)
         if number % 10 == 9:
             return never[number // 10 % 2]
         fails = number % 10 < len(once) and call.number == 0
@@ -212,12 +223,12 @@ def test_everything_at_once_ends_rightly_with_the_fewest_calls(server: PairsServ
 
     server.script = script
     prices = {"price_in": 1.0, "price_out": 1.0, "max_tokens": 50}
-    endpoint = endpoint_for(server, store, Budget(100.0), concurrency=16, timeout=0.4, **prices)
+    endpoint = endpoint_for(server, store, Budget(100.0), concurrency=16, timeout=3.0, **prices)
     results = all_at_once(endpoint, [ask(str(n), schema=SCHEMA) for n in range(160)] * 2, threads=24)
     for number, result in enumerate(results):
         kinds = (RequestRefusedError, ReplyTruncatedError)
         assert isinstance(result, kinds) if number % 10 == 9 else result == str(number % 160)
-    assert len(server.calls) == 160 + 16 * len(once)
+    assert len(server.calls) == 160 + 16 * len(once) + 1
     assert len(store) == 160
 
 
@@ -289,7 +300,7 @@ def test_a_pause_until_a_date_is_kept(server: PairsServer, store: LinesStore) ->
     server.script = script
     endpoint_for(server, store).complete(ask())
     first, second = server.calls
-    assert 0.9 <= second.time - first.time <= 4  # dates have whole seconds
+    assert 0.9 <= second.time - first.time < 30  # dates have whole seconds
 
 
 def test_a_very_long_pause_ends_the_run(server: PairsServer, store: LinesStore) -> None:
@@ -300,20 +311,21 @@ def test_a_very_long_pause_ends_the_run(server: PairsServer, store: LinesStore) 
 
 
 def test_requests_per_minute_are_kept_over_threads(server: PairsServer, store: LinesStore) -> None:
-    all_at_once(endpoint_for(server, store, requests_per_minute=1200), [ask(str(n)) for n in range(12)])
+    all_at_once(endpoint_for(server, store, requests_per_minute=600), [ask(str(n)) for n in range(12)])
     times = sorted(call.time for call in server.calls)
-    # 11 intervals of 0.05 s, less what the first call may have been late.
-    assert times[-1] - times[0] >= 0.4
+    # 11 intervals of 0.1 s, less what the first call may have been late.
+    assert times[-1] - times[0] >= 0.5
 
 
 def test_tokens_per_minute_are_kept_and_corrected_by_the_count_of_the_server(
     server: PairsServer, store: LinesStore
 ) -> None:
     server.script = lambda call: well(prompt=90, completion=10)
-    endpoint = endpoint_for(server, store, tokens_per_minute=60_000, max_tokens=5)
+    endpoint = endpoint_for(server, store, tokens_per_minute=30_000, max_tokens=5)
     all_at_once(endpoint, [ask(str(n)) for n in range(6)], threads=1)
     times = sorted(call.time for call in server.calls)
-    assert times[-1] - times[0] >= 0.4
+    # 5 intervals of 0.2 s, where those of the estimate would be shorter; less what the first call may have been late.
+    assert times[-1] - times[0] >= 0.7
 
 
 # Kills.

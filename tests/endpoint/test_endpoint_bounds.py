@@ -69,10 +69,10 @@ def test_images_go_through_no_proxy_and_no_cookie_is_kept(
 @pytest.mark.parametrize("drips", ["head", "body"])
 def test_the_timeout_is_that_of_the_whole_call(server: PairsServer, store: LinesStore, drips: str) -> None:
     """A byte every now and then is not silence, and held a call for ever."""
-    server.script = in_turn(replace(well(), drip=0.05, drips=drips), well("quick"))
+    server.script = in_turn(replace(well(), drip=0.2, drips=drips), well("quick"))
     start = time.monotonic()
-    assert endpoint_for(server, store, timeout=0.4).complete(ask()).text == "quick"
-    assert time.monotonic() - start < 1.5
+    assert endpoint_for(server, store, timeout=1.0).complete(ask()).text == "quick"
+    assert time.monotonic() - start < 30, "its bytes take a minute"
     assert len(server.calls) == 2
 
 
@@ -101,9 +101,9 @@ def test_a_reply_has_a_largest_size_and_is_not_paid_again(
 
 def test_an_error_has_a_largest_size_too(server: PairsServer, store: LinesStore) -> None:
     server.script = in_turn(Answer(500, b"<" * (LARGEST_REPLY + 1)), Answer(500, b"[" * 100_000), well())
-    start = time.monotonic()
+    start = time.process_time()
     assert endpoint_for(server, store).complete(ask()).text == "fine"
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_packed_replies_of_reasonable_size_are_read(server: PairsServer, store: LinesStore) -> None:
@@ -134,15 +134,15 @@ def test_a_server_that_dies_in_mid_run_is_given_up_after_a_few_pauses(server: Pa
     server.script = lambda call: well(call.text, delay=0.01)
     endpoint = endpoint_for(server, store, retries=4, concurrency=8)
     with ThreadPoolExecutor(8) as pool:
-        running = [pool.submit(outcome, endpoint, ask(str(n))) for n in range(100)]
+        running = [pool.submit(outcome, endpoint, ask(str(n))) for n in range(1000)]
         while len(store) < 20:
             time.sleep(0.005)
         server.die()
         start = time.monotonic()
         results = [future.result() for future in running]
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < 10, "where each of 980 waits for 0.3 s, 8 at once"
     stops = [result for result in results if isinstance(result, StopRunError)]
-    assert len(stops) >= 20
+    assert len(stops) >= 900
     assert {type(result) for result in results} == {str, StopRunError}
     assert "Nothing has been answered for a while" in str(stops[-1])
     assert len(store) == sum(isinstance(result, str) for result in results)
@@ -159,7 +159,7 @@ def test_it_is_given_up_within_a_minute_however_long_its_pauses(
     start = time.monotonic()
     with pytest.raises(StopRunError, match="cannot be reached"):
         endpoint.complete(ask("second"))
-    assert 0.3 < time.monotonic() - start < 1
+    assert 0.3 < time.monotonic() - start < 20
 
 
 def test_a_server_that_comes_back_in_time_is_asked_again(server: PairsServer, store: LinesStore) -> None:
@@ -226,7 +226,7 @@ def odd(**changes: Any) -> bytes:
 )
 def test_a_reply_with_odd_surroundings_is_kept(server: PairsServer, store: LinesStore, answer: Answer) -> None:
     server.script = lambda call: answer
-    assert endpoint_for(server, store, timeout=0.5).complete(ask()).text == "kept"
+    assert endpoint_for(server, store).complete(ask()).text == "kept"
     assert len(server.calls) == 1
 
 
@@ -249,12 +249,14 @@ def test_a_reply_that_the_server_could_not_finish_is_none() -> None:
 
 def test_everything_odd_at_once_is_paid_for_once(server: PairsServer, store: LinesStore) -> None:
     """Each record gets at most one bad turn, and its reply is never asked for again once it came."""
-    turns = [error(503), DROP, replace(well(), drip=0.2), packed(b"{" * 1000), Answer(body=odd(usage="?"))]
+    turns = [error(503), DROP, packed(b"{" * 1000), error(500), Answer(body=odd(usage="?"))]
 
     def script(call: Call) -> Answer:
-        return turns[int(call.text) % len(turns)] if call.number == 0 else well("kept")
+        number = int(call.text)
+        bad = replace(well(), drip=0.2) if number == 8 else turns[number % len(turns)]
+        return bad if call.number == 0 else well("kept")
 
     server.script = script
-    endpoint = endpoint_for(server, store, timeout=0.3, concurrency=16)
+    endpoint = endpoint_for(server, store, timeout=3.0, concurrency=16)
     assert all_at_once(endpoint, [ask(str(n), schema=SCHEMA) for n in range(40)], threads=16) == ["kept"] * 40
     assert len(server.calls) == 40 + 32

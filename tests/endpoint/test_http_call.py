@@ -93,7 +93,7 @@ def test_bytes_that_give_time_end(start: bytes, rest: bytes) -> None:
     began = time.monotonic()
     with sending(start, then=itertools.repeat(rest * 1000)) as url, suppress(TimeoutError):
         assert call("GET", url, {}, timeout=0.3, limit=10_000, slowest=100_000).trouble
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize("proxy", ["socks5://", "https://", "http://[", ""])

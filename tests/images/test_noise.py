@@ -345,10 +345,10 @@ def test_a_hundred_images_a_second_on_two_cores(how, where, tmp_path, capsys):
 def test_ten_times_as_fast_as_a_loop_over_pixels():
     image, disc = bench_image()
     corrupt(image, disc, LESION, 0)
-    start = time.perf_counter()
+    start = time.process_time()
     for seed in range(5):
         corrupt(image, disc, LESION, seed)
-    ours = (time.perf_counter() - start) / 5
-    start = time.perf_counter()
+    ours = (time.process_time() - start) / 5
+    start = time.process_time()
     pixel_by_pixel(image, disc, 45.0)
-    assert time.perf_counter() - start > 10 * ours
+    assert time.process_time() - start > 10 * ours

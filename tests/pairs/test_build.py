@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 
 import numpy as np
@@ -382,7 +383,7 @@ def started(path: Path, *more: str) -> subprocess.Popen[str]:
 
 
 def wait_for_calls(server, count: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while process.poll() is None and len(server.calls) < count and time.monotonic() < deadline:
         time.sleep(0.002)
 
@@ -402,7 +403,7 @@ def test_killed_again_and_again_no_paid_call_is_repeated(write, tmp_path):
     with PairsServer(slowly) as server:
         respond = {"backend": "endpoint", "endpoint": {"base_url": server.url, "model": "tiny", "concurrency": 4}}
         path = write(fractures(60), respond=respond)
-        kills = 7
+        kills = 4
         for _ in range(kills):
             process = started(path)
             wait_for_calls(server, len(server.calls) + chance.randint(5, 9), process)
@@ -425,14 +426,23 @@ def test_killed_again_and_again_no_paid_call_is_repeated(write, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stores_the_calls_under_way_and_sums_up(write, number):
     with PairsServer(slowly) as server:
-        server.script = lambda call: well("Yes, there is a fracture.", delay=0.3)
+        sent = Event()
+
+        def script(call):
+            """One goes first; four are answered after the signal, which has seconds to be heard before any more are."""
+            if 0 < call.before < 5:
+                sent.wait(60)
+            return well("Yes, there is a fracture.", delay=2 if call.before >= 5 else 0)
+
+        server.script = script
         respond = {"backend": "endpoint", "endpoint": {"base_url": server.url, "model": "tiny", "concurrency": 4}}
         path = write(fractures(20), respond=respond)
         process = started(path)
-        wait_for_calls(server, 4, process)
+        wait_for_calls(server, 5, process)
         assert commands.status(path, []) == 0, "one may look while it runs"
         process.send_signal(number)
-        out, err = process.communicate(timeout=30)
+        sent.set()
+        out, err = process.communicate(timeout=600)
         assert process.returncode == 3
         assert number.name in err
         assert "replies in the store" in out

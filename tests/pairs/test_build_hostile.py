@@ -57,7 +57,7 @@ def test_a_server_that_dies_stops_the_build_as_one_that_was_never_there(write, c
         killer.start()
         start = time.monotonic()
         assert commands.build(path, []) == 3
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 25
         killer.join()
     shown = capsys.readouterr()
     assert "cannot be reached" in shown.err

@@ -24,7 +24,7 @@ CONFIG = {
     "dataset": "fire_mpo_sharegpt",
     "dataset_dir": str(TEMPLATES_DIR),
 }
-PATIENCE = 120
+PATIENCE = 600
 """Seconds; a worker starts in some five."""
 
 
@@ -63,7 +63,7 @@ def is_alive(pid):
 
 
 def wait_for_end(pid):
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while is_alive(pid):
         assert time.monotonic() < end
         time.sleep(0.05)

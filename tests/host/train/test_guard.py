@@ -71,7 +71,7 @@ def test_every_rank_stops_with_the_same_words():
         )
         for rank in "01"
     ]
-    said = [rank.communicate(timeout=90) for rank in ranks]
+    said = [rank.communicate(timeout=600) for rank in ranks]
     assert said[0][0] == said[1][0] != "", said
     assert "loss of 1 row(s) is not finite. Rows and their losses: pairs, row 11 (nan)." in said[0][0]
 
