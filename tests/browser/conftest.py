@@ -86,32 +86,37 @@ def _wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
     pytest.fail(f"the board did not start:\n{log.read_text()[-3000:]}")
 
 
+@pytest.fixture(scope="session")
+def window(browser):
+    """One window for all tabs, which fetch and compile the board's scripts once."""
+    return browser.new_context(viewport={"width": 1400, "height": 1000}, device_scale_factor=1, reduced_motion="reduce")
+
+
 @contextmanager
-def tabs_of(browser, url: str):
+def tabs_of(window, url: str):
     """Gives a function that opens the board in a new tab. At the end, no tab may have logged an error."""
     tabs = []
 
     def open_tab() -> BoardPage:
-        context = browser.new_context(viewport={"width": 1400, "height": 1000}, device_scale_factor=1)
-        tabs.append(BoardPage(context.new_page(), url))
+        tabs.append(BoardPage(window.new_page(), url))
         return tabs[-1]
 
     yield open_tab
     for tab in tabs:
         errors = tab.errors
-        tab.page.context.close()
+        tab.page.close()
         assert errors == []
 
 
 @pytest.fixture
-def open_board(browser, board_url):
+def open_board(window, board_url):
     """Opens tabs of one test."""
-    with tabs_of(browser, board_url) as open_tab:
+    with tabs_of(window, board_url) as open_tab:
         yield open_tab
 
 
 @pytest.fixture(scope="module")
-def open_shared_board(browser, board_url):
+def open_shared_board(window, board_url):
     """Opens tabs that several tests use, each of which leaves them as it found them."""
-    with tabs_of(browser, board_url) as open_tab:
+    with tabs_of(window, board_url) as open_tab:
         yield open_tab

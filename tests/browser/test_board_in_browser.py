@@ -6,7 +6,6 @@ import pytest
 import yaml
 from playwright.sync_api import expect
 
-from firempo_plugin.demo import pairs
 from firempo_plugin.host.board.texts import listed
 from firempo_plugin.objectives.table import OBJECTIVES
 
@@ -14,29 +13,16 @@ TEMPLATE = "qwen3_vl_nothink"
 RECIPE = "FiRe-MPO and its ablations · fire_mpo"
 
 
-@pytest.fixture
-def fresh_board(open_board, checkpoint):
-    """A board of one test's own, with a model, the stage and pairs chosen."""
-    return with_pairs(open_board(), checkpoint)
-
-
 @pytest.fixture(scope="module")
 def board(open_shared_board, checkpoint):
-    """The same for tests that leave it as they found it."""
+    """A board with a model, the stage and pairs chosen, for tests that leave it as they found it."""
     return with_pairs(open_shared_board(), checkpoint)
 
 
 @pytest.fixture(scope="module")
-def demo_scans(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("scans")
-    pairs.write(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def demo_board(open_shared_board, checkpoint, demo_scans):
-    """A board with a model and the demo's pairs on real scans."""
-    return with_pairs(open_shared_board(), checkpoint, "firempo_demo", demo_scans)
+def demo_board(open_shared_board, checkpoint, demo_data):
+    """The same with the demo's pairs on real scans."""
+    return with_pairs(open_shared_board(), checkpoint, "firempo_demo", demo_data)
 
 
 def with_pairs(tab, checkpoint, dataset="fire_mpo_mixed", folder=None):
@@ -45,21 +31,18 @@ def with_pairs(tab, checkpoint, dataset="fire_mpo_mixed", folder=None):
     return tab
 
 
-def test_the_stage_stands_in_the_list_and_opens_its_section(open_board):
-    tab = open_board()
-    stages = tab.options("Stage")
+def test_the_stage_stands_in_the_list_and_opens_its_section(board):
+    stages = board.options("Stage")
     assert stages.index("FiRe-MPO") == stages.index("KTO") + 1
-    section = tab.page.locator("#fire_tab")
+    section = board.page.locator("#fire_tab")
+    board.choose("Stage", "DPO")
     expect(section).to_be_hidden()
-    expect(tab.button("RLHF configurations")).to_be_visible()
-    tab.choose("Stage", "FiRe-MPO")
+    expect(board.button("RLHF configurations")).to_be_visible()
+    board.choose_pairs("fire_mpo_mixed")
     expect(section).to_be_visible()
-    expect(tab.button("RLHF configurations")).to_have_count(0)
-    expect(tab.page.get_by_role("button", name="Preview dataset").locator("visible=true")).to_have_count(1)
+    expect(board.button("RLHF configurations")).to_have_count(0)
+    expect(board.page.get_by_role("button", name="Preview dataset").locator("visible=true")).to_have_count(1)
     expect(section).to_contain_text("YAML: fire_alpha")
-    tab.choose("Stage", "DPO")
-    expect(section).to_be_hidden()
-    expect(tab.button("RLHF configurations")).to_be_visible()
 
 
 def test_only_what_the_objective_uses_can_be_filled_in(board):
@@ -117,7 +100,7 @@ def test_the_command_holds_the_papers_defaults(board):
     assert not {"fire_pass_tokens", "fire_group_by_image", "fire_reference_cache", "pref_loss"} & set(command)
 
 
-def test_what_is_saved_and_loaded_again_gives_the_same_command(fresh_board, open_board, board_folder, tmp_path):
+def test_what_is_saved_and_loaded_again_gives_the_same_command(board, open_board, board_folder, tmp_path):
     odd = {
         "Beta (β)": "1e-3",
         "Visual weight (γ)": "0",
@@ -131,31 +114,43 @@ def test_what_is_saved_and_loaded_again_gives_the_same_command(fresh_board, open
         "Vision cache limit": "0.25",
         "Learning rate": "1e-6",
     }
+    found_so = board.command()
+    save(board, "as_found.yaml")
     for label, text in odd.items():
-        fresh_board.fill(label, text)
-    fresh_board.choose("Objective", "FiRe-MPO and its ablations · fire_mpo_v1")
-    fresh_board.choose("KL scope", "response")
-    fresh_board.field("Skip invalid rows").check()
-    fresh_board.choose("DeepSpeed stage", "3")
-    before = fresh_board.command()
+        board.fill(label, text)
+    board.choose("Objective", "FiRe-MPO and its ablations · fire_mpo_v1")
+    board.choose("KL scope", "response")
+    board.field("Skip invalid rows").check()
+    board.choose("DeepSpeed stage", "3")
+    before = board.command()
     found = {key: before[key] for key in ("fire_gamma", "fire_alpha", "fire_lambda", "fire_skip_invalid")}
     assert found == {"fire_gamma": "0.0", "fire_alpha": "0.0", "fire_lambda": "1.0", "fire_skip_invalid": "True"}
     assert before["deepspeed"].endswith("ds_z3_config.json")
-    fresh_board.fill("Config path", "odd.yaml")
-    fresh_board.press("Save arguments")
+    save(board, "odd.yaml")
     saved = yaml.safe_load((board_folder / "llamaboard_config" / "odd.yaml").read_text())
     assert (saved["train.fire_alpha"], saved["train.fire_skip_invalid"]) == ("0.0", True)
 
     other = open_board()
-    other.fill("Config path", "odd.yaml")
-    other.press("Load arguments")
-    other.settle()
+    load(other, "odd.yaml")
     expect(other.field("Objective")).to_have_value("FiRe-MPO and its ablations · fire_mpo_v1")
     assert other.command() == before
-
     other.field("Skip invalid rows").uncheck()
     without = other.command()
     assert without == {**before, "fire_skip_invalid": "False"}
+
+    load(board, "as_found.yaml")
+    assert board.command() == found_so
+
+
+def save(tab, name):
+    tab.fill("Config path", name)
+    tab.press("Save arguments")
+
+
+def load(tab, name):
+    tab.fill("Config path", name)
+    tab.press("Load arguments")
+    tab.settle()
 
 
 def test_a_wrong_value_is_refused_before_anything_starts(board, board_folder):
@@ -186,59 +181,60 @@ def test_the_section_speaks_the_hosts_languages(board):
 
 
 @pytest.fixture
-def broken(write_dataset, demo_scans):
-    """1,200 pairs over real scans; every hundredth has equal responses, and row 1,021 names a missing image."""
-    images = [str(path) for path in sorted(demo_scans.rglob("*.png"))]
+def broken(write_dataset, demo_data):
+    """300 pairs over real scans; every hundredth has equal responses, and row 221 names a missing image."""
+    images = [str(path) for path in sorted(demo_data.rglob("*.png"))]
     assert images
     rows = [
         {
             "conversations": [{"from": "human", "value": f"<image>Which side is it on, {number}?"}],
             "chosen": {"from": "gpt", "value": "The nodule is on the left."},
             "rejected": {"from": "gpt", "value": f"The nodule is on the {'right' if number % 100 else 'left'}."},
-            "images": [images[number % len(images)] if number != 1021 else "nowhere.png"],
+            "images": [images[number % len(images)] if number != 221 else "nowhere.png"],
             "rejected_images": [],
         }
-        for number in range(1200)
+        for number in range(300)
     ]
     return write_dataset(rows)
 
 
-def test_broken_rows_are_found_among_a_thousand(open_board, checkpoint, broken):
-    tab = open_board()
-    tab.choose_model(checkpoint("qwen3_vl"), TEMPLATE)
-    tab.choose_pairs("pairs", broken)
-    tab.button("Preview dataset").click()
-    status, rows = tab.page.locator("#fire_status"), tab.page.locator("#fire_rows")
-    expect(rows).to_contain_text("pairs, row 0", timeout=60_000)
+def test_broken_rows_are_found_among_hundreds(demo_board, demo_data, broken):
+    demo_board.choose("Stage", "DPO")  # which forgets the pairs
+    demo_board.choose_pairs("pairs", broken)
+    demo_board.button("Preview dataset").click()
+    status, rows = demo_board.page.locator("#fire_status"), demo_board.page.locator("#fire_rows")
+    expect(rows).to_contain_text("pairs, row 0", timeout=180_000)
     expect(rows.locator(".firempo-row")).to_have_count(5)
-    expect(status).to_contain_text("All 1200 rows are checked, 13 cannot be used.", timeout=300_000)
-    tab.settle()
-    tab.choose("Rows shown", "Rows that cannot be used (13)")
+    expect(status).to_contain_text("All 300 rows are checked, 4 cannot be used.", timeout=300_000)
+    demo_board.settle()
+    demo_board.choose("Rows shown", "Rows that cannot be used (4)")
     expect(rows).to_contain_text("chosen and rejected are equal")
     for text in ("pairs, row 0", "pairs, row 100"):
         expect(rows).to_contain_text(text)
-    missing = next(text for text in tab.options("Rows shown") if text.startswith("1 ×"))
-    tab.choose("Rows shown", missing)
-    expect(rows).to_contain_text("pairs, row 1021")
+    missing = next(text for text in demo_board.options("Rows shown") if text.startswith("1 ×"))
+    demo_board.choose("Rows shown", missing)
+    expect(rows).to_contain_text("pairs, row 221")
     expect(rows.locator(".firempo-row")).to_have_count(1)
-    tab.choose("Rows shown", "All rows (1200)")
-    tab.field("Page").fill("239")
-    tab.field("Page").press("Enter")
-    expect(rows).to_contain_text("pairs, row 1199")
-    tab.press("Next")
-    expect(tab.field("Page")).to_have_value("239")
-    tab.press("Prev")
-    expect(rows).to_contain_text("pairs, row 1190")
-    tab.press("Close")
+    demo_board.choose("Rows shown", "All rows (300)")
+    demo_board.field("Page").fill("59")
+    demo_board.field("Page").press("Enter")
+    expect(rows).to_contain_text("pairs, row 299")
+    demo_board.press("Next")
+    expect(demo_board.field("Page")).to_have_value("59")
+    demo_board.press("Prev")
+    expect(rows).to_contain_text("pairs, row 290")
+    demo_board.press("Close")
     expect(rows).to_be_hidden()
+    demo_board.choose("Stage", "DPO")
+    demo_board.choose_pairs("firempo_demo", demo_data)
 
 
-def test_phrases_are_shown_as_they_are_scored(demo_board, demo_scans):
+def test_phrases_are_shown_as_they_are_scored(demo_board, demo_data):
     demo_board.button("Preview dataset").click()
     shown = demo_board.page.locator(".firempo-row")
     expect(shown.first).to_be_visible(timeout=60_000)
     expect(shown.first.locator("img")).to_have_count(3)
-    first = json.loads((demo_scans / "pairs.json").read_text())[0]
+    first = json.loads((demo_data / "pairs.json").read_text())[0]
     for side in ("chosen", "rejected"):
         response = shown.first.locator(f".firempo-{side} .firempo-tokens")
         pieces = response.locator("span:not(.firempo-template)").all_inner_texts()
@@ -267,43 +263,30 @@ def test_the_look_at_pairs_says_why_it_cannot_be_had(board, checkpoint, tmp_path
     board.fill("Model path", str(checkpoint("qwen3_vl")))
 
 
-def start_training(board, steps: int) -> None:
-    extra = {"optim": "adamw_torch", "max_steps": steps, "use_cpu": True, "save_strategy": "no"}
-    board.choose("Compute type", "fp32")
-    board.button("Extra configurations").click()
-    board.fill("Extra arguments", json.dumps(extra | {"logging_steps": 1, "preprocessing_num_workers": None}))
-    board.button("Start").click()
-
-
-def test_a_run_is_trained_to_its_end_and_draws_its_terms(demo_board, board_folder):
+def test_a_run_draws_its_terms_is_taken_up_by_a_reloaded_page_and_aborted(demo_board, board_folder):
+    """That a run ends by itself, with a status of 0, is shown in tests/host/train/test_runs.py."""
     demo_board.picture("section", demo_board.page.locator("#fire_tab"))
-    demo_board.fill("Output dir", "to_the_end")
+    demo_board.fill("Output dir", "aborted")
     demo_board.fill("Learning rate", "1e-3")
-    start_training(demo_board, steps=20)
+    demo_board.choose("Compute type", "fp32")
+    demo_board.button("Extra configurations").click()
+    extra = {"optim": "adamw_torch", "max_steps": 5000, "use_cpu": True, "save_strategy": "no", "logging_steps": 1}
+    demo_board.fill("Extra arguments", json.dumps(extra | {"preprocessing_num_workers": None}))
+    demo_board.button("Start").click()
     curves = demo_board.page.locator("[data-testid='matplotlib'] img")
-    expect(curves).to_be_visible(timeout=120_000)
+    expect(curves).to_be_visible(timeout=300_000)
     tall = "image => image.naturalHeight > 2 * image.naturalWidth"
     assert curves.evaluate(tall), "one picture below the other, not the loss alone"
-    expect(demo_board.page.get_by_text("Finished.").last).to_be_visible(timeout=120_000)
+
+    demo_board.page.reload()
+    demo_board.errors.clear()  # a reload breaks off what the page was waiting for
+    expect(demo_board.page.get_by_text("Running").first).to_be_visible(timeout=60_000)
+    expect(curves).to_be_visible()
+    demo_board.button("Abort").click()
+    expect(demo_board.page.get_by_text("Finished.").last).to_be_visible(timeout=180_000)
     demo_board.picture("run", demo_board.button("Preview command"))
-    run = board_folder / "saves" / "Custom" / "lora" / "to_the_end"
-    assert (run / "adapter_model.safetensors").is_file()
+    run = board_folder / "saves" / "Custom" / "lora" / "aborted"
+    assert (run / "adapter_model.safetensors").is_file(), "what was trained so far is kept"
     logged = [json.loads(line) for line in (run / "trainer_log.jsonl").read_text().splitlines()]
     assert {"terms/rank", "terms/visual", "rewards/margins"} <= set(logged[0])
-
-
-def test_a_run_is_taken_up_by_a_reloaded_page_and_aborted(fresh_board, board_folder):
-    fresh_board.fill("Output dir", "aborted")
-    start_training(fresh_board, steps=5000)
-    log = board_folder / "saves" / "Custom" / "lora" / "aborted" / "trainer_log.jsonl"
-    expect(fresh_board.page.get_by_text("Running").first).to_be_visible(timeout=120_000)
-
-    fresh_board.page.reload()
-    fresh_board.errors.clear()  # a reload breaks off what the page was waiting for
-    expect(fresh_board.page.get_by_text("Running").first).to_be_visible(timeout=60_000)
-    expect(fresh_board.page.locator("[data-testid='matplotlib'] img")).to_be_visible()
-    fresh_board.button("Abort").click()
-    expect(fresh_board.page.get_by_text("Finished.").last).to_be_visible(timeout=60_000)
-    assert (log.parent / "adapter_model.safetensors").is_file(), "what was trained so far is kept"
-    steps = json.loads(log.read_text().splitlines()[-1])["current_steps"]
-    assert 0 < steps < 5000
+    assert 0 < logged[-1]["current_steps"] < 5000
