@@ -48,9 +48,9 @@ def deflated_bomb(path: Path) -> Path:
     head = plain[: plain.rindex(b"\xe0\x7f\x10\x00")]
     pixels = b"\xe0\x7f\x10\x00OW\0\0" + BOMB.to_bytes(4, "little")
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    body = packer.compress(head[start:] + pixels)
-    for _ in range(BOMB // 10**7):
-        body += packer.compress(bytes(10**7))
+    body = packer.compress(head[start:] + pixels) + packer.flush(zlib.Z_FULL_FLUSH)
+    zeros = packer.compress(bytes(10**7)) + packer.flush(zlib.Z_FULL_FLUSH)  # refers to nothing before it
+    body += zeros * (BOMB // 10**7)
     # The two syntaxes differ in length by four characters; the meta group's length follows.
     meta = head[144:start].replace(b"\x14\x001.2.840.10008.1.2.1\0", b"\x16\x001.2.840.10008.1.2.1.99")
     length = (int.from_bytes(head[140:144], "little") + 2).to_bytes(4, "little")

@@ -51,7 +51,7 @@ def test_what_is_packed_in_several_pieces_is_read_to_its_end(member: int) -> Non
     """Reading only the first would lose the lines of a batch behind it, and pay for them again."""
     packed = b"".join(gzip.compress(TEXT[start : start + member]) for start in range(0, len(TEXT), member))
     with sending(sized(GZIP, packed)) as url:
-        answer = call("GET", url, {}, timeout=5, limit=10**6)
+        answer = call("GET", url, {}, timeout=60, limit=10**6)
     assert (answer.content, answer.trouble) == (TEXT, None)
 
 
@@ -61,7 +61,7 @@ def test_what_is_packed_in_several_pieces_is_read_to_its_end(member: int) -> Non
 def test_what_is_packed_and_has_no_end_is_not_whole(packed: bytes) -> None:
     into = io.BytesIO()
     with sending(sized(GZIP, packed)) as url:
-        answer = call("GET", url, {}, timeout=5, limit=10**6, into=into)
+        answer = call("GET", url, {}, timeout=60, limit=10**6, into=into)
     assert "broke off" in str(answer.trouble)
     assert TEXT.startswith(into.getvalue())
 
@@ -71,7 +71,7 @@ def test_what_swells_to_nothing_is_too_large_as_well(rest: bytes) -> None:
     """Behind the end of what is packed a server could send for ever, and all of it was kept."""
     tracemalloc.start()
     with sending(GZIP + b"\r\n" + gzip.compress(TEXT), then=itertools.repeat(rest)) as url:
-        answer = call("GET", url, {}, timeout=5, limit=10**6)
+        answer = call("GET", url, {}, timeout=60, limit=10**6)
     assert isinstance(answer.trouble, TooLargeError | zlib.error)
     assert tracemalloc.get_traced_memory()[1] < 5e6
     tracemalloc.stop()
