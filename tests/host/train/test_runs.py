@@ -208,18 +208,21 @@ def test_a_checkpoint_cut_off_in_writing_is_left_aside(tmp_path, damaged):
 
 
 def test_killed_in_mid_run_and_started_again(config, tmp_path, train):
-    """kill -9 after the first checkpoint; the same run goes on and ends where an unbroken run ends."""
+    """kill -9 with a whole checkpoint there; the same run goes on from it and ends where an unbroken run ends."""
     config |= {"max_steps": 40, "save_strategy": "steps", "save_steps": 2, "save_total_limit": 3}
     config |= {"overwrite_output_dir": False}
     run = get_context("fork").Process(target=train, kwargs=config)  # a process of its own that need not import
     run.start()
-    while not list((tmp_path / "out").glob("checkpoint-*")) and run.is_alive():
+    while len(list((tmp_path / "out").glob("checkpoint-*"))) < 2 and run.is_alive():
         time.sleep(0.02)
     run.kill()
     run.join()
     assert run.exitcode == -signal.SIGKILL
     assert not (tmp_path / "out" / "adapter_model.safetensors").exists(), "killed before its end"
+    log = tmp_path / "out" / "trainer_log.jsonl"
+    killed_at = len(log.read_text().splitlines())
     train(**config)
+    assert json.loads(log.read_text().splitlines()[killed_at])["current_steps"] > 2, "not begun anew"
     train(**config | {"output_dir": str(tmp_path / "unbroken"), "save_strategy": "no"})
     broken, unbroken = history(tmp_path / "out"), history(tmp_path / "unbroken")
     assert [entry["step"] for entry in broken] == list(range(1, 41))
