@@ -6,11 +6,11 @@ from pathlib import Path
 
 from playwright.sync_api import ConsoleMessage, Locator, Page, Request, TimeoutError, expect
 
-SETTLE = 30_000
+SETTLE = 120_000
 QUIET, STREAM_QUIET = 4, 30
 """Tenths of a second; a stream of answers may stay open after its last one."""
 
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=60_000)
 
 
 class BoardPage:
@@ -23,7 +23,7 @@ class BoardPage:
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(60_000)
         self.errors: list[str] = []
         self._asked: set[Request] = set()
         page.on("console", self._note)
