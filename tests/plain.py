@@ -40,7 +40,7 @@ FORMATS = {
 }
 
 
-@dataclass
+@dataclass(frozen=True)
 class Pair:
     """A pair as a person would write it: spans are of the bare answers."""
 

@@ -113,10 +113,10 @@ def test_every_relative_is_what_plain_forwards_give(objective, train, write_data
 
 
 def test_tokens_count_what_their_row_says(train, write_dataset, pairs, checkpoint, adapter):
-    pairs[0].chosen_weights = [[4, 8, 2.5], [17, 22, 0.0]]
-    pairs[1].rejected_weights = [[0, 4, 0.3]]
+    first = replace(pairs[0], chosen_weights=[[4, 8, 2.5], [17, 22, 0.0]])
+    pairs = [first, replace(pairs[1], rejected_weights=[[0, 4, 0.3]]), *pairs[2:]]
     log = first_log(train, write_dataset, pairs, "qwen3_vl", adapter, fire_objective="tgdpo")
-    plain = Plain("qwen3_vl", checkpoint("qwen3_vl"), adapter("qwen3_vl"))
+    plain = plain_of("qwen3_vl", checkpoint("qwen3_vl"), adapter("qwen3_vl"))
     loss, _ = plain.batch(pairs, "tgdpo")
     unweighted, _ = plain.batch([replace(p, chosen_weights=None, rejected_weights=None) for p in pairs], "tgdpo")
     assert abs(loss - unweighted) > 1e-3
