@@ -37,7 +37,15 @@ FORMATS = {
     "llava_next": (VICUNA_SYSTEM, "USER: {} ASSISTANT:", "<eos>"),
     "llava": (VICUNA_SYSTEM, "USER: {} ASSISTANT:", "<eos>"),
     "gemma3": ("<|endoftext|>", "<start_of_turn>user\n{}<end_of_turn>\n<start_of_turn>model\n", "<end_of_turn>\n"),
+    "glm4v": ("[gMASK]<sop>", "<|user|>\n{}<|assistant|>", "<eos>"),
 }
+BEFORE_THE_ANSWER = {"glm4v": ("<think>\n\n</think>\n\n", "\n")}
+"""What a template puts first in the response: a thought without content, tokenised on its own, and text."""
+GRIDS = {
+    **dict.fromkeys(("qwen3_vl", "qwen2_5_vl"), ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>")),
+    "glm4v": ("<|begin_of_image|>", "<|image|>", "<|end_of_image|>"),
+}
+"""Families that say which patches an image has: start, token and end of an image."""
 
 
 @dataclass(frozen=True)
@@ -94,25 +102,28 @@ class Plain:
         elif self.family == "gemma3":
             question = question.replace("<image>", self.processor.full_image_sequence)
         else:
+            start, token, end = GRIDS[self.family]
             for number in range(len(images)):
                 count = int(pixels["image_grid_thw"][number].prod()) // 4
-                place = "<|vision_start|>" + "<|image_pad|>" * count + "<|vision_end|>"
-                question = question.replace("<image>", place, 1)
+                question = question.replace("<image>", start + token * count + end, 1)
         system, user, end = FORMATS[self.family]
         prompt = []
         for piece in (system, user.format(question)):
             prompt += self.tokenizer(piece, add_special_tokens=False)["input_ids"] if piece else []
         end = self.tokenizer.eos_token if end == "<eos>" else end
-        encoded = self.tokenizer(answer + end, add_special_tokens=False, return_offsets_mapping=True)
-        ids = torch.tensor([prompt + encoded["input_ids"]])
+        thought, before = BEFORE_THE_ANSWER.get(self.family, ("", ""))
+        thought = self.tokenizer(thought, add_special_tokens=False)["input_ids"] if thought else []
+        encoded = self.tokenizer(before + answer + end, add_special_tokens=False, return_offsets_mapping=True)
+        offsets = [(0, 0)] * len(thought) + [(a - len(before), b - len(before)) for a, b in encoded["offset_mapping"]]
+        ids = torch.tensor([prompt + thought + encoded["input_ids"]])
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **pixels}
         if self.family == "mllama" and images:
             inputs["cross_attention_mask"] = self.what_tokens_see(ids, inputs.pop("num_tiles"))
         if self.family == "gemma3":
             inputs["token_type_ids"] = (ids == self.processor.image_token_id).int()
-        if self.family.startswith("qwen"):
-            inputs["mm_token_type_ids"] = (ids == self.tokenizer.convert_tokens_to_ids("<|image_pad|>")).int()
-        return inputs, len(prompt), encoded["offset_mapping"]
+        if self.family in GRIDS:
+            inputs["mm_token_type_ids"] = (ids == self.tokenizer.convert_tokens_to_ids(GRIDS[self.family][1])).int()
+        return inputs, len(prompt), offsets
 
     def what_tokens_see(self, ids, tiles):
         """The mask of Llama 3.2 Vision's own processor: [1, T, images, tiles]."""

@@ -19,6 +19,13 @@ from transformers import (
     Gemma3ImageProcessor,
     Gemma3Processor,
     Gemma3TextConfig,
+    Glm4vConfig,
+    Glm4vForConditionalGeneration,
+    Glm4vImageProcessor,
+    Glm4vMoeConfig,
+    Glm4vMoeForConditionalGeneration,
+    Glm4vProcessor,
+    Glm4vVideoProcessor,
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaNextConfig,
@@ -57,6 +64,8 @@ TEMPLATES = {
     "llava_onevision": "llava_next_qwen",
     "llava_next": "llava_next",
     "gemma3": "gemma3",
+    "glm4v": "glm4v",
+    "glm4v_moe": "glm4_5v",
 }
 TEXT = {
     "hidden_size": 64,
@@ -69,6 +78,15 @@ TEXT = {
 }
 WINDOW = 8
 ONE_OF_EACH = ["sliding_attention", "full_attention"]
+EXPERTS = {
+    "moe_intermediate_size": 32,
+    "n_routed_experts": 4,
+    "n_shared_experts": 1,
+    "num_experts_per_tok": 2,
+    "n_group": 1,
+    "topk_group": 1,
+    "head_dim": 16,
+}
 LAYERED = {"use_sliding_window": True, "sliding_window": WINDOW, "layer_types": ONE_OF_EACH}
 
 PreTrainedConfig.__repr__ = object.__repr__  # which every load writes, even into a log that is off: 1/10 of a small run
@@ -85,6 +103,8 @@ def build(family: str, folder: Path) -> Path:
         "llava_onevision": _llava_onevision,
         "llava_next": _llava_next,
         "gemma3": _gemma3,
+        "glm4v": _glm4v,
+        "glm4v_moe": partial(_glm4v, config=Glm4vMoeConfig, model=Glm4vMoeForConditionalGeneration, **EXPERTS),
         "llava_mistral": partial(_llava, text=MistralConfig, sliding_window=WINDOW),
         "llava_phi3": partial(_llava, text=Phi3Config, sliding_window=WINDOW),
         "llava_gemma3": partial(
@@ -318,3 +338,48 @@ def _gemma3(folder: Path) -> None:
     model.save_pretrained(folder)
     images = Gemma3ImageProcessor(size={"height": 56, "width": 56})
     Gemma3Processor(image_processor=images, tokenizer=tokenizer, image_seq_length=4).save_pretrained(folder)
+
+
+def _glm4v(folder: Path, config=Glm4vConfig, model=Glm4vForConditionalGeneration, **experts) -> None:
+    tokenizer = _tokenizer(folder)
+    names = {f"{which}_{kind}": f"<|{which}_of_{kind}|>" for which in ("begin", "end") for kind in ("image", "video")}
+    turns = ["[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>", "</answer>"]
+    kinds = ["<|image|>", "<|video|>"]
+    tokenizer.add_special_tokens({"additional_special_tokens": [*turns, *kinds, *names.values()]})
+    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in names.items()}
+    config = config(
+        text_config={
+            **TEXT,
+            **_token_ids(tokenizer),
+            **experts,
+            "vocab_size": len(tokenizer),
+            "rope_parameters": {
+                "rope_type": "default",
+                "mrope_section": [2, 1, 1],
+                "rope_theta": 10000.0,
+                "partial_rotary_factor": 0.5,
+            },
+        },
+        vision_config={
+            "depth": 2,
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_heads": 2,
+            "out_hidden_size": 64,
+            "image_size": 56,
+            "patch_size": 14,
+        },
+        image_token_id=tokenizer.convert_tokens_to_ids("<|image|>"),
+        video_token_id=tokenizer.convert_tokens_to_ids("<|video|>"),
+        image_start_token_id=ids["begin_image"],
+        image_end_token_id=ids["end_image"],
+        video_start_token_id=ids["begin_video"],
+        video_end_token_id=ids["end_video"],
+    )
+    model(config).save_pretrained(folder)
+    size = {"shortest_edge": 28 * 28, "longest_edge": 2 * 112 * 112}  # of two frames, which an image is
+    Glm4vProcessor(
+        image_processor=Glm4vImageProcessor(size=dict(size)),
+        tokenizer=tokenizer,
+        video_processor=Glm4vVideoProcessor(size=dict(size)),
+    ).save_pretrained(folder)

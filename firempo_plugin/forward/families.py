@@ -41,6 +41,8 @@ FAMILIES: dict[str, Family] = {
     "llava": Family(LLAVA, image_token="image_token_index"),
     "llava_next": Family((*LLAVA, "image_newline"), image_token="image_token_index"),
     "llava_onevision": Family((*LLAVA, "image_newline"), image_token="image_token_index"),
+    "glm4v": Family(("visual",)),
+    "glm4v_moe": Family(("visual",)),
     "gemma3": Family(LLAVA, image_token="image_token_index", stacked=True),
 }
 
