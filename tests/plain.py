@@ -29,6 +29,9 @@ LLAMA3 = (
     "<|start_header_id|>user<|end_header_id|>\n\n{}<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
     "<|eot_id|>",
 )
+INTERN_SYSTEM = (
+    "你是书生·万象，英文名是InternVL，是由上海人工智能实验室、清华大学及多家合作单位联合开发的多模态大语言模型。"
+)
 FORMATS = {
     "qwen3_vl": ("", *CHATML),
     "qwen2_5_vl": ("<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n", *CHATML),
@@ -38,6 +41,7 @@ FORMATS = {
     "llava": (VICUNA_SYSTEM, "USER: {} ASSISTANT:", "<eos>"),
     "gemma3": ("<|endoftext|>", "<start_of_turn>user\n{}<end_of_turn>\n<start_of_turn>model\n", "<end_of_turn>\n"),
     "glm4v": ("[gMASK]<sop>", "<|user|>\n{}<|assistant|>", "<eos>"),
+    "internvl": (f"<|im_start|>system\n{INTERN_SYSTEM}<|im_end|>\n", *CHATML),
 }
 BEFORE_THE_ANSWER = {"glm4v": ("<think>\n\n</think>\n\n", "\n")}
 """What a template puts first in the response: a thought without content, tokenised on its own, and text."""
@@ -99,6 +103,9 @@ class Plain:
                 count = int((written == self.tokenizer.convert_tokens_to_ids("<image>")).sum())
                 question = question.replace("<image>", "<picture>" * count, 1)
             question = question.replace("<picture>", "<image>")
+        elif self.family == "internvl":
+            for tiles in pixels.pop("num_patches", ()):
+                question = question.replace("<image>", "<img>" + "<IMG_CONTEXT>" * 4 * tiles + "</img>", 1)
         elif self.family == "gemma3":
             question = question.replace("<image>", self.processor.full_image_sequence)
         else:

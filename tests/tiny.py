@@ -26,6 +26,11 @@ from transformers import (
     Glm4vMoeForConditionalGeneration,
     Glm4vProcessor,
     Glm4vVideoProcessor,
+    GotOcr2ImageProcessor,
+    InternVLConfig,
+    InternVLForConditionalGeneration,
+    InternVLProcessor,
+    InternVLVideoProcessor,
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaNextConfig,
@@ -66,6 +71,7 @@ TEMPLATES = {
     "gemma3": "gemma3",
     "glm4v": "glm4v",
     "glm4v_moe": "glm4_5v",
+    "internvl": "intern_vl",
 }
 TEXT = {
     "hidden_size": 64,
@@ -103,6 +109,7 @@ def build(family: str, folder: Path) -> Path:
         "llava_onevision": _llava_onevision,
         "llava_next": _llava_next,
         "gemma3": _gemma3,
+        "internvl": _internvl,
         "glm4v": _glm4v,
         "glm4v_moe": partial(_glm4v, config=Glm4vMoeConfig, model=Glm4vMoeForConditionalGeneration, **EXPERTS),
         "llava_mistral": partial(_llava, text=MistralConfig, sliding_window=WINDOW),
@@ -382,4 +389,45 @@ def _glm4v(folder: Path, config=Glm4vConfig, model=Glm4vForConditionalGeneration
         image_processor=Glm4vImageProcessor(size=dict(size)),
         tokenizer=tokenizer,
         video_processor=Glm4vVideoProcessor(size=dict(size)),
+    ).save_pretrained(folder)
+
+
+def _internvl(folder: Path) -> None:
+    tokenizer = _tokenizer(folder)
+    names = {
+        "start_image_token": "<img>",
+        "end_image_token": "</img>",
+        "context_image_token": "<IMG_CONTEXT>",
+        "video_token": "<video>",
+    }
+    tokenizer.add_special_tokens({"additional_special_tokens": [*names.values()]})
+    tokenizer.save_pretrained(folder / "source")
+    tokenizer = AutoTokenizer.from_pretrained(folder / "source", extra_special_tokens=names)
+    config = InternVLConfig(
+        text_config={
+            **TEXT,
+            **_token_ids(tokenizer),
+            "model_type": "qwen3",
+            "head_dim": 16,
+            "vocab_size": len(tokenizer),
+        },
+        vision_config={
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": 56,
+            "patch_size": 14,
+        },
+        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
+        image_seq_length=4,
+        tie_word_embeddings=False,
+    )
+    InternVLForConditionalGeneration(config).save_pretrained(folder)
+    size = {"height": 56, "width": 56}
+    InternVLProcessor(
+        image_processor=GotOcr2ImageProcessor(size=size, crop_to_patches=True, min_patches=1, max_patches=4),
+        video_processor=InternVLVideoProcessor(size=size),
+        tokenizer=tokenizer,
+        image_seq_length=4,
     ).save_pretrained(folder)

@@ -82,12 +82,14 @@ class DistinctImages:
         keys: Of their entries in a cache; empty without one.
         features: Those that are known, by index.
         damaged: How many entries were damaged.
+        tiles: How many each image has whose features are not known; None for a family without tiles.
     """
 
     inputs: dict[str, Tensor] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)
     features: dict[int, ImageFeatures] = field(default_factory=dict)
     damaged: int = 0
+    tiles: list[int] | None = None
 
 
 @dataclass

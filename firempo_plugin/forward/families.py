@@ -23,13 +23,15 @@ class Family:
         vision: Submodules and parameters of the core model that make the image features.
         image_token: The configuration's name for the id of the tokens that images take.
         deepstack: Whether the features come with deepstack layers, one [tokens, hidden] tensor each.
-        stacked: Whether the features of all images are one tensor [images, tokens, hidden] instead of a list.
+        stacked: Whether the features of all images are one tensor [tiles, tokens, hidden] instead of a list.
+        tiled: Whether an image is one tile or several; of a stacked family that is not, it is one.
     """
 
     vision: tuple[str, ...]
     image_token: str = "image_token_id"
     deepstack: bool = False
     stacked: bool = False
+    tiled: bool = False
 
 
 LLAVA = ("vision_tower", "multi_modal_projector")
@@ -44,6 +46,7 @@ FAMILIES: dict[str, Family] = {
     "glm4v": Family(("visual",)),
     "glm4v_moe": Family(("visual",)),
     "gemma3": Family(LLAVA, image_token="image_token_index", stacked=True),
+    "internvl": Family(LLAVA, stacked=True, tiled=True),
 }
 
 CROSS_ATTENDING = ("mllama",)
@@ -83,12 +86,20 @@ class SharedImageFeatures:
         frozen: Whether the policy's features are constants, which later passes may use again. To be asked
             outside any switch of adapters, under which everything seems frozen.
         known: Features of distinct images by index; the pixels are those of the others, in order.
+        tiles: How many each of the others has; None where an image is one.
     """
 
-    def __init__(self, family: Family, frozen: bool, known: dict[int, ImageFeatures] | None = None) -> None:
+    def __init__(
+        self,
+        family: Family,
+        frozen: bool,
+        known: dict[int, ImageFeatures] | None = None,
+        tiles: Sequence[int] | None = None,
+    ) -> None:
         self._family = family
         self._frozen = frozen
         self._known = known or {}
+        self._tiles = tiles
         self._of_core: dict[int, dict[int, ImageFeatures]] = {}
 
     @contextmanager
@@ -123,6 +134,8 @@ class SharedImageFeatures:
     def _merge(self, computed: Any) -> dict[int, ImageFeatures]:
         """Known and computed features by index of the distinct image."""
         pooled = list(computed.pooler_output)
+        if self._tiles is not None:
+            pooled = [image.flatten(0, 1) for image in computed.pooler_output.split(list(self._tiles))]
         layers: list[tuple[Tensor, ...]] = []
         if self._family.deepstack:
             layers = [layer.split([len(image) for image in pooled]) for layer in computed.deepstack_features]
@@ -133,7 +146,7 @@ class SharedImageFeatures:
     def _places(self, images: list[ImageFeatures]) -> SimpleNamespace:
         """The features of the image places of a pass, as the model's own method returns them."""
         pooled = [image.pooled for image in images]
-        places = SimpleNamespace(pooler_output=torch.stack(pooled) if self._family.stacked else pooled)
+        places = SimpleNamespace(pooler_output=torch.cat(pooled)[None] if self._family.stacked else pooled)
         if self._family.deepstack:
             layers = zip(*(image.deepstack for image in images), strict=True)
             places.deepstack_features = [torch.cat(layer) for layer in layers]

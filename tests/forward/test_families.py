@@ -154,3 +154,15 @@ def test_a_pass_whose_images_are_all_known_leaves_the_others_to_the_next():
             places = core.get_image_features()
         assert [image[0].item() for image in places.pooler_output] == expected
     assert calls == [1], "the tower runs once, and not before it is needed"
+
+
+def test_the_tiles_of_an_image_stay_together():
+    """Of three images, the second is known; the last has two tiles."""
+    known = {1: ImageFeatures(torch.full((2, 1), 7.0), [])}
+    tiles = torch.tensor([1.0, 2.0, 3.0])[:, None, None].expand(3, 2, 1)
+    core = SimpleNamespace(get_image_features=lambda: SimpleNamespace(pooler_output=tiles))
+    shared = SharedImageFeatures(FAMILIES["internvl"], frozen=True, known=known, tiles=[1, 2])
+    with shared.on(core, [2, 1, 0]):
+        places = core.get_image_features()
+    assert places.pooler_output.flatten().tolist() == [2.0, 2.0, 3.0, 3.0, 7.0, 7.0, 1.0, 1.0]
+    assert [len(image.pooled) for image in shared.computed(core).values()] == [2, 4]

@@ -38,15 +38,18 @@ class DistinctPlugin:
     The batch then has the pixels of the distinct images, but for those whose features are `known` by index,
     `image_index`, a list that says which of them each image place shows, and `image_grid_thw` of every place,
     from which the host counts positions; `distinct_grid_thw` belongs to the pixels. `keys` are the entries of
-    the distinct images in the cache, of which `damaged` were found damaged.
+    the distinct images in the cache, of which `damaged` were found damaged. `tiles` says how many tiles each image
+    with pixels has, where that is asked for.
 
     Attributes:
         plugin: The template's own.
         cache: Where features of images may be known from, or None.
+        tiled: Whether an image is one tile or several.
     """
 
     plugin: Any
     cache: VisionCache | None = None
+    tiled: bool = False
 
     def __getattr__(self, name: str) -> Any:
         if name == "plugin":  # not yet there while a worker unpickles the instance
@@ -70,9 +73,15 @@ class DistinctPlugin:
         keys = [self.cache.key(image) for image in distinct] if self.cache else []
         known, damaged = self._look_up(keys)
         unknown = [n for n in range(len(distinct)) if n not in known]
-        inputs: dict[str, Any] = self.plugin.get_mm_inputs(
-            [distinct[n] for n in unknown], videos, audios, [len(unknown)], vidlens, audlens, batch_ids, processor
-        )
+        shown = [distinct[n] for n in unknown]
+        inputs: dict[str, Any]
+        if self.tiled:  # what `get_mm_inputs` of such a plug-in gives lacks the tiles
+            inputs = self.plugin._get_mm_inputs(shown, videos, audios, processor)
+            inputs["tiles"] = [int(tiles) for tiles in inputs.pop("image_num_patches", ())]
+        else:
+            inputs = self.plugin.get_mm_inputs(
+                shown, videos, audios, [len(unknown)], vidlens, audlens, batch_ids, processor
+            )
         if index:
             inputs["image_index"] = index
             inputs["keys"] = keys
@@ -109,6 +118,7 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
         settings: The objective; it says which cells are needed.
         layout: How the model's sequences may be laid out.
         share_images: Whether the model's family can take distinct images.
+        tiled: Whether an image of the family is one tile or several.
         reference_cache: Where a pass looks up what the reference says, or None.
         vision_cache: Where the features of images are looked up, or None.
     """
@@ -118,6 +128,7 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
     settings: Settings | None = None
     layout: Layout = field(default_factory=Layout)
     share_images: bool = False
+    tiled: bool = False
     reference_cache: ReferenceCache | None = None
     vision_cache: VisionCache | None = None
 
@@ -159,6 +170,7 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
                 by_images=by_images,
             ),
             share_images=family is not None,
+            tiled=family is not None and family.tiled,
             reference_cache=reference_cache,
             vision_cache=vision_cache,
             **tokenizer_module,
@@ -170,7 +182,8 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
             self.tokenizer = copy.copy(self.tokenizer)
             self.tokenizer.padding_side = "right"
         if self.share_images:
-            self.template = replace(self.template, mm_plugin=DistinctPlugin(self.template.mm_plugin, self.vision_cache))
+            plugin = DistinctPlugin(self.template.mm_plugin, self.vision_cache, self.tiled)
+            self.template = replace(self.template, mm_plugin=plugin)
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Batch]:
         if self.settings is None:
@@ -203,7 +216,11 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
         if "distinct_grid_thw" in given:
             given["image_grid_thw"] = given.pop("distinct_grid_thw")
         images = DistinctImages(
-            keys=given.pop("keys", []), features=given.pop("known", {}), damaged=given.pop("damaged", 0), inputs=given
+            keys=given.pop("keys", []),
+            features=given.pop("known", {}),
+            damaged=given.pop("damaged", 0),
+            tiles=given.pop("tiles", None),
+            inputs=given,
         )
         if images.features:
             given.setdefault("pixel_values", torch.empty(1))  # so that the model asks for image features

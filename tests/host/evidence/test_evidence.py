@@ -82,7 +82,7 @@ def rank(rewards, inside):
     return sum(wins) / len(inside) / len(outside)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, "internvl"])
 def test_localisation_is_that_of_plain_forwards(family, arguments, adapter, checkpoint, write_dataset, scan):
     folder = str(write_dataset([row(*PAIR, [scan["clean"]], [scan["noised"]]), row(*PAIR)]))
     options = {"dataset": "pairs", "dataset_dir": folder}

@@ -182,7 +182,7 @@ def test_a_disk_that_fills_up_does_not_end_the_run(train, tmp_path, monkeypatch,
     assert count["passes"]["known"] == count["images"]["known"] == 0
 
 
-FAMILIES = ("qwen3_vl", "qwen2_5_vl", "llava", "llava_next", "llava_onevision", "gemma3", "glm4v")
+FAMILIES = ("qwen3_vl", "qwen2_5_vl", "llava", "llava_next", "llava_onevision", "gemma3", "glm4v", "internvl")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

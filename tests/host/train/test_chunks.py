@@ -78,7 +78,9 @@ def test_chunks_run_in_the_precision_of_the_forward():
         assert head(seen.scored).dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("family", ["qwen3_vl", "qwen2_5_vl", "llava", "llava_gemma3", "gemma3", "glm4v", "glm4v_moe"])
+@pytest.mark.parametrize(
+    "family", ["qwen3_vl", "qwen2_5_vl", "llava", "llava_gemma3", "gemma3", "glm4v", "glm4v_moe", "internvl"]
+)
 def test_logits_of_the_listed_families_are_what_the_head_gives(family, trainer_and_batch):
     """Nothing is scaled or capped behind it, which chunks would miss."""
     trainer, batch = trainer_and_batch(family, "fire_mpo_sharegpt")

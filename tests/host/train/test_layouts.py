@@ -14,7 +14,17 @@ from torch.testing import assert_close
 
 from firempo_plugin.objectives.table import OBJECTIVES
 
-FAMILIES = ("qwen3_vl", "qwen2_5_vl", "llava", "llava_next", "llava_onevision", "gemma3", "glm4v", "glm4v_moe")
+FAMILIES = (
+    "qwen3_vl",
+    "qwen2_5_vl",
+    "llava",
+    "llava_next",
+    "llava_onevision",
+    "gemma3",
+    "glm4v",
+    "glm4v_moe",
+    "internvl",
+)
 NUMBERS = {"fire_alpha": 0.2, "fire_gamma": 0.7, "fire_lambda": 0.3}
 
 
