@@ -41,12 +41,13 @@ FORMATS = {
     "llava": (VICUNA_SYSTEM, "USER: {} ASSISTANT:", "<eos>"),
     "gemma3": ("<|endoftext|>", "<start_of_turn>user\n{}<end_of_turn>\n<start_of_turn>model\n", "<end_of_turn>\n"),
     "glm4v": ("[gMASK]<sop>", "<|user|>\n{}<|assistant|>", "<eos>"),
+    "qwen3_5": ("", *CHATML),
     "internvl": (f"<|im_start|>system\n{INTERN_SYSTEM}<|im_end|>\n", *CHATML),
 }
 BEFORE_THE_ANSWER = {"glm4v": ("<think>\n\n</think>\n\n", "\n")}
 """What a template puts first in the response: a thought without content, tokenised on its own, and text."""
 GRIDS = {
-    **dict.fromkeys(("qwen3_vl", "qwen2_5_vl"), ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>")),
+    **dict.fromkeys(("qwen3_vl", "qwen2_5_vl", "qwen3_5"), ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>")),
     "glm4v": ("<|begin_of_image|>", "<|image|>", "<|end_of_image|>"),
 }
 """Families that say which patches an image has: start, token and end of an image."""

@@ -56,6 +56,10 @@ from transformers import (
     Qwen2Config,
     Qwen2VLImageProcessor,
     Qwen2VLVideoProcessor,
+    Qwen3_5Config,
+    Qwen3_5ForConditionalGeneration,
+    Qwen3_5MoeConfig,
+    Qwen3_5MoeForConditionalGeneration,
     SiglipVisionConfig,
 )
 
@@ -72,7 +76,13 @@ TEMPLATES = {
     "glm4v": "glm4v",
     "glm4v_moe": "glm4_5v",
     "internvl": "intern_vl",
+    **dict.fromkeys(("qwen3_5", "qwen3_5_moe"), "qwen3_5_nothink"),
 }
+WITH_TREES = (
+    *("qwen3_vl", "qwen2_5_vl", "llava", "llava_next", "llava_onevision", "gemma3"),
+    *("glm4v", "glm4v_moe", "internvl"),
+)
+"""One of each family that is run as trees, with image features that are shared."""
 TEXT = {
     "hidden_size": 64,
     "intermediate_size": 96,
@@ -109,6 +119,16 @@ def build(family: str, folder: Path) -> Path:
         "llava_onevision": _llava_onevision,
         "llava_next": _llava_next,
         "gemma3": _gemma3,
+        "qwen3_5": _qwen3_5,
+        "qwen3_5_moe": partial(
+            _qwen3_5,
+            config=Qwen3_5MoeConfig,
+            model=Qwen3_5MoeForConditionalGeneration,
+            moe_intermediate_size=32,
+            shared_expert_intermediate_size=32,
+            num_experts=4,
+            num_experts_per_tok=2,
+        ),
         "internvl": _internvl,
         "glm4v": _glm4v,
         "glm4v_moe": partial(_glm4v, config=Glm4vMoeConfig, model=Glm4vMoeForConditionalGeneration, **EXPERTS),
@@ -431,3 +451,45 @@ def _internvl(folder: Path) -> None:
         tokenizer=tokenizer,
         image_seq_length=4,
     ).save_pretrained(folder)
+
+
+def _qwen3_5(folder: Path, config=Qwen3_5Config, model=Qwen3_5ForConditionalGeneration, **experts) -> None:
+    tiny_model.build(folder)  # whose processor is the same
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    names = {
+        "image_token_id": "<|image_pad|>",
+        "video_token_id": "<|video_pad|>",
+        "vision_start_token_id": "<|vision_start|>",
+        "vision_end_token_id": "<|vision_end|>",
+    }
+    config = config(
+        text_config={
+            **{key: value for key, value in TEXT.items() if not (experts and key == "intermediate_size")},
+            **_token_ids(tokenizer),
+            **experts,
+            "vocab_size": len(tokenizer),
+            "head_dim": 16,
+            "layer_types": ["linear_attention", "full_attention"],
+            "linear_key_head_dim": 8,
+            "linear_value_head_dim": 8,
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 4,
+            "rope_parameters": {
+                "rope_type": "default",
+                "mrope_section": [2, 1, 1],
+                "mrope_interleaved": True,
+                "rope_theta": 10000.0,
+                "partial_rotary_factor": 0.5,
+            },
+        },
+        vision_config={
+            "depth": 2,
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_heads": 2,
+            "out_hidden_size": 64,
+            "num_position_embeddings": 256,
+        },
+        **{name: tokenizer.convert_tokens_to_ids(token) for name, token in names.items()},
+    )
+    model(config).save_pretrained(folder)

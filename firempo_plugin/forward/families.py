@@ -40,6 +40,8 @@ FAMILIES: dict[str, Family] = {
     "qwen2_5_vl": Family(("visual",)),
     "qwen3_vl": Family(("visual",), deepstack=True),
     "qwen3_vl_moe": Family(("visual",), deepstack=True),
+    "qwen3_5": Family(("visual",)),
+    "qwen3_5_moe": Family(("visual",)),
     "llava": Family(LLAVA, image_token="image_token_index"),
     "llava_next": Family((*LLAVA, "image_newline"), image_token="image_token_index"),
     "llava_onevision": Family((*LLAVA, "image_newline"), image_token="image_token_index"),

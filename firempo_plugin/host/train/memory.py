@@ -10,6 +10,7 @@ from torch import nn
 
 from ...forward.budget import OPTIMISER_BYTES, Budget, Pair, Shapes
 from ...forward.families import FAMILIES
+from ...forward.masks import FULL, SLIDING
 from ...forward.plan import Layout, make_plan
 from ...objectives.losses import HEAD_ROWS
 from ...objectives.settings import Settings
@@ -28,7 +29,7 @@ def fitting(layout: Layout, model: Any, ref_model: Any, rows: Any, settings: Set
     """A layout whose passes fit the device, of one whose passes are the default; says in the log what they take.
 
     The same where nothing is known of the device (a CPU), where a batch is one pass, for models outside
-    `forward.families`, and where only some weights of a layer are used (experts).
+    `forward.families`, and where layers have experts, of which some are used, or attend in another way.
 
     Args:
         layout: How sequences may be laid out.
@@ -36,8 +37,7 @@ def fitting(layout: Layout, model: Any, ref_model: Any, rows: Any, settings: Set
         rows, settings, training_args: Of training; the rows encoded.
     """
     free = free_bytes(training_args.device)
-    model_type = model.config.model_type
-    if free is None or layout.pass_tokens is None or model_type not in FAMILIES or model_type.endswith("_moe"):
+    if free is None or layout.pass_tokens is None or not has_counted_layers(model.config):
         return layout
     longest = longest_row(rows)
     largest = largest_pair(rows[longest], settings, layout)
@@ -78,6 +78,13 @@ def free_bytes(device: torch.device) -> int | None:
         return None
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return int(torch.cuda.mem_get_info(device)[0]) + unused
+
+
+def has_counted_layers(config: Any) -> bool:
+    """Whether the layers of a model are those that `forward.budget` counts."""
+    kinds = config.get_text_config().to_dict().get("layer_types") or ()
+    known = config.model_type in FAMILIES and not config.model_type.endswith("_moe")
+    return known and {FULL, SLIDING}.issuperset(kinds)
 
 
 def longest_row(rows: Any) -> int:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from test_numbers import as_rows, first_log, pairs  # noqa: F401 - a fixture
+from tiny import WITH_TREES
 from torch.testing import assert_close
 
 from firempo_plugin.forward import families, score
@@ -78,9 +79,7 @@ def test_chunks_run_in_the_precision_of_the_forward():
         assert head(seen.scored).dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize(
-    "family", ["qwen3_vl", "qwen2_5_vl", "llava", "llava_gemma3", "gemma3", "glm4v", "glm4v_moe", "internvl"]
-)
+@pytest.mark.parametrize("family", ["llava_gemma3", *WITH_TREES, "qwen3_5"])
 def test_logits_of_the_listed_families_are_what_the_head_gives(family, trainer_and_batch):
     """Nothing is scaled or capped behind it, which chunks would miss."""
     trainer, batch = trainer_and_batch(family, "fire_mpo_sharegpt")

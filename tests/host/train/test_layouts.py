@@ -10,21 +10,11 @@ from PIL import Image
 from plain import plain_of
 from relatives import DEFAULTS, PUBLISHED
 from test_numbers import as_rows, pair
+from tiny import WITH_TREES
 from torch.testing import assert_close
 
 from firempo_plugin.objectives.table import OBJECTIVES
 
-FAMILIES = (
-    "qwen3_vl",
-    "qwen2_5_vl",
-    "llava",
-    "llava_next",
-    "llava_onevision",
-    "gemma3",
-    "glm4v",
-    "glm4v_moe",
-    "internvl",
-)
 NUMBERS = {"fire_alpha": 0.2, "fire_gamma": 0.7, "fire_lambda": 0.3}
 
 
@@ -118,7 +108,7 @@ def check(found, expected):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", WITH_TREES)
 def test_odd_rows(family, layout, odd_pairs, plain, trainer_and_batch, write_dataset, adapter):
     folder = write_dataset(as_rows(odd_pairs))
     trainer, batch = trainer_and_batch(
@@ -127,6 +117,21 @@ def test_odd_rows(family, layout, odd_pairs, plain, trainer_and_batch, write_dat
     trees = [each for each in batch.passes if each.end is not None]
     assert trees, "trees with branches are run"
     assert (len(batch.passes) > 1) == ("pass_tokens" in layout)
+    check(run(trainer, batch), plain(family))
+
+
+@pytest.mark.parametrize("pass_tokens", [None, 300])
+@pytest.mark.parametrize("family", ["qwen3_5", "qwen3_5_moe"])
+def test_odd_rows_of_a_model_whose_layers_carry_a_state(
+    family, pass_tokens, odd_pairs, plain, trainer_and_batch, write_dataset, adapter
+):
+    """A state knows no branches: there are no trees, but every image is seen once."""
+    folder = write_dataset(as_rows(odd_pairs))
+    trainer, batch = trainer_and_batch(
+        family, "pairs", dataset_dir=folder, adapter=adapter(family), pass_tokens=pass_tokens, **NUMBERS
+    )
+    assert all(each.end is None for each in batch.passes)
+    assert len(batch.images.inputs["image_grid_thw"]) == 7
     check(run(trainer, batch), plain(family))
 
 

@@ -75,6 +75,12 @@ def test_a_model_whose_layers_are_not_counted_keeps_the_default(fit, monkeypatch
     assert fit(1) == (1024, [])
 
 
+def test_layers_that_carry_a_state_are_not_counted(fit, monkeypatch):
+    text = fit.trainer.model.config.get_text_config()
+    monkeypatch.setattr(text, "layer_types", ["linear_attention", "full_attention"], raising=False)
+    assert fit(1) == (1024, [])
+
+
 def test_what_does_not_fit_is_said_with_what_to_write(fit):
     tokens, (warning,) = fit(1)
     largest = memory.largest_pair(
