@@ -42,10 +42,23 @@ FORMATS = {
     "gemma3": ("<|endoftext|>", "<start_of_turn>user\n{}<end_of_turn>\n<start_of_turn>model\n", "<end_of_turn>\n"),
     "glm4v": ("[gMASK]<sop>", "<|user|>\n{}<|assistant|>", "<eos>"),
     "qwen3_5": ("", *CHATML),
+    "gemma4": (
+        "<|endoftext|><|turn>system\n<|think|>You are a helpful assistant.<turn|>\n",
+        "<|turn>user\n{}<turn|>\n<|turn>model\n",
+        "<turn|>\n",
+    ),
     "internvl": (f"<|im_start|>system\n{INTERN_SYSTEM}<|im_end|>\n", *CHATML),
 }
-BEFORE_THE_ANSWER = {"glm4v": ("<think>\n\n</think>\n\n", "\n")}
+BEFORE_THE_ANSWER = {
+    "glm4v": ("<think>\n\n</think>\n\n", "\n"),
+    "gemma4": ("<|channel>thought\n<channel|>", ""),
+}
 """What a template puts first in the response: a thought without content, tokenised on its own, and text."""
+COUNTED = {
+    "internvl": ("num_patches", "<img>", "<IMG_CONTEXT>" * 4, "</img>"),
+    "gemma4": ("num_soft_tokens_per_image", "<|image>", "<|image|>", "<image|>"),
+}
+"""Families whose image processor counts the pieces of an image: under which name; start, tokens of one and end."""
 GRIDS = {
     **dict.fromkeys(("qwen3_vl", "qwen2_5_vl", "qwen3_5"), ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>")),
     "glm4v": ("<|begin_of_image|>", "<|image|>", "<|end_of_image|>"),
@@ -104,9 +117,10 @@ class Plain:
                 count = int((written == self.tokenizer.convert_tokens_to_ids("<image>")).sum())
                 question = question.replace("<image>", "<picture>" * count, 1)
             question = question.replace("<picture>", "<image>")
-        elif self.family == "internvl":
-            for tiles in pixels.pop("num_patches", ()):
-                question = question.replace("<image>", "<img>" + "<IMG_CONTEXT>" * 4 * tiles + "</img>", 1)
+        elif self.family in COUNTED:
+            name, start, tokens, end = COUNTED[self.family]
+            for pieces in pixels.pop(name, ()):
+                question = question.replace("<image>", start + tokens * int(pieces) + end, 1)
         elif self.family == "gemma3":
             question = question.replace("<image>", self.processor.full_image_sequence)
         else:
@@ -129,8 +143,9 @@ class Plain:
             inputs["cross_attention_mask"] = self.what_tokens_see(ids, inputs.pop("num_tiles"))
         if self.family == "gemma3":
             inputs["token_type_ids"] = (ids == self.processor.image_token_id).int()
-        if self.family in GRIDS:
-            inputs["mm_token_type_ids"] = (ids == self.tokenizer.convert_tokens_to_ids(GRIDS[self.family][1])).int()
+        if self.family in GRIDS or self.family == "gemma4":
+            _, token, _ = GRIDS.get(self.family, COUNTED["gemma4"][1:])
+            inputs["mm_token_type_ids"] = (ids == self.tokenizer.convert_tokens_to_ids(token)).int()
         return inputs, len(prompt), offsets
 
     def what_tokens_see(self, ids, tiles):

@@ -19,6 +19,12 @@ from transformers import (
     Gemma3ImageProcessor,
     Gemma3Processor,
     Gemma3TextConfig,
+    Gemma4AudioFeatureExtractor,
+    Gemma4Config,
+    Gemma4ForConditionalGeneration,
+    Gemma4ImageProcessor,
+    Gemma4Processor,
+    Gemma4VideoProcessor,
     Glm4vConfig,
     Glm4vForConditionalGeneration,
     Glm4vImageProcessor,
@@ -76,11 +82,12 @@ TEMPLATES = {
     "glm4v": "glm4v",
     "glm4v_moe": "glm4_5v",
     "internvl": "intern_vl",
+    **dict.fromkeys(("gemma4", "gemma4_small"), "gemma4"),
     **dict.fromkeys(("qwen3_5", "qwen3_5_moe"), "qwen3_5_nothink"),
 }
 WITH_TREES = (
     *("qwen3_vl", "qwen2_5_vl", "llava", "llava_next", "llava_onevision", "gemma3"),
-    *("glm4v", "glm4v_moe", "internvl"),
+    *("glm4v", "glm4v_moe", "internvl", "gemma4", "gemma4_small"),
 )
 """One of each family that is run as trees, with image features that are shared."""
 TEXT = {
@@ -103,6 +110,17 @@ EXPERTS = {
     "topk_group": 1,
     "head_dim": 16,
 }
+GEMMA_4_LARGE = {
+    "use_bidirectional_attention": "vision",
+    "attention_k_eq_v": True,
+    "num_global_key_value_heads": 1,
+    "hidden_size_per_layer_input": 0,
+    "enable_moe_block": True,
+    "num_experts": 4,
+    "top_k_experts": 2,
+    "moe_intermediate_size": 32,
+}
+GEMMA_4_SMALL = {"hidden_size_per_layer_input": 8, "num_kv_shared_layers": 1}
 LAYERED = {"use_sliding_window": True, "sliding_window": WINDOW, "layer_types": ONE_OF_EACH}
 
 PreTrainedConfig.__repr__ = object.__repr__  # which every load writes, even into a log that is off: 1/10 of a small run
@@ -130,6 +148,10 @@ def build(family: str, folder: Path) -> Path:
             num_experts_per_tok=2,
         ),
         "internvl": _internvl,
+        "gemma4": partial(_gemma4, num_hidden_layers=3, layer_types=["full_attention", *ONE_OF_EACH], **GEMMA_4_LARGE),
+        "gemma4_small": partial(
+            _gemma4, num_hidden_layers=3, layer_types=[*ONE_OF_EACH, "full_attention"], **GEMMA_4_SMALL
+        ),
         "glm4v": _glm4v,
         "glm4v_moe": partial(_glm4v, config=Glm4vMoeConfig, model=Glm4vMoeForConditionalGeneration, **EXPERTS),
         "llava_mistral": partial(_llava, text=MistralConfig, sliding_window=WINDOW),
@@ -349,7 +371,8 @@ def _gemma3(folder: Path) -> None:
             **_token_ids(tokenizer),
             "head_dim": 16,
             "sliding_window": WINDOW,
-            "layer_types": ONE_OF_EACH,
+            "num_hidden_layers": 3,
+            "layer_types": ["full_attention", *ONE_OF_EACH],
             "vocab_size": len(tokenizer),
         },
         vision_config=SIGLIP,
@@ -493,3 +516,58 @@ def _qwen3_5(folder: Path, config=Qwen3_5Config, model=Qwen3_5ForConditionalGene
         **{name: tokenizer.convert_tokens_to_ids(token) for name, token in names.items()},
     )
     model(config).save_pretrained(folder)
+
+
+def _gemma4(folder: Path, **text) -> None:
+    tokenizer = _tokenizer(folder)
+    names = {
+        "boi_token": "<|image>",
+        "eoi_token": "<image|>",
+        "image_token": "<|image|>",
+        "boa_token": "<|audio>",
+        "eoa_token": "<audio|>",
+        "audio_token": "<|audio|>",
+    }
+    others = ["<|turn>", "<turn|>", "<|channel>", "<channel|>", "<|think|>", "<|video|>"]
+    special = [*others, *names.values()]
+    tokenizer.add_special_tokens({"bos_token": "<|endoftext|>", "additional_special_tokens": special})
+    tokenizer.save_pretrained(folder / "source")
+    tokenizer = AutoTokenizer.from_pretrained(folder / "source", extra_special_tokens=names)
+    ids = {f"{name}_id": tokenizer.convert_tokens_to_ids(token) for name, token in names.items()}
+    ids["eoa_token_index"] = ids.pop("eoa_token_id")
+    config = Gemma4Config(
+        text_config={
+            **TEXT,
+            **_token_ids(tokenizer),
+            "head_dim": 16,
+            "global_head_dim": 32,
+            "sliding_window": WINDOW,
+            "final_logit_softcapping": 2.0,  # low, so that logits are bent
+            "vocab_size": len(tokenizer),
+            "vocab_size_per_layer_input": len(tokenizer),
+            **text,
+        },
+        vision_config={
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+            "head_dim": 16,
+            "patch_size": 8,
+            "pooling_kernel_size": 2,
+            "position_embedding_size": 256,
+        },
+        video_token_id=tokenizer.convert_tokens_to_ids("<|video|>"),
+        tie_word_embeddings=False,
+        **ids,
+    )
+    Gemma4ForConditionalGeneration(config).save_pretrained(folder)
+    sight = {"patch_size": 8, "pooling_kernel_size": 2, "max_soft_tokens": 70}
+    Gemma4Processor(
+        feature_extractor=Gemma4AudioFeatureExtractor(),
+        image_processor=Gemma4ImageProcessor(**sight),
+        tokenizer=tokenizer,
+        video_processor=Gemma4VideoProcessor(**sight),
+        image_seq_length=70,
+    ).save_pretrained(folder)

@@ -82,14 +82,14 @@ class DistinctImages:
         keys: Of their entries in a cache; empty without one.
         features: Those that are known, by index.
         damaged: How many entries were damaged.
-        tiles: How many each image has whose features are not known; None for a family without tiles.
+        pieces: How many the features of each other image have; None for a family where it is one.
     """
 
     inputs: dict[str, Tensor] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)
     features: dict[int, ImageFeatures] = field(default_factory=dict)
     damaged: int = 0
-    tiles: list[int] | None = None
+    pieces: list[int] | None = None
 
 
 @dataclass
@@ -131,7 +131,7 @@ class Batch:
     def inputs_of(self, each: PassInputs, masks: TreeMasks) -> dict[str, Any]:
         """The model's keyword arguments in a pass."""
         images = self.images.inputs if each.has_images else {}
-        kinds = each.inputs.get("token_type_ids")
+        kinds = each.inputs.get("token_type_ids", each.inputs.get("mm_token_type_ids"))
         trees = {} if each.end is None else {"attention_mask": masks(each.end, kinds)}
         return {**each.inputs, **images, **trees}
 

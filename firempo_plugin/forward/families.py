@@ -23,15 +23,15 @@ class Family:
         vision: Submodules and parameters of the core model that make the image features.
         image_token: The configuration's name for the id of the tokens that images take.
         deepstack: Whether the features come with deepstack layers, one [tokens, hidden] tensor each.
-        stacked: Whether the features of all images are one tensor [tiles, tokens, hidden] instead of a list.
-        tiled: Whether an image is one tile or several; of a stacked family that is not, it is one.
+        stacked: Whether the features of all images are one tensor [pieces, ..., hidden] instead of a list.
+        pieces: What the host calls the number of pieces that each image has; None for a family where it is one.
     """
 
     vision: tuple[str, ...]
     image_token: str = "image_token_id"
     deepstack: bool = False
     stacked: bool = False
-    tiled: bool = False
+    pieces: str | None = None
 
 
 LLAVA = ("vision_tower", "multi_modal_projector")
@@ -48,7 +48,8 @@ FAMILIES: dict[str, Family] = {
     "glm4v": Family(("visual",)),
     "glm4v_moe": Family(("visual",)),
     "gemma3": Family(LLAVA, image_token="image_token_index", stacked=True),
-    "internvl": Family(LLAVA, stacked=True, tiled=True),
+    "gemma4": Family(("vision_tower", "embed_vision"), stacked=True, pieces="num_soft_tokens_per_image"),
+    "internvl": Family(LLAVA, stacked=True, pieces="image_num_patches"),
 }
 
 CROSS_ATTENDING = ("mllama",)
@@ -57,6 +58,12 @@ CROSS_ATTENDING = ("mllama",)
 There a token that no image of its row reaches, as those before the first, attends to all states alike: to those that
 fill the row up to the most images of a batch too.
 """
+
+
+def shares_states(config: Any) -> bool:
+    """Whether layers of a model share states with others: those of images, or keys and values."""
+    shared = config.get_text_config().to_dict().get("num_kv_shared_layers") or 0
+    return config.model_type in CROSS_ATTENDING or shared > 0
 
 
 def is_frozen(family: Family, core: Any) -> bool:
@@ -88,7 +95,7 @@ class SharedImageFeatures:
         frozen: Whether the policy's features are constants, which later passes may use again. To be asked
             outside any switch of adapters, under which everything seems frozen.
         known: Features of distinct images by index; the pixels are those of the others, in order.
-        tiles: How many each of the others has; None where an image is one.
+        pieces: How many each of the others has; None where it is one.
     """
 
     def __init__(
@@ -96,12 +103,12 @@ class SharedImageFeatures:
         family: Family,
         frozen: bool,
         known: dict[int, ImageFeatures] | None = None,
-        tiles: Sequence[int] | None = None,
+        pieces: Sequence[int] | None = None,
     ) -> None:
         self._family = family
         self._frozen = frozen
         self._known = known or {}
-        self._tiles = tiles
+        self._pieces = pieces
         self._of_core: dict[int, dict[int, ImageFeatures]] = {}
 
     @contextmanager
@@ -136,8 +143,8 @@ class SharedImageFeatures:
     def _merge(self, computed: Any) -> dict[int, ImageFeatures]:
         """Known and computed features by index of the distinct image."""
         pooled = list(computed.pooler_output)
-        if self._tiles is not None:
-            pooled = [image.flatten(0, 1) for image in computed.pooler_output.split(list(self._tiles))]
+        if self._pieces is not None:
+            pooled = [image.flatten(0, -2) for image in computed.pooler_output.split(list(self._pieces))]
         layers: list[tuple[Tensor, ...]] = []
         if self._family.deepstack:
             layers = [layer.split([len(image) for image in pooled]) for layer in computed.deepstack_features]

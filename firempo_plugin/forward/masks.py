@@ -11,8 +11,14 @@ FULL, SLIDING = "full_attention", "sliding_attention"
 WINDOW_IN_EVERY_LAYER = ("ministral3", "mistral", "mixtral", "phi3")
 """Model types whose layers all attend within `sliding_window`, where that is set."""
 
-WINDOW_BY_LAYER = ("gemma2", "gemma3_text", "ministral", "qwen2", "qwen2_5_vl_text", "qwen2_vl_text", "qwen3")
+WINDOW_BY_LAYER = (
+    *("gemma2", "gemma3_text", "gemma4_text", "ministral"),
+    *("qwen2", "qwen2_5_vl_text", "qwen2_vl_text", "qwen3"),
+)
 """Model types whose layers attend as `layer_types` says, and whose forward takes a mask for each kind."""
+
+VISION = "vision"
+"""What `use_bidirectional_attention` is where only the tokens of an image see those that follow them."""
 
 
 def obstacle(text_config: Any) -> str:
@@ -20,7 +26,7 @@ def obstacle(text_config: Any) -> str:
     facts = text_config.to_dict()
     if text_config._attn_implementation not in ("sdpa", "eager"):
         return f"its attention is {text_config._attn_implementation}, which takes no tree mask; `flash_attn: sdpa` does"
-    if facts.get("use_bidirectional_attention"):
+    if facts.get("use_bidirectional_attention") not in (None, False, VISION):
         return "its tokens see those that follow them"
     layers = set(facts.get("layer_types") or ())
     if odd := sorted(layers - {FULL, SLIDING}):
@@ -39,6 +45,14 @@ def same_image(kinds: Tensor) -> Tensor:
     return (run[:, :, None] == run[:, None, :]) & inside[:, :, None]
 
 
+def layers_of_whole_images(config: Any) -> tuple[str, ...]:
+    """The kinds of layers in which the tokens of an image see each other, of a model's configuration."""
+    if config.model_type == "gemma3":
+        return (FULL, SLIDING)
+    whole = config.get_text_config().to_dict().get("use_bidirectional_attention") == VISION
+    return (SLIDING,) if config.model_type == "gemma4" and whole else ()
+
+
 @dataclass(frozen=True)
 class TreeMasks:
     """Makes the attention masks of a model's layers.
@@ -47,11 +61,13 @@ class TreeMasks:
         dtype: Of additive masks, as eager attention needs them; None for boolean ones.
         window: How many tokens of its own sequence a place sees, itself included, in layers that slide; None for all.
         by_layer: Whether only some layers slide, so that the model takes a mask for each kind.
+        whole_images: The kinds of layers in which the tokens of an image see each other.
     """
 
     dtype: torch.dtype | None = None
     window: int | None = None
     by_layer: bool = False
+    whole_images: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, model: Any) -> "TreeMasks":
@@ -64,6 +80,7 @@ class TreeMasks:
             dtype=model.dtype if text._attn_implementation == "eager" else None,
             window=facts.get("sliding_window") if slides else None,
             by_layer=by_layer,
+            whole_images=layers_of_whole_images(model.config),
         )
 
     def __call__(self, end: Tensor, kinds: Tensor | None = None) -> Tensor | dict[str, Tensor]:
@@ -71,20 +88,23 @@ class TreeMasks:
 
         Args:
             end: [N, T] first place after each token's subtree; of padding, the next place.
-            kinds: [N, T] 1 where a token is of an image, for a model whose image tokens see each other; else None.
+            kinds: [N, T] 1 where a token is of an image; None where the model does not ask for it.
 
         Returns:
             [N, 1, T, T], or one of them for each kind of layer.
         """
         places = torch.arange(end.shape[1], device=end.device)
         seen = (places[None, :] <= places[:, None]) & (places[:, None] < end[:, None, :])
-        image = torch.zeros((), dtype=torch.bool, device=end.device) if kinds is None else same_image(kinds)
-        everywhere = self._as_given(seen | image)
+        everywhere = self._as_given(self._with_images(seen, kinds, FULL))
         if self.window is None:
             return everywhere
         depth = seen.sum(-1)  # one more than the place in the token's own sequence
-        near = self._as_given((seen & (depth[:, :, None] - depth[:, None, :] < self.window)) | image)
+        near = seen & (depth[:, :, None] - depth[:, None, :] < self.window)
+        near = self._as_given(self._with_images(near, kinds, SLIDING))
         return {FULL: everywhere, SLIDING: near} if self.by_layer else near
+
+    def _with_images(self, seen: Tensor, kinds: Tensor | None, layers: str) -> Tensor:
+        return seen if kinds is None or layers not in self.whole_images else seen | same_image(kinds)
 
     def _as_given(self, seen: Tensor) -> Tensor:
         if self.dtype is None:

@@ -70,7 +70,8 @@ class Runner:
         if head is None:
             raise UserError(f"{type(base).__name__} has no output embeddings (`get_output_embeddings` is None)")
         frozen = not any(weight.requires_grad for weight in head.parameters())
-        by_chunks = frozen and not sharded and base.config.model_type in FAMILIES
+        capped = base.config.get_text_config().to_dict().get("final_logit_softcapping") is not None
+        by_chunks = frozen and not sharded and not capped and base.config.model_type in FAMILIES
         return cls(call, head, base.base_model, around, by_chunks)
 
 

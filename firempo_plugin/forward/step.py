@@ -46,7 +46,7 @@ class Step:
         self._features: SharedImageFeatures | None = None
         if models.family is not None:
             frozen = is_frozen(models.family, models.policy.core)
-            self._features = SharedImageFeatures(models.family, frozen, batch.images.features, batch.images.tiles)
+            self._features = SharedImageFeatures(models.family, frozen, batch.images.features, batch.images.pieces)
         self._losses: list[Tensor] = []
         self._reports: list[dict[str, RowTerm]] = []
         self.said: list[tuple[Known, ReferenceScores]] = []

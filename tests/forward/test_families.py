@@ -161,7 +161,7 @@ def test_the_tiles_of_an_image_stay_together():
     known = {1: ImageFeatures(torch.full((2, 1), 7.0), [])}
     tiles = torch.tensor([1.0, 2.0, 3.0])[:, None, None].expand(3, 2, 1)
     core = SimpleNamespace(get_image_features=lambda: SimpleNamespace(pooler_output=tiles))
-    shared = SharedImageFeatures(FAMILIES["internvl"], frozen=True, known=known, tiles=[1, 2])
+    shared = SharedImageFeatures(FAMILIES["internvl"], frozen=True, known=known, pieces=[1, 2])
     with shared.on(core, [2, 1, 0]):
         places = core.get_image_features()
     assert places.pooler_output.flatten().tolist() == [2.0, 2.0, 3.0, 3.0, 7.0, 7.0, 1.0, 1.0]

@@ -7,6 +7,7 @@ import torch
 from transformers import (
     AutoConfig,
     Gemma3TextConfig,
+    Gemma4TextConfig,
     MistralConfig,
     MixtralConfig,
     Phi3Config,
@@ -26,9 +27,9 @@ def configured(kind, attention="sdpa", **facts):
     return config
 
 
-def masks(config):
-    model = SimpleNamespace(config=SimpleNamespace(get_text_config=lambda: config), dtype=torch.float32)
-    return TreeMasks.of(model)
+def masks(config, model_type="llava"):
+    of_all = SimpleNamespace(get_text_config=lambda: config, model_type=model_type)
+    return TreeMasks.of(SimpleNamespace(config=of_all, dtype=torch.float32))
 
 
 def seen_from(mask, place):
@@ -47,14 +48,26 @@ def test_a_window_counts_the_tokens_of_the_places_own_sequence(kind):
     assert seen_from(mask, 7) == [7]
 
 
+CHAIN, KINDS = torch.tensor([[5, 5, 5, 5, 5, 6]]), torch.tensor([[1, 1, 0, 1, 0, 0]])
+
+
 def test_the_tokens_of_an_image_see_each_other_and_nothing_else_that_follows():
     """Places 0 and 1, and 3, are of two images in a chain of 5, of which place 4 is text: as Gemma 3 attends."""
-    chain, kinds = torch.tensor([[5, 5, 5, 5, 5, 6]]), torch.tensor([[1, 1, 0, 1, 0, 0]])
-    each = masks(configured(Gemma3TextConfig, sliding_window=1, layer_types=LAYERS))(chain, kinds)
+    each = masks(configured(Gemma3TextConfig, sliding_window=1, layer_types=LAYERS), "gemma3")(CHAIN, KINDS)
     assert [seen_from(each["full_attention"], place) for place in range(6)] == [
         [0, 1], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 3, 4], [5],
     ]  # fmt: skip
     assert [seen_from(each["sliding_attention"], place) for place in range(6)] == [[0, 1], [0, 1], [2], [3], [4], [5]]
+
+
+@pytest.mark.parametrize(("whole", "first"), [("vision", [0, 1]), (None, [0])])
+def test_gemma_4_shows_whole_images_to_layers_that_slide_if_any(whole, first):
+    config = configured(Gemma4TextConfig, sliding_window=1, layer_types=LAYERS, use_bidirectional_attention=whole)
+    assert obstacle(config) == ""
+    each = masks(config, "gemma4")(CHAIN, KINDS)
+    assert seen_from(each["sliding_attention"], 0) == first
+    assert seen_from(each["full_attention"], 0) == [0]
+    assert seen_from(each["full_attention"], 4) == [0, 1, 2, 3, 4]
 
 
 def test_layers_of_both_kinds_get_a_mask_each():
@@ -94,8 +107,9 @@ def test_eager_attention_adds_its_mask():
         (configured(Starcoder2Config, sliding_window=8), "sliding window, which is not known of starcoder2"),
         (configured(Qwen3NextConfig, layer_types=["linear_attention"] * 2), "layers of linear_attention"),
         (configured(Gemma3TextConfig, use_bidirectional_attention=True), "see those that follow"),
+        (configured(Gemma4TextConfig, use_bidirectional_attention="all"), "see those that follow"),
     ],
-    ids=["flash attention", "unknown window", "no attention", "both directions"],
+    ids=["flash attention", "unknown window", "no attention", "both directions", "both directions of all"],
 )
 def test_what_takes_no_mask_of_trees(config, words):
     assert words in obstacle(config)

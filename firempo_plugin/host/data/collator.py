@@ -38,18 +38,18 @@ class DistinctPlugin:
     The batch then has the pixels of the distinct images, but for those whose features are `known` by index,
     `image_index`, a list that says which of them each image place shows, and `image_grid_thw` of every place,
     from which the host counts positions; `distinct_grid_thw` belongs to the pixels. `keys` are the entries of
-    the distinct images in the cache, of which `damaged` were found damaged. `tiles` says how many tiles each image
-    with pixels has, where that is asked for.
+    the distinct images in the cache, of which `damaged` were found damaged. `pieces` says how many pieces of features
+    each image with pixels has, where that is asked for.
 
     Attributes:
         plugin: The template's own.
         cache: Where features of images may be known from, or None.
-        tiled: Whether an image is one tile or several.
+        pieces: See `families.Family`.
     """
 
     plugin: Any
     cache: VisionCache | None = None
-    tiled: bool = False
+    pieces: str | None = None
 
     def __getattr__(self, name: str) -> Any:
         if name == "plugin":  # not yet there while a worker unpickles the instance
@@ -74,14 +74,14 @@ class DistinctPlugin:
         known, damaged = self._look_up(keys)
         unknown = [n for n in range(len(distinct)) if n not in known]
         shown = [distinct[n] for n in unknown]
-        inputs: dict[str, Any]
-        if self.tiled:  # what `get_mm_inputs` of such a plug-in gives lacks the tiles
-            inputs = self.plugin._get_mm_inputs(shown, videos, audios, processor)
-            inputs["tiles"] = [int(tiles) for tiles in inputs.pop("image_num_patches", ())]
-        else:
-            inputs = self.plugin.get_mm_inputs(
-                shown, videos, audios, [len(unknown)], vidlens, audlens, batch_ids, processor
-            )
+        plugin, pieces = self.plugin, None
+        if self.pieces is not None:
+            plugin, pieces = keeping_counts(self.plugin, self.pieces)
+        inputs: dict[str, Any] = plugin.get_mm_inputs(
+            shown, videos, audios, [len(unknown)], vidlens, audlens, batch_ids, processor
+        )
+        if pieces is not None:
+            inputs["pieces"] = pieces
         if index:
             inputs["image_index"] = index
             inputs["keys"] = keys
@@ -108,6 +108,20 @@ class DistinctPlugin:
         return known, damaged
 
 
+def keeping_counts(plugin: Any, name: str) -> tuple[Any, list[int]]:
+    """A plug-in like another, and what it is to count of each image under a name that it keeps from the model."""
+    counts: list[int] = []
+    keeping = copy.copy(plugin)
+
+    def prepare(*args: Any) -> Any:
+        prepared = plugin._get_mm_inputs(*args)
+        counts.extend(int(count) for count in prepared.get(name, ()))
+        return prepared
+
+    keeping._get_mm_inputs = prepare
+    return keeping, counts
+
+
 @dataclass
 class FireCollator(MultiModalDataCollatorForSeq2Seq):
     """Collates encoded rows into the passes of a step.
@@ -118,7 +132,7 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
         settings: The objective; it says which cells are needed.
         layout: How the model's sequences may be laid out.
         share_images: Whether the model's family can take distinct images.
-        tiled: Whether an image of the family is one tile or several.
+        pieces: See `families.Family`.
         reference_cache: Where a pass looks up what the reference says, or None.
         vision_cache: Where the features of images are looked up, or None.
     """
@@ -128,7 +142,7 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
     settings: Settings | None = None
     layout: Layout = field(default_factory=Layout)
     share_images: bool = False
-    tiled: bool = False
+    pieces: str | None = None
     reference_cache: ReferenceCache | None = None
     vision_cache: VisionCache | None = None
 
@@ -170,7 +184,7 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
                 by_images=by_images,
             ),
             share_images=family is not None,
-            tiled=family is not None and family.tiled,
+            pieces=family.pieces if family else None,
             reference_cache=reference_cache,
             vision_cache=vision_cache,
             **tokenizer_module,
@@ -182,7 +196,7 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
             self.tokenizer = copy.copy(self.tokenizer)
             self.tokenizer.padding_side = "right"
         if self.share_images:
-            plugin = DistinctPlugin(self.template.mm_plugin, self.vision_cache, self.tiled)
+            plugin = DistinctPlugin(self.template.mm_plugin, self.vision_cache, self.pieces)
             self.template = replace(self.template, mm_plugin=plugin)
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Batch]:
@@ -219,7 +233,7 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
             keys=given.pop("keys", []),
             features=given.pop("known", {}),
             damaged=given.pop("damaged", 0),
-            tiles=given.pop("tiles", None),
+            pieces=given.pop("pieces", None),
             inputs=given,
         )
         if images.features:
@@ -235,6 +249,9 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
         for unused in ("labels", "rope_deltas"):
             inputs.pop(unused, None)
         images = {name: inputs.pop(name) for name in list(inputs) if name not in PER_TOKEN}
+        if "mm_token_type_ids" in inputs:  # which the host leaves as wide as the longest sequence
+            kinds, width = inputs["mm_token_type_ids"], inputs["input_ids"].shape[1]
+            inputs["mm_token_type_ids"] = torch.nn.functional.pad(kinds, (0, width - kinds.shape[1]))
         return inputs, images
 
     def _on_its_own(self, each: Pass, rows: int) -> PassInputs:

@@ -66,7 +66,7 @@ def shrunk_first(processor: Any) -> str | None:
     """
     if processor is None or processor.image_processor is None:
         return None
-    return _shrunk_below(dict(processor.image_processor.size), processor.image_max_pixels)
+    return _shrunk_below(dict(processor.image_processor.size or {}), processor.image_max_pixels)
 
 
 def shrunk_first_in(config: Mapping[str, Any]) -> str | None:

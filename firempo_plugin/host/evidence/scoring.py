@@ -229,7 +229,7 @@ class Scorer:
         images = None
         if self._family is not None and each.image_index is not None and each.has_images:
             # Made anew for every model: an adapter may reach into the vision tower.
-            features = SharedImageFeatures(self._family, frozen=True, tiles=tokens.batch.images.tiles)
+            features = SharedImageFeatures(self._family, frozen=True, pieces=tokens.batch.images.pieces)
             images = Images(features, each.image_index)
         with torch.no_grad():
             logits, _ = scored_logits(runner, inputs, scoring, images)

@@ -83,7 +83,7 @@ def free_bytes(device: torch.device) -> int | None:
 def has_counted_layers(config: Any) -> bool:
     """Whether the layers of a model are those that `forward.budget` counts."""
     kinds = config.get_text_config().to_dict().get("layer_types") or ()
-    known = config.model_type in FAMILIES and not config.model_type.endswith("_moe")
+    known = config.model_type in FAMILIES and not config.model_type.endswith(("_moe", "gemma4"))
     return known and {FULL, SLIDING}.issuperset(kinds)
 
 

@@ -224,20 +224,20 @@ def starts_apart(model_args: Any, finetuning_args: Any) -> str | None:
 def checkpoint_exactly(model_args: Any) -> None:
     """Takes the kind of gradient checkpointing that the model can be propagated back with.
 
-    The reentrant kind would propagate states back twice that several layers share.
+    The reentrant kind would propagate states that several layers share back twice, or not at all.
     """
     from llamafactory.extras import logging
     from llamafactory.model import load_config
 
-    from ...forward.families import CROSS_ATTENDING
+    from ...forward.families import shares_states
 
     if model_args.disable_gradient_checkpointing or not model_args.use_reentrant_gc:
         return
-    model_type = load_config(model_args).model_type
-    if model_type in CROSS_ATTENDING:
+    config = load_config(model_args)
+    if shares_states(config):
         model_args.use_reentrant_gc = False
         logging.get_logger(f"llamafactory.{__name__}").info_rank0(
-            f"use_reentrant_gc is false: layers of {model_type} share the states of an image."
+            f"use_reentrant_gc is false: layers of {config.model_type} share states with each other."
         )
 
 

@@ -8,7 +8,13 @@ import pytest
 import yaml
 from llamafactory.hparams import ModelArguments
 from places import TEMPLATES_DIR
-from transformers import AutoProcessor, CLIPImageProcessor, Qwen2VLImageProcessor, SiglipImageProcessor
+from transformers import (
+    AutoProcessor,
+    CLIPImageProcessor,
+    Gemma4ImageProcessor,
+    Qwen2VLImageProcessor,
+    SiglipImageProcessor,
+)
 
 from firempo_plugin import cli
 from firempo_plugin.host import doctor
@@ -26,7 +32,7 @@ def test_images_that_are_scaled_down_below_what_the_model_takes():
     assert said(SiglipImageProcessor(size=GEMMA_3), 896 * 896) is None
 
 
-@pytest.mark.parametrize("kind", [CLIPImageProcessor, Qwen2VLImageProcessor])
+@pytest.mark.parametrize("kind", [CLIPImageProcessor, Qwen2VLImageProcessor, Gemma4ImageProcessor])
 def test_processors_without_a_fixed_size_take_what_they_get(kind):
     assert said(kind(), 768 * 768) is None
     assert shrunk_first(None) is None

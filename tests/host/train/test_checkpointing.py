@@ -1,12 +1,13 @@
-"""Gradient checkpointing of a model whose layers share the states of an image."""
+"""Gradient checkpointing of models whose layers share states: those of an image, or keys and values."""
 
 import pytest
 
 
-def test_it_changes_neither_loss_nor_gradient(train, tmp_path):
+@pytest.mark.parametrize("family", ["mllama", "gemma4_small"])
+def test_it_changes_neither_loss_nor_gradient(family, train, tmp_path):
     keys = {"dataset": "fire_mpo_sharegpt", "max_steps": 2, "disable_shuffling": True}
     kept, plain = (
-        train("mllama", **keys, disable_gradient_checkpointing=off, output_dir=str(tmp_path / str(off)))
+        train(family, **keys, disable_gradient_checkpointing=off, output_dir=str(tmp_path / str(off)))
         for off in (False, True)
     )
     for name in ("loss", "grad_norm", "terms/visual", "terms/kl_forward"):

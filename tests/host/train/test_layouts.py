@@ -98,13 +98,17 @@ def run(trainer, batch):
     return loss, {name: w.grad for name, w in trainer.model.named_parameters() if w.requires_grad}
 
 
-def check(found, expected):
+NOISE = {"gemma4": 5e-5, "gemma4_small": 5e-5}
+"""Of a gradient's largest entry, where it is more than 1e-5: two plain forwards, sdpa and eager, differ by 3e-5."""
+
+
+def check(found, expected, noise=1e-5):
     (loss, gradients), (plain_loss, plain_gradients) = found, expected
     assert_close(loss, plain_loss, rtol=1e-5, atol=0)
     assert gradients.keys() == plain_gradients.keys()
     for name, gradient in plain_gradients.items():
         scale = gradient.abs().max().item()
-        assert_close(gradients[name], gradient, rtol=1e-4, atol=1e-5 * scale, msg=lambda m, n=name: f"{n}: {m}")
+        assert_close(gradients[name], gradient, rtol=1e-4, atol=noise * scale, msg=lambda m, n=name: f"{n}: {m}")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
@@ -117,7 +121,7 @@ def test_odd_rows(family, layout, odd_pairs, plain, trainer_and_batch, write_dat
     trees = [each for each in batch.passes if each.end is not None]
     assert trees, "trees with branches are run"
     assert (len(batch.passes) > 1) == ("pass_tokens" in layout)
-    check(run(trainer, batch), plain(family))
+    check(run(trainer, batch), plain(family), NOISE.get(family, 1e-5))
 
 
 @pytest.mark.parametrize("pass_tokens", [None, 300])
