@@ -1,7 +1,7 @@
 """Where a prompt stands for its images."""
 
 IMAGE = "<image>"
-LINE_BREAK_AFTER_IMAGE = ("huatuo", "llava")
+LINE_BREAK_AFTER_IMAGE = ("huatuo", "intern_vl", "llava")
 """How the templates begin whose models were trained with a line break between an image and the question."""
 
 

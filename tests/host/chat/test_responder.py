@@ -9,7 +9,12 @@ from firempo_plugin.host.chat.responder import ChatEngine
 
 
 @pytest.mark.parametrize(
-    ("template", "asked"), [("llava", "<image>\nWhich side?"), ("qwen3_vl_nothink", "<image>Which side?")]
+    ("template", "asked"),
+    [
+        ("llava", "<image>\nWhich side?"),
+        ("intern_vl", "<image>\nWhich side?"),
+        ("qwen3_vl_nothink", "<image>Which side?"),
+    ],
 )
 def test_an_image_stands_where_the_export_puts_it(template, asked, monkeypatch):
     seen = []
