@@ -23,6 +23,11 @@ STEP_HELP = {
     "noise": "write the noised images",
     "export": "write the dataset of the pairs that are there",
 }
+CONVERT_HELP = "make a LLaVA of transformers of HuatuoGPT-Vision-7B or LLaVA-Med v1.5 as first released"
+CONVERT_MORE = (
+    "Needs neither network nor GPU, and of memory little more than the start: tensors are copied by their bytes. Every "
+    "tensor is accounted for by name before anything is written, and TARGET appears whole or not at all."
+)
 HOST_COMMANDS = ("train", "chat", "api", "eval", "webchat", "webui")
 NO_READER = 141
 """What a shell gives for a command whose reader went away, as `| head` does."""
@@ -44,6 +49,14 @@ def demo(args: argparse.Namespace) -> int:
     from .demo.run import run
 
     return run(args.folder, steps=args.steps)
+
+
+def convert(args: argparse.Namespace) -> int:
+    from .convert import commands
+
+    if args.back is not None:
+        return commands.back(args.source, args.target, args.back, args.vision_tower)
+    return commands.convert(args.source, args.target, args.vision_tower)
 
 
 def build(args: argparse.Namespace) -> int:
@@ -158,6 +171,24 @@ def _parser(command: str) -> argparse.ArgumentParser:
     add.add_argument("folder", nargs="?", type=Path, default=Path("firempo-demo"), help="where to put everything")
     add.add_argument("--steps", type=int, default=24, help="optimiser steps (default 24)")
     add.set_defaults(run=demo)
+
+    add = commands.add_parser("convert", help=CONVERT_HELP, description=f"{CONVERT_HELP}. {CONVERT_MORE}")
+    add.add_argument("source", type=Path, metavar="SOURCE", help="the folder of the model as first released")
+    add.add_argument("target", type=Path, metavar="TARGET", help="a folder that does not exist yet, or is empty")
+    add.add_argument(
+        "--back",
+        type=Path,
+        metavar="ORIGINAL",
+        help="SOURCE is a trained model, whole or merged: give its weights the form of ORIGINAL, the folder of the "
+        "model as first released, from which all the rest is taken",
+    )
+    add.add_argument(
+        "--vision-tower",
+        type=Path,
+        metavar="FOLDER",
+        help="a local copy of openai/clip-vit-large-patch14-336, where the model as first released does not hold it",
+    )
+    add.set_defaults(run=convert)
 
     def on_rows(name: str, text: str, run: Any) -> argparse.ArgumentParser:
         one = commands.add_parser(name, help=text, description=text)

@@ -33,6 +33,7 @@ SLOW_FIXTURES = {"checkpoint", "trainer_and_batch", "train"}
 SLOW = (
     "benchmarks/",
     "browser/",
+    "convert/",
     "demo/",
     "host/",
     "phantom/",
@@ -53,6 +54,7 @@ MAY_SKIP = (
     "radeval is not installed",
     "rouge-score and sacrebleu, which lmms-eval brings, are not installed",
     "Chromium is not installed; on Debian: apt-get install chromium",
+    "dashscope and mistral-common, which carry the vocabularies, are not installed",
     "the benchmark is for torch 2.11; older flash kernels give NaN",
     "peak memory is read from Linux's /proc",
 )

@@ -38,6 +38,8 @@ FORMATS = {
     "mllama": ("", *LLAMA3),
     "llava_onevision": ("<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n", *CHATML),
     "llava_next": (VICUNA_SYSTEM, "USER: {} ASSISTANT:", "<eos>"),
+    "huatuo_vision": ("", "<|user|>\n{}\n<|assistant|>\n", "<eos>"),
+    "llava_med": ("<s>", "[INST] {} [/INST]", "<eos>"),
     "llava": (VICUNA_SYSTEM, "USER: {} ASSISTANT:", "<eos>"),
     "gemma3": ("<|endoftext|>", "<start_of_turn>user\n{}<end_of_turn>\n<start_of_turn>model\n", "<end_of_turn>\n"),
     "glm4v": ("[gMASK]<sop>", "<|user|>\n{}<|assistant|>", "<eos>"),
@@ -109,7 +111,7 @@ class Plain:
             pixels = dict(self.processor.image_processor(images=opened, return_tensors="pt"))
         if self.family == "mllama":
             question = question.replace("<image>", "<|image|>")
-        elif self.family == "llava":
+        elif self.family in ("huatuo_vision", "llava_med", "llava"):
             question = question.replace("<image>", "<image>" * 16)
         elif self.family in ("llava_next", "llava_onevision"):
             for image in opened if images else []:

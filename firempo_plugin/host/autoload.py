@@ -23,6 +23,7 @@ HOOKED = frozenset(
         "data.parser",
         "data.converter",
         "data.loader",
+        "data.template",
         "model.loader",
         "train.tuner",
         "webui.common",

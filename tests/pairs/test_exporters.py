@@ -146,6 +146,7 @@ def test_a_placeholder_in_the_question_keeps_its_place_and_a_wrong_number_is_put
     [
         ("llava", "<image>\n<image>\nWhich lung?"),
         ("huatuo_vision", "<image>\n<image>\nWhich lung?"),
+        ("llava_med", "<image>\n<image>\nWhich lung?"),
         ("qwen2_vl", "<image><image>Which lung?"),
     ],
 )

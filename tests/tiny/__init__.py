@@ -26,12 +26,14 @@ from firempo_plugin.demo import tiny_model
 from .common import ONE_OF_EACH, WINDOW
 from .gemma import GEMMA_4_LARGE, GEMMA_4_SMALL, gemma3, gemma4
 from .grids import EXPERTS, LAYERED, glm4v, qwen2_5_vl, qwen3_5
+from .released import RELEASED, converted
 from .tiles import internvl, llava, llava_next, llava_onevision, mllama
 
 TEMPLATES = {
     "qwen3_vl": "qwen3_vl_nothink",
     **dict.fromkeys(("qwen2_5_vl", "qwen2_5_vl_windows"), "qwen2_vl"),
     **dict.fromkeys(("llava", "llava_mistral", "llava_phi3", "llava_gemma3"), "llava"),
+    **{family: family for family in RELEASED},
     "mllama": "mllama",
     "llava_onevision": "llava_next_qwen",
     "llava_next": "llava_next",
@@ -58,6 +60,7 @@ def build(family: str, folder: Path) -> Path:
         "qwen2_5_vl": qwen2_5_vl,
         "qwen2_5_vl_windows": partial(qwen2_5_vl, **LAYERED),
         "llava": llava,
+        **dict.fromkeys(RELEASED, partial(converted, family)),
         "mllama": mllama,
         "llava_onevision": llava_onevision,
         "llava_next": llava_next,

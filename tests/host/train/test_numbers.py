@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from firempo_plugin.objectives.table import OBJECTIVES
 
-FAMILIES = ("qwen3_vl", "qwen2_5_vl", "llava", "gemma3")
+FAMILIES = ("qwen3_vl", "qwen2_5_vl", "llava", "gemma3", "huatuo_vision", "llava_med")
 
 
 def spans(text, *phrases):

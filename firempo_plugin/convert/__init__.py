@@ -1,0 +1,1 @@
+"""Medical models as first released, to the classes of transformers and back."""

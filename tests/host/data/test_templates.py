@@ -1,0 +1,102 @@
+"""The templates of converted models give, token by token, what the originals read piece by piece."""
+
+import importlib.util
+import json
+from types import SimpleNamespace
+
+import pytest
+import tiny
+from llamafactory.data import get_template_and_fix_tokenizer
+from llamafactory.data.template import TEMPLATES
+from llamafactory.hparams import DataArguments, ModelArguments
+from llamafactory.model import load_tokenizer
+from originals import HUATUO, IMAGE, LLAVA_MED, REAL, TEXT, pieces, real_tokenizer
+from PIL import Image
+from transformers import AutoTokenizer
+
+from firempo_plugin.convert import target
+from firempo_plugin.convert.kinds import CLIP_VISION, KINDS
+from firempo_plugin.placeholders import lead
+
+QUESTIONS = (
+    "What does the image show?",
+    "Is there a fracture?\nAnswer yes or no.",
+    " Which side:  left or right (A/B)?  ",
+    "[INST] <|user|>: über 5,5\u202fcm – 肺炎?",
+    "\n\nA line of its own",
+)
+ANSWER = "The left lung."
+
+
+class Host:
+    """The host's reading of turns under a template: ids of the prompt and of the answer."""
+
+    def __init__(self, folder, template):
+        self.tokens = load_tokenizer(ModelArguments(model_name_or_path=str(folder), use_fast_tokenizer=False))
+        self.template = get_template_and_fix_tokenizer(self.tokens["tokenizer"], DataArguments(template=template))
+
+    def __call__(self, messages, images):
+        scans = [Image.new("RGB", (40, 60), (9, 90, 200))] * images
+        written = self.template.mm_plugin.process_messages(messages, scans, [], [], self.tokens["processor"])
+        return self.template.encode_oneturn(self.tokens["tokenizer"], written)
+
+
+def spread(ids, kind, patches):
+    return [token for one in ids for token in ([kind.image_token_id] * patches if one == IMAGE else [one])]
+
+
+def turns(question, images):
+    content = lead(images, "llava") + question
+    return [{"role": "user", "content": content}, {"role": "assistant", "content": ANSWER}]
+
+
+@pytest.mark.parametrize("family", ["huatuo_vision", "llava_med"])
+def test_a_turn_is_read_as_the_original_reads_it(family, checkpoint, tmp_path):
+    original, read = tiny.original(family, tmp_path), Host(checkpoint(family), family)
+    for question in QUESTIONS:
+        for images in range(3):
+            prompt, answer = read(turns(question, images), images)
+            text = original.kind.prompt.replace("{{content}}", lead(images, family) + question)
+            assert prompt == spread(original.ids(text), original.kind, 16), text
+            own = original.tokenizer(ANSWER, add_special_tokens=False).input_ids
+            assert answer == [*own, original.tokenizer.eos_token_id]
+
+
+@pytest.fixture(scope="module", params=[HUATUO, LLAVA_MED])
+def real(request, tmp_path_factory):
+    """The true vocabulary and table: the kind, its own tokenizer, and the target's folder but for its weights."""
+    if importlib.util.find_spec(REAL[request.param][0]) is None:
+        pytest.skip("dashscope and mistral-common, which carry the vocabularies, are not installed")
+    folder = tmp_path_factory.mktemp("real")
+    kind, own = KINDS[request.param], real_tokenizer(request.param, folder / "vocabulary")
+    for name in ("source", "target"):
+        (folder / name).mkdir()
+    own.save_pretrained(folder / "source")
+    config = {**TEXT, **kind.fields, "architectures": [request.param], "torch_dtype": "bfloat16"}
+    model = target.model_config(kind, config, CLIP_VISION)
+    target.write_processor(folder / "target", folder / "source", kind, model)
+    target.write_config(folder / "target", model, config)
+    return SimpleNamespace(kind=kind, own=own, target=folder / "target")
+
+
+def test_the_same_with_the_true_vocabularies(real):
+    read = Host(real.target, real.kind.template)
+    for question in QUESTIONS:
+        for images in range(3):
+            prompt, _ = read(turns(question, images), images)
+            text = real.kind.prompt.replace("{{content}}", lead(images, real.kind.template) + question)
+            assert prompt == spread(pieces(real.own, text, bos=real.kind.bos), real.kind, 576), text
+
+
+def test_it_stays_so_when_a_trainer_saves_the_tokenizer_again(checkpoint, tmp_path):
+    AutoTokenizer.from_pretrained(checkpoint("llava_med")).save_pretrained(tmp_path)
+    first, again = (AutoTokenizer.from_pretrained(folder) for folder in (checkpoint("llava_med"), tmp_path))
+    text = "[INST] <image>\nIs it normal? [/INST]"
+    assert first(text).input_ids == again(text).input_ids
+    assert json.loads((checkpoint("llava_med") / "tokenizer_config.json").read_text())["legacy"] is True
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.template)
+def test_every_kind_has_its_template_and_a_line_break_behind_images(kind):
+    assert TEMPLATES[kind.template].format_user.slots == [kind.prompt]
+    assert lead(1, kind.template) == "<image>\n"
