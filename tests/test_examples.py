@@ -21,6 +21,9 @@ OF_OBJECTIVES = sorted((EXAMPLES_DIR / "objectives").iterdir())
 EXPORTED = ROOT / "firempo_plugin" / "pairs" / "exporters" / "training.yaml"
 RECIPE = EXAMPLES_DIR / "qwen3_vl_4b" / "fire_mpo.yaml"
 
+OTHER_MODEL = ("output_dir", "model_name_or_path", "template")
+CONVERTED = ("image_max_pixels", "use_fast_tokenizer")
+
 
 def load(path: Path) -> dict:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -68,7 +71,8 @@ def test_it_differs_from_the_recipe_in_what_it_is_about_only(path):
             "dataset",
         },
         "objectives": {"output_dir", "fire_objective", "pref_beta", "fire_alpha", "fire_gamma", "fire_lambda"},
-        "huatuogpt_vision_7b": {"output_dir", "model_name_or_path", "processor_name_or_path", "template"},
+        "huatuogpt_vision_7b": {*OTHER_MODEL, "processor_name_or_path", *CONVERTED},
+        "llava_med_v1_5": {*OTHER_MODEL, *CONVERTED},
     }[path.parent.name]
     changed = {key for key in recipe | config if recipe.get(key) != config.get(key)}
     assert changed <= allowed
