@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import sentencepiece
 import torch
 from safetensors.torch import save_file
+from sentencepiece import sentencepiece_model_pb2
 from transformers import (
     CLIPImageProcessor,
     CLIPModel,
@@ -223,7 +224,7 @@ class SentencePiece:
 
 
 def llama_tokenizer(folder: Path) -> SentencePiece:
-    """SentencePiece BPE as Mistral's: byte fallback, a dummy prefix, and spaces whose merges come last."""
+    """SentencePiece BPE as Mistral's: byte fallback, a dummy prefix, and two spaces early by id and last by score."""
     folder.mkdir(parents=True, exist_ok=True)
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter([WORDS] * 2),
@@ -236,6 +237,11 @@ def llama_tokenizer(folder: Path) -> SentencePiece:
         normalization_rule_name="identity",
         minloglevel=2,
     )
+    file = folder / "tokenizer.model"
+    model = sentencepiece_model_pb2.ModelProto.FromString(file.read_bytes())
+    merged = next(piece for piece in model.pieces if piece.type == piece.NORMAL and len(piece.piece) > 1)
+    merged.piece, merged.score = "▁▁", min(piece.score for piece in model.pieces) - 1
+    file.write_bytes(model.SerializeToString())
     return SentencePiece(folder)
 
 

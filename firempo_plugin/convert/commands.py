@@ -45,9 +45,8 @@ def convert(folder: Path, to: Path, tower: Path | None) -> int:
     """
     kind, config = source.kind_of(folder)
     tower = source.vision_folder(folder, config, tower)
-    vision = source.vision_config(tower)
-    target.check_images(tower, vision["image_size"])
-    model = target.model_config(kind, config, vision)
+    model = target.model_config(kind, config, source.vision_config(tower))
+    target.check_images(tower, model.vision_config.image_size)
     tensors = source.tensors_of(folder, tower, config)
     _same_tensors(folder, tensors, _longer(target.expected_shapes(model), -kind.appended_rows))
     entries = [_with_image(name, tensor, kind.appended_rows) for name, tensor in tensors.items()]
@@ -58,9 +57,8 @@ def convert(folder: Path, to: Path, tower: Path | None) -> int:
         target.write_config(part, model, config)
         checks.check(part, folder, kind, model, read(part))
     say(
-        f"{kind.title}: {len(entries)} tensors written to {to}, checked as transformers reads them. "
-        f"Train it with `model_name_or_path: {to}`, `template: {kind.template}`, `image_max_pixels: 16777216` and "
-        "`use_fast_tokenizer: false`."
+        f"{kind.title}: {len(entries)} tensors written to {to}, and read again as transformers reads them.",
+        f"Train it with `template: {kind.template}`, `image_max_pixels: 16777216` and `use_fast_tokenizer: false`.",
     )
     return 0
 
@@ -193,7 +191,9 @@ def _new_folder(to: Path, size: int) -> Iterator[Path]:
     Raises:
         UserError: The target exists and is not empty, there is a folder of a run that was stopped, or no room.
     """
-    to = Path(os.path.abspath(to))
+    to = Path(os.path.realpath(to))
+    if os.path.ismount(to):
+        raise UserError(f"{to} is where a file system is mounted, which nothing can replace; name a folder in it")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UserError(f"{to} exists and is not an empty folder; name another, or delete it")
     to.parent.mkdir(parents=True, exist_ok=True)

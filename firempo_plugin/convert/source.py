@@ -1,5 +1,6 @@
 """What a released model's folder says of itself, read and checked before anything is written."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,12 @@ def kind_of(folder: Path) -> tuple[Kind, dict[str, Any]]:
         raise UserError(f"{file}: architectures is {named!r}; what can be converted is {known}")
     expected = {**kind.fields, **{name: value for name, value in WHERE_PRESENT.items() if name in config}}
     wrong = [
-        f"{name} is {config[name]!r}" if name in config else f"{name} is missing"
+        f"{name} is {json.dumps(config[name]) if name in config else 'missing'}, expected {json.dumps(value)}"
         for name, value in expected.items()
         if name not in config or config[name] != value or isinstance(config[name], bool) != isinstance(value, bool)
     ]
     if wrong:
-        told = ", ".join(f"{text}, expected {expected[text.split()[0]]!r}" for text in wrong)
-        raise UserError(f"{file} is not {kind.title}'s: {told}")
+        raise UserError(f"{file} is not {kind.title}'s: {'; '.join(wrong)}")
     return kind, config
 
 

@@ -33,10 +33,11 @@ def model_config(kind: Kind, config: dict[str, Any], vision: dict[str, Any]) -> 
     text = CONFIG_MAPPING[kind.text]
     known = (set(text().to_dict()) | set(BEFORE_5)) - OF_THE_FILE
     fields = {name: value for name, value in config.items() if name in known}
-    size = vision["image_size"] // vision["patch_size"]
+    tower = CLIPVisionConfig(**vision)
+    size = tower.image_size // tower.patch_size
     return LlavaConfig(
         text_config=text(**{**fields, "vocab_size": kind.fields["vocab_size"] + kind.appended_rows}),
-        vision_config=CLIPVisionConfig(**vision),
+        vision_config=tower,
         projector_hidden_act="gelu",
         multimodal_projector_bias=True,
         vision_feature_layer=config["mm_vision_select_layer"],

@@ -130,7 +130,7 @@ def test_a_field_that_differs_is_refused_by_its_name(field, released, tmp_path):
     made, folder, _ = released(HUATUO)
     expected = {**made.kind.fields, "tie_word_embeddings": False, "mm_use_im_patch_token": False}[field]
     edit_json(folder / "config.json", **{field: "other"})
-    with pytest.raises(UserError, match=f"{field} is 'other', expected {expected!r}"):
+    with pytest.raises(UserError, match=f'{field} is "other", expected {json.dumps(expected)}'):
         commands.convert(folder, tmp_path / "llava", None)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["released"]
 
@@ -138,7 +138,7 @@ def test_a_field_that_differs_is_refused_by_its_name(field, released, tmp_path):
 def test_fields_that_are_missing_are_all_named(released, tmp_path):
     _, folder, _ = released(HUATUO)
     edit_json(folder / "config.json", mm_projector_type=..., image_aspect_ratio=..., tie_word_embeddings=...)
-    with pytest.raises(UserError, match=r"mm_projector_type is missing, expected 'mlp2x_gelu', image_aspect_ratio is"):
+    with pytest.raises(UserError, match='mm_projector_type is missing, expected "mlp2x_gelu"; image_aspect_ratio is'):
         commands.convert(folder, tmp_path / "llava", None)
 
 
@@ -221,6 +221,17 @@ def test_another_vocabulary_is_refused(released, tmp_path):
     with pytest.raises(UserError, match=f"has {len(longer)} entries, HuatuoGPT-Vision-7B's has {len(longer) - 1}"):
         commands.convert(folder, tmp_path / "llava", None)
     assert not (tmp_path / "llava").exists()
+
+
+def test_a_place_that_cannot_be_replaced_is_told_before(released, tmp_path, monkeypatch):
+    _, folder, _ = released(HUATUO)
+    (tmp_path / "volume").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "volume")
+    commands.convert(folder, tmp_path / "link", None)
+    assert (tmp_path / "volume" / "config.json").is_file()
+    monkeypatch.setattr(commands.os.path, "ismount", lambda path: path.name == "mounted")
+    with pytest.raises(UserError, match="is where a file system is mounted"):
+        commands.convert(folder, tmp_path / "mounted", None)
 
 
 def test_names_go_there_and_back():

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -88,11 +89,17 @@ def test_the_same_with_the_true_vocabularies(real):
             assert prompt == spread(pieces(real.own, text, bos=real.kind.bos), real.kind, 576), text
 
 
-def test_it_stays_so_when_a_trainer_saves_the_tokenizer_again(checkpoint, tmp_path):
-    AutoTokenizer.from_pretrained(checkpoint("llava_med")).save_pretrained(tmp_path)
-    first, again = (AutoTokenizer.from_pretrained(folder) for folder in (checkpoint("llava_med"), tmp_path))
-    text = "[INST] <image>\nIs it normal? [/INST]"
-    assert first(text).input_ids == again(text).input_ids
+def test_it_stays_so_wherever_the_tokenizer_is_saved_again(checkpoint, tmp_path):
+    """Beside an adapter there is no config.json, by which transformers chooses another class."""
+    folder, text = tmp_path / "0", "[INST] <image>\nIs it normal? [/INST]"
+    folder.mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(checkpoint("llava_med") / name, folder / name)
+    for number in range(1, 3):
+        AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path / str(number))
+        folder = tmp_path / str(number)
+    first, last = (AutoTokenizer.from_pretrained(place) for place in (checkpoint("llava_med"), folder))
+    assert first(text).input_ids == last(text).input_ids
     assert json.loads((checkpoint("llava_med") / "tokenizer_config.json").read_text())["legacy"] is True
 
 
