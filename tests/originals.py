@@ -39,6 +39,8 @@ REAL = {
     LLAVA_MED: ("mistral_common", "data/tokenizer.model.v1"),
 }
 IMAGE = -200
+PROMPTS = {HUATUO: "<|user|>\n{}\n<|assistant|>\n", LLAVA_MED: "[INST] {} [/INST]"}
+"""Of which LLaVA-Med's is read behind a BOS."""
 WORDS = (
     "Which side is affected? The left lung shows a large mass, with an effusion. The right lung shows a small mass. "
     "What does the image show? Is there a fracture? Answer yes or no. Is it normal? It is a CT or an MR scan (A/B). "
@@ -76,10 +78,10 @@ def kind_of(architecture: str, tokenizer) -> Kind:
     return replace(kind, fields=fields, image_token_id=len(tokenizer))
 
 
-def pieces(tokenizer, text, *, bos):
-    """Token ids with -200 for each image: pieces on their own, of which only the first keeps its BOS."""
-    found = [tokenizer.bos_token_id] if bos else []
-    for number, piece in enumerate(text.split("<image>")):
+def prompt_ids(architecture, tokenizer, text):
+    """Token ids of a prompt, with -200 for each image: pieces on their own, of which only the first keeps its BOS."""
+    found = [tokenizer.bos_token_id] if architecture == LLAVA_MED else []
+    for number, piece in enumerate(PROMPTS[architecture].format(text).split("<image>")):
         found += [IMAGE] * (number > 0) + tokenizer(piece, add_special_tokens=False).input_ids
     return found
 
@@ -110,8 +112,8 @@ class Original:
                 torch.nn.init.normal_(weight, mean=0.5 * (weight.ndim == 1), std=0.2)
 
     def ids(self, text):
-        """Token ids with -200 for each image."""
-        return pieces(self.tokenizer, text, bos=self.kind.bos)
+        """Token ids of a user's turn up to the answer, with -200 for each image."""
+        return prompt_ids(self.architecture, self.tokenizer, text)
 
     @torch.no_grad()
     def logits(self, ids, pixels):

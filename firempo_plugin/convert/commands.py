@@ -208,5 +208,8 @@ def _new_folder(to: Path, size: int) -> Iterator[Path]:
     try:
         yield part
         os.replace(part, to)
+    except OSError as error:
+        error.add_note(f"This was while {to} was written; nothing is left of it.")
+        raise
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -43,7 +43,7 @@ def test_logits_are_the_originals(architecture, text, released, tmp_path):
     assert commands.convert(folder, tmp_path / "llava", tower) == 0
     model = LlavaForConditionalGeneration.from_pretrained(tmp_path / "llava").eval()
     assert model.dtype == torch.float32
-    ids = made.ids(made.kind.prompt.replace("{{content}}", text))
+    ids = made.ids(text)
     pixels = torch.randn(max(1, ids.count(IMAGE)), 3, 56, 56, generator=torch.Generator().manual_seed(5))
     expected = made.logits(ids, pixels)
     spread = [token for one in ids for token in ([made.kind.image_token_id] * 16 if one == IMAGE else [one])]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -47,22 +48,18 @@ def test_a_full_disk_leaves_nothing(after, released, tmp_path, monkeypatch, caps
 
     monkeypatch.setattr(shards.os, "fsync", fill)
     assert cli.main(["convert", str(folder), str(tmp_path / "llava")]) == 1
-    assert "No space left on device" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "No space left on device" in told
+    assert f"while {tmp_path / 'llava'} was written; nothing is left of it" in told
     assert left(tmp_path) == ["released"]
 
 
 def test_a_disk_that_is_too_small_is_told_before(released, tmp_path, monkeypatch):
     _, folder, _ = released()
-    monkeypatch.setattr(commands.shutil, "disk_usage", lambda _: shutil_usage(10))
+    monkeypatch.setattr(commands.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
     with pytest.raises(UserError, match=r"has 0\.0 GB free, and the weights take 0\.0 GB"):
         commands.convert(folder, tmp_path / "llava", None)
     assert left(tmp_path) == ["released"]
-
-
-def shutil_usage(free):
-    from collections import namedtuple
-
-    return namedtuple("usage", "total used free")(free, 0, free)
 
 
 def test_a_kill_leaves_nothing_that_looks_whole(released, tmp_path, monkeypatch):
@@ -135,18 +132,23 @@ def test_shards_that_are_damaged_are_refused_by_name(damage, told, released, tmp
 
 
 class Foreign:
+    """What writes a file as it is unpickled."""
+
+    def __init__(self, file):
+        self.file = file
+
     def __reduce__(self):
-        return os.system, ("touch /tmp/firempo-ran-foreign-code",)
+        return os.mkdir, (str(self.file),)
 
 
 @pytest.mark.parametrize("form", ["bin", "old bin"])
 def test_a_bin_shard_is_read_as_weights_alone(form, released, tmp_path):
     _, folder, _ = released(form=form)
     file = folder / "pytorch_model-00002-of-00003.bin"
-    torch.save({"x": Foreign()}, file, _use_new_zipfile_serialization=form == "bin")
+    torch.save({"x": Foreign(tmp_path / "ran")}, file, _use_new_zipfile_serialization=form == "bin")
     with pytest.raises(UserError, match=r"00002-of-00003.bin cannot be read as a file of weights alone"):
         commands.convert(folder, tmp_path / "llava", None)
-    assert not Path("/tmp/firempo-ran-foreign-code").exists()
+    assert left(tmp_path) == ["released"]
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from Linux's /proc")

@@ -11,7 +11,7 @@ from llamafactory.data import get_template_and_fix_tokenizer
 from llamafactory.data.template import TEMPLATES
 from llamafactory.hparams import DataArguments, ModelArguments
 from llamafactory.model import load_tokenizer
-from originals import HUATUO, IMAGE, LLAVA_MED, REAL, TEXT, pieces, real_tokenizer
+from originals import HUATUO, IMAGE, LLAVA_MED, REAL, TEXT, prompt_ids, real_tokenizer
 from PIL import Image
 from transformers import AutoTokenizer
 
@@ -47,7 +47,7 @@ def spread(ids, kind, patches):
 
 
 def turns(question, images):
-    content = lead(images, "llava") + question
+    content = "<image>\n" * images + question
     return [{"role": "user", "content": content}, {"role": "assistant", "content": ANSWER}]
 
 
@@ -57,7 +57,7 @@ def test_a_turn_is_read_as_the_original_reads_it(family, checkpoint, tmp_path):
     for question in QUESTIONS:
         for images in range(3):
             prompt, answer = read(turns(question, images), images)
-            text = original.kind.prompt.replace("{{content}}", lead(images, family) + question)
+            text = "<image>\n" * images + question
             assert prompt == spread(original.ids(text), original.kind, 16), text
             own = original.tokenizer(ANSWER, add_special_tokens=False).input_ids
             assert answer == [*own, original.tokenizer.eos_token_id]
@@ -77,7 +77,7 @@ def real(request, tmp_path_factory):
     model = target.model_config(kind, config, CLIP_VISION)
     target.write_processor(folder / "target", folder / "source", kind, model)
     target.write_config(folder / "target", model, config)
-    return SimpleNamespace(kind=kind, own=own, target=folder / "target")
+    return SimpleNamespace(architecture=request.param, kind=kind, own=own, target=folder / "target")
 
 
 def test_the_same_with_the_true_vocabularies(real):
@@ -85,8 +85,8 @@ def test_the_same_with_the_true_vocabularies(real):
     for question in QUESTIONS:
         for images in range(3):
             prompt, _ = read(turns(question, images), images)
-            text = real.kind.prompt.replace("{{content}}", lead(images, real.kind.template) + question)
-            assert prompt == spread(pieces(real.own, text, bos=real.kind.bos), real.kind, 576), text
+            text = "<image>\n" * images + question
+            assert prompt == spread(prompt_ids(real.architecture, real.own, text), real.kind, 576), text
 
 
 def test_it_stays_so_wherever_the_tokenizer_is_saved_again(checkpoint, tmp_path):
