@@ -109,7 +109,7 @@ def read(folder: Path) -> dict[str, Tensor]:
         raise UserError(f"{index} has no weight_map")
     found: dict[str, Tensor] = {}
     for shard in dict.fromkeys(places.values()):
-        if Path(shard).name != shard:
+        if not isinstance(shard, str) or Path(shard).name != shard:
             raise UserError(f"{index} names a shard outside its folder: {shard}")
         for tensor in _head(folder / shard):
             if places.get(tensor.name) != shard:
@@ -262,23 +262,25 @@ def _head(file: Path) -> list[Tensor]:
 
 
 def _head_of_safetensors(file: Path) -> list[Tensor]:
+    tensors, end = [], 0
     try:
         with file.open("rb") as opened:
             size = int.from_bytes(opened.read(8), "little")
             head = json.loads(opened.read(size) if size < file.stat().st_size else b"")
         head.pop("__metadata__", None)
-        tensors = [
-            Tensor(name, file, about["dtype"], tuple(about["shape"]), 8 + size + about["data_offsets"][0])
-            for name, about in sorted(head.items(), key=lambda item: item[1]["data_offsets"])
-        ]
+        for name, about in sorted(head.items(), key=lambda item: item[1]["data_offsets"]):
+            tensor = Tensor(name, file, about["dtype"], tuple(about["shape"]), 8 + size + end)
+            if tensor.dtype not in DTYPES:
+                raise ValueError(f"{name} is {tensor.dtype}, expected one of {', '.join(DTYPES)}")
+            if about["data_offsets"] != [end, end + tensor.size]:
+                raise ValueError(f"{name} is not where the tensor before it ends, or not as long as its shape")
+            tensors.append(tensor)
+            end += tensor.size
     except (ValueError, AttributeError, KeyError, TypeError, IndexError) as error:
         raise UserError(f"{file} is not a readable safetensors file: {error}") from error
-    for tensor in tensors:
-        if tensor.dtype not in DTYPES:
-            raise UserError(f"{file}: {tensor.name} is {tensor.dtype}, expected one of {', '.join(DTYPES)}")
-    end = 8 + size + max((about["data_offsets"][1] for about in head.values()), default=0)
-    if file.stat().st_size != end or sum(tensor.size for tensor in tensors) != end - 8 - size:
-        raise UserError(f"{file} is damaged: {file.stat().st_size} bytes, its head tells of {end}; download it anew")
+    if file.stat().st_size != 8 + size + end:
+        told = f"{file.stat().st_size} bytes, and its head tells of {8 + size + end}"
+        raise UserError(f"{file} is damaged: it has {told}; download it anew")
     return tensors
 
 

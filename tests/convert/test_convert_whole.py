@@ -99,6 +99,22 @@ def scrawl(file):
     file.write_bytes(b"\x00" * 100 + file.read_bytes()[100:])
 
 
+def overlap(file):
+    """Lets a tensor begin where another does."""
+    content = file.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    head = json.loads(content[8 : 8 + size])
+    first, second = [name for name in head if name != "__metadata__"][:2]
+    head[second] |= {"shape": head[first]["shape"], "data_offsets": head[first]["data_offsets"]}
+    text = json.dumps(head).encode()
+    file.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + size :])
+
+
+def lead_outside(file):
+    index = file.with_name("model.safetensors.index.json")
+    index.write_text(index.read_text().replace(file.name, f"../{file.name}"))
+
+
 def tell_too_much(file):
     index = file.with_name("model.safetensors.index.json")
     known = json.loads(index.read_text())
@@ -118,6 +134,8 @@ def tell_too_little(file):
     [
         (cut, "model-00002-of-00003.safetensors is damaged"),
         (scrawl, "model-00002-of-00003.safetensors is not a readable safetensors file"),
+        (overlap, "is not a readable safetensors file: .* is not where the tensor before it ends"),
+        (lead_outside, r"names a shard outside its folder: \.\./model-00002"),
         (Path.unlink, "model-00002-of-00003.safetensors is missing"),
         (tell_too_much, "lacks tensors that model.safetensors.index.json lists: model.more.weight"),
         (tell_too_little, "holds lm_head.weight, of which model.safetensors.index.json says otherwise"),
