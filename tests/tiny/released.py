@@ -13,7 +13,7 @@ RELEASED = {"huatuo_vision": originals.HUATUO, "llava_med": originals.LLAVA_MED}
 
 
 def original(family: str, source: Path) -> originals.Original:
-    """The tiny model as first released that a family's checkpoint is converted from, with its vocabulary in a folder."""
+    """The tiny model as first released that a checkpoint is converted from, with its vocabulary in a folder."""
     architecture = RELEASED[family]
     return originals.Original(architecture, originals.tiny_tokenizer(architecture, source / "vocabulary"))
 

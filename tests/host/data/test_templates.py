@@ -6,13 +6,13 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-import tiny
 from llamafactory.data import get_template_and_fix_tokenizer
 from llamafactory.data.template import TEMPLATES
 from llamafactory.hparams import DataArguments, ModelArguments
 from llamafactory.model import load_tokenizer
 from originals import HUATUO, IMAGE, LLAVA_MED, REAL, TEXT, prompt_ids, real_tokenizer
 from PIL import Image
+from tiny.released import original as released_original
 from transformers import AutoTokenizer
 
 from firempo_plugin.convert import target
@@ -53,7 +53,7 @@ def turns(question, images):
 
 @pytest.mark.parametrize("family", ["huatuo_vision", "llava_med"])
 def test_a_turn_is_read_as_the_original_reads_it(family, checkpoint, tmp_path):
-    original, read = tiny.original(family, tmp_path), Host(checkpoint(family), family)
+    original, read = released_original(family, tmp_path), Host(checkpoint(family), family)
     for question in QUESTIONS:
         for images in range(3):
             prompt, answer = read(turns(question, images), images)
