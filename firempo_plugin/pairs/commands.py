@@ -74,6 +74,7 @@ def _export(config: BuildConfig, workspace: Workspace, progress: Progress) -> No
         root=workspace.folder,
         images=config.export.images,
         options=config.export.options,
+        objective=config.objective,
         decisions=decisions.read(Path(config.export.decisions)) if config.export.decisions else None,
         quotas=Quotas(config.export.most, config.export.share),
     )

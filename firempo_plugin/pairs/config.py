@@ -151,6 +151,16 @@ class BuildConfig:
     max_cost: float | None = config_key(None, "stop before the calls cost more, in the currency of the prices", least=0)
 
     @property
+    def objective(self) -> str:
+        """The `fire_objective` that the pairs are made for."""
+        of = self.spans.of
+        if self.edit.how != "minimal" or of == "response":
+            return "dpo"
+        if of == "sentences":
+            return "mask_dpo"
+        return "re_align" if self.noise.by == "similar" else "fire_mpo"
+
+    @property
     def asks_judge(self) -> bool:
         """Whether the model of `edit.endpoint` is asked."""
         judged = PAIRINGS.load(self.edit.how).judged and JUDGES.load(self.edit.judge).asks
@@ -183,6 +193,12 @@ def _check(config: BuildConfig, path: Path) -> None:
     decoding = (config.respond.endpoint.temperature, config.respond.endpoint.max_tokens)
     if config.respond.backend == "engine" and None in decoding:
         raise UserError(f"{path}: respond.endpoint: null, for what is not sent, needs respond.backend: endpoint")
+    noise = config.noise
+    if noise.corruption != "noise" and config.segment.by == "none" and not noise.whole_image:
+        raise UserError(
+            f"{path}: noise.corruption: {noise.corruption} has no effect without masks; name them with segment.by, or "
+            "write noise.whole_image: true"
+        )
     if config.edit.how == "best_worst" and config.respond.samples < 2:
         raise UserError(f"{path}: edit.how: best_worst needs respond.samples of at least 2, such as 4")
     if config.edit.how != "minimal" and config.label.by != "none":

@@ -115,15 +115,41 @@ class RespondStep(Step):
         return self._recorded.get(item.name, self._recorded.get(own))
 
     def check(self, items: Sequence[Item]) -> None:
-        """Refuses a file of responses that has one for none of the items.
+        """Refuses items of one name, and a file that has a response for none of them or more than are asked for.
 
         Raises:
             UserError: Names an id of each.
         """
+        records: dict[str, str] = {}
+        for item in items:
+            other = records.setdefault(item.name, item.record.id)
+            if other != item.record.id:
+                raise UserError(
+                    f"the records {other!r} and {item.record.id!r} cannot be told apart where respond.samples is "
+                    f"{self._config.samples}: {item.name} is a further response of one, and the id of the other; "
+                    "rename one"
+                )
+        self._check_file(items, set(records.values()))
+
+    def _check_file(self, items: Sequence[Item], records: set[str]) -> None:
+        names = {item.name for item in items}
+        own = {name.partition(":")[2] for name in names}
+        ids = records | {record.partition(":")[2] for record in records}
+        beyond = [
+            key
+            for key in self._recorded or ()
+            if key not in names | own and (parts := key.rpartition("/"))[0] in ids and parts[2].isdecimal()
+        ]
+        if beyond:
+            raise UserError(
+                f"respond.file: {self._config.file} has {len(beyond)} further responses that are not asked for, the "
+                f"first is {beyond[0]!r}: with respond.samples: {self._config.samples} the responses of a record R are "
+                f"{', '.join(['R', *(f'R/{n}' for n in range(1, self._config.samples))])}"
+            )
         if self._recorded is not None and items and not any(self._known(item) for item in items):
             theirs = next(iter(self._recorded), None)
             raise UserError(
-                f"respond.file: {self._config.file} has a response for none of the {len(items)} records: its ids are "
+                f"respond.file: {self._config.file} has a response for none of the {len(records)} records: its ids are "
                 f"like {theirs!r}, theirs like {items[0].record.id!r}; what stands before the colon may be left out"
             )
 

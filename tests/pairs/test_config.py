@@ -26,6 +26,20 @@ def test_defaults_and_overrides(read):
 
 
 @pytest.mark.parametrize(
+    ("overrides", "objective"),
+    [
+        ([], "fire_mpo"),
+        (["noise.by=similar"], "re_align"),
+        (["spans.of=sentences"], "mask_dpo"),
+        (["spans.of=response"], "dpo"),
+        (["edit.how=priors", "noise.by=similar"], "dpo"),
+    ],
+)
+def test_pairs_are_made_for_an_objective(overrides, objective, read):
+    assert read(MINIMAL, *overrides).objective == objective
+
+
+@pytest.mark.parametrize(
     ("text", "overrides", "reason"),
     [
         (MINIMAL + "nois: {sigma: 3}\n", [], "unknown key nois; did you mean noise?"),
@@ -35,6 +49,7 @@ def test_defaults_and_overrides(read):
         (MINIMAL, ["edit.judge=gpt"], "edit.judge must be one of rules, endpoint, batch, found 'gpt'"),
         (MINIMAL, ["edit.judge=endpoint"], "edit.endpoint.model is missing"),
         (MINIMAL, ["respond.samples=3"], "respond.samples needs"),
+        (MINIMAL, ["noise.corruption=resized_crop"], "noise.corruption: resized_crop has no effect without masks"),
         (MINIMAL, ["edit.max_share=1.5"], r"edit.max_share must be a number \(above 0, at most 1\), found 1.5"),
         (MINIMAL, ["noise.options.step=3"], "noise.options of noise: unknown key step; known: none"),
         (MINIMAL, ["noise.workers=0"], r"noise.workers must be a whole number \(at least 1\), found 0"),

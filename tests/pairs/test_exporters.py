@@ -166,7 +166,9 @@ def test_on_demand_all_is_named_absolutely(make, workspace):
 
 
 def test_unusable_pairs_are_left_out_with_their_reason(make, workspace):
+    frontal = str(workspace / "images" / "frontal.png")
     broken = {
+        "same": make("same", rejected_images=(frontal,)),
         "missing": make("missing", rejected_images=(str(workspace / "none.png"),)),
         "unequal": make("unequal", images=("frontal", "lateral"), rejected_images=("x.png",)),
         "video": make("video", question="<video> Which lung?"),
@@ -180,6 +182,7 @@ def test_unusable_pairs_are_left_out_with_their_reason(make, workspace):
     result = export("llamafactory", [make("good"), *broken.values()], workspace, name="lungs")
     assert result.rows == 1
     assert result.left_out == {
+        "same": "its noised images are its images: nothing is noised",
         "missing": f"an image file is missing: {workspace / 'none.png'}",
         "unequal": "its noised images do not match: 1 for 2 images; an image file is missing: x.png",
         "video": "its question holds a media placeholder: <video>",
@@ -353,6 +356,13 @@ def test_the_training_file_is_the_papers_recipe_and_opens_with_its_command(make,
         "output_dir": "saves/lungs",
     }
     assert yaml.safe_load(llamafactory.training("no", ".", llamafactory.Options()))["dataset"] == "no"
+
+
+@pytest.mark.parametrize(("options", "objective"), [({}, "re_align"), ({"objective": "fire_mpo_v1"}, "fire_mpo_v1")])
+def test_the_training_file_has_the_objective_that_the_pairs_are_made_for(options, objective, make, workspace):
+    file = export("llamafactory", [make("a")], workspace, name="lungs", objective="re_align", options=options).files[2]
+    assert yaml.safe_load(file.read_text())["fire_objective"] == objective
+    export("trl", [make("a")], workspace / "trl", name="lungs", objective="re_align")
 
 
 def test_a_training_file_that_a_person_has_changed_is_kept(make, workspace):

@@ -82,6 +82,7 @@ def error_of(truth: str, response: str) -> set[str]:
 
 HEARTS = [
     ("The heart is mildly enlarged. No pleural effusion.", "The heart is normal in size. No pleural effusion."),
+    ("The heart is mildly to moderately enlarged.", None),
     ("The heart is enlarged in size.", "The heart is normal in size."),
     ("The heart size is enlarged.", "The heart size is normal."),
     ("**Impression:** Mild cardiomegaly.", None),

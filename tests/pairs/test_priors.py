@@ -74,6 +74,7 @@ def test_the_rules_take_a_reference_away(sentence, left):
         "2. The mediastinum is stable.",
         "Opacity dating back to exams of last year.",
         "Persistent and biapical opacities.",
+        "The nodule does not remain.",
         "Emphysema and scarring, both stable.",
         "Mortise radiographically stable.",
         "Opacities are unchanged and represent emphysema.",

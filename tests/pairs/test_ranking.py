@@ -10,6 +10,7 @@ from pairs_building import built, written
 from pairs_server import PairsServer, error, well
 
 from firempo_plugin import report_metrics
+from firempo_plugin.errors import UserError
 from firempo_plugin.pairs import commands
 from firempo_plugin.pairs.scores import radeval
 from firempo_plugin.pairs.scores.registry import SCORES
@@ -69,6 +70,21 @@ def test_the_best_and_the_worst_of_the_responses_make_one_pair(path, capsys):
     (whole,) = built(path, "spans.of=response").pairs
     assert (whole.chosen_spans, whole.rejected_spans) == (((0, len(WRITTEN[1])),), ((0, len(WRITTEN[2])),))
     assert built(path, "spans.of=response").made == 0
+
+
+def test_responses_that_are_not_asked_for_are_not_left_out_in_silence(path):
+    found = "has 1 further responses that are not asked for, the first is '0/3': .*: 3 .* are R, R/1, R/2"
+    with pytest.raises(UserError, match=found):
+        built(path, "respond.samples=3")
+
+
+def test_records_whose_ids_are_those_of_further_responses_are_refused(tmp_path):
+    (tmp_path / "said.jsonl").write_text(json.dumps({"id": "4/1", "response": "Clear."}) + "\n")
+    path = written(tmp_path, ROWS, respond={"samples": 2, "file": str(tmp_path / "said.jsonl")}, **HOW)
+    file = tmp_path / "rows.jsonl"
+    file.write_text(file.read_text().replace('"id": 0', '"id": "4"').replace('"id": 1', '"id": "4/1"'))
+    with pytest.raises(UserError, match="'table:4' and 'table:4/1' cannot be told apart"):
+        built(path)
 
 
 def test_a_gap_is_asked_for_and_changes_what_is_made(path):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
+from ...objectives.settings import Settings
 from ..arguments import STAGE, settings_of
 from . import reporters
 
@@ -161,6 +162,7 @@ def run_fire_mpo(
         logger.warning_rank0(warning)
 
     report.MetricsLogCallback.take_over(callbacks)
+    refuse_blind_cells(model_args, settings)
     checkpoint_exactly(model_args)
     model = load_model(tokenizer_module["tokenizer"], model_args, finetuning_args, training_args.do_train)
     if against_the_key := tower.in_training(model, finetuning_args):
@@ -219,6 +221,24 @@ def starts_apart(model_args: Any, finetuning_args: Any) -> str | None:
         "model without it: the run starts away from its reference. Write create_new_adapter: true to train a new one "
         "from there, or name the reference in ref_model."
     )
+
+
+def refuse_blind_cells(model_args: Any, settings: Settings) -> None:
+    """Refuses a model that runs rows by their number of images where a row has cells without any.
+
+    Raises:
+        UserError: Says what to write.
+    """
+    from llamafactory.model import load_config
+
+    from ...forward.families import CROSS_ATTENDING
+
+    blind = any(cell.image == "blind" for cell in settings.cells(has_noised=True))
+    if blind and (model_type := load_config(model_args).model_type) in CROSS_ATTENDING:
+        raise UserError(
+            f"fire_objective: {settings.objective.name} compares with the prompt without an image, which {model_type} "
+            "cannot run beside the image. Write another fire_objective, for example mdpo."
+        )
 
 
 def checkpoint_exactly(model_args: Any) -> None:

@@ -1,5 +1,6 @@
 """What every exporter does: checks pairs, names files, writes whole files or none."""
 
+import filecmp
 import json
 import math
 import os
@@ -106,6 +107,10 @@ class Claims:
         return os.path.relpath(os.path.realpath(file), os.path.realpath(self._root))
 
 
+def _same_file(one: str, other: str) -> bool:
+    return os.path.isfile(one) and os.path.isfile(other) and filecmp.cmp(one, other, shallow=False)
+
+
 def _problems(pair: Pair) -> Iterator[str]:
     if not question(pair):
         yield "its question is empty"
@@ -122,6 +127,8 @@ def _problems(pair: Pair) -> Iterator[str]:
         yield f"its phrases cannot be used: {error}"
     if pair.rejected_images and len(pair.rejected_images) != len(pair.images):
         yield f"its noised images do not match: {len(pair.rejected_images)} for {len(pair.images)} images"
+    if pair.rejected_images and all(map(_same_file, pair.images, pair.rejected_images)):
+        yield "its noised images are its images: nothing is noised"
     for file in (*pair.images, *pair.rejected_images):
         if not os.path.isfile(file):
             yield f"an image file is missing: {file}"

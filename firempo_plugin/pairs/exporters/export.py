@@ -5,7 +5,7 @@ Left out are those that a reviewer rejected, that a trainer cannot use, or that 
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ def export(
     root: Path | None = None,
     images: str = "copy",
     options: Mapping[str, Any] | None = None,
+    objective: str = "fire_mpo",
     decisions: Mapping[str, review_decisions.Decision] | None = None,
     quotas: Quotas | None = None,
 ) -> ExportResult:
@@ -42,6 +43,7 @@ def export(
         root: The build's folder, which knows the files that it has exported. Default: `folder`.
         images: copy, link or absolute: whether image files are placed below `folder`, and named relative to it.
         options: Of the format.
+        objective: That the pairs are made for, where the format has such an option and `options` does not say it.
         decisions: A reviewer's; rejected pairs are left out.
         quotas: Of kinds of error, among the pairs that nothing else leaves out.
 
@@ -58,7 +60,8 @@ def export(
     if not good:
         reasons = "; ".join(sorted(set(left_out.values()))[:3])
         raise UserError(f"no pair to export: {len(left_out)} left out{': ' if reasons else ''}{reasons}")
-    settings = checked(chosen.options, options or {}, "export.options.")
+    made_for = {"objective": objective} if any(f.name == "objective" for f in fields(chosen.options)) else {}
+    settings = checked(chosen.options, made_for | dict(options or {}), "export.options.")
     result = chosen.write(good, folder, name, root or folder, images, settings)
     notes = (*result.notes, *counted)
     if verdict.outdated:

@@ -37,6 +37,9 @@ class Options:
     template: str = config_key(
         "qwen3_vl_nothink", "the model's chat template; it also decides whether a line break follows an image"
     )
+    objective: str = config_key(
+        "fire_mpo", "for the training YAML: fire_objective; the default is that of the build's recipe"
+    )
     processor: str | None = config_key(None, "where to load the processor from, for a model that ships none")
 
 
@@ -103,6 +106,7 @@ def training(name: str, dataset_dir: str, settings: Options) -> str:
         processor=processor,
         folder=_yaml(dataset_dir),
         template=_yaml(settings.template),
+        objective=_yaml(settings.objective),
         output=_yaml(f"saves/{name}"),
     )
 

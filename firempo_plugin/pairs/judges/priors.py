@@ -65,6 +65,7 @@ _HOW_IT_IS = (
     r"|prominent|tortuous|compatible|consistent|suggestive)\b)"
 )
 _OF = r"(?: (?:appearance|position) of(?: the)?| appearing)?"
+_FINITE = "".join(rf"(?<!\b{word} )" for word in ("not", "to", "does", "do", "did", "may", "can", "will", "should"))
 _LESS_OR_MORE = r"(?!.*\b(?:increas|decreas|larger|smaller|more|less|greater|better|x{3}))"
 _CUTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), new)
@@ -84,7 +85,7 @@ _CUTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\b(?:once )?again ", ""),
         (r"\bredemonstrated(?=\.*$)", "noted"),
         (r"\bremains\b", "is"),
-        (r"\bremain\b", "are"),
+        (rf"{_FINITE}\bremain\b", "are"),
         (rf"^{_ADJECTIVE}{_OF} (?!(?:the )?(?:chest|exam|appearance|and)\b)", ""),
         (rf"(?<=\bthere is ){_ADJECTIVE}(?:,| appearing)? ", ""),
         (rf"(?<=\bthere are ){_ADJECTIVE}(?:,| appearing)? ", ""),

@@ -22,7 +22,8 @@ _SHAPE = re.compile(
     re.IGNORECASE,
 )
 """A sentence around its finding, for which "@" stands."""
-_HEART = re.compile(r"(?<=\s)(?:(?P<large>(?:\w+ly\s+)?enlarged)|normal)(?:\s+in\s+size)?$", re.IGNORECASE)
+_DEGREE = r"\w+ly\s+(?:(?:to|or|and)\s+\w+ly\s+)?"
+_HEART = re.compile(rf"(?<=\s)(?:(?P<large>(?:{_DEGREE})?enlarged)|normal)(?:\s+in\s+size)?$", re.IGNORECASE)
 _DESCRIBING = word_set("side laterality vertical depth lobe size amount extent course organ severity") | {
     "severity adverb"
 }

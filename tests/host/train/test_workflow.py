@@ -11,7 +11,14 @@ from llamafactory.hparams import DataArguments, FinetuningArguments, ModelArgume
 from llamafactory.model import load_tokenizer
 from PIL import Image
 
-from firempo_plugin.host.train.workflow import refuse_mixed_images, refuse_unsupported, starts_apart
+from firempo_plugin.errors import UserError
+from firempo_plugin.host.arguments import settings_of
+from firempo_plugin.host.train.workflow import (
+    refuse_blind_cells,
+    refuse_mixed_images,
+    refuse_unsupported,
+    starts_apart,
+)
 
 
 def refuse(model_keys=None, **training):
@@ -85,6 +92,17 @@ def test_pan_and_scan_fails_in_the_host_with_any_image(size, checkpoint):
     plugin = TEMPLATES["gemma3"].mm_plugin
     with pytest.raises(IndexError, match="invalid index of a 0-dim tensor"):
         plugin.process_messages([{"role": "user", "content": "<image>?"}], [Image.new("RGB", size)], [], [], processor)
+
+
+def test_cells_without_an_image_are_refused_where_rows_run_by_their_images(checkpoint):
+    model_args = ModelArguments(model_name_or_path=str(checkpoint("mllama")))
+    with pytest.raises(
+        UserError, match="fire_objective: s_vco compares with the prompt without an image, which mllama"
+    ):
+        refuse_blind_cells(model_args, settings_of(FinetuningArguments(stage="fire_mpo", fire_objective="s_vco")))
+    refuse_blind_cells(model_args, settings_of(FinetuningArguments(stage="fire_mpo", fire_objective="symmpo")))
+    other = ModelArguments(model_name_or_path=str(checkpoint("qwen3_vl")))
+    refuse_blind_cells(other, settings_of(FinetuningArguments(stage="fire_mpo", fire_objective="s_vco")))
 
 
 def test_rows_with_other_numbers_of_images_where_a_batch_is_one_pass():
