@@ -93,9 +93,14 @@ def decoded_phrases(row, side, tokenizer):
     return [tokenizer.decode([row[f"{side}_ids"][place] for _, place in run]) for _, run in runs]
 
 
+NAMELESS = {"llava_med"}
+"""Families whose first token of a response stands for no character of its own."""
+
+
 @pytest.mark.parametrize(
     ("family", "template"),
-    [(family, template) for family, template in tiny.TEMPLATES.items()] + [("qwen3_vl", "qwen3_vl")],
+    [(family, template) for family, template in tiny.TEMPLATES.items() if family not in NAMELESS]
+    + [("qwen3_vl", "qwen3_vl")],
 )
 def test_pieces_are_the_tokens_that_the_trainer_is_given(config, encoded, tmp_path, family, template):
     given = config(EXAMPLES, family=family, template=template)
