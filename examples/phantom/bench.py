@@ -86,7 +86,12 @@ class Bench:
         folder: Where everything is kept.
         full: All rows and seeds.
         rebuild: Make the base model anew.
+
+    Attributes:
+        baseline: The row that the others are compared with.
     """
+
+    baseline = "fire_mpo"
 
     def __init__(self, folder: Path, *, full: bool = False, rebuild: bool = False) -> None:
         self.folder = folder / "rebuilt" if rebuild else folder  # answers and adapters belong to one base model
@@ -131,10 +136,14 @@ class Bench:
         seconds = SECONDS["train"] + 30
         tries = [
             Task(f"try {name} {rate:.1e}", self.tried(name, rate), seconds, partial(self._try, name, rate))
-            for name in OBJECTIVE_ROWS
-            for rate in RATES
+            for name, rates in self.rates().items()
+            for rate in rates
         ]
-        return [*self._before({self.table[name].pairs for name in OBJECTIVE_ROWS}), tries]
+        return [*self._before({self.table[name].pairs for name in self.rates()}), tries]
+
+    def rates(self) -> dict[str, tuple[float, ...]]:
+        """The learning rates that the search tries, by row."""
+        return dict.fromkeys(OBJECTIVE_ROWS, RATES)
 
     def tried(self, name: str, rate: float) -> Path:
         """Folder of a run of the search; holds answers.jsonl."""
@@ -281,14 +290,14 @@ class Bench:
         return {"objectives": objectives} | ({"ablations": ["fire_mpo", *others]} if others else {})
 
     def comparison(self, table: str) -> dict[str, Any]:
-        """The configuration of a table: all of its rows and the base model against FiRe-MPO."""
+        """The configuration of a table: all of its rows and the base model against the baseline."""
         names = self.tables()[table]
         models: dict[str, str | None] = {}
         for name in (None, *names):
             models |= self.models(name)
         groups = {self.rows[name].label: list(self.models(name)) for name in names}
         config = self.evaluation(self.compared(table), models, groups, "test.jsonl", MEASURES)
-        return config | {"baseline": self.table["fire_mpo"].label}
+        return config | {"baseline": self.table[self.baseline].label}
 
     def compared(self, table: str) -> Path:
         """Folder of a table."""

@@ -17,6 +17,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import isnan, nan
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -104,15 +105,15 @@ COLUMNS: dict[str, Callable[[Verdict], bool]] = {
 
 
 def share(answers: Answers, among: Callable[[Verdict], bool]) -> float:
-    """Percent of right answers among those that could be read."""
+    """Percent of right answers among those that could be read; NaN where none could."""
     scored = [verdict.right for verdict in answers.values() if among(verdict) and verdict.right is not None]
-    return 100 * fmean(scored)
+    return 100 * fmean(scored) if scored else nan
 
 
 def as_judged(answers: Answers, among: Callable[[Verdict], bool]) -> float:
-    """Percent of right answers among those that the judge read, by their words where these tell."""
+    """Percent of right answers among those that the judge read, by their words where these tell; NaN without any."""
     scored = [one for one in answers.values() if among(one) and one.judged is not None]
-    return 100 * fmean(one.judged if one.right is None else one.right for one in scored)
+    return 100 * fmean(one.judged if one.right is None else one.right for one in scored) if scored else nan
 
 
 def of_all(answers: Answers) -> float:
@@ -124,9 +125,11 @@ def difference(ours: list[Answers], theirs: list[Answers], seed: int = 0) -> tup
     """How much more percent of the questions that all could answer readably are right: value, 95 % interval, p.
 
     Questions and, within each side, seeds are drawn with replacement; p is twice the smaller share of draws on either
-    side of zero.
+    side of zero. NaN where no question was answered readably by all.
     """
     ids = [name for name in ours[0] if all(answers[name].right is not None for answers in (*ours, *theirs))]
+    if not ids:
+        return nan, nan, nan, nan
     sides = [[[float(bool(answers[name].right)) for name in ids] for answers in side] for side in (ours, theirs)]
     value = 100 * (fmean(map(fmean, sides[0])) - fmean(map(fmean, sides[1])))
     draw = random.Random(seed)
@@ -156,8 +159,8 @@ def report(folder: Path, name: str) -> tuple[str, list[str]]:
     for row, answers in groups.items():
         means = {title: fmean(share(each, among) for each in answers) for title, among in COLUMNS.items()}
         for title in ("Closed", "Open", "All"):
-            given, ours = theirs[title, row], fmean(as_judged(each, COLUMNS[title]) for each in answers)
-            if abs(given - ours) > TOLERANCE:
+            given, ours = theirs.get((title, row), nan), fmean(as_judged(each, COLUMNS[title]) for each in answers)
+            if isnan(given) != isnan(ours) or abs(given - ours) > TOLERANCE:
                 wrong.append(f"{row}, {title}: {given:.2f} in the table, {ours:.2f} here")
         unread = fmean(sum(verdict.right is None for verdict in each.values()) for each in answers)
         cells = [*(f"{value:.1f}" for value in means.values()), f"{fmean(map(of_all, answers)):.1f}", f"{unread:.1f}"]
