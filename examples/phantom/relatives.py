@@ -133,7 +133,7 @@ def notes(bench: Relatives) -> str:
         ],
         f"Not run, since their loss is that of {dpo} to the letter": same_loss(OBJECTIVES["dpo"])[1:],
     }
-    lines += [text for title, labels in lists.items() for text in ("", f"- {title}: {', '.join(labels) or 'none'}.")]
+    lines += ["", *(f"- {title}: {', '.join(labels) or 'none'}." for title, labels in lists.items())]
     return "\n".join([*lines, "", OTHER_IMAGE_NOTE, "", "## Search", "", table(bench)])
 
 
