@@ -131,6 +131,9 @@ def notes(bench: Relatives) -> str:
         "**Below the base model** on the test split, with the whole interval": [
             label for label, (_, _, high, *_) in to_base.items() if high < 0
         ],
+        "Best at the lowest or the highest rate tried, so perhaps better beyond it": [
+            label for label in searched if rates[label] in (RATES[0], RATES[-1])
+        ],
         f"Not run, since their loss is that of {dpo} to the letter": same_loss(OBJECTIVES["dpo"])[1:],
     }
     lines += ["", *(f"- {title}: {', '.join(labels) or 'none'}." for title, labels in lists.items())]

@@ -132,8 +132,8 @@ def measured(bench):
     bench.table = bench.rows = {name: bench.rows[name] for name in ("dpo", "rrpo", "ipo", "cdpo", "slic")}
     write_search(bench, "dpo", {2.5e-4: "rrww"})
     write_search(bench, "rrpo", {5e-4: "rrrr"})
-    for name, best in (("ipo", "rrrw"), ("cdpo", "rrww"), ("slic", "rwww")):
-        write_search(bench, name, dict.fromkeys(RATES, "wwww") | {RATES[2]: best})
+    for name, rate, best in (("ipo", 2, "rrrw"), ("cdpo", 4, "rrww"), ("slic", 2, "rwww")):
+        write_search(bench, name, dict.fromkeys(RATES, "wwww") | {RATES[rate]: best})
     letters = {
         "base": "rw" * 20,
         "dpo": "rrrw" * 10,
@@ -160,6 +160,7 @@ def test_the_notes_say_who_is_ahead_and_who_is_below_the_base_model(measured):
     )
     assert "- Ahead of DPO on the test split, with the whole interval: ipo.\n" in text
     assert "- **Below the base model** on the test split, with the whole interval: slic.\n" in text
+    assert "- Best at the lowest or the highest rate tried, so perhaps better beyond it: cdpo.\n" in text
     assert "to the letter: mia_dpo, stllava_med, povid_stage1, tgdpo.\n" in text
     assert "| slic | 1.0e-03 | 0.0% | 0 | 0.0% |" in text
 
