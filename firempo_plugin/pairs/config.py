@@ -201,6 +201,10 @@ def _check(config: BuildConfig, path: Path) -> None:
         )
     if config.edit.how == "best_worst" and config.respond.samples < 2:
         raise UserError(f"{path}: edit.how: best_worst needs respond.samples of at least 2, such as 4")
+    if config.rank != RankConfig() and config.edit.how != "best_worst":
+        raise UserError(f"{path}: rank compares responses with edit.how: best_worst alone; leave it out, or write that")
+    if config.spans.by == "judge" and config.spans.of != "sentences":
+        raise UserError(f"{path}: spans.by: judge has no effect with spans.of: {config.spans.of}; leave it out")
     if config.edit.how != "minimal" and config.label.by != "none":
         raise UserError(f"{path}: label.by needs edit.how: minimal; other pairs differ by more than an error")
     if config.edit.how == "priors" and config.spans.of == "sentences":
