@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from bench import HERE, Bench
-from relatives import Relatives
+from each_objective import Relatives
 
 FIGURES = ("overview.png", "grounding_by_layer.png")
 """Of the table of objectives."""

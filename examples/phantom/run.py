@@ -14,7 +14,7 @@ from pathlib import Path
 
 import search
 from bench import Bench
-from relatives import Relatives
+from each_objective import Relatives
 from tasks import run
 
 MOST_JOBS = 8

@@ -12,7 +12,7 @@ from firempo_plugin.evaluate.config import load
 from firempo_plugin.objectives.table import OBJECTIVES
 
 PHANTOM = Path(__file__).parents[2] / "examples" / "phantom"
-NAMES = ("bench", "tasks", "search", "recount", "publish", "relatives", "data", "images", "questions")
+NAMES = ("bench", "tasks", "search", "recount", "publish", "each_objective", "data", "images", "questions")
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def scripts(monkeypatch):
 
 @pytest.fixture
 def bench(tmp_path):
-    from relatives import Relatives
+    from each_objective import Relatives
 
     return Relatives(tmp_path)
 
@@ -65,7 +65,7 @@ def test_an_objective_trains_at_its_own_beta(bench):
 
 
 def test_who_asks_for_another_image_is_marked(bench):
-    from relatives import MARK
+    from each_objective import MARK
 
     asks = re.compile("image for which|retrieved image|other image")
     marked = {name for name, row in bench.rows.items() if row.label.endswith(MARK)}
@@ -147,7 +147,7 @@ def measured(bench):
 
 
 def test_the_notes_say_who_is_ahead_and_who_is_below_the_base_model(measured):
-    from relatives import notes
+    from each_objective import notes
 
     text = notes(measured)
     table = [line for line in text.splitlines() if line.startswith("|")][2:8]
@@ -166,8 +166,8 @@ def test_the_notes_say_who_is_ahead_and_who_is_below_the_base_model(measured):
 
 
 def test_p_values_are_corrected_over_the_rows():
+    from each_objective import against
     from recount import Verdict
-    from relatives import against
 
     def answers(right):
         return [{str(place): Verdict(place < right, None, closed=True, usual=True) for place in range(40)}]
@@ -222,7 +222,7 @@ def test_what_is_published_leaves_the_other_tables_alone(measured, tmp_path):
 
 def test_the_note_counts_the_pairs_whose_rejected_response_is_true_of_the_noised_image():
     from data import examples
-    from relatives import OTHER_IMAGE_NOTE
+    from each_objective import OTHER_IMAGE_NOTE
 
     pairs = list(examples("pairs", 0))
     hidden = [question for example in pairs if example.phantom.nodule for question in example.questions]
