@@ -1,46 +1,36 @@
 """The step that names the kind of error that an edit makes or mends."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from ...answers.vocabulary import load_vocabulary, vocabulary_digest
+from ...answers.vocabulary import vocabulary_digest
 from ...endpoint.json_reply import ReplyError
 from ...endpoint.prompts import load_prompt, render
 from ...endpoint.requests import Ask, ChatRequest, Message
-from ...files import text_digest
-from ...store.engine import Item, Step
+from ...store.engine import Item
 from ..config import BuildConfig
 from ..judges.error_types import OTHER, parse_error_type, rule_error_type
+from .judged import JudgedStep
 
 
-class LabelStep(Step):
+class LabelStep(JudgedStep):
     """Names the kind of error: by the rules, and where they cannot say, by a judge or as `other`."""
 
     name = "label"
     version = 1
 
     def __init__(self, config: BuildConfig, ask: Ask | None) -> None:
-        self._by_judge = config.label.asks
-        self._ask = ask
-        self._endpoint = config.edit.endpoint
-        self._prompts = Path(config.edit.prompts) if config.edit.prompts else None
-        self._vocabulary_file = config.edit.vocabulary
-        self._vocabulary = load_vocabulary(Path(self._vocabulary_file) if self._vocabulary_file else None)
-        self.workers = config.edit.endpoint.concurrency if self._by_judge else 2
+        super().__init__(config, ask, by_judge=config.label.asks)
 
     def depends_on(self, item: Item) -> dict[str, Any]:
         """The question and both responses; judge and prompt."""
         assert item.edit is not None
-        judge: Any = "rules"
-        if self._by_judge:
-            judge = [self._endpoint.identity, text_digest(load_prompt("error_type", self._prompts).text)]
         return {
             "question": item.record.question,
             "language": item.record.language,
             "chosen": item.edit.chosen,
             "rejected": item.edit.rejected,
-            "judge": judge,
+            "judge": self.judge("error_type"),
             "vocabulary": vocabulary_digest(self._vocabulary_file),
         }
 

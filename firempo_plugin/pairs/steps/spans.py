@@ -2,41 +2,34 @@
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from ...answers import questions
 from ...answers.protocol import ask_twice
-from ...answers.vocabulary import load_vocabulary, vocabulary_digest
+from ...answers.vocabulary import vocabulary_digest
 from ...endpoint.json_reply import ReplyError
 from ...endpoint.prompts import load_prompt, render
 from ...endpoint.requests import Ask, ChatRequest, Message, Schema
-from ...files import text_digest
 from ...records import Edit, RejectedError
-from ...store.engine import Item, Step
+from ...store.engine import Item
 from ...store.workspace import later
 from ..config import BuildConfig
 from ..judges.factuality import SCHEMA, Verdict, parse_verdicts, rule_verdicts, sentence_spans, texts_of
+from .judged import JudgedStep
 
 _SCHEMA = Schema("sentence_verdicts", SCHEMA)
 
 
-class SpansStep(Step):
+class SpansStep(JudgedStep):
     """Marks the whole responses, or the supported sentences of chosen and the contradicted ones of rejected."""
 
     name = "spans"
     version = 1
 
     def __init__(self, config: BuildConfig, ask: Ask | None) -> None:
+        super().__init__(config, ask, by_judge=config.spans.asks)
         self._of = config.spans.of
         self._minimal = config.edit.how == "minimal"
-        self._by_judge = config.spans.asks
-        self._ask = ask
-        self._endpoint = config.edit.endpoint
-        self._prompts = Path(config.edit.prompts) if config.edit.prompts else None
-        self._vocabulary_file = config.edit.vocabulary
-        self._vocabulary = load_vocabulary(Path(self._vocabulary_file) if self._vocabulary_file else None)
-        self.workers = config.edit.endpoint.concurrency if self._by_judge else 2
 
     def depends_on(self, item: Item) -> dict[str, Any]:
         """Both responses; for sentences also question and truth, judge and prompts."""
@@ -44,10 +37,6 @@ class SpansStep(Step):
         key: dict[str, Any] = {"of": self._of, "chosen": edit.chosen, "rejected": edit.rejected}
         if self._of != "sentences":
             return key
-        judge: Any = "rules"
-        if self._by_judge:
-            prompts = [text_digest(load_prompt(name, self._prompts).text) for name in ("sentences", "retry")]
-            judge = [self._endpoint.identity, *prompts]
         return {
             **key,
             "question": record.question,
@@ -55,7 +44,7 @@ class SpansStep(Step):
             "kind": record.kind,
             **({} if self._minimal else {"minimal": False}),
             "language": record.language,
-            "judge": judge,
+            "judge": self.judge("sentences", "retry"),
             "vocabulary": vocabulary_digest(self._vocabulary_file),
             **later(rules_version=questions.VERSION),
         }

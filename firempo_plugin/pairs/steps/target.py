@@ -1,48 +1,38 @@
 """The step that says what the noise should hide."""
 
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
-from ...answers.vocabulary import load_vocabulary, vocabulary_digest
+from ...answers.vocabulary import vocabulary_digest
 from ...endpoint.json_reply import ReplyError
 from ...endpoint.prompts import load_prompt, render
 from ...endpoint.requests import Ask, ChatRequest, Message
-from ...files import text_digest
 from ...records import Target
-from ...store.engine import Item, Step
+from ...store.engine import Item
 from ..config import BuildConfig
 from ..judges.targets import parse_target, rule_target
+from .judged import JudgedStep
 
 
-class TargetStep(Step):
+class TargetStep(JudgedStep):
     """Names what the noise should hide."""
 
     name = "target"
     version = 1
 
     def __init__(self, config: BuildConfig, ask: Ask | None) -> None:
-        self._by_judge = config.target.asks
-        self._ask = ask
-        self._endpoint = config.edit.endpoint
-        self._prompts = Path(config.edit.prompts) if config.edit.prompts else None
-        self._vocabulary_file = config.edit.vocabulary
-        self._vocabulary = load_vocabulary(Path(self._vocabulary_file) if self._vocabulary_file else None)
-        self.workers = config.edit.endpoint.concurrency if self._by_judge else 2
+        super().__init__(config, ask, by_judge=config.target.asks)
 
     def depends_on(self, item: Item) -> dict[str, Any]:
         """Question and final answer; judge and prompt."""
         record = item.record
-        judge: Any = "rules"
-        if self._by_judge:
-            judge = [self._endpoint.identity, text_digest(load_prompt("target", self._prompts).text)]
         return {
             "question": record.question,
             "truth": record.truth,
             "kind": record.kind,
             "language": record.language,
             "answer": item.edit.final_answer if item.edit else "",
-            "judge": judge,
+            "judge": self.judge("target"),
             "vocabulary": vocabulary_digest(self._vocabulary_file),
         }
 
