@@ -73,7 +73,7 @@ BELOW = {
     "scrub.py": "",
     "torch_releases.py": "",
     "phrases.py": "errors",
-    "placeholders.py": "",
+    "chat_templates.py": "",
     "records.py": "errors",
     "terminal.py": "",
     "settings.py": "errors registry scrub",
@@ -87,8 +87,8 @@ BELOW = {
     "store": "endpoint errors files phrases records",
     "respond": "endpoint errors images records settings sources store",
     "pages": "images",
-    "pairs": "answers endpoint errors files images pages phrases placeholders records registry report_metrics respond "
-    "scrub settings sources store terminal",
+    "pairs": "answers chat_templates endpoint errors files images pages phrases records registry report_metrics "
+    "respond scrub settings sources store terminal",
     "evaluate": "answers endpoint errors files forward images records registry report_metrics respond settings sources "
     "store terminal",
     "demo": "errors files images torch_releases",

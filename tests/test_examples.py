@@ -8,21 +8,29 @@ from llamafactory.data.template import TEMPLATES
 from llamafactory.hparams import get_train_args
 from places import EXAMPLES_DIR, ROOT
 
+from firempo_plugin.chat_templates import OF_TEMPLATES, images_of
 from firempo_plugin.host.arguments import HOST_OPTIONS, OPTIONS, settings_of
 from firempo_plugin.host.train.workflow import refuse_unsupported
 
 NOT_FOR_TRAINING = ("build", "evaluate", "lmms_eval", "phantom")  # each is tested with what reads it
+OF_MODELS = sorted(path for path in EXAMPLES_DIR.glob("*/build*.yaml") if path.parent.name not in NOT_FOR_TRAINING)
+"""Builds with a model's own answers, beside its training file."""
+BUILDS = [
+    *sorted(path for path in (EXAMPLES_DIR / "build").glob("*.yaml") if not path.name.startswith("serve")),
+    *OF_MODELS,
+]
 EXAMPLES = sorted(
-    path for path in EXAMPLES_DIR.rglob("*.yaml") if path.relative_to(EXAMPLES_DIR).parts[0] not in NOT_FOR_TRAINING
+    path
+    for path in EXAMPLES_DIR.rglob("*.yaml")
+    if path.relative_to(EXAMPLES_DIR).parts[0] not in NOT_FOR_TRAINING and path not in OF_MODELS
 )
-BUILDS = sorted(path for path in (EXAMPLES_DIR / "build").glob("*.yaml") if not path.name.startswith("serve"))
 NAMES = [str(path.relative_to(EXAMPLES_DIR)) for path in EXAMPLES]
 OF_OBJECTIVES = sorted((EXAMPLES_DIR / "objectives").iterdir())
 EXPORTED = ROOT / "firempo_plugin" / "pairs" / "exporters" / "training.yaml"
 RECIPE = EXAMPLES_DIR / "qwen3_vl_4b" / "fire_mpo.yaml"
 
-OTHER_MODEL = ("output_dir", "model_name_or_path", "template")
-CONVERTED = ("image_max_pixels", "use_fast_tokenizer")
+OF_IMAGES = {"cutoff_len", *(line.partition(":")[0] for images in OF_TEMPLATES.values() for line in images.keys)}
+OTHER_MODEL = {"output_dir", "model_name_or_path", "template"}
 
 
 def load(path: Path) -> dict:
@@ -71,12 +79,32 @@ def test_it_differs_from_the_recipe_in_what_it_is_about_only(path):
             "dataset",
         },
         "objectives": {"output_dir", "fire_objective", "pref_beta", "fire_alpha", "fire_gamma", "fire_lambda"},
-        "huatuogpt_vision_7b": {*OTHER_MODEL, "processor_name_or_path", *CONVERTED},
-        "llava_med_v1_5": {*OTHER_MODEL, *CONVERTED},
-    }[path.parent.name]
+        "huatuogpt_vision_7b": {*OTHER_MODEL, "processor_name_or_path"},
+        **dict.fromkeys(("internvl3_5_8b", "lingshu_7b", "llava_med_v1_5", "medgemma_4b"), OTHER_MODEL),
+    }[path.parent.name] | OF_IMAGES
     changed = {key for key in recipe | config if recipe.get(key) != config.get(key)}
     assert changed <= allowed
     assert "output_dir" in changed
+
+
+@pytest.mark.parametrize("path", [*EXAMPLES, *OF_MODELS], ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_it_takes_images_as_the_models_of_its_template_do(path):
+    """Prompts and noise are as in training only if the answers were given to the same images."""
+    config = load(path)
+    config = config["respond"]["engine"] if path in OF_MODELS else config
+    images = images_of(config["template"])
+    assert {key: config[key] for key in config if key in OF_IMAGES - {"cutoff_len"}} == yaml.safe_load(
+        "\n".join(images.keys)
+    )
+    assert config.get("cutoff_len", images.cutoff_len) == images.cutoff_len
+
+
+@pytest.mark.parametrize("path", OF_MODELS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_models_build_asks_and_exports_for_the_model_beside_it(path):
+    build, training = load(path), load(path.with_name(path.name.replace("build", "fire_mpo")))
+    asked, exported = build["respond"]["engine"], build["export"]["options"]
+    expected = (training["model_name_or_path"], training["template"])
+    assert (asked["model_name_or_path"], asked["template"]) == (exported["model"], exported["template"]) == expected
 
 
 @pytest.mark.parametrize("path", OF_OBJECTIVES, ids=lambda path: path.stem)
@@ -94,7 +122,7 @@ def test_a_build_is_configured_as_every_part_of_it_expects(path):
     from firempo_plugin.sources.registry import SOURCES
 
     build = config.load(path, [])
-    assert f"firempo build examples/build/{path.name}" in path.read_text(encoding="utf-8").split("workspace")[0]
+    assert f"firempo build {path.relative_to(ROOT)}" in path.read_text(encoding="utf-8").split("workspace:")[0]
     checked(SOURCES.load(build.source.name).options, build.source.options)
     if build.segment.by not in ("none", "file", "box"):
         make(build.segment.by, build.segment.options)

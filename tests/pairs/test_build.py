@@ -19,11 +19,11 @@ import yaml
 from pairs_server import PairsServer, error, well
 from PIL import Image
 
+from firempo_plugin.chat_templates import IMAGE
 from firempo_plugin.host.chat.responder import ChatEngine
 from firempo_plugin.pairs import commands
 from firempo_plugin.pairs.build import run
 from firempo_plugin.pairs.config import load
-from firempo_plugin.placeholders import IMAGE
 from firempo_plugin.store.request_store import WorkspaceRequests
 from firempo_plugin.store.workspace import Workspace
 

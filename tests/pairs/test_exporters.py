@@ -147,6 +147,8 @@ def test_a_placeholder_in_the_question_keeps_its_place_and_a_wrong_number_is_put
         ("llava", "<image>\n<image>\nWhich lung?"),
         ("huatuo_vision", "<image>\n<image>\nWhich lung?"),
         ("llava_med", "<image>\n<image>\nWhich lung?"),
+        ("intern_vl", "<image>\n<image>\nWhich lung?"),
+        ("gemma3", "<image><image>Which lung?"),
         ("qwen2_vl", "<image><image>Which lung?"),
     ],
 )
@@ -356,6 +358,27 @@ def test_the_training_file_is_the_papers_recipe_and_opens_with_its_command(make,
         "output_dir": "saves/lungs",
     }
     assert yaml.safe_load(llamafactory.training("no", ".", llamafactory.Options()))["dataset"] == "no"
+
+
+@pytest.mark.parametrize(
+    ("template", "keys"),
+    [
+        ("qwen3_vl_nothink", {"image_max_pixels": 401408, "cutoff_len": 2048}),
+        ("llava_med", {"image_max_pixels": 16777216, "cutoff_len": 2048, "use_fast_tokenizer": False}),
+        ("intern_vl", {"image_max_pixels": 16777216, "cutoff_len": 4096, "crop_to_patches": True}),
+    ],
+)
+def test_the_training_file_takes_images_as_the_models_of_its_template_do(template, keys):
+    training = yaml.safe_load(llamafactory.training("lungs", ".", llamafactory.Options(template=template)))
+    assert {key: training[key] for key in ("crop_to_patches", "use_fast_tokenizer", *keys) if key in training} == keys
+
+
+def test_the_training_file_finds_a_model_that_is_a_folder_from_wherever_it_is_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    for model, written in (("models/mine", str(tmp_path / "models" / "mine")), ("Qwen/Qwen3", "Qwen/Qwen3")):
+        training = yaml.safe_load(llamafactory.training("lungs", ".", llamafactory.Options(model=model)))
+        assert training["model_name_or_path"] == written
 
 
 @pytest.mark.parametrize(("options", "objective"), [({}, "re_align"), ({"objective": "fire_mpo_v1"}, "fire_mpo_v1")])

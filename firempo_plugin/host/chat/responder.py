@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from ...chat_templates import IMAGE, lead
 from ...endpoint.failures import ReplyTruncatedError
-from ...placeholders import IMAGE, lead
 from ..sentences import refused_by_the_host
 
 

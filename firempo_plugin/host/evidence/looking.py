@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from ...chat_templates import IMAGE, lead
 from ...errors import UserError
 from ...evaluate import grounding
 from ...evaluate.attention import GRIDS, TokenGrid, last_row_attention, token_grid
@@ -21,7 +22,6 @@ from ...evaluate.store import Measured
 from ...forward.families import FAMILIES, SharedImageFeatures
 from ...images.masks import Mask, box_mask, read_mask
 from ...images.pixels import decode
-from ...placeholders import IMAGE, lead
 from ...records import RejectedError
 from ...sources.files import as_rows, not_empty, read_json_rows, read_jsonl
 from .model import load, measured, start

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...chat_templates import IMAGE, lead
 from ...errors import UserError
 from ...files import is_unicode, write_text
 from ...phrases import PhraseError, phrase_pair
-from ...placeholders import IMAGE, lead
 from ..pair import Pair
 from .images import REMEDY
 

@@ -1,6 +1,7 @@
 """LLaMA-Factory's form: the dataset file, its entry in dataset_info.json, and a training YAML for `stage: fire_mpo`."""
 
 import json
+import os
 import re
 import shlex
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from ...chat_templates import images_of
 from ...errors import UserError
 from ...files import replacing, write_text
 from ...settings import config_key
@@ -35,7 +37,8 @@ class Options:
     )
     model: str = config_key("Qwen/Qwen3-VL-4B-Instruct", "for the training YAML: a model's name or folder")
     template: str = config_key(
-        "qwen3_vl_nothink", "the model's chat template; it also decides whether a line break follows an image"
+        "qwen3_vl_nothink",
+        "the model's chat template; it also decides how the training YAML takes images, and what follows them",
     )
     objective: str = config_key(
         "fire_mpo", "for the training YAML: fire_objective; the default is that of the build's recipe"
@@ -99,11 +102,16 @@ def training(name: str, dataset_dir: str, settings: Options) -> str:
     """The training YAML; the host looks for a relative `dataset_dir` from the folder where it is run."""
     text = files(__package__).joinpath("training.yaml").read_text(encoding="utf-8")
     processor = "" if settings.processor is None else f"\nprocessor_name_or_path: {_yaml(settings.processor)}"
+    images = images_of(settings.template)
+    # The host looks for a folder from where it is run, which is not where the build is run.
+    model = os.path.abspath(settings.model) if os.path.isdir(settings.model) else settings.model
     return Template(text).substitute(
         name=_yaml(name),
         command=shlex.quote(f"{name}.yaml"),
-        model=_yaml(settings.model),
+        model=_yaml(model),
         processor=processor,
+        images="\n".join(images.keys),
+        cutoff_len=images.cutoff_len,
         folder=_yaml(dataset_dir),
         template=_yaml(settings.template),
         objective=_yaml(settings.objective),

@@ -5,19 +5,23 @@ import json
 import shutil
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import yaml
 from llamafactory.data import get_template_and_fix_tokenizer
 from llamafactory.data.template import TEMPLATES
 from llamafactory.hparams import DataArguments, ModelArguments
 from llamafactory.model import load_tokenizer
 from originals import HUATUO, IMAGE, LLAVA_MED, REAL, TEXT, prompt_ids, real_tokenizer
 from PIL import Image
+from tiny import TEMPLATES as TINY
 from tiny.released import original as released_original
-from transformers import AutoTokenizer
+from transformers import AutoProcessor, AutoTokenizer
+from transformers.models.internvl.processing_internvl import InternVLProcessorKwargs
 
+from firempo_plugin.chat_templates import OF_TEMPLATES, Images, images_of, lead
 from firempo_plugin.convert import target
 from firempo_plugin.convert.kinds import CLIP_VISION, KINDS
-from firempo_plugin.placeholders import lead
 
 QUESTIONS = (
     "What does the image show?",
@@ -27,6 +31,8 @@ QUESTIONS = (
     "\n\nA line of its own",
 )
 ANSWER = "The left lung."
+CUT = {"internvl": InternVLProcessorKwargs._defaults["images_kwargs"] | {"max_patches": 12}}
+"""What a family's processor asks of its image processor, and what released checkpoints say but the tiny one."""
 
 
 class Host:
@@ -101,6 +107,26 @@ def test_it_stays_so_wherever_the_tokenizer_is_saved_again(checkpoint, tmp_path)
     first, last = (AutoTokenizer.from_pretrained(place) for place in (checkpoint("llava_med"), folder))
     assert first(text).input_ids == last(text).input_ids
     assert json.loads((checkpoint("llava_med") / "tokenizer_config.json").read_text())["legacy"] is True
+
+
+@pytest.mark.parametrize("family", [family for family, name in TINY.items() if images_of(name) != Images()])
+@pytest.mark.parametrize("size", [(1700, 1100), (90, 60), (1000, 1000)], ids=str)
+def test_images_reach_the_model_as_its_own_processor_makes_them(family, size, checkpoint):
+    """Under the keys that examples and exports write; the host would scale large images first, and cut none."""
+    keys = yaml.safe_load("\n".join(images_of(TINY[family]).keys))
+    host = load_tokenizer(ModelArguments(model_name_or_path=str(checkpoint(family)), **keys))
+    processor = AutoProcessor.from_pretrained(checkpoint(family), use_fast=keys.get("use_fast_tokenizer", True))
+    scan = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8))
+    plugin = get_template_and_fix_tokenizer(host["tokenizer"], DataArguments(template=TINY[family])).mm_plugin
+    found = plugin.get_mm_inputs([scan], [], [], [1], [], [], [[0]], host["processor"])["pixel_values"]
+    expected = processor.image_processor(images=[scan], return_tensors="pt", **CUT.get(family, {}))["pixel_values"]
+    assert found.shape == expected.shape
+    assert (found == expected).all()
+
+
+def test_every_template_that_is_told_of_is_one_of_the_hosts():
+    for start in OF_TEMPLATES:
+        assert any(name.startswith(start) for name in TEMPLATES), start
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.template)
