@@ -1,10 +1,10 @@
-"""What the board shows of a run: our curves, and the warning of a shortcut above the log."""
+"""What the board shows of a run: our curves, and the warnings above the log."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-from ..train.shortcut import ShortcutWatch
+from ..train.signs import RunWatch
 from .texts import say
 
 
@@ -21,7 +21,7 @@ def extend_ploting(module: Any) -> None:
 
 
 def extend_control(module: Any) -> None:
-    """Puts the warning of a shortcut above the log of a run."""
+    """Puts the warnings above the log of a run."""
     get_trainer_info = module.get_trainer_info
 
     def get_info(lang: str, output_path: str, do_train: bool) -> tuple[str, Any, dict[str, Any]]:
@@ -32,12 +32,10 @@ def extend_control(module: Any) -> None:
 
 
 def warning(language: str, trainer_log: Path) -> str:
-    """The warning of a shortcut in a run's log; "" where there is none."""
-    watch = ShortcutWatch()
+    """The warnings of a run's log; "" where there is none."""
+    watch = RunWatch()
     if trainer_log.is_file():
         with trainer_log.open(encoding="utf-8") as file:
             for line in file:
                 watch.see(json.loads(line))
-    if watch.found is None:
-        return ""
-    return f"⚠️ {say('shortcut', language, epoch=watch.found.epoch, margin=watch.found.margin)}\n\n"
+    return "".join(f"⚠️ {say(sign.name, language, **sign.values)}\n\n" for sign in watch.found)

@@ -10,12 +10,18 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from .shortcut import ShortcutWatch
+from .signs import RunWatch
 
 CURVES_FILE = "training_fire_mpo.png"
 COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd")
 EVAL_COLOUR, WARNING_COLOUR = "#d62728", "#fbeaea"
 ACCURACIES, MARGINS = "rewards/accuracies", "rewards/margins"
+TITLES = {
+    "shortcut": "Shortcut? Accuracy 1.0 since epoch {epoch:.2f}, margin {margin:.1f}",
+    "noise_tells": "Does the noise hide? terms/visual {start:.2f} to {now:.2f}",
+}
+SHADED = {"shortcut": (ACCURACIES, MARGINS), "noise_tells": ("terms/visual",)}
+"""By the sign of a run that learns something else: the picture's title, and the curves that show it."""
 
 
 def plot_metrics(output_dir: str) -> Path | None:
@@ -70,11 +76,14 @@ def live_figure(log: list[dict[str, Any]]) -> Figure | None:
         if len(group) > 1 or title == "loss":
             axis.legend(fontsize=7)
     axes[-1].set_xlabel("step", fontsize=9)
-    watch = ShortcutWatch()
-    if any(watch.see(entry) for entry in log) and watch.found:
-        for axis in axes[-2:]:
-            axis.set_facecolor(WARNING_COLOUR)
-        title = f"Shortcut? Accuracy 1.0 since epoch {watch.found.epoch:.2f}, margin {watch.found.margin:.1f}"
+    watch = RunWatch()
+    for entry in log:
+        watch.see(entry)
+    if watch.found:
+        for sign in watch.found:
+            for name in SHADED[sign.name]:
+                axes[list(groups).index(name)].set_facecolor(WARNING_COLOUR)
+        title = "\n".join(TITLES[sign.name].format(**sign.values) for sign in watch.found)
         figure.suptitle(title, color=EVAL_COLOUR, fontsize=10)
     else:
         figure.suptitle(" ")  # the board writes its own label over the picture's corner

@@ -16,7 +16,7 @@ from ... import __version__
 from ...objectives.settings import Settings
 from ..arguments import HOST_OPTIONS, OPTIONS
 from ..data.admission import RowCount
-from .shortcut import ShortcutWatch
+from .signs import RunWatch
 
 logger = logging.get_logger(f"llamafactory.{__name__}")
 
@@ -84,18 +84,29 @@ class MetricsLogCallback(LogCallback):
         super()._write_log(output_dir, {**logs, **self._metrics.popleft()})
 
 
-class ShortcutWarning(TrainerCallback):
-    """Warns once when a run looks as if it had found a shortcut."""
+SAID = {
+    "shortcut": ""
+    "Reward accuracy reached 1.0 at epoch {epoch:.2f} and the margin is now {margin:.1f}: the model probably "
+    "tells chosen from rejected by a shortcut (length, style), not by the finding. Look at the pairs: are the "
+    "responses the model's own, and do they differ in the phrases only? Then lower learning_rate, or raise "
+    "fire_alpha.",
+    "noise_tells": ""
+    "terms/visual has risen from {start:.2f} to {now:.2f} at epoch {epoch:.2f} while terms/rank fell: the "
+    "preference is learnt whatever the image. Either the noised images still tell the answer, or the model "
+    "answers from the text. Look at rows with `firempo preview`, and at what `firempo build` has counted by "
+    "kind of noise: a target that was not found gets faint noise on the whole image. Then raise noise.sigma "
+    "or widen the masks and export again, leave out rows without a target, or raise fire_gamma.",
+}
+"""What the log says of each sign."""
+
+
+class SignWarning(TrainerCallback):
+    """Warns once of each sign of a run that learns something else than it should."""
 
     def __init__(self) -> None:
-        self._watch = ShortcutWatch()
+        self._watch = RunWatch()
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Looks at the newest entry."""
-        if self._watch.see(state.log_history[-1]) and self._watch.found:
-            logger.warning_rank0(
-                f"Reward accuracy reached 1.0 at epoch {self._watch.found.epoch:.2f} and the margin is now "
-                f"{self._watch.found.margin:.1f}: the model probably tells chosen from rejected by a shortcut (length, "
-                "style), not by the finding. Look at the pairs: are the responses the model's own, and do they differ "
-                "in the phrases only? Then lower learning_rate, or raise fire_alpha."
-            )
+        for sign in self._watch.see(state.log_history[-1]):
+            logger.warning_rank0(SAID[sign.name].format(**sign.values))

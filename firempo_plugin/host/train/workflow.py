@@ -195,7 +195,7 @@ def run_fire_mpo(
         processor=tokenizer_module["processor"],
         caches=caches,
         updates_in_backward=any(updating_in_backward(training_args, finetuning_args).values()),
-        callbacks=[*callbacks, report.ShortcutWarning()],
+        callbacks=[*callbacks, report.SignWarning()],
         **dataset_module,
     )
     report.announce(report.effective_settings(settings, counts, model), output_dir)

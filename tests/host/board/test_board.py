@@ -229,6 +229,30 @@ def test_a_shortcut_is_shown_above_the_log_and_on_the_curves(tmp_path):
     assert "margin 12.5" in live_figure(RUNAWAY)._suptitle.get_text()
 
 
+def test_noise_that_does_not_hide_is_shown_too_and_beside_a_shortcut(tmp_path):
+    log = tmp_path / "trainer_log.jsonl"
+    rising = [
+        {
+            "current_steps": n,
+            "epoch": 0.1 * n,
+            "loss": 0.5,
+            "terms/rank": 0.69 - 0.05 * n,
+            "terms/visual": 0.69 + 0.1 * n,
+        }
+        for n in range(8)
+    ]
+    log.write_text("".join(json.dumps(line) + "\n" for line in rising))
+    for language in texts.LANGUAGES:
+        assert "1.09" in monitor.warning(language, log)
+    figure = live_figure([*RUNAWAY, *rising])
+    assert figure._suptitle.get_text().splitlines() == [
+        "Shortcut? Accuracy 1.0 since epoch 0.05, margin 12.5",
+        "Does the noise hide? terms/visual 0.69 to 1.09",
+    ]
+    shaded = [axis.get_title() for axis in figure.axes if axis.get_facecolor()[:3] != (1, 1, 1)]
+    assert shaded == ["terms/visual", "rewards/accuracies", "rewards/margins"]
+
+
 def test_what_was_loaded_is_recalled_for_a_while_in_the_same_tab_and_for_the_same_model(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(restore.time, "monotonic", lambda: now[0])

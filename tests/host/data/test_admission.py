@@ -1,8 +1,4 @@
-import pytest
-
 from firempo_plugin.host.data.admission import RowCount, warnings
-from firempo_plugin.host.train import report
-from firempo_plugin.host.train.report import ShortcutWarning
 from firempo_plugin.objectives.settings import Settings
 from firempo_plugin.objectives.table import OBJECTIVES
 
@@ -32,25 +28,3 @@ def test_skipped_and_shortened_rows_are_named_with_their_number():
     assert "skipped_rows.jsonl" in skipped
     assert "2 rows" in shortened
     assert "Raise cutoff_len" in shortened
-
-
-class State:
-    def __init__(self, epoch, accuracy, margin):
-        self.log_history = [{"epoch": epoch, "rewards/accuracies": accuracy, "rewards/margins": margin}]
-
-
-def warnings_of(*states):
-    """How often a run with these entries is warned."""
-    callback, said = ShortcutWarning(), []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report.logger, "warning_rank0", said.append)
-        for state in states:
-            callback.on_log(None, State(*state), None)
-    return len(said)
-
-
-def test_early_saturation_and_a_runaway_margin_are_warned_about_once():
-    assert warnings_of((0.05, 1.0, 2.0), (0.3, 1.0, 11.0), (0.4, 1.0, 12.0)) == 1
-    assert warnings_of((0.05, 1.0, 2.0), (0.3, 1.0, 9.0)) == 0, "the margin stays small"
-    assert warnings_of((0.5, 1.0, 12.0)) == 0, "saturation late in training is what training is for"
-    assert warnings_of((0.05, 0.9, 12.0)) == 0
