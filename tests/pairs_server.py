@@ -70,7 +70,8 @@ BROKEN = Answer(body=b'{"id": "chatcmpl-1", "choices": [{"message": {"con')
 def well(
     text: str = "fine", *, prompt: int = 20, completion: int = 5, finish: str = "stop", delay: float = 0
 ) -> Answer:
-    """A chat completion."""
+    """A chat completion; what ended by "length" had as many tokens as anybody here asks for."""
+    completion = 512 if finish == "length" else completion
     choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish}
     usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
     body = {"id": "chatcmpl-1", "object": "chat.completion", "created": 0, "model": "served-model"}

@@ -14,7 +14,7 @@ from .failures import CallFailedError, Failure, StopRunError, classify
 from .http_call import SLOWEST, HttpAnswer, NothingSentError, TooLargeError, call
 from .limits import duration
 from .pauses import backoff, retry_after
-from .replies import Reply, read_completion
+from .replies import Completion, Reply, read_completion
 from .settings import EndpointSettings
 
 T = TypeVar("T")
@@ -67,10 +67,16 @@ class Wire:
             model=hide(found.model, self._key) or self.settings.model,
             prompt_tokens=prompt,
             completion_tokens=completion,
-            finish_reason=hide(found.finish_reason, self._key),
+            finish_reason=hide(self._finish_reason(found), self._key),
             latency=latency,
             cost=None if price is None else share * price.of(prompt, completion),
         )
+
+    def _finish_reason(self, found: Completion) -> str:
+        """Why a reply ended; LLaMA-Factory's server says "length" of what a stop word of the template has ended."""
+        most, tokens = self.settings.most_completion_tokens, found.completion_tokens
+        whole = most is not None and tokens is not None and tokens < most
+        return "stop" if found.finish_reason == "length" and whole else found.finish_reason
 
     def send(
         self,

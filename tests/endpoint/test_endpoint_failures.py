@@ -100,6 +100,32 @@ def test_a_reply_that_is_not_whole_is_paid_once(
         assert endpoint_for(server, store, max_tokens=4096).complete(ask()).text == "whole"
 
 
+@pytest.mark.parametrize(
+    ("usage", "settings", "whole"),
+    [
+        ({"prompt_tokens": 20, "completion_tokens": 18}, {}, True),
+        ({"prompt_tokens": 20, "completion_tokens": 512}, {}, False),
+        ({"prompt_tokens": 20, "completion_tokens": 18}, {"max_tokens": 18}, False),
+        ({"prompt_tokens": 20}, {}, False),
+        (None, {}, False),
+        ({"prompt_tokens": 20, "completion_tokens": 18}, {"max_tokens": None}, False),
+    ],
+    ids=["fewer tokens", "all tokens", "all of fewer", "uncounted", "no usage", "no limit"],
+)
+def test_what_a_stop_word_ended_is_whole_whatever_the_server_calls_it(
+    server: PairsServer, store: LinesStore, usage: Any, settings: dict[str, Any], whole: bool
+) -> None:
+    """LLaMA-Factory's own server says "length" of a reply that ends by a stop word of the template."""
+    answer = well("Left.", finish="length")
+    server.script = lambda call: Answer(body={**answer.body, "usage": usage})
+    endpoint = endpoint_for(server, store, **settings)
+    if whole:
+        assert endpoint.complete(ask()).text == "Left."
+        return
+    with pytest.raises(ReplyTruncatedError, match="cut off"):
+        endpoint.complete(ask())
+
+
 # JSON replies.
 
 

@@ -525,7 +525,9 @@ class Fake:
         question = messages[0]["content"].removeprefix(IMAGE)
         text = next((response for q, _, response in QUESTIONS if q == question), "")
         cut = "length" if "modality" in question else "stop"
-        return [SimpleNamespace(response_text="" if "heart" in question else text, finish_reason=cut)]
+        return [
+            SimpleNamespace(response_text="" if "heart" in question else text, finish_reason=cut, response_length=99)
+        ]
 
 
 def test_the_engine_gets_images_system_and_sampling(write, monkeypatch):

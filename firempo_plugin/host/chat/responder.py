@@ -37,7 +37,8 @@ class ChatEngine:
             max_new_tokens=max_tokens,
             **sampling,
         )
-        if response.finish_reason == "length":
+        # The engine calls "length" what ends by another stop word than the tokenizer's.
+        if response.finish_reason == "length" and response.response_length >= max_tokens:
             message = f"the reply was cut off: raise respond.endpoint.max_tokens ({max_tokens})"
             raise ReplyTruncatedError(message, str(response.response_text))
         return str(response.response_text)

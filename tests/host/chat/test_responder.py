@@ -1,10 +1,12 @@
 """The model that answers is asked as the pairs that are made of its answers will ask it."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import llamafactory.chat
 import pytest
 
+from firempo_plugin.endpoint.failures import ReplyTruncatedError
 from firempo_plugin.host.chat.responder import ChatEngine
 
 
@@ -33,3 +35,15 @@ def test_an_image_stands_where_the_export_puts_it(template, asked, monkeypatch):
     engine.respond("Here <image>, which side?", ("scan.png",), "", 0.0, 16)
     engine.respond("Is iodine a metal?", (), "", 0.0, 16)
     assert seen == [asked, "Here <image>, which side?", "Is iodine a metal?"]
+
+
+@pytest.mark.parametrize(("length", "cut"), [(15, False), (16, True)])
+def test_only_a_reply_that_fills_its_room_is_cut_off(length, cut, monkeypatch):
+    """The host's engine says "length" of all that ends by another stop word than the tokenizer's."""
+    reply = SimpleNamespace(finish_reason="length", response_text="Left.", response_length=length)
+    monkeypatch.setattr(
+        llamafactory.chat, "ChatModel", lambda arguments: SimpleNamespace(chat=lambda *_, **__: [reply])
+    )
+    engine = ChatEngine({"template": "gemma3"})
+    with pytest.raises(ReplyTruncatedError, match="cut off") if cut else nullcontext():
+        assert engine.respond("Which side?", (), "", 0.0, 16) == "Left."
