@@ -1,5 +1,6 @@
 """Asking one request at a time, from as many threads as one likes, with the fewest calls that will do."""
 
+import re
 from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -24,6 +25,10 @@ from .wire import Wire
 
 GIVEN_UP_IN_A_ROW = 20
 """Requests without an answer, and none answered between, after which the server counts as out of order."""
+ALIKE = 5
+"""Requests that one error has met twice, and none answered, after which it counts as what every request will meet."""
+_VARYING = re.compile(r"[0-9a-f-]*[0-9][0-9a-f-]*")
+"""What differs between two tellings of one error: numbers, ids, times."""
 _WITHHELD = {
     "content_filter": "the server's content filter withheld the reply",
     "refusal": "the model refused to reply",
@@ -106,6 +111,7 @@ class Endpoint:
         self._usage = Usage()
         self._given_up = (0, 0)
         self._doubts = 0
+        self._alike: dict[str, set[str]] = {}
 
     @property
     def usage(self) -> Usage:
@@ -184,8 +190,21 @@ class Endpoint:
             if failures > self.settings.retries or self._is_shut(outcome):
                 self._store.fail(key, outcome.message, permanent=False)
                 raise self._give_up(outcome, answered_before)
+            if outcome.doubtful and failures > 1 and self._fails_for_all(key, outcome):
+                raise self._gate.stop(
+                    f"{self.settings.base_url}: {outcome.message.rstrip('. ')}. {ALIKE} requests have failed so, twice "
+                    "each, and none has been answered: look at the server's own log, and whether the model takes what "
+                    "is sent (images, the system prompt, extra_body)"
+                )
             if outcome.kind == "failed":
                 self._gate.sleep(backoff(self.settings.backoff, failures - 1))
+
+    def _fails_for_all(self, key: str, outcome: Failure) -> bool:
+        """Whether one error met so many requests, and nothing else, that it will meet all of them."""
+        with self._lock:
+            alike = self._alike.setdefault(_VARYING.sub("#", outcome.message), set())
+            alike.add(key)
+            return self._gate.answered == 0 and len(alike) >= ALIKE
 
     def _refused(self, key: str, outcome: Failure) -> Exception:
         """What a refusal means: this request's end, unless nothing was ever answered, as with wrong settings."""

@@ -52,7 +52,8 @@ class Failure:
         pause: Seconds that the server asked for.
         billed: Whether the server may have done the work nonetheless, and charge for it.
         unreachable: Whether no server was there.
-        doubtful: Whether a refusal may be owed to the settings or the server as well as to this request.
+        doubtful: Whether it may be owed to the settings or the server as well as to this request; such a failure may
+            never pass.
     """
 
     kind: Kind
@@ -105,6 +106,7 @@ _RULES = (
     _Rule("failed", (408, 409, 425)),
     _Rule("refused", (413,)),
     _Rule("refused", _ANY_4XX, doubtful=True),
+    _Rule("failed", (500, 501), doubtful=True),
     _Rule("failed", range(1000)),
 )  # fmt: skip
 

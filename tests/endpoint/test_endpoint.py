@@ -176,6 +176,31 @@ def test_a_server_out_of_order_ends_the_run(server: PairsServer, store: LinesSto
     assert len(server.calls) <= 23
 
 
+def test_an_error_that_meets_every_request_ends_the_run_soon_in_the_servers_words(
+    server: PairsServer, store: LinesStore
+) -> None:
+    server.script = lambda call: error(500, f"request {call.before}f3: this model takes no images")
+    results = all_at_once(endpoint_for(server, store), [ask(str(n)) for n in range(100)], threads=8)
+    assert {type(result) for result in results} == {StopRunError}
+    assert all("takes no images" in str(result) and "5 requests have failed so" in str(result) for result in results)
+    assert len(server.calls) <= 24
+
+
+@pytest.mark.parametrize("bad", [error(503, "loading"), BROKEN], ids=["503", "broken"])
+def test_what_passes_by_its_nature_meets_everybody_for_a_while(
+    server: PairsServer, store: LinesStore, bad: Answer
+) -> None:
+    server.script = lambda call: bad if call.number < 3 else well()
+    assert all_at_once(endpoint_for(server, store), [ask(str(n)) for n in range(8)], threads=8) == ["fine"] * 8
+
+
+def test_an_error_that_some_requests_meet_ends_nothing(server: PairsServer, store: LinesStore) -> None:
+    server.script = lambda call: (
+        well() if int(call.text) % 7 == 0 else error(500, "boom") if call.before < 3 else well()
+    )
+    assert all_at_once(endpoint_for(server, store), [ask(str(n)) for n in range(21)], threads=3) == ["fine"] * 21
+
+
 def test_a_timeout_is_a_passing_failure(server: PairsServer, store: LinesStore) -> None:
     server.script = in_turn(well(delay=60), well("quick"))
     assert endpoint_for(server, store, timeout=1.0).complete(ask()).text == "quick"
