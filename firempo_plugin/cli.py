@@ -109,6 +109,12 @@ def preview(args: argparse.Namespace) -> int:
     return run(args.target, args.overrides, args.page, args.rows)
 
 
+def check_noise(args: argparse.Namespace) -> int:
+    from .host.evidence.hiding import check_noise as run
+
+    return run(args.target, args.overrides, args.rows, args.sigma, args.list)
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -202,6 +208,11 @@ def _parser(command: str) -> argparse.ArgumentParser:
     add = on_rows("preview", "write a page that shows the rows as the trainer sees them; loads no model", preview)
     add.add_argument("--page", type=Path, default=Path("preview.html"), help="where (default: preview.html)")
     add.add_argument("--rows", type=_positive, metavar="N", help="only the first N rows")
+
+    add = on_rows("check-noise", "say what the noise of the rows hides from the model of a training YAML", check_noise)
+    add.add_argument("--rows", type=_positive, default=200, metavar="N", help="look at N rows (default: 200)")
+    add.add_argument("--sigma", type=float, default=45.0, help="noise.sigma of the build (default: 45)")
+    add.add_argument("--list", type=Path, metavar="FILE", help="list the rows with their figures, as JSON lines")
 
     def on_config(name: str, text: str, run: Any) -> argparse.ArgumentParser:
         one = commands.add_parser(

@@ -132,7 +132,7 @@ def _moved(row: "ReadRow", options: sensitivity.Options) -> tuple[list[Any], dic
     images: list[Any] = list(row.encoded["images"])
     places = {}
     for number, twins in enumerate(zip(clean, noised, strict=True)):
-        before, after = (_pixels(image) for image in twins)
+        before, after = (pixels_of(image) for image in twins)
         if np.array_equal(before, after):  # this one of the row's images is shown as it is
             continue
         found = sensitivity.noise_elsewhere(before, after, options.how, row.id, number)
@@ -141,7 +141,8 @@ def _moved(row: "ReadRow", options: sensitivity.Options) -> tuple[list[Any], dic
     return images, {"places": places}
 
 
-def _pixels(image: Any) -> Pixels:
+def pixels_of(image: Any) -> Pixels:
+    """[H, W, 3]."""
     pixels: Pixels = np.asarray(image.convert("RGB"))
     return pixels
 
@@ -165,9 +166,16 @@ class ReadRow(NamedTuple):
 
 @contextmanager
 def rows_of(
-    arguments: dict[str, Any], dataset: str, dataset_dir: str, known: Collection[str]
+    arguments: dict[str, Any], dataset: str, dataset_dir: str, known: Collection[str], *, most: int | None = None
 ) -> Iterator[Iterator[ReadRow]]:
     """The rows of data sets of dataset_info.json whose ids are not known, in order, read as training reads them.
+
+    Args:
+        arguments: Of the model.
+        dataset: Names, with a comma between them.
+        dataset_dir: The folder of dataset_info.json.
+        known: Ids.
+        most: Of so many rows, spread evenly over each data set; None: of all.
 
     Raises:
         UserError: The data set cannot be read; with the words of training.
@@ -181,7 +189,8 @@ def rows_of(
         def rows() -> Iterator[ReadRow]:
             for part in loaded.values():
                 encoder = row_encoder(part, run.data_args, run.template, **run.tokens)
-                for aligned in part:
+                fewer = len(part) if most is None else min(len(part), -(-most // len(loaded)))
+                for aligned in (part[number * len(part) // fewer] for number in range(fewer)):
                     encoded = encoder(aligned)
                     if encoded["source"] not in known:
                         yield ReadRow(encoded["source"], aligned, encoded, encoded["problem"], encoder.media_dir)
@@ -221,6 +230,20 @@ class Scorer:
         batch = self._collate(rows)[BATCH]
         (each,) = batch.passes
         return Tokens(each.scoring.row, each.scoring.cell, each.scoring.in_phrase, batch.to(self._device))
+
+    def margins(self, rows: list[dict[str, Any]]) -> list[dict[Cell, float]]:
+        """log pi of chosen minus that of rejected, summed over phrase tokens, of each row by the cell of chosen."""
+        tokens = self.tokens(rows)
+        logps = self.logps(tokens, self.policy).double()
+
+        def phrase(row: int, cell: Cell) -> float:
+            return float(logps[(tokens.row == row) & (tokens.cell == cell)].sum())
+
+        twins = ((Cell.CLEAN_CHOSEN, Cell.CLEAN_REJECTED), (Cell.NOISED_CHOSEN, Cell.NOISED_REJECTED))
+        return [
+            {chosen: phrase(row, chosen) - phrase(row, rejected) for chosen, rejected in twins}
+            for row in range(len(rows))
+        ]
 
     def logps(self, tokens: Tokens, runner: Runner) -> Tensor:
         """log pi of the tokens under a model: [M] float32 on the CPU."""

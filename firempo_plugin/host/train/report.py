@@ -93,9 +93,9 @@ SAID = {
     "noise_tells": ""
     "terms/visual has risen from {start:.2f} to {now:.2f} at epoch {epoch:.2f} while terms/rank fell: the "
     "preference is learnt whatever the image. Either the noised images still tell the answer, or the model "
-    "answers from the text. Look at rows with `firempo preview`, and at what `firempo build` has counted by "
-    "kind of noise: a target that was not found gets faint noise on the whole image. Then raise noise.sigma "
-    "or widen the masks and export again, leave out rows without a target, or raise fire_gamma.",
+    "answers from the text. `firempo check-noise` on this training file says which, how many rows are noised "
+    "all over for want of a target, and what other noise would turn; then raise noise.sigma or widen the masks "
+    "and export again, leave out rows without a target, or raise fire_gamma.",
 }
 """What the log says of each sign."""
 
