@@ -52,19 +52,19 @@ def crafted(size: int) -> dict[str, str]:
 def test_no_text_takes_longer_than_its_length_allows(name: str) -> None:
     """320 kB in a fraction of a second; with a square somewhere it would be minutes."""
     text = crafted(320_000)[name]
-    start = time.perf_counter()
+    start = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for read in (read_object, parse_target, lambda reply: parse_reply(reply, "vqa")):
             with suppress(ReplyError):
                 read(text)
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
 
 
 def test_nor_does_an_edit_without_end() -> None:
     vqa, report = Record("a", (), "Is there an effusion?", "No"), Record("b", (), "Write.", "Normal.", kind="report")
     sentence = "No, there is no pleural effusion."
-    start = time.perf_counter()
+    start = time.process_time()
     for noise in ("(" * 320_000, "Dr. " * 80_000, "no " * 100_000):
         edited = VqaReply(sentence, "no", True, f"Yes, there is a pleural effusion. {noise}")
         with pytest.raises(ReplyError, match="characters in the place of 33"):
@@ -73,7 +73,7 @@ def test_nor_does_an_edit_without_end() -> None:
             CONTRACT.accept(vqa, sentence, VqaReply(sentence, noise, True, "Yes."), "judge")
         with pytest.raises(ReplyError, match="characters in the place of 33"):
             CONTRACT.accept(report, sentence, ReportReply(True, noise), "judge")
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize(
