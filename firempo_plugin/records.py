@@ -88,6 +88,23 @@ class Edit:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """One statement of a report that an edit changes, as a preference of its own.
+
+    Attributes:
+        number: Of the changed statements, from 1.
+        among: How many there are.
+        right: Its sentence in chosen.
+        wrong: The same sentence in rejected.
+    """
+
+    number: int
+    among: int
+    right: str
+    wrong: str
+
+
+@dataclass(frozen=True)
 class Target:
     """What the noise should hide.
 

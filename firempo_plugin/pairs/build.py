@@ -18,6 +18,7 @@ from ..store.workspace import Workspace
 from ..terminal import shown
 from .asks import Asks
 from .config import BuildConfig
+from .findings import split
 from .pair import Pair
 from .steps.label import LabelStep
 from .steps.noise import NoiseStep
@@ -134,6 +135,8 @@ def run(
         done = advance(workspace, step, items, make=wanted, halt=halt)
         progress.advances[step.name] = done
         items = done.items
+        if isinstance(step, PairingStep) and config.edit.report == "findings":
+            items = split(items)
     if make and not progress.stopped:
         progress.handed_in = [*progress.handed_in, *asks.hand_in()]
     for item in items:
@@ -159,6 +162,8 @@ def pair_of(item: Item) -> Pair:
     path = item.noised[0].path if item.noised else None
     target = item.target
     note = f"{target.reason}; noise: {path}" if target else f"noise: {path}"
+    if item.finding:
+        note = f"finding {item.finding.number} of {item.finding.among}; {note}"
     return Pair(
         id=item.name,
         question=record.question,

@@ -28,6 +28,11 @@ class EditConfig:
     how: str = config_key("minimal", PAIRINGS)
     judge: str = config_key("rules", JUDGES)
     rules_first: bool = config_key(True, "let the rules decide what they can; saves calls")
+    report: Literal["whole", "findings"] = config_key(
+        "whole",
+        "whole (one pair a report, its whole image noised) or findings (one pair for each statement that the edit "
+        "changes, with a target, mask and noise of its own)",
+    )
     scope: Literal["response", "answer_sentence"] = config_key(
         "response", "response, or answer_sentence: train on that sentence only"
     )
@@ -203,6 +208,10 @@ def _check(config: BuildConfig, path: Path) -> None:
         raise UserError(f"{path}: edit.how: best_worst needs respond.samples of at least 2, such as 4")
     if config.rank != RankConfig() and config.edit.how != "best_worst":
         raise UserError(f"{path}: rank compares responses with edit.how: best_worst alone; leave it out, or write that")
+    if config.edit.report == "findings" and (config.edit.how != "minimal" or config.spans.of != "words"):
+        raise UserError(
+            f"{path}: edit.report: findings needs edit.how: minimal and spans.of: words; a pair is about one statement"
+        )
     if config.spans.by == "judge" and config.spans.of != "sentences":
         raise UserError(f"{path}: spans.by: judge has no effect with spans.of: {config.spans.of}; leave it out")
     if config.edit.how != "minimal" and config.label.by != "none":

@@ -15,6 +15,7 @@ from ..terminal import shown
 from .asks import Asks
 from .build import make_steps
 from .config import BuildConfig
+from .findings import split
 from .judges.registry import JUDGES
 from .steps.label import LabelStep
 from .steps.pairing import PairingStep
@@ -56,6 +57,8 @@ def forecast(config: BuildConfig, workspace: Workspace) -> str:
         lines += _section("edit", requests, asks.estimate(config.edit.endpoint, requests, batch=judge.later))
         if stand_ins:
             lines.append(f"  {len(stand_ins)} responses are not there yet: the ground truth stands in for them")
+    if config.edit.report == "findings":
+        edited.items = split(edited.items)
     unedited = [replace(item, edit=_stand_in(item.response or "")) for item in undecided]
     for step in steps[3:]:
         if isinstance(step, LabelStep) and config.label.asks:
@@ -63,7 +66,7 @@ def forecast(config: BuildConfig, workspace: Workspace) -> str:
         elif isinstance(step, SpansStep) and config.spans.asks:
             requests = [each for item in [*edited.items, *unedited] for each in step.requests(item).values()]
         elif isinstance(step, TargetStep) and config.target.asks:
-            requests = [step.request(item) for item in [*edited.items, *undecided] if item.record.kind == "vqa"]
+            requests = [step.request(item) for item in [*edited.items, *undecided] if item.is_local]
         else:
             continue
         lines += _section(step.name, requests, asks.estimate(config.edit.endpoint, requests, batch=judge.later))

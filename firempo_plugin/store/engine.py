@@ -12,7 +12,7 @@ from typing import Any
 
 from ..endpoint.failures import CallFailedError, DoubtfulRefusalError, StopRunError
 from ..phrases import Span
-from ..records import Edit, Noised, Record, RejectedError, Segmentation, Target
+from ..records import Edit, Finding, Noised, Record, RejectedError, Segmentation, Target
 from .halt import Halt
 from .progress import progress
 from .workspace import CHANGED, Outcome, Workspace
@@ -34,6 +34,7 @@ class Item:
         images: 8-bit files of the record's images, as the trainer reads them.
         image_ids: Hashes of their content.
         responses: All of those to the record, where they are compared.
+        finding: The statement of a report that it is about, where reports are split; None: all of the response.
     """
 
     record: Record
@@ -41,6 +42,7 @@ class Item:
     response: str | None = None
     responses: tuple[str, ...] = ()
     edit: Edit | None = None
+    finding: Finding | None = None
     error_type: str | None = None
     spans: tuple[tuple[Span, ...], tuple[Span, ...]] | None = None
     target: Target | None = None
@@ -52,7 +54,14 @@ class Item:
     @property
     def name(self) -> str:
         """The id of the pair that it becomes."""
-        return self.record.id if self.sample == 0 else f"{self.record.id}/{self.sample}"
+        sample = f"/{self.sample}" if self.sample else ""
+        finding = f"#{self.finding.number}" if self.finding else ""
+        return f"{self.record.id}{sample}{finding}"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its evidence may lie in one place of the image: not that of a whole report."""
+        return self.record.kind == "vqa" or self.finding is not None
 
 
 Made = dict[str, Any] | RejectedError | PendingError | CallFailedError | StopRunError

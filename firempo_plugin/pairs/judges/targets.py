@@ -2,7 +2,9 @@
 
 import json
 import re
+from dataclasses import replace
 
+from ...answers.findings import read_statements
 from ...answers.grammar import GRAMMARS
 from ...answers.questions import polar_truth
 from ...answers.text import count_words
@@ -10,6 +12,7 @@ from ...answers.units import Unit, content, read_units
 from ...answers.vocabulary import Term, Vocabulary, load_vocabulary
 from ...endpoint.json_reply import ReplyError, read_object
 from ...records import Record, Target
+from .priors import REFERENCE
 
 _MOST_WORDS = 6
 _MOST_CHARACTERS = 12
@@ -74,6 +77,31 @@ def rule_target(record: Record, final_answer: str, vocabulary: Vocabulary | None
     told = read_units(record.truth, record.language, vocabulary)
     answered = read_units(final_answer, record.language, vocabulary)
     return _open(asked, told, answered)
+
+
+def statement_target(right: str, wrong: str, language: str, vocabulary: Vocabulary) -> Target:
+    """Names the part of the image that a statement of a report is about.
+
+    Where the right statement denies a finding, or names an organ alone, as normal or clear, that is the organ, on the
+    side that the wrong one names: there the evidence of absence lies. Statements that differ in what only an earlier
+    examination can tell have no target, so that the whole image is noised.
+
+    Args:
+        right, wrong: The statement as the ground truth has it, and turned.
+        language: Of the report.
+        vocabulary: Findings and their organs.
+    """
+    if language not in GRAMMARS:
+        return Target(None, f"the rules do not know the language {language!r}")
+    if REFERENCE.sub("", right).split() == REFERENCE.sub("", wrong).split():
+        return Target(None, "the statement compares with an earlier examination")
+    told, turned = (read_units(text, language, vocabulary) for text in (right, wrong))
+    statements = read_statements(right, language, vocabulary)
+    denied = any(one.present is False for one in statements) or _first(told, ("finding",)) is None
+    target = _polar("", (*told, *turned) if denied else told, not denied, vocabulary)
+    if target.phrase is None:
+        return Target(None, "the statement names no part of the image")
+    return replace(target, reason="where the statement sees nothing" if denied else "what the statement names")
 
 
 def parse_target(text: str) -> Target:

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from ...images.settings import NoiseConfig
-from ...records import Noised
+from ...records import Kind, Noised
 from ...respond.read import file_id
 from ...store.engine import Item, Step
 from ...store.workspace import Workspace, later
@@ -39,7 +39,7 @@ class NoiseStep(Step):
             "images": list(item.image_ids),
             "masks": [file_id(found.mask) if found.mask else None for found in item.segmentations],
             "target": self._target(item),
-            "kind": item.record.kind,
+            "kind": _kind(item),
             "record": item.record.id,
             "settings": settings,
         }
@@ -50,7 +50,7 @@ class NoiseStep(Step):
         from ...images.pixels import write_png
 
         masks = [found.mask for found in item.segmentations] or [None] * len(item.images)
-        choice = choose_noise(item.record.kind, self._target(item), any(masks), self._config)
+        choice = choose_noise(_kind(item), self._target(item), any(masks), self._config)
         made = []
         for place, (path, mask_file) in enumerate(zip(item.images, masks, strict=True)):
             name = self._name(item, place, choice, mask_file)
@@ -73,6 +73,11 @@ class NoiseStep(Step):
     def apply(self, item: Item, data: dict[str, Any]) -> Item:
         """Fills in `noised`."""
         return with_noised(item, data, self._workspace)
+
+
+def _kind(item: Item) -> Kind:
+    """How its image is noised: a statement of a report as an answer is."""
+    return "vqa" if item.is_local else "report"
 
 
 def with_noised(item: Item, data: dict[str, Any], workspace: Workspace) -> Item:

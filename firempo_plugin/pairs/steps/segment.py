@@ -14,7 +14,7 @@ from ..config import BuildConfig
 
 
 class SegmentStep(Step):
-    """Finds the target on the images; a record without one, or a report, has nothing to find."""
+    """Finds the target on the images; a record without one, or a whole report, has nothing to find."""
 
     name = "segment"
     version = 1
@@ -31,7 +31,7 @@ class SegmentStep(Step):
 
     def _wanted(self, item: Item) -> str | None:
         target = item.target
-        return target.phrase if target and item.record.kind == "vqa" and self._segmenter is not None else None
+        return target.phrase if target and item.is_local and self._segmenter is not None else None
 
     def depends_on(self, item: Item) -> dict[str, Any]:
         """Images, target and segmenter."""

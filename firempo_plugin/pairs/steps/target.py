@@ -10,7 +10,7 @@ from ...endpoint.requests import Ask, ChatRequest, Message
 from ...records import Target
 from ...store.engine import Item
 from ..config import BuildConfig
-from ..judges.targets import parse_target, rule_target
+from ..judges.targets import parse_target, rule_target, statement_target
 from .judged import JudgedStep
 
 
@@ -34,28 +34,33 @@ class TargetStep(JudgedStep):
             "answer": item.edit.final_answer if item.edit else "",
             "judge": self.judge("target"),
             "vocabulary": vocabulary_digest(self._vocabulary_file),
+            **({"statement": [item.finding.right, item.finding.wrong]} if item.finding else {}),
         }
 
     def run(self, item: Item) -> dict[str, Any]:
-        """A report has no target by design; a judge's word is checked, and the rules decide where it is refused."""
-        if item.record.kind == "report":
+        """A whole report has no target by design; where a judge's word is refused, the rules decide."""
+        if not item.is_local:
             return asdict(Target(None, "a report is about the whole image"))
-        answer = item.edit.final_answer if item.edit else ""
         if self._by_judge and self._ask is not None:
             try:
                 return asdict(parse_target(self._ask(self.request(item))))
             except ReplyError as error:
-                target = rule_target(item.record, answer, self._vocabulary)
+                target = self._by_rules(item)
                 return asdict(replace(target, reason=f"{target.reason}; the judge's word is refused: {error}"))
-        return asdict(rule_target(item.record, answer, self._vocabulary))
+        return asdict(self._by_rules(item))
+
+    def _by_rules(self, item: Item) -> Target:
+        if item.finding:
+            return statement_target(item.finding.right, item.finding.wrong, item.record.language, self._vocabulary)
+        return rule_target(item.record, item.edit.final_answer if item.edit else "", self._vocabulary)
 
     def request(self, item: Item) -> ChatRequest:
         """What the judge is asked of an item."""
         text = render(
             load_prompt("target", self._prompts),
             question=item.record.question,
-            truth=item.record.truth,
-            answer=item.edit.final_answer if item.edit else "",
+            truth=item.finding.right if item.finding else item.record.truth,
+            answer=item.finding.wrong if item.finding else item.edit.final_answer if item.edit else "",
         )
         return ChatRequest((Message("user", text),))
 

@@ -1,0 +1,143 @@
+"""Reports split by finding: what becomes of an edit, of its target, of a build's rows."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from firempo_plugin.answers.vocabulary import load_vocabulary
+from firempo_plugin.pairs import commands
+from firempo_plugin.pairs.config import load
+from firempo_plugin.pairs.findings import split
+from firempo_plugin.pairs.judges.targets import statement_target
+from firempo_plugin.records import Edit, Finding, Record
+from firempo_plugin.store.engine import Item
+
+RIGHT = (
+    "There is a small nodule in the left lung. The heart is normal in size.\nNo pleural effusion. Old rib fractures."
+)
+WRONG = (
+    "There is a small nodule in the right lung. The heart is normal in size.\nA pleural effusion. Old rib fractures."
+)
+
+
+def item(chosen=RIGHT, rejected=WRONG, kind="report"):
+    record = Record("table:7", ("a.png",), "Describe the image.", RIGHT, kind=kind)
+    return Item(record, edit=Edit(chosen, rejected, False, "", "rules"))
+
+
+def test_each_changed_statement_becomes_a_preference_of_its_own():
+    first, second = split([item()])
+    assert first.finding == Finding(
+        1, 2, "There is a small nodule in the left lung.", "There is a small nodule in the right lung."
+    )
+    assert (first.edit.chosen, second.edit.chosen) == (RIGHT, RIGHT)
+    assert first.edit.rejected == RIGHT.replace("left", "right")
+    assert second.edit.rejected == RIGHT.replace("No pleural", "A pleural")
+    assert [one.name for one in (first, second)] == ["table:7#1", "table:7#2"]
+    assert (first.is_local, item().is_local) == (True, False)
+
+
+def test_one_changed_statement_is_one_finding():
+    (one,) = split([item(rejected=RIGHT.replace("left", "right"))])
+    assert (one.finding.number, one.finding.among) == (1, 1)
+    assert one.edit == item(rejected=RIGHT.replace("left", "right")).edit
+
+
+@pytest.mark.parametrize("whole", [item(kind="vqa"), item(rejected="One sentence."), Item(item().record)])
+def test_what_is_no_report_of_the_same_sentences_stays_whole(whole):
+    assert split([whole]) == [whole]
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "phrase"),
+    [
+        ("There is a mass in the right lower lung.", "There is a mass in the left lower lung.", "right mass"),
+        ("There is no pleural effusion.", "There is a left pleural effusion.", "left lung"),
+        ("No pneumothorax.", "There is a pneumothorax.", "lung"),
+        ("The heart is normal in size.", "The heart is enlarged.", "heart"),
+        ("The heart is enlarged.", "The heart is normal in size.", "heart"),
+        ("The lungs are clear.", "There is consolidation in the right lung.", "right lung"),
+        (
+            "Small left pleural effusion, unchanged.",
+            "Small right pleural effusion, unchanged.",
+            "left pleural effusion",
+        ),
+        (
+            "The effusion has increased since the prior study.",
+            "The effusion has decreased since the prior study.",
+            None,
+        ),
+        ("The patient is rotated.", "The patient is upright.", None),
+    ],
+)
+def test_a_statement_points_to_its_evidence_or_to_where_there_is_none(right, wrong, phrase):
+    target = statement_target(right, wrong, "en", load_vocabulary())
+    assert target.phrase == phrase, target
+    assert target.reason
+
+
+REPORT = "There is a mass in the left lung. There is no pneumothorax. The heart is enlarged."
+TRUTH = "There is a mass in the right lung. There is no pneumothorax. The heart is normal in size."
+
+
+@pytest.fixture
+def build(tmp_path):
+    """Returns a function that writes and runs a build of one report with masks of its parts, and returns its rows."""
+    grain = np.random.default_rng(1).integers(40, 200, (64, 80), dtype=np.uint8)
+    Image.fromarray(grain).save(tmp_path / "a.png")
+    (tmp_path / "masks").mkdir()
+    for name, columns in (("right_mass", slice(10, 20)), ("heart", slice(40, 60))):
+        mask = np.zeros((64, 80), np.uint8)
+        mask[20:40, columns] = 255
+        Image.fromarray(mask).save(tmp_path / "masks" / f"a_{name}.png")
+    record = {"image": "a.png", "question": "Describe the image.", "answer": TRUTH, "model_answer": REPORT}
+    (tmp_path / "records.jsonl").write_text(json.dumps(record) + "\n")
+
+    def run(**edit):
+        columns = {"image": "image", "question": "question", "truth": "answer", "response": "model_answer"}
+        options = {"file": str(tmp_path / "records.jsonl"), "columns": columns, "image_root": str(tmp_path)}
+        config = {
+            "workspace": str(tmp_path / "work"),
+            "source": {"name": "table", "options": options | {"kind": "report"}},
+            "edit": {"judge": "rules", **edit},
+            "segment": {"by": "file", "options": {"folder": str(tmp_path / "masks")}},
+        }
+        (tmp_path / "build.yaml").write_text(yaml.safe_dump(config))
+        assert commands.build(tmp_path / "build.yaml", []) == 0
+        return json.loads((tmp_path / "work" / "export" / "fire_mpo_pairs.json").read_text()), tmp_path / "work"
+
+    return run
+
+
+def noised_columns(row, work):
+    clean, noised = (
+        np.asarray(Image.open(work / "export" / row[key][0]).convert("L")) for key in ("images", "rejected_images")
+    )
+    return set(np.nonzero((clean != noised).any(axis=0))[0].tolist())
+
+
+def test_a_build_noises_each_finding_where_it_is(build):
+    (whole,), work = build()
+    assert whole["noise_path"] == "report"
+    assert len(noised_columns(whole, work)) == 80
+    rows, work = build(report="findings")
+    assert [row["id"] for row in rows] == ["table:row0#1", "table:row0#2"]
+    assert {row["chosen"]["value"] for row in rows} == {TRUTH}
+    assert len({row["images"][0] for row in rows}) == 1
+    for row, target, columns in zip(rows, ("right mass", "heart"), ((10, 20), (40, 60)), strict=True):
+        assert (row["target"], row["noise_path"]) == (target, "lesion")
+        assert noised_columns(row, work) <= set(range(*columns))
+        assert len(noised_columns(row, work)) > 8
+        spans = [row["chosen"]["value"][start:end] for start, end in row["chosen_spans"]]
+        assert spans in (["right"], ["normal in size"])
+
+
+def test_findings_need_minimal_edits_scored_by_words(tmp_path):
+    base = {"workspace": str(tmp_path), "source": {"name": "table"}, "edit": {"report": "findings"}}
+    for change in ({"edit": {"report": "findings", "how": "priors"}}, {"spans": {"of": "sentences"}}):
+        (tmp_path / "b.yaml").write_text(yaml.safe_dump(base | change))
+        with pytest.raises(ValueError, match=r"edit\.report: findings needs edit\.how: minimal and spans\.of: words"):
+            load(tmp_path / "b.yaml", [])
