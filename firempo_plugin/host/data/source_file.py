@@ -51,7 +51,7 @@ def explain(path: str, *, types: bool = True) -> str | None:
         return f"{file.name} must hold a list of rows, found {_kind(rows)}"
     if not rows:
         return f"{file.name} has no rows"
-    return next(_problems(file.name, rows, types), None)
+    return next(_problems(file.name, rows, types), None) or (_late_fraction(file.name, rows) if types else None)
 
 
 def _read(file: Path) -> Any:
@@ -88,6 +88,19 @@ def _problems(name: str, rows: list[Any], types: bool) -> Iterator[str]:
                         "a column has one type (null is always allowed)"
                     )
                     return
+
+
+def _late_fraction(name: str, rows: list[dict[str, Any]]) -> str | None:
+    """The first fraction in a column whose first number is whole: the loader has read far enough to say integers."""
+    first: dict[str, type] = {}
+    for number, row in enumerate(rows):
+        for column, value in row.items():
+            if type(value) in (int, float) and first.setdefault(column, type(value)) is int and type(value) is float:
+                return (
+                    f"{name}, row {number}: {column} holds {value}, but whole numbers before; the loader takes a "
+                    "column's type from the first megabytes of the file: write the whole numbers as 1.0"
+                )
+    return None
 
 
 def _unreadable(place: str, value: Any) -> Iterator[str]:
