@@ -1,9 +1,6 @@
 """`firempo convert`: a model as first released to a LLaVA of transformers, and a trained one back."""
 
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +8,7 @@ from ..errors import UserError
 from ..terminal import say
 from . import checks, source, target
 from .names import VISION, is_kept, original_name, target_name
+from .place import new_folder
 from .shards import (
     Entry,
     Tensor,
@@ -25,7 +23,6 @@ from .shards import (
 ROWS = ("lm_head.weight", "model.embed_tokens.weight")
 """The tensors with a row for each word, as first released."""
 WEIGHTS = (".safetensors", ".bin", ".index.json", ".pt", ".pth", ".msgpack", ".h5", ".gguf")
-SPARE = 64 << 20
 
 
 def convert(folder: Path, to: Path, tower: Path | None) -> int:
@@ -50,7 +47,7 @@ def convert(folder: Path, to: Path, tower: Path | None) -> int:
     tensors = source.tensors_of(folder, tower, config)
     _same_tensors(folder, tensors, _longer(target.expected_shapes(model), -kind.appended_rows))
     entries = [_with_image(name, tensor, kind.appended_rows) for name, tensor in tensors.items()]
-    with _new_folder(to, sum(entry.size for entry in entries)) as part:
+    with new_folder(to, sum(entry.size for entry in entries)) as part:
         target.write_processor(part, folder, kind, model)
         target.copy_generation(part, folder)
         write(part, _shards(entries))
@@ -94,7 +91,7 @@ def back(folder: Path, to: Path, original: Path, tower: Path | None) -> int:
     entries = [Entry(name, tensor, shapes[name][0] if name in ROWS else None) for name, tensor in tensors.items()]
     shards = _shards(entries)
     shards[0] += [Entry(name, tensor) for name, tensor in released.items() if not is_kept(name)]
-    with _new_folder(to, sum(entry.size for entry in entries)) as part:
+    with new_folder(to, sum(entry.size for entry in entries)) as part:
         write(part, shards)
         shutil.copytree(original, part, dirs_exist_ok=True, ignore=_weights_in(original))
     say(f"{kind.title}: {len(entries)} trained tensors written to {to}, with everything else of {original}.")
@@ -182,34 +179,3 @@ def _weights_in(original: Path) -> Any:
         return {name for name in files if (Path(folder) == original and name.endswith(WEIGHTS)) or name.startswith(".")}
 
     return left_out
-
-
-@contextmanager
-def _new_folder(to: Path, size: int) -> Iterator[Path]:
-    """Yields a folder beside the target that takes its place at the end; on failure nothing is left.
-
-    Raises:
-        UserError: The target exists and is not empty, there is a folder of a run that was stopped, or no room.
-    """
-    to = Path(os.path.realpath(to))
-    if os.path.ismount(to):
-        raise UserError(f"{to} is where a file system is mounted, which nothing can replace; name a folder in it")
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise UserError(f"{to} exists and is not an empty folder; name another, or delete it")
-    to.parent.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(to.parent).free
-    if free < size + SPARE:
-        raise UserError(f"{to.parent} has {free / 1e9:.1f} GB free, and the weights take {size / 1e9:.1f} GB")
-    part = to.with_name(f".{to.name}.part")
-    try:
-        part.mkdir()
-    except FileExistsError as error:
-        raise UserError(f"{part} is of a conversion that was stopped, or that still runs; delete it") from error
-    try:
-        yield part
-        os.replace(part, to)
-    except OSError as error:
-        error.add_note(f"This was while {to} was written; nothing is left of it.")
-        raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from transformers import AutoTokenizer, CLIPVisionConfig, CLIPVisionModel, LlavaForConditionalGeneration
 
 from firempo_plugin import cli
-from firempo_plugin.convert import commands
+from firempo_plugin.convert import commands, place
 from firempo_plugin.convert.kinds import KINDS
 from firempo_plugin.convert.names import PARTS, original_name, target_name
 from firempo_plugin.errors import UserError
@@ -229,7 +229,7 @@ def test_a_place_that_cannot_be_replaced_is_told_before(released, tmp_path, monk
     (tmp_path / "link").symlink_to(tmp_path / "volume")
     commands.convert(folder, tmp_path / "link", None)
     assert (tmp_path / "volume" / "config.json").is_file()
-    monkeypatch.setattr(commands.os.path, "ismount", lambda path: path.name == "mounted")
+    monkeypatch.setattr(place.os.path, "ismount", lambda path: path.name == "mounted")
     with pytest.raises(UserError, match="is where a file system is mounted"):
         commands.convert(folder, tmp_path / "mounted", None)
 

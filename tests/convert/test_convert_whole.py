@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from firempo_plugin import cli
-from firempo_plugin.convert import commands, shards
+from firempo_plugin.convert import commands, place, shards
 from firempo_plugin.errors import UserError
 
 
@@ -56,7 +56,7 @@ def test_a_full_disk_leaves_nothing(after, released, tmp_path, monkeypatch, caps
 
 def test_a_disk_that_is_too_small_is_told_before(released, tmp_path, monkeypatch):
     _, folder, _ = released()
-    monkeypatch.setattr(commands.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+    monkeypatch.setattr(place.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
     with pytest.raises(UserError, match=r"has 0\.0 GB free, and the weights take 0\.0 GB"):
         commands.convert(folder, tmp_path / "llava", None)
     assert left(tmp_path) == ["released"]
