@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tiny_sam3
 import torch
 from PIL import Image
 
@@ -14,56 +15,7 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 
 @pytest.fixture(scope="module")
 def sam3(tmp_path_factory):
-    """A checkpoint of SAM 3's true architecture, with 300,000 random weights and a byte tokeniser."""
-    from tokenizers import pre_tokenizers
-    from transformers import CLIPTokenizer, Sam3Config, Sam3ImageProcessor, Sam3Model, Sam3Processor
-
-    width, heads = 32, 2
-    small = {"hidden_size": width, "intermediate_size": 64, "num_attention_heads": heads}
-    config = Sam3Config(
-        vision_config={
-            "backbone_config": {
-                **small,
-                "num_hidden_layers": 2,
-                "image_size": 112,
-                "pretrain_image_size": 56,
-                "window_size": 4,
-                "global_attn_indexes": [1],
-            },
-            "fpn_hidden_size": width,
-            "backbone_feature_sizes": [[32, 32], [16, 16], [8, 8]],
-        },
-        text_config={
-            **small,
-            "vocab_size": 600,
-            "projection_dim": 16,
-            "num_hidden_layers": 2,
-            "max_position_embeddings": 32,
-            "bos_token_id": 0,
-            "eos_token_id": 1,
-            "pad_token_id": 1,
-        },
-        geometry_encoder_config={**small, "num_layers": 1},
-        detr_encoder_config={**small, "num_layers": 2},
-        detr_decoder_config={**small, "num_layers": 2, "num_queries": 10},
-        mask_decoder_config={"hidden_size": width, "num_attention_heads": heads},
-    )
-    folder = tmp_path_factory.mktemp("sam3")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = Sam3Model(config)
-        for name, weight in model.named_parameters():
-            if "query" in name or "box_head" in name or "embed" in name:  # so that queries differ
-                torch.nn.init.normal_(weight, std=0.3)
-        model.save_pretrained(folder)
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    pieces = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
-    tokenizer = CLIPTokenizer(vocab={piece: number for number, piece in enumerate(pieces)}, merges=[])
-    size = {"height": 112, "width": 112}
-    Sam3Processor(Sam3ImageProcessor(size=size, mask_size={"height": 32, "width": 32}), tokenizer).save_pretrained(
-        folder
-    )
-    return folder
+    return tiny_sam3.save(tmp_path_factory.mktemp("sam3"))
 
 
 def test_sam3_really_runs(sam3, tmp_path):
