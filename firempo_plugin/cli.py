@@ -23,10 +23,16 @@ STEP_HELP = {
     "noise": "write the noised images",
     "export": "write the dataset of the pairs that are there",
 }
-CONVERT_HELP = "make a LLaVA of transformers of HuatuoGPT-Vision-7B or LLaVA-Med v1.5 as first released"
+CONVERT_HELP = (
+    "make a LLaVA of HuatuoGPT-Vision-7B or LLaVA-Med v1.5, or an adapter of SAM 3 of MedSAM3, as first released"
+)
 CONVERT_MORE = (
     "Needs neither network nor GPU, and of memory little more than the start: tensors are copied by their bytes. Every "
     "tensor is accounted for by name before anything is written, and TARGET appears whole or not at all."
+)
+CONVERT_SOURCE = (
+    "the folder of the model as first released; of MedSAM3 its file of LoRA weights, or the folder that holds it as "
+    "best_lora_weights.pt"
 )
 HOST_COMMANDS = ("train", "chat", "api", "eval", "webchat", "webui")
 NO_READER = 141
@@ -52,8 +58,18 @@ def demo(args: argparse.Namespace) -> int:
 
 
 def convert(args: argparse.Namespace) -> int:
-    from .convert import commands
+    from .convert import commands, medsam3
 
+    file = medsam3.file_of(args.source)
+    others = ("back", "vision_tower") if file else ("alpha", "checkpoint")
+    idle = [f"--{name.replace('_', '-')}" for name in others if vars(args)[name] is not None]
+    if idle:
+        held = (
+            f"{file} is taken for LoRA weights" if file else f"{args.source} is no file of LoRA weights, and holds none"
+        )
+        raise UserError(f"{' and '.join(idle)} cannot be used: {held}")
+    if file:
+        return medsam3.convert(file, args.target, args.alpha, args.checkpoint)
     if args.back is not None:
         return commands.back(args.source, args.target, args.back, args.vision_tower)
     return commands.convert(args.source, args.target, args.vision_tower)
@@ -179,7 +195,7 @@ def _parser(command: str) -> argparse.ArgumentParser:
     add.set_defaults(run=demo)
 
     add = commands.add_parser("convert", help=CONVERT_HELP, description=f"{CONVERT_HELP}. {CONVERT_MORE}")
-    add.add_argument("source", type=Path, metavar="SOURCE", help="the folder of the model as first released")
+    add.add_argument("source", type=Path, metavar="SOURCE", help=CONVERT_SOURCE)
     add.add_argument("target", type=Path, metavar="TARGET", help="a folder that does not exist yet, or is empty")
     add.add_argument(
         "--back",
@@ -193,6 +209,20 @@ def _parser(command: str) -> argparse.ArgumentParser:
         type=Path,
         metavar="FOLDER",
         help="a local copy of openai/clip-vit-large-patch14-336, where the model as first released does not hold it",
+    )
+    add.add_argument(
+        "--alpha",
+        type=_positive,
+        metavar="N",
+        help="of LoRA weights: what they were trained with, which is not in the file (default 32, that of MedSAM3's "
+        "released ones; has to be written for another rank than theirs)",
+    )
+    add.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FOLDER",
+        help="of LoRA weights: the folder of the Sam3Model that they are for, where it is not of the released size; "
+        "only its config.json is read",
     )
     add.set_defaults(run=convert)
 

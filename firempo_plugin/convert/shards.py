@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pickle
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -33,6 +34,13 @@ DTYPES = {
     "BOOL": ("bool", 1),
 }
 """By their names in safetensors, the types' names in torch and their sizes in bytes."""
+
+
+DAMAGED = (
+    *(pickle.UnpicklingError, zipfile.BadZipFile, struct.error, EOFError, RuntimeError),
+    *(AssertionError, AttributeError, LookupError, TypeError, ValueError),
+)
+"""What torch raises of a file that is damaged, or none of its own."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +95,7 @@ class Tensor:
     def _pieces_of_bin(self) -> Iterator[memoryview]:
         import torch
 
-        flat = _load_bin(self.file)[self.name].contiguous().reshape(-1).view(torch.uint8)
+        flat = _shard(self.file)[self.name].contiguous().reshape(-1).view(torch.uint8)
         for start in range(0, flat.numel(), PIECE):
             yield flat[start : start + PIECE].numpy().data
 
@@ -289,7 +297,7 @@ def _head_of_bin(file: Path) -> list[Tensor]:
 
     names = {getattr(torch, name): dtype for dtype, (name, _) in DTYPES.items()}
     tensors = []
-    for name, value in _load_bin(file).items():
+    for name, value in _shard(file).items():
         if not isinstance(value, torch.Tensor) or value.dtype not in names:
             found = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
             raise UserError(f"{file}: {name} is {found}, expected a tensor of {', '.join(map(str, names))}")
@@ -297,16 +305,23 @@ def _head_of_bin(file: Path) -> list[Tensor]:
     return tensors
 
 
-@lru_cache(maxsize=1)
-def _load_bin(file: Path) -> dict[str, Any]:
-    """The tensors of a `.bin` shard; one shard at a time is kept."""
+def load_bin(file: Path) -> dict[str, Any]:
+    """What torch saved in a file: tensors by name, mapped from the file where it allows that.
+
+    Raises:
+        UserError: It holds something else, or cannot be read without running code of its own.
+    """
     import torch
 
     try:
         loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0]
+    except DAMAGED as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{file} cannot be read as a file of weights alone: {reason}") from error
     if not isinstance(loaded, dict):
         raise UserError(f"{file} must hold tensors by name, found {type(loaded).__name__}")
     return loaded
+
+
+_shard = lru_cache(maxsize=1)(load_bin)
+"""A `.bin` shard; one at a time is kept."""
