@@ -6,6 +6,7 @@ import tiny_sam3
 import torch
 from PIL import Image
 
+from firempo_plugin.errors import UserError
 from firempo_plugin.images.masks import MaskCache, box_mask, read_mask
 from firempo_plugin.pairs.segmenters.segmenter import Request, find, make
 from firempo_plugin.records import RejectedError
@@ -111,6 +112,34 @@ def test_sam3_takes_a_lora_adapter(sam3, tmp_path):
     assert plain.settings() != medical.settings()
 
 
+@pytest.mark.parametrize("fault", ["a name more", "a name less", "another width", "no such module"])
+def test_sam3_refuses_an_adapter_of_another_model(fault, sam3, tmp_path):
+    from peft import LoraConfig, get_peft_model
+    from safetensors.torch import load_file, save_file
+    from transformers import Sam3Model
+
+    wanted = ["detr_decoder.layers.0.text_cross_attn.q_proj", "dot_product_scoring.text_proj"]
+    get_peft_model(Sam3Model.from_pretrained(sam3), LoraConfig(r=4, target_modules=wanted)).save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "adapter_model.safetensors")
+    name = f"base_model.model.{wanted[0]}.lora_A.weight"
+    if fault == "a name more":
+        tensors[name.replace("layers.0", "layers.7")] = tensors[name].clone()
+    elif fault == "a name less":
+        del tensors[name]
+    elif fault == "another width":
+        tensors[name] = torch.zeros(4, 48)
+    else:
+        told = (tmp_path / "adapter_config.json").read_text()
+        (tmp_path / "adapter_config.json").write_text(told.replace("detr_decoder", "x").replace("dot_product", "x"))
+    save_file(tensors, tmp_path / "adapter_model.safetensors")
+    segmenter = make("sam3", {"checkpoint": str(sam3), "adapter": str(tmp_path)})
+    with pytest.raises(UserError, match=f"adapter: {tmp_path} does not fit the model in {sam3}: ") as caught:
+        segmenter.segment("a.png", IMAGE, "heart")
+    assert {"a name more": "layers.7", "a name less": "1 too many or too few", "another width": "size mismatch"}.get(
+        fault, "not found in the base model"
+    ) in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["best_lora_weights.pt", "lora.pth", "lora.safetensors"])
 @pytest.mark.parametrize("in_folder", [False, True])
 def test_sam3_says_what_to_do_with_raw_lora_weights(name, in_folder, tmp_path):
@@ -120,7 +149,7 @@ def test_sam3_says_what_to_do_with_raw_lora_weights(name, in_folder, tmp_path):
         make("sam3", {"checkpoint": str(tmp_path), "adapter": str(adapter)})
     held = "holds" if in_folder else "is"
     assert str(caught.value).startswith(f"segment.options.adapter: {adapter} {held} the raw weights {name}, not a LoRA")
-    assert "convert it to a folder with adapter_config.json and adapter_model.safetensors" in str(caught.value)
+    assert f"becomes one with `firempo convert {tmp_path / name} FOLDER`" in str(caught.value)
 
 
 def test_sam3_says_what_an_adapter_lacks(tmp_path):

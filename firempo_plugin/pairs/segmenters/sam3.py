@@ -1,5 +1,6 @@
 """SAM 3 from transformers, prompted with the phrase; a LoRA adapter makes it a medical one."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass
 from functools import cached_property
@@ -20,6 +21,7 @@ MAX_TOKENS = 32
 DTYPES = ("float32", "bfloat16", "float16")
 
 PEFT_FILES = ("adapter_config.json", "adapter_model.safetensors")
+LONGEST_REASON = 300
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,10 @@ class Sam3Segmenter(Segmenter):
     cached: ClassVar[bool] = True
 
     checkpoint: str = config_key(MISSING, "folder of a Sam3Model with its Sam3Processor")
-    adapter: str = config_key("", "folder of a LoRA adapter in PEFT's format, merged into the model")
+    adapter: str = config_key(
+        "",
+        "folder of a LoRA adapter in PEFT's format, merged into the model; `firempo convert` makes one of MedSAM3's",
+    )
     device: str = config_key("auto", "cpu, cuda, cuda:1, ..., or auto: a GPU where there is one")
     dtype: str = config_key("float32", f"of: {', '.join(DTYPES)}", choices=DTYPES)
     batch: int = config_key(4, "images and phrases at a time", least=1)
@@ -101,9 +106,7 @@ class Sam3Segmenter(Segmenter):
         )
         processor = Sam3Processor.from_pretrained(self.checkpoint, local_files_only=True)
         if self.adapter:
-            from peft import PeftModel
-
-            model = PeftModel.from_pretrained(model, self.adapter, local_files_only=True).merge_and_unload()
+            model = _merged(model, self.checkpoint, self.adapter)
         found = "cuda" if torch.cuda.is_available() else "cpu"
         return model.to(found if self.device == "auto" else self.device).eval(), processor
 
@@ -139,19 +142,42 @@ class Sam3Segmenter(Segmenter):
         return joined(list(masks), detections["scores"][kept].tolist(), boxes)
 
 
+def _merged(model: Any, checkpoint: str, adapter: str) -> Any:
+    """The model with the adapter merged into its weights.
+
+    Raises:
+        UserError: It is not of this model. PEFT itself would leave out what it cannot place.
+    """
+    from peft import PeftModel
+
+    try:
+        adapted = PeftModel.from_pretrained(model, adapter, local_files_only=True)
+        read = adapted.load_adapter(adapter, "default", local_files_only=True)
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:LONGEST_REASON]
+        raise UserError(f"adapter: {adapter} does not fit the model in {checkpoint}: {reason}") from error
+    lost = [*read.missing_keys, *read.unexpected_keys]
+    if lost:
+        told = f"{len(lost)} too many or too few of its tensors, such as {lost[0]}"
+        raise UserError(f"adapter: {adapter} does not fit the model in {checkpoint}: {told}")
+    return adapted.merge_and_unload()
+
+
 def _require_peft(adapter: Path) -> None:
-    """Raises ValueError where weights lie at a place of an adapter, but not in PEFT's format; loads none."""
+    """Raises UserError where weights lie at a place of an adapter, but not in PEFT's format; loads none."""
     found = [adapter] if adapter.is_file() else sorted(adapter.iterdir()) if adapter.is_dir() else []
     if not found or all((adapter / name).is_file() for name in PEFT_FILES):
         return
-    weights = [path.name for path in found if path.suffix in (".pt", ".pth", ".bin", ".ckpt", ".safetensors")]
-    held = f"the raw weights {', '.join(weights)}" if weights else f"no {' and '.join(PEFT_FILES)}"
+    weights = [path for path in found if path.suffix in (".pt", ".pth", ".bin", ".ckpt", ".safetensors")]
+    held = (
+        f"the raw weights {', '.join(path.name for path in weights)}" if weights else f"no {' and '.join(PEFT_FILES)}"
+    )
     verb = "is" if adapter.is_file() and weights else "holds"
+    source = shlex.quote(str(weights[0] if weights else adapter / "best_lora_weights.pt"))
     raise UserError(
-        f"adapter: {adapter} {verb} {held}, not a LoRA adapter in PEFT's format. "
-        "MedSAM3's released file (best_lora_weights.pt) names the modules of Meta's own SAM 3 "
-        f"code: convert it to a folder with {' and '.join(PEFT_FILES)} for transformers' Sam3Model, and write that "
-        "folder; without `adapter` plain SAM 3 segments"
+        f"adapter: {adapter} {verb} {held}, not a LoRA adapter in PEFT's format. MedSAM3's released file "
+        f"(best_lora_weights.pt) becomes one with `firempo convert {source} FOLDER`; then write that folder. Without "
+        "`adapter` plain SAM 3 segments"
     )
 
 
