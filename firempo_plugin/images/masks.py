@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -162,13 +162,17 @@ def box_around(mask: Mask) -> Box:
     return corners((x, y, width, height))
 
 
-def joined(masks: Sequence[Mask], scores: Sequence[float], boxes: Sequence[Box]) -> Found:
-    """Joins detections, one mask, score and box each; those whose mask is empty are no detections."""
-    kept = [index for index, mask in enumerate(masks) if mask.any()]
-    if not kept:
+def joined(masks: Iterable[Mask], scores: Sequence[float], boxes: Sequence[Box]) -> Found:
+    """Joins detections, one mask, score and box each, of which no two masks are held; empty masks are no detections."""
+    whole: Mask | None = None
+    kept = []
+    for index, mask in enumerate(masks):
+        if mask.any():
+            kept.append(index)
+            whole = mask if whole is None else whole | mask
+    if whole is None:
         return NOTHING
-    mask = union([masks[index] for index in kept])
-    return Found(mask, tuple(boxes[index] for index in kept), tuple(scores[index] for index in kept))
+    return Found(whole, tuple(boxes[index] for index in kept), tuple(scores[index] for index in kept))
 
 
 class MaskCache:

@@ -112,6 +112,10 @@ class Step(ABC):
     def apply(self, item: Item, data: dict[str, Any]) -> Item:
         """The item with the step's part filled in from what `run` made."""
 
+    def beside(self, item: Item) -> Any:
+        """Items for which this is the same are made one after the other; the order of outcomes stays."""
+        return item.name
+
     def key(self, item: Item) -> str:
         """Hash of everything that decides the outcome."""
         content = json.dumps([self.name, self.version, self.depends_on(item)], sort_keys=True, ensure_ascii=False)
@@ -205,6 +209,7 @@ def _make(
     step: Step, due: list[tuple[Item, str]], result: Advance, halt: Halt
 ) -> Generator[tuple[Item, str, Outcome], None, None]:
     """Runs the step on what is due and yields outcomes as they come; after a stop, those in flight still count."""
+    due = _side_by_side(step, due)
     chunks = deque(due[start : start + step.at_once] for start in range(0, len(due), step.at_once))
     flying: dict[Future[list[Made]], list[tuple[Item, str]]] = {}
     doubtful: list[tuple[Item, str]] = []
@@ -240,6 +245,14 @@ def _make(
         finally:
             result.stopped = result.stopped or (halt.reason if due else None)
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _side_by_side(step: Step, due: list[tuple[Item, str]]) -> list[tuple[Item, str]]:
+    """What is due, each item behind the first that it is to be made beside."""
+    groups: dict[Any, list[tuple[Item, str]]] = {}
+    for item, key in due:
+        groups.setdefault(step.beside(item), []).append((item, key))
+    return [pair for group in groups.values() for pair in group]
 
 
 def _outcome(item: Item, made: Made, result: Advance) -> Outcome | None:

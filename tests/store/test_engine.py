@@ -63,6 +63,23 @@ def test_outcomes_are_made_once_and_found_again_in_order(workspace):
     assert second.items == first.items
 
 
+def test_items_that_belong_side_by_side_are_made_so_and_come_out_in_order(workspace):
+    class ThreeImages(Answer):
+        workers, at_once = 1, 3
+
+        def beside(self, item):
+            return int(item.record.id[1:]) % 3
+
+        def run_many(self, items):
+            self.chunks = [*getattr(self, "chunks", []), [item.record.id for item in items]]
+            return super().run_many(items)
+
+    step = ThreeImages()
+    result = advance(workspace, step, items(7))
+    assert step.chunks == [["r0", "r3", "r6"], ["r1", "r4", "r2"], ["r5"]]
+    assert [item.record.id for item in result.items] == [f"r{i}" for i in range(7)]
+
+
 def test_a_changed_setting_redoes_the_step_and_changing_back_does_not(workspace):
     advance(workspace, Answer(), items(3))
     changed = Answer(tone="kind")

@@ -28,7 +28,7 @@ LONGEST_REASON = 300
 class Sam3Segmenter(Segmenter):
     """Joins all detections of a phrase.
 
-    An image is encoded once for all phrases that are asked of it in one batch.
+    An image is encoded once for all phrases that are asked of it one after the other.
     """
 
     name: ClassVar[str] = "sam3"
@@ -41,7 +41,7 @@ class Sam3Segmenter(Segmenter):
     )
     device: str = config_key("auto", "cpu, cuda, cuda:1, ..., or auto: a GPU where there is one")
     dtype: str = config_key("float32", f"of: {', '.join(DTYPES)}", choices=DTYPES)
-    batch: int = config_key(4, "images and phrases at a time", least=1)
+    batch: int = config_key(4, "images and phrases at a time; bounds memory", least=1)
     threshold: float = config_key(0.5, "detections with a lower score are left out", least=0, most=1)
     mask_threshold: float = config_key(0.5, "probability above which a pixel belongs to a detection", least=0, most=1)
     nms: float = config_key(
@@ -89,15 +89,15 @@ class Sam3Segmenter(Segmenter):
                 answers[index] = RejectedError(f"target is too long for SAM 3: {length} tokens of {MAX_TOKENS}")
             else:
                 fitting.append(index)
-        fitting.sort(key=lambda index: requests[index].image_path)
+        fitting.sort(key=lambda index: requests[index].image_id)
         for start in range(0, len(fitting), self.batch):
             part = fitting[start : start + self.batch]
             answers |= zip(part, self._run([requests[index] for index in part]), strict=True)
         return [answers[index] for index in range(len(requests))]
 
     @cached_property
-    def _loaded(self) -> tuple[Any, Any]:
-        """The model, on its device, and its processor."""
+    def _loaded(self) -> tuple[Any, Any, "_Encoder"]:
+        """The model, on its device, its processor, and both as an encoder of images."""
         import torch
         from transformers import Sam3Model, Sam3Processor
 
@@ -108,38 +108,81 @@ class Sam3Segmenter(Segmenter):
         if self.adapter:
             model = _merged(model, self.checkpoint, self.adapter)
         found = "cuda" if torch.cuda.is_available() else "cpu"
-        return model.to(found if self.device == "auto" else self.device).eval(), processor
+        model = model.to(found if self.device == "auto" else self.device).eval()
+        return model, processor, _Encoder(model, processor, self.batch)
 
     def _run(self, requests: Sequence[Request]) -> list[Found]:
-        """One forward pass, the vision encoder over each image once."""
+        """One forward pass."""
         import torch
 
-        model, processor = self._loaded
-        images = {request.image_path: Image.fromarray(request.image).convert("RGB") for request in requests}
-        rows = [list(images).index(request.image_path) for request in requests]
-        sizes = [(request.image.shape[0], request.image.shape[1]) for request in requests]
+        model, processor, encoder = self._loaded
         text = processor(text=[request.phrase for request in requests], return_tensors="pt").to(model.device)
-        pixels = processor(images=list(images.values()), return_tensors="pt")["pixel_values"]
         with torch.inference_mode():
-            vision = model.get_vision_features(pixels.to(model.device, model.dtype))
-            for maps in ("fpn_hidden_states", "fpn_position_encoding"):
-                vision[maps] = tuple(level.expand(len(images), -1, -1, -1)[rows] for level in vision[maps])
-            outputs = model(vision_embeds=vision, **text)
-        for part in ("pred_logits", "pred_boxes", "pred_masks", "presence_logits"):
-            outputs[part] = outputs[part].float()
-        detected = processor.post_process_instance_segmentation(
-            outputs, threshold=self.threshold, mask_threshold=self.mask_threshold, target_sizes=sizes
-        )
-        return [self._join(detections) for detections in detected]
+            outputs = model(vision_embeds=encoder.rows(requests), **text)
+            logits = (outputs.pred_logits.float(), outputs.presence_logits.float())
+            scores = logits[0].sigmoid() * logits[1].sigmoid()
+            parts = zip(requests, scores, outputs.pred_boxes.float(), outputs.pred_masks, strict=True)
+            return [self._join(request.image.shape[:2], *part) for request, *part in parts]
 
-    def _join(self, detections: dict[str, Any]) -> Found:
-        """Suppresses doubles among one request's scores [N], boxes [N, 4] and masks [N, H, W], and joins the rest."""
+    def _join(self, shape: tuple[int, ...], scores: Any, boxes: Any, masks: Any) -> Found:
+        """Joins the detections of one request but weak ones and doubles; one mask at a time has the image's size.
+
+        Args:
+            shape: Height and width of the image.
+            scores: [N].
+            boxes: [N, 4], corners as shares of width and height.
+            masks: Logits at the model's size, [N, h, w].
+        """
+        from torch.nn.functional import interpolate
         from torchvision.ops import nms
 
-        kept = nms(detections["boxes"], detections["scores"], self.nms)
-        masks = detections["masks"][kept].bool().cpu().numpy()
-        boxes = [(x0, y0, x1, y1) for x0, y0, x1, y1 in detections["boxes"][kept].tolist()]
-        return joined(list(masks), detections["scores"][kept].tolist(), boxes)
+        height, width = shape
+        boxes = boxes * boxes.new_tensor([width, height, width, height])
+        found = (scores > self.threshold).nonzero()[:, 0]
+        kept = found[nms(boxes[found], scores[found], self.nms)].tolist()
+
+        def mask(place: int) -> Any:
+            sized = interpolate(masks[place][None, None].float().sigmoid(), (height, width), mode="bilinear")
+            return (sized[0, 0] > self.mask_threshold).cpu().numpy()
+
+        corners = [(x0, y0, x1, y1) for x0, y0, x1, y1 in boxes[kept].tolist()]
+        return joined((mask(place) for place in kept), scores[kept].tolist(), corners)
+
+
+class _Encoder:
+    """The vision encoder of a Sam3Model. What it made of the last images is kept, of `batch` of them at most."""
+
+    def __init__(self, model: Any, processor: Any, batch: int) -> None:
+        self._model, self._processor, self._batch = model, processor, batch
+        self._maps: dict[str, list[Any]] = {}
+        self._positions: list[Any] = []
+
+    def rows(self, requests: Sequence[Request]) -> Any:
+        """The encoder's output with a row for each of `batch` requests at most."""
+        import torch
+        from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
+
+        images = {request.image_id: request.image for request in requests}
+        new = {name: image for name, image in images.items() if name not in self._maps}
+        idle = [name for name in self._maps if name not in images]
+        for name in idle[: max(0, len(self._maps) + len(new) - self._batch)]:
+            del self._maps[name]
+        if new:
+            self._encode(new)
+        levels = zip(*(self._maps[request.image_id] for request in requests), strict=True)
+        self._maps |= {name: self._maps.pop(name) for name in images}  # to the end, where what goes last is
+        return Sam3VisionEncoderOutput(
+            fpn_hidden_states=tuple(torch.cat(level) for level in levels),
+            fpn_position_encoding=tuple(level.expand(len(requests), -1, -1, -1) for level in self._positions),
+        )
+
+    def _encode(self, images: dict[str, Pixels]) -> None:
+        pictures = [Image.fromarray(image).convert("RGB") for image in images.values()]
+        pixels = self._processor(images=pictures, return_tensors="pt")["pixel_values"]
+        vision = self._model.get_vision_features(pixels.to(self._model.device, self._model.dtype))
+        for row, name in enumerate(images):  # copies: a view would hold all images of the pass
+            self._maps[name] = [level[row : row + 1].clone() for level in vision.fpn_hidden_states]
+        self._positions = [level[:1].clone() for level in vision.fpn_position_encoding]  # the same for all images
 
 
 def _merged(model: Any, checkpoint: str, adapter: str) -> Any:

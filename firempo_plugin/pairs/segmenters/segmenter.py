@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 from ...images.masks import Found, MaskCache
@@ -29,6 +29,11 @@ class Request:
     image: Pixels
     phrase: str
     regions: tuple[Region, ...] = ()
+
+    @cached_property
+    def image_id(self) -> str:
+        """Names the image by its pixels."""
+        return pixel_id(self.image)
 
 
 Answer = Found | RejectedError | ConnectionError
@@ -104,7 +109,7 @@ def find(segmenter: Segmenter, cache: MaskCache, requests: Sequence[Request]) ->
     if not segmenter.cached:
         return _reached([_keep(answer, cache.keep, segmenter) for answer in segmenter.segment_many(requests)])
     identity = segmenter.identity()
-    keys = [cache.key(pixel_id(r.image), r.phrase, segmenter.name, identity) for r in requests]
+    keys = [cache.key(r.image_id, r.phrase, segmenter.name, identity) for r in requests]
     known: dict[str, Segmentation | RejectedError] = {}
     for key in dict.fromkeys(keys):
         entry = cache.get(key)

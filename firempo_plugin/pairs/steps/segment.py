@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,10 @@ class SegmentStep(Step):
             "masks": [file_id(path) for path in masks if Path(path).is_file()],
         }
 
+    def beside(self, item: Item) -> Any:
+        """Targets on the same images come together, so that a model encodes an image once, and what has none apart."""
+        return item.image_ids if self._wanted(item) else None
+
     def run(self, item: Item) -> dict[str, Any]:
         """One item; see `run_many`."""
         (made,) = self.run_many([item])
@@ -65,12 +70,13 @@ class SegmentStep(Step):
         from ..segmenters.segmenter import Request, find
 
         requests, owners = [], []
+        pixels = cache(decode)
         for number, item in enumerate(items):
             phrase = self._wanted(item)
             for place, path in enumerate(item.images if phrase else ()):
                 regions = tuple(region for region in item.record.regions if region.image == place)
                 # Masks beside a source's file are looked up by that file's name, not by a converted copy's.
-                requests.append(Request(item.record.images[place], decode(path), str(phrase), regions))
+                requests.append(Request(item.record.images[place], pixels(path), str(phrase), regions))
                 owners.append(number)
         try:
             found = find(self._segmenter, MaskCache(self._workspace.path("masks")), requests) if requests else []
