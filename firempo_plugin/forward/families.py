@@ -59,6 +59,9 @@ There a token that no image of its row reaches, as those before the first, atten
 fill the row up to the most images of a batch too.
 """
 
+PREFIXED = ("paligemma",)
+"""Model types whose images are a prefix, of which every token sees all others; `token_type_ids` is 1 for all else."""
+
 
 def shares_states(config: Any) -> bool:
     """Whether layers of a model share states with others: those of images, or keys and values."""

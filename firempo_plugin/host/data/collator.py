@@ -15,7 +15,7 @@ from ...errors import UserError
 from ...forward import masks
 from ...forward.batch import Batch, DistinctImages, Known, PassInputs, Scoring
 from ...forward.disk import DamagedError
-from ...forward.families import CROSS_ATTENDING, FAMILIES, ImageFeatures, is_frozen
+from ...forward.families import CROSS_ATTENDING, FAMILIES, PREFIXED, ImageFeatures, is_frozen
 from ...forward.plan import Layout, Pass, image_key, make_plan
 from ...forward.reference_cache import ReferenceCache
 from ...forward.tree import Tree
@@ -195,9 +195,12 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
         if self.tokenizer.padding_side != "right":  # places in a tree are counted from its start
             self.tokenizer = copy.copy(self.tokenizer)
             self.tokenizer.padding_side = "right"
+        plugin = self.template.mm_plugin
+        if plugin.audio_token is not None:  # no row has audio, and the host would add silence to every batch
+            plugin = replace(plugin, audio_token=None)
         if self.share_images:
-            plugin = DistinctPlugin(self.template.mm_plugin, self.vision_cache, self.pieces)
-            self.template = replace(self.template, mm_plugin=plugin)
+            plugin = DistinctPlugin(plugin, self.vision_cache, self.pieces)
+        self.template = replace(self.template, mm_plugin=plugin)
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Batch]:
         if self.settings is None:
@@ -249,6 +252,10 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
         for unused in ("labels", "rope_deltas"):
             inputs.pop(unused, None)
         images = {name: inputs.pop(name) for name in list(inputs) if name not in PER_TOKEN}
+        if self.model.dtype == torch.float32 and "pixel_values" in images:  # Llama 4's processor gives bfloat16
+            images["pixel_values"] = images["pixel_values"].float()
+        if self.model.config.model_type in PREFIXED:  # the host counts the image that it adds to a batch as leading
+            inputs["token_type_ids"] = (inputs["input_ids"] != self.model.config.image_token_id).long()
         if "mm_token_type_ids" in inputs:  # which the host leaves as wide as the longest sequence
             kinds, width = inputs["mm_token_type_ids"], inputs["input_ids"].shape[1]
             inputs["mm_token_type_ids"] = torch.nn.functional.pad(kinds, (0, width - kinds.shape[1]))
