@@ -138,10 +138,12 @@ def run_fire_mpo(
     from . import report, tower
     from .caches import Caches, check_caches
     from .memory import fitting
+    from .model_class import refuse_class
     from .trainer import FireMPOTrainer
 
     logger = logging.get_logger(f"llamafactory.{__name__}")
     refuse_unsupported(model_args, data_args, training_args, finetuning_args)
+    refuse_class(model_args, data_args)
     settings = settings_of(finetuning_args)
     check_caches(training_args, finetuning_args, settings)
     most_tokens = pass_tokens(model_args, training_args, finetuning_args)
