@@ -46,8 +46,9 @@ mutants: $(VENV)/dev.installed  ## change the pure modules in every small way, a
 phantom: $(VENV)/demo.installed  ## train and compare four objectives on procedural images; FLAGS=--full for all
 	$(BIN)/python examples/phantom/run.py $(FLAGS)
 
-docs: $(VENV)/demo.installed  ## write what the table of objectives says into docs/objectives.md and examples/objectives
+docs: $(VENV)/demo.installed  ## write what the tables of objectives and of models say into docs and examples/objectives
 	$(BIN)/python -m docs.objectives
+	$(BIN)/python -m docs.models
 
 check: $(VENV)/dev.installed
 	$(BIN)/ruff check .

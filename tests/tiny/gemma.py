@@ -1,4 +1,4 @@
-"""Gemma 3 and 4."""
+"""Gemma 3 and 4, and PaliGemma."""
 
 from pathlib import Path
 
@@ -15,6 +15,12 @@ from transformers import (
     Gemma4ImageProcessor,
     Gemma4Processor,
     Gemma4VideoProcessor,
+    GemmaConfig,
+    PaliGemmaConfig,
+    PaliGemmaForConditionalGeneration,
+    PaliGemmaProcessor,
+    SiglipImageProcessor,
+    SiglipVisionConfig,
 )
 
 from .common import ONE_OF_EACH, SIGLIP, TEXT, WINDOW, new_tokenizer, token_ids
@@ -30,6 +36,13 @@ GEMMA_4_LARGE = {
     "moe_intermediate_size": 32,
 }
 GEMMA_4_SMALL = {"hidden_size_per_layer_input": 8, "num_kv_shared_layers": 1}
+HEARING = {
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "subsampling_conv_channels": [128, 4],
+    "output_proj_dims": 48,
+}
 
 
 def gemma3(folder: Path) -> None:
@@ -68,7 +81,7 @@ def gemma3(folder: Path) -> None:
     Gemma3Processor(image_processor=images, tokenizer=tokenizer, image_seq_length=4).save_pretrained(folder)
 
 
-def gemma4(folder: Path, **text) -> None:
+def gemma4(folder: Path, hearing=None, **text) -> None:
     tokenizer = new_tokenizer(folder)
     names = {
         "boi_token": "<|image>",
@@ -108,6 +121,7 @@ def gemma4(folder: Path, **text) -> None:
             "pooling_kernel_size": 2,
             "position_embedding_size": 256,
         },
+        audio_config=hearing,
         video_token_id=tokenizer.convert_tokens_to_ids("<|video|>"),
         tie_word_embeddings=False,
         **ids,
@@ -121,3 +135,23 @@ def gemma4(folder: Path, **text) -> None:
         video_processor=Gemma4VideoProcessor(**sight),
         image_seq_length=70,
     ).save_pretrained(folder)
+
+
+def paligemma(folder: Path, text=GemmaConfig, **attention) -> None:
+    tokenizer = new_tokenizer(folder)
+    turns = ["<start_of_turn>", "<end_of_turn>", "<image>"]
+    tokenizer.add_special_tokens({"bos_token": "<|endoftext|>", "additional_special_tokens": turns})
+    images = SiglipImageProcessor(size={"height": 56, "width": 56})
+    images.image_seq_length = 16
+    processor = PaliGemmaProcessor(image_processor=images, tokenizer=tokenizer)  # which adds its own tokens
+    config = PaliGemmaConfig(
+        text_config=text(**TEXT, **attention, **token_ids(tokenizer), head_dim=16, vocab_size=len(tokenizer)),
+        vision_config=SiglipVisionConfig(**SIGLIP),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        projection_dim=64,
+        hidden_size=64,
+        vocab_size=len(tokenizer),
+        tie_word_embeddings=False,
+    )
+    PaliGemmaForConditionalGeneration(config).save_pretrained(folder)
+    processor.save_pretrained(folder)

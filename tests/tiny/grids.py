@@ -1,4 +1,4 @@
-"""Models whose image tokens follow a grid of patches: Qwen2.5-VL, Qwen3.5 and GLM-4V."""
+"""Models whose image tokens follow a grid of patches: Qwen2-VL to Qwen3.5, and GLM-4V and its kin."""
 
 from pathlib import Path
 
@@ -12,10 +12,16 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2_5_VLProcessor,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
     Qwen2VLImageProcessor,
+    Qwen2VLProcessor,
     Qwen2VLVideoProcessor,
     Qwen3_5Config,
     Qwen3_5ForConditionalGeneration,
+    Qwen3VLConfig,
+    Qwen3VLMoeConfig,
+    Qwen3VLMoeForConditionalGeneration,
 )
 
 from firempo_plugin.demo import tiny_model
@@ -35,9 +41,20 @@ LAYERED = {"use_sliding_window": True, "sliding_window": WINDOW, "layer_types": 
 
 
 def qwen2_5_vl(folder: Path, **attention) -> None:
+    sight = {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 64}
+    sight |= {"window_size": 56, "fullatt_block_indexes": [1]}
+    _qwen2(folder, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor, sight, **attention)
+
+
+def qwen2_vl(folder: Path) -> None:
+    sight = {"embed_dim": 32, "hidden_size": 64}
+    _qwen2(folder, Qwen2VLConfig, Qwen2VLForConditionalGeneration, Qwen2VLProcessor, sight)
+
+
+def _qwen2(folder: Path, config, model, processor, sight: dict, **attention) -> None:
     tokenizer = new_tokenizer(folder)
     ids = token_ids(tokenizer)
-    config = Qwen2_5_VLConfig(
+    config = config(
         text_config={
             **TEXT,
             **attention,
@@ -47,15 +64,11 @@ def qwen2_5_vl(folder: Path, **attention) -> None:
         },
         vision_config={
             "depth": 2,
-            "hidden_size": 32,
-            "intermediate_size": 48,
             "num_heads": 2,
-            "out_hidden_size": 64,
             "patch_size": 14,
             "spatial_merge_size": 2,
             "temporal_patch_size": 2,
-            "window_size": 56,
-            "fullatt_block_indexes": [1],
+            **sight,
         },
         image_token_id=tokenizer.convert_tokens_to_ids("<|image_pad|>"),
         video_token_id=tokenizer.convert_tokens_to_ids("<|video_pad|>"),
@@ -63,11 +76,25 @@ def qwen2_5_vl(folder: Path, **attention) -> None:
         vision_end_token_id=tokenizer.convert_tokens_to_ids("<|vision_end|>"),
         **ids,
     )
-    Qwen2_5_VLForConditionalGeneration(config).save_pretrained(folder)
+    model(config).save_pretrained(folder)
     size = {"shortest_edge": 28 * 28, "longest_edge": 112 * 112}
     images = Qwen2VLImageProcessor(size=dict(size), patch_size=14, merge_size=2)
     videos = Qwen2VLVideoProcessor(size=dict(size), patch_size=14, merge_size=2)
-    Qwen2_5_VLProcessor(image_processor=images, tokenizer=tokenizer, video_processor=videos).save_pretrained(folder)
+    processor(image_processor=images, tokenizer=tokenizer, video_processor=videos).save_pretrained(folder)
+
+
+def qwen3_vl_moe(folder: Path) -> None:
+    tiny_model.build(folder)  # whose processor is the same
+    dense = Qwen3VLConfig.from_pretrained(folder)
+    experts = {"moe_intermediate_size": 32, "num_experts": 4, "num_experts_per_tok": 2}
+    names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+    config = Qwen3VLMoeConfig(
+        text_config={**dense.text_config.to_dict(), **experts, "model_type": "qwen3_vl_moe_text"},
+        vision_config={**dense.vision_config.to_dict(), "model_type": "qwen3_vl_moe"},
+        tie_word_embeddings=True,
+        **{name: dense.to_dict()[name] for name in names},
+    )
+    Qwen3VLMoeForConditionalGeneration(config).save_pretrained(folder)
 
 
 def qwen3_5(folder: Path, config=Qwen3_5Config, model=Qwen3_5ForConditionalGeneration, **experts) -> None:

@@ -1,13 +1,17 @@
 """Models that see an image as it is or in tiles: the LLaVAs, Llama 3.2 Vision and InternVL."""
 
+from contextlib import nullcontext
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
+from llamafactory.model.model_utils.visual import LlavaMultiModalProjectorForYiVL
 from transformers import (
     AutoTokenizer,
     CLIPImageProcessor,
     CLIPVisionConfig,
     GotOcr2ImageProcessor,
+    GraniteConfig,
     InternVLConfig,
     InternVLForConditionalGeneration,
     InternVLProcessor,
@@ -31,6 +35,7 @@ from transformers import (
     Qwen2Config,
     SiglipVisionConfig,
 )
+from transformers.models.llava import modeling_llava
 
 from .common import SIGLIP, TEXT, new_tokenizer, token_ids
 
@@ -46,17 +51,24 @@ CLIP = {
 PINPOINTS = [[56, 56], [56, 112], [112, 56], [112, 112]]
 
 
-def llava(folder: Path, text=Qwen2Config, **attention) -> None:
+def yi_projector():
+    """While entered, LLaVA's class has the projector of Yi-VL, which the host puts there for good."""
+    return patch.object(modeling_llava, "LlavaMultiModalProjector", LlavaMultiModalProjectorForYiVL)
+
+
+def llava(folder: Path, text=Qwen2Config, yi=False, **attention) -> None:
     tokenizer = new_tokenizer(folder)
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>", *(["###"] if yi else [])]})
     config = LlavaConfig(
         text_config=text(**TEXT, **attention, **token_ids(tokenizer), vocab_size=len(tokenizer)),
         vision_config=CLIPVisionConfig(**CLIP),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         vision_feature_layer=-2,
         vision_feature_select_strategy="default",
+        **({"is_yi_vl_derived_model": True} if yi else {}),
     )
-    LlavaForConditionalGeneration(config).save_pretrained(folder)
+    with yi_projector() if yi else nullcontext():
+        LlavaForConditionalGeneration(config).save_pretrained(folder)
     images = CLIPImageProcessor(size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56})
     LlavaProcessor(
         image_processor=images,
@@ -145,6 +157,33 @@ def llava_next(folder: Path) -> None:
         vision_feature_select_strategy="default",
         image_token="<image>",
         num_additional_image_tokens=1,
+    ).save_pretrained(folder)
+
+
+def granite(folder: Path) -> None:
+    """Granite Vision: LLaVA-NeXT's class, with features of several layers of its tower, all tokens of each."""
+    tokenizer = new_tokenizer(folder)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|user|>", "<|assistant|>", "<|system|>", "<image>"]})
+    config = LlavaNextConfig(
+        text_config=GraniteConfig(
+            **TEXT, **token_ids(tokenizer), embedding_multiplier=3.0, logits_scaling=2.0, vocab_size=len(tokenizer)
+        ),
+        vision_config=SiglipVisionConfig(**SIGLIP),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        image_grid_pinpoints=PINPOINTS,
+        vision_feature_layer=[-2, -1],
+        vision_feature_select_strategy="full",
+    )
+    LlavaNextForConditionalGeneration(config).save_pretrained(folder)
+    images = LlavaNextImageProcessor(
+        size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56}, image_grid_pinpoints=PINPOINTS
+    )
+    LlavaNextProcessor(
+        image_processor=images,
+        tokenizer=tokenizer,
+        patch_size=14,
+        vision_feature_select_strategy="full",
+        image_token="<image>",
     ).save_pretrained(folder)
 
 

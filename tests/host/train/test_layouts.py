@@ -98,7 +98,7 @@ def run(trainer, batch):
     return loss, {name: w.grad for name, w in trainer.model.named_parameters() if w.requires_grad}
 
 
-NOISE = {"gemma4": 5e-5, "gemma4_small": 5e-5}
+NOISE = dict.fromkeys(("gemma4", "gemma4_small", "gemma4n"), 5e-5)
 """Of a gradient's largest entry, where it is more than 1e-5: two plain forwards, sdpa and eager, differ by 2.6e-5."""
 
 
