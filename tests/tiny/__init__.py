@@ -76,6 +76,8 @@ WITH_TREES = (
     *("glm4v", "glm4v_moe", "internvl", "gemma4", "gemma4_small"),
 )
 """One of each family that is run as trees, with image features that are shared."""
+SHARING = (*WITH_TREES, "qwen3_5", "pixtral", "mistral3", "granite", "llava_next_video", "glm_ocr", "gemma4n")
+"""Those, and others whose image features are shared."""
 
 PreTrainedConfig.__repr__ = object.__repr__  # which every load writes, even into a log that is off: 1/10 of a small run
 

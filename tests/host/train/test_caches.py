@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from test_numbers import as_rows, pair
-from tiny import WITH_TREES
+from tiny import SHARING
 from torch.testing import assert_close
 
 from firempo_plugin.forward.disk import write_whole
@@ -183,7 +183,7 @@ def test_a_disk_that_fills_up_does_not_end_the_run(train, tmp_path, monkeypatch,
     assert count["passes"]["known"] == count["images"]["known"] == 0
 
 
-@pytest.mark.parametrize("family", [*WITH_TREES, "qwen3_5"])
+@pytest.mark.parametrize("family", SHARING)
 def test_later_runs_need_neither_pixels_nor_the_vision_tower(family, train, adapter, tmp_path, count):
     keys = {**KEYS, "adapter_name_or_path": str(adapter(family)), "fire_vision_cache": str(tmp_path / "cache")}
     keys |= {"fire_pass_tokens": 1}  # so that some passes know all their images and others do not
