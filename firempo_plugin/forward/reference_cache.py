@@ -17,7 +17,7 @@ from torch import Tensor
 from .disk import DamagedError, Vectors, image_digest, read, write_whole
 from .plan import ScoredCell
 
-VERSION = 1
+VERSION = 2
 """Raised when other numbers come of the same cell: by what is saved here, by `score`, `plan`, `tree`, `masks` and
 `families`, or by the batch that the host subpackage's collator makes."""
 

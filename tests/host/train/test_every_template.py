@@ -4,6 +4,7 @@ docs/models.yaml says which, and docs/models.md is written from it.
 """
 
 import json
+import math
 import re
 import sys
 
@@ -106,6 +107,15 @@ def test_it_is_exact(row, family, pairs, checkpoint, adapter, trainer_and_batch,
         found = trainer._train_means.take()
         for name, value in terms.items():
             assert_close(found[f"terms/{name}"], value, rtol=1e-5, atol=1e-7, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize(("row", "family"), families([row for row in TRAINED if row["path"] == "plain"]))
+def test_the_stock_command_trains_it(row, family, train):
+    """Those whose families no other run of the tests has."""
+    first, *_ = train(family, lora_target="all", max_steps=1)
+    assert math.isfinite(first["loss"])
+    assert math.isfinite(first["grad_norm"])
+    assert first["grad_norm"] > 0
 
 
 def encoder_of(template, checkpoint):
