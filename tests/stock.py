@@ -52,6 +52,7 @@ class Reader:
         self.processor = AutoProcessor.from_pretrained(checkpoint)
         config = AutoConfig.from_pretrained(checkpoint)
         self.image_token_id = getattr(config, "thinker_config", config).image_token_id
+        self.known = {}
 
     def of_family(self, facts, default=None):
         return next((fact for name, fact in facts.items() if self.family.startswith(name)), default)
@@ -69,9 +70,16 @@ class Reader:
         pixels = {name: value for name, value in pixels.items() if name not in OF_TOKENS}
         return texts, {name: x.float() if x.is_floating_point() else x for name, x in pixels.items()}
 
+    def read_once(self, paths):
+        """The same of files."""
+        if paths not in self.known:
+            self.known[paths] = self.read([Image.open(path).convert("RGB") for path in paths])
+        texts, pixels = self.known[paths]
+        return texts, dict(pixels)
+
     def sequence(self, question, answer, images):
         """Input ids, pixel inputs, and where the answer's tokens with their character offsets start."""
-        texts, pixels = self.read([Image.open(path).convert("RGB") for path in images])
+        texts, pixels = self.read_once(tuple(images))
         for text in texts:
             text = "" if self.images_lead else text.replace("<image>", "<picture>")
             question = question.replace("<image>", text, 1)
