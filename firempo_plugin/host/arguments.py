@@ -117,6 +117,9 @@ VISION_CACHE_GB = 20.0
 IGNORED_HOST_KEYS = {
     "pref_loss": None,
     "pref_bco_weight": None,
+    "use_dft_loss": None,
+    "use_asft_loss": None,
+    "use_eaft_loss": None,
     "dpo_label_smoothing": "fire_label_smoothing",
     "simpo_gamma": "fire_margin",
     "ld_alpha": None,

@@ -154,7 +154,7 @@ def _asked_by(config: dict[str, Any]) -> Iterator[Finding]:
     wrong = [found for found in (reporters.problem(config.get("report_to")), demands.problem(config)) if found]
     yield from (Finding(what, remedy) for what, remedy in wrong)
     if not wrong:
-        yield Finding("its reporters, DeepSpeed, Ray and mix of data sets can be had")
+        yield Finding("its backend, reporters, DeepSpeed, Ray and mix of data sets can be had")
     yield from _another_loss(config)
     if shrunk := shrunk_first_in(config):
         yield Finding(shrunk)

@@ -100,7 +100,13 @@ def test_keys_that_the_objective_ignores_are_refused(objective, key, value):
         fire(fire_objective=objective, **{key: value})
 
 
-@pytest.mark.parametrize("key", ["pref_loss", "dpo_label_smoothing", "pref_bco_weight", "simpo_gamma", "ld_alpha"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("pref_loss", "dpo_label_smoothing", "pref_bco_weight", "simpo_gamma", "ld_alpha"),
+        *("use_dft_loss", "use_asft_loss", "use_eaft_loss"),
+    ],
+)
 def test_host_keys_that_the_stage_ignores_are_refused(key):
     value = "hinge" if key == "pref_loss" else 0.3
     with pytest.raises(ValueError, match=f"stage: fire_mpo ignores {key}"):

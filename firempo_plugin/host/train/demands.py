@@ -14,10 +14,23 @@ from packaging.requirements import Requirement
 
 from ...errors import UserError
 from ...torch_releases import version_of
+from ..arguments import STAGE
 
 Problem = tuple[str, str]
 """What is wrong, and what to do about it."""
 
+BACKENDS = {
+    "use_mca": ("Megatron", "USE_MCA"),
+    "use_megatron_bridge": ("Megatron Bridge", "USE_MEGATRON_BRIDGE"),
+    "use_hyper_parallel": ("HyperParallel", None),
+    "use_kt": ("KTransformers, which trains in the stage sft", None),
+    "use_unsloth": ("Unsloth, whose models return no logits", None),
+}
+"""What a host may train with instead of its own trainers, by key, each with the variable that chooses it, if any does.
+
+Most are asked for in other stages only: the run would go on without them, and without a word.
+"""
+OFF = ("false", "f", "no", "n", "0", "none", "null")
 RAY = "pip install 'ray[default]'"
 RAY_KEYS_OF_OTHER_RELEASES = ("ray_run_name", "ray_storage_path", "placement_strategy", "resources_per_worker")
 STRATEGIES = {
@@ -49,8 +62,24 @@ def refuse(config: Mapping[str, Any]) -> None:
 
 def problem(config: Mapping[str, Any]) -> Problem | None:
     """The first thing that a configuration asks for and cannot have; None where there is none."""
-    checks: tuple[Callable[[Mapping[str, Any]], Problem | None], ...] = (_deepspeed, _ray, _mixing)
+    checks: tuple[Callable[[Mapping[str, Any]], Problem | None], ...] = (_backend, _deepspeed, _ray, _mixing)
     return next((found for check in checks if (found := check(config))), None)
+
+
+def _backend(config: Mapping[str, Any]) -> Problem | None:
+    """Something to train with that the stage does not have; of other stages the host decides."""
+    for key, (name, variable) in BACKENDS.items() if config.get("stage") == STAGE else ():
+        without = f"stage: {STAGE} does not support {key} ({name})"
+        if variable and _is_set(variable):
+            return f"{variable} is set, and {without}", f"unset {variable}"
+        if key in config and str(config[key]).lower() not in OFF:
+            return without, f"remove {key}"
+    return None
+
+
+def _is_set(variable: str) -> bool:
+    """Whether a variable of the host's is on, by its own rule."""
+    return os.environ.get(variable, "0").lower() in ("true", "y", "1")
 
 
 def _deepspeed(config: Mapping[str, Any]) -> Problem | None:
@@ -60,12 +89,11 @@ def _deepspeed(config: Mapping[str, Any]) -> Problem | None:
 
 
 def _ray(config: Mapping[str, Any]) -> Problem | None:
-    wanted = os.environ.get("USE_RAY", "0").lower() in ("true", "y", "1")
     for key in RAY_KEYS_OF_OTHER_RELEASES:
         if key in config:
             install = "" if find_spec("ray") else f"; it needs Ray: {RAY}"
             return f"{key} is no key of this LLaMA-Factory", f"remove it, and set USE_RAY=1 to train with Ray{install}"
-    if not wanted:
+    if not _is_set("USE_RAY"):
         return None
     if not find_spec("ray"):
         return "USE_RAY is set, and Ray is not installed", f"{RAY}, or unset USE_RAY"

@@ -1,7 +1,7 @@
-"""What the host parses is looked at first: a misspelt key of the stage is refused with the key that was meant."""
+"""What the host parses is looked at first: what a run asks for and cannot have, and misspelt keys of the stage."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from typing import Any
 
@@ -14,21 +14,31 @@ PREFIX = "fire_"
 
 def extend_parser(module: Any) -> None:
     """Looks at the keys before the host does; those that do not resemble ours are left to its words."""
+    for name in ("get_ray_args", "get_train_args"):  # the first that a run asks for, and all that a check of rows does
+        setattr(module, name, _with_demands(module, vars(module)[name]))
     parse = module._parse_args
 
     def parse_args(
         parser: Any, args: dict[str, Any] | list[str] | None = None, allow_extra_keys: bool = False
     ) -> tuple[Any]:
         args = module.read_args(args)
-        config = demands.as_mapping(args)
-        if config.get("stage") == STAGE:
-            demands.refuse(config)
         if not allow_extra_keys:
             known = [part.name for kind in parser.dataclass_types for part in fields(kind)]
-            refuse_unknown(map(str, config), known)
+            refuse_unknown(map(str, demands.as_mapping(args)), known)
         return parse(parser, args, allow_extra_keys)
 
     module._parse_args = parse_args
+
+
+def _with_demands(module: Any, get: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def get_args(args: dict[str, Any] | list[str] | None = None) -> Any:
+        args = module.read_args(args)
+        config = demands.as_mapping(args)
+        if config.get("stage") == STAGE:
+            demands.refuse(config)
+        return get(args)
+
+    return get_args
 
 
 def refuse_unknown(keys: Iterable[str], known: list[str]) -> None:

@@ -69,8 +69,10 @@ def refuse_unsupported(model_args: Any, data_args: Any, training_args: Any, fine
     its_own_reference = finetuning_args.use_ref_model and finetuning_args.ref_model is None
     lora_without_reference = not training_args.do_train and its_own_reference
     refusals = {
-        "use_mca": (finetuning_args.use_mca, "Unset USE_MCA."),
-        "use_unsloth": (model_args.use_unsloth, "Remove use_unsloth; its models return no logits."),
+        "fp8": (
+            training_args.fp8 or training_args.fp8_enable_fsdp_float8_all_gather,
+            "Remove it; LLaMA-Factory sets FP8 up in the stages pt and sft alone, and would train on without it.",
+        ),
         "streaming": (data_args.streaming, "Write `streaming: false`; every row is checked before training starts."),
         "include_effective_tokens_per_second": (
             finetuning_args.include_effective_tokens_per_second,

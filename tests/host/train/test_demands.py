@@ -2,9 +2,11 @@
 
 import pytest
 import yaml
-from llamafactory.hparams import get_train_args
+from llamafactory.hparams import get_infer_args, get_train_args
+from llamafactory.train import tuner
 
 from firempo_plugin import cli
+from firempo_plugin.errors import UserError
 from firempo_plugin.host import doctor
 from firempo_plugin.host.train import demands
 
@@ -34,6 +36,31 @@ def bare_ray(tmp_path, monkeypatch):
     (tmp_path / "ray-9.dist-info" / "METADATA").write_text("\n".join(lines))
     monkeypatch.syspath_prepend(tmp_path)
     return tmp_path / "ray-9.dist-info" / "METADATA"
+
+
+@pytest.mark.parametrize("key", demands.BACKENDS)
+def test_a_backend_that_the_stage_has_not(key, tmp_path):
+    config = {"stage": "fire_mpo", "do_train": True, "model_name_or_path": "x", "dataset": "x"}
+    sentence = rf"^stage: fire_mpo does not support {key} \(.*\): remove {key}$"
+    given = ({**config, "output_dir": str(tmp_path), key: True}, ["--stage", "fire_mpo", f"--{key}"])
+    for args in (*given, [*given[1], "true", "--do_train"]):
+        with pytest.raises(UserError, match=sentence):
+            get_train_args(args)
+    for off in ({key: False}, {key: "false"}, {key: None}, {key: True, "stage": "sft"}):
+        assert demands.problem({**config, **off}) is None
+
+
+@pytest.mark.parametrize("variable", [variable for _, variable in demands.BACKENDS.values() if variable])
+def test_a_backend_that_a_variable_chooses(variable, tmp_path, monkeypatch):
+    """A host would ask for packages of it first, and a check of rows enters where it parses."""
+    monkeypatch.setenv(variable, "1")
+    config = {"stage": "fire_mpo", "model_name_or_path": "x", "dataset": "x", "output_dir": str(tmp_path)}
+    sentence = f"^{variable} is set, and stage: fire_mpo does not support .*: unset {variable}$"
+    for start in (tuner.run_exp, get_train_args):
+        with pytest.raises(UserError, match=sentence):
+            start({**config, "do_train": True})
+    answering = {"stage": "fire_mpo", "model_name_or_path": "x", "template": "qwen3_vl"}
+    assert get_infer_args(answering)[2].stage == "fire_mpo", "nothing is trained"
 
 
 def test_deepspeed_that_is_not_installed(without, tmp_path):

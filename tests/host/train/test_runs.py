@@ -301,15 +301,11 @@ def test_evaluation_alone_against_a_named_reference(train, checkpoint, adapter, 
     [
         ({"streaming": True}, "streaming"),
         ({"packing": True}, "packing"),
-        ({"use_unsloth": True}, "use_unsloth"),
         ({"neftune_noise_alpha": 5}, "neftune_noise_alpha"),
         ({"do_train": False, "do_eval": True, "eval_dataset": "fire_mpo_mixed"}, "ref_model"),
     ],
 )
-def test_what_the_stage_cannot_do_is_refused(keys, reason, train, monkeypatch):
-    from llamafactory.hparams import parser
-
-    monkeypatch.setattr(parser, "_check_extra_dependencies", lambda *args: None)
+def test_what_the_stage_cannot_do_is_refused(keys, reason, train):
     with pytest.raises(UserError, match=f"stage: fire_mpo does not support.*{reason}"):
         train(**keys)
 

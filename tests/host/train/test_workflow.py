@@ -32,6 +32,8 @@ def refuse(model_keys=None, **training):
         "world_size": 1,
         "deepspeed": None,
         "torch_compile": False,
+        "fp8": False,
+        "fp8_enable_fsdp_float8_all_gather": False,
         **training,
     }
     model_args = ModelArguments(model_name_or_path="model", **model_keys or {})
@@ -64,6 +66,12 @@ def test_pan_and_scan():
 def test_compiled_models():
     with pytest.raises(ValueError, match="does not support torch_compile"):
         refuse(torch_compile=True)
+
+
+@pytest.mark.parametrize("key", ["fp8", "fp8_enable_fsdp_float8_all_gather"])
+def test_fp8_that_the_host_sets_up_elsewhere(key):
+    with pytest.raises(UserError, match=r"does not support fp8\. Remove it"):
+        refuse(**{key: True})
 
 
 @pytest.mark.parametrize(
