@@ -129,9 +129,9 @@ class Original:
         found = dict(self.text.state_dict())
         found |= {f"model.mm_projector.{name}": value for name, value in self.projector.state_dict().items()}
         if tower:
-            start = "model.vision_tower.vision_tower."
-            found |= {start + name: value for name, value in self.tower.state_dict().items()}
-            found[start + "vision_model.embeddings.position_ids"] = torch.arange(17)[None]
+            start = "model.vision_tower.vision_tower.vision_model."
+            found |= {start + name: value for name, value in parts_of(self.tower).items()}
+            found[start + "embeddings.position_ids"] = torch.arange(17)[None]
         return {name: value.contiguous() for name, value in found.items()}
 
     def config(self, **other):
@@ -153,12 +153,17 @@ class Original:
         return folder
 
 
+def parts_of(tower):
+    """The tensors of a CLIP vision model by their names in it; older transformers have them in a module of its own."""
+    return {name.removeprefix("vision_model."): value for name, value in tower.state_dict().items()}
+
+
 def save_tower(tower, folder: Path, *, weights=True) -> Path:
     """Writes a whole CLIP around the tower, as the hub has it, with or without its weights."""
     folder.mkdir(parents=True)
     text = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     whole = CLIPModel(CLIPModel.config_class(text_config=text, vision_config=VISION, projection_dim=16))
-    whole.vision_model.load_state_dict(tower.vision_model.state_dict())
+    whole.vision_model.load_state_dict(parts_of(tower))
     if weights:
         whole.save_pretrained(folder)
     else:

@@ -1,5 +1,6 @@
 """What the caches keep of fixed inputs, and what decides whether an entry is found again in training."""
 
+import re
 import zlib
 
 import numpy as np
@@ -45,6 +46,7 @@ def known_model(checkpoint):
     model = AutoModelForImageTextToText.from_config(config).eval()
     with torch.no_grad():
         for name, weight in model.named_parameters():
+            name = re.sub(r"vision_tower\.(?!vision_model)", "vision_tower.vision_model.", name)  # newer transformers
             waves = np.sin(zlib.crc32(name.encode()) % 1000 + 0.7 * np.arange(weight.numel()) ** 1.1)
             scale = (2 / weight[0].numel()) ** 0.5 if weight.ndim > 1 else 0.1
             values = torch.from_numpy(scale * waves).to(weight.dtype).view_as(weight)
