@@ -19,12 +19,17 @@ from ..errors import UserError
 from ..torch_releases import misfits, version_of
 from .autoload import HostFinder, switched_off
 from .data.processor import shrunk_first_in
-from .touchpoints import SUPPORTED_HOSTS, TOUCH_POINTS, missing_points
+from .touchpoints import TESTED_HOSTS, TO_A_TESTED_HOST, TOUCH_POINTS, missing_points
 from .train import demands, reporters
 
 START_UP_FILE = "firempo_plugin_autoload.pth"
 # The newest releases that the suite ran with; newer ones are not refused.
-NEWEST_TESTED = {"torch": "2.15.0", "torchvision": "0.29.2", "torchaudio": "2.11.1"}
+NEWEST_TESTED = {
+    "llamafactory": list(TESTED_HOSTS)[-1],
+    "torch": "2.15.0",
+    "torchvision": "0.29.2",
+    "torchaudio": "2.11.1",
+}
 
 SIGMOID_INSTEAD = {
     "hinge": "write `stage: fire_mpo` with `fire_objective: slic`",
@@ -95,15 +100,29 @@ def _requirement(requirement: str) -> Finding:
     from packaging.version import Version
 
     needed = Requirement(requirement)
+    supported = needed.specifier & _asked_by_the_host(needed.name)
+    remedy = TO_A_TESTED_HOST if needed.name == "llamafactory" else f"pip install '{needed.name}{supported}'"
     found = version_of(needed.name)
     if found is None:
-        return Finding(f"{needed.name} is not installed", f"pip install '{requirement}'")
-    if not needed.specifier.contains(found, prereleases=True):
-        return Finding(f"{needed.name} {found}, supported: {needed.specifier}", f"pip install '{requirement}'")
+        return Finding(f"{needed.name} is not installed", remedy)
+    if not supported.contains(found, prereleases=True):
+        return Finding(f"{needed.name} {found}, supported: {supported}", remedy)
     newest = NEWEST_TESTED.get(needed.name)
     if newest and Version(Version(found).public) > Version(newest):
         return Finding(f"{needed.name} {found}, newer than {newest}, the newest that this release was tested with")
+    if needed.name == "llamafactory" and (commit := TESTED_HOSTS.get(found)):
+        return Finding(f"{needed.name} {found}, which many commits are called; tested at {commit}")
     return Finding(f"{needed.name} {found}")
+
+
+def _asked_by_the_host(name: str) -> Any:
+    """The versions of a package that the installed LLaMA-Factory asks for: each of its own has other bounds."""
+    from packaging.requirements import Requirement
+    from packaging.specifiers import SpecifierSet
+
+    lines = metadata.requires("llamafactory") if version_of("llamafactory") else None
+    asked = [need.specifier for need in map(Requirement, lines or ()) if need.name == name and not need.marker]
+    return SpecifierSet(",".join(map(str, asked)))
 
 
 def _torch_releases() -> Iterator[Finding]:
@@ -174,13 +193,13 @@ def _another_loss(config: dict[str, Any]) -> Iterator[Finding]:
 
 def _touch_points() -> Iterator[Finding]:
     if version_of("llamafactory") is None:
-        yield Finding("LLaMA-Factory is not installed", f"pip install '{SUPPORTED_HOSTS}'")
+        yield Finding("LLaMA-Factory is not installed", TO_A_TESTED_HOST)
         return
     for point in TOUCH_POINTS:
         missing = list(missing_points((point,)))
         place = f"llamafactory.{point.module}"
         if missing:
-            remedy = f"LLaMA-Factory {version_of('llamafactory')} has moved: pip install '{SUPPORTED_HOSTS}'"
+            remedy = f"LLaMA-Factory {version_of('llamafactory')} has moved: {TO_A_TESTED_HOST}"
             yield Finding("; ".join(missing), remedy)
         else:
             yield Finding(f"{place}: {', '.join(point.needs)}")

@@ -17,7 +17,11 @@ from yaml import safe_load
 
 from ..torch_releases import version_of
 
-SUPPORTED_HOSTS = "llamafactory>=0.9.5,<0.9.6"
+SUPPORTED_HOSTS = "llamafactory>=0.9.5,<0.9.7"
+TESTED_HOSTS = {"0.9.5": None, "0.9.6.dev0": "ff6d4d12e"}
+"""The versions that the suite ran with, oldest first; of one that the whole main branch bears, the commit."""
+TO_A_TESTED_HOST = "pip install llamafactory==0.9.5 firempo-plugin"
+"""Names this package, so that pip takes a transformers that suits both; a main branch that moved would meet a range."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ def require_supported_host() -> None:
         host = version_of("llamafactory") or "not installed"
         raise UnsupportedHost(
             f"firempo-plugin cannot extend LLaMA-Factory {host}: {'; '.join(missing)}. "
-            f"It supports {SUPPORTED_HOSTS}: run `pip install '{SUPPORTED_HOSTS}'`, or set FIREMPO_DISABLE=1 "
+            f"It supports {SUPPORTED_HOSTS}: run `{TO_A_TESTED_HOST}`, or set FIREMPO_DISABLE=1 "
             "to use LLaMA-Factory without the fire_mpo stage. Nothing was changed."
         )
 

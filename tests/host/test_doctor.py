@@ -46,10 +46,38 @@ def test_the_newest_tested_releases_are_not_called_newer(monkeypatch):
 
 
 def test_a_version_outside_the_range_is_found(monkeypatch):
-    monkeypatch.setattr(doctor, "version_of", lambda name: "5.6.0")
+    monkeypatch.setattr(doctor, "version_of", {"transformers": "5.6.0"}.get)
     finding = doctor._requirement("transformers<5.6,>=5.5.4")
     assert finding.what.startswith("transformers 5.6.0, supported: ")
     assert finding.remedy == "pip install 'transformers<5.6,>=5.5.4'"
+
+
+def test_the_bounds_of_the_installed_host_count_too(monkeypatch):
+    """Each version of LLaMA-Factory refuses another transformers, at its import."""
+    bounds = ["transformers!=4.57.0,<=5.6.0", "transformers>9; extra == 'other'", "torch<3"]
+    monkeypatch.setattr(doctor.metadata, "requires", {"llamafactory": bounds}.get)
+    found = {"llamafactory": "0.9.5", "transformers": "5.8.0"}
+    monkeypatch.setattr(doctor, "version_of", found.get)
+    finding = doctor._requirement("transformers<=5.8.0,>=5.5.4,!=5.6.0")
+    assert finding.remedy == "pip install 'transformers!=4.57.0,!=5.6.0,<=5.6.0,<=5.8.0,>=5.5.4'"
+    found["transformers"] = "5.5.4"
+    assert doctor._requirement("transformers<=5.8.0,>=5.5.4,!=5.6.0").remedy is None
+    del found["llamafactory"]
+    assert doctor._requirement("transformers>9").remedy == "pip install 'transformers>9'"
+
+
+@pytest.mark.parametrize(
+    ("version", "words", "remedy"),
+    [
+        ("0.9.5", "llamafactory 0.9.5", None),
+        ("0.9.6.dev0", "llamafactory 0.9.6.dev0, which many commits are called; tested at ff6d4d12e", None),
+        ("0.9.6", "llamafactory 0.9.6, newer than 0.9.6.dev0, the newest that this release was tested with", None),
+        ("0.9.7.dev0", "llamafactory 0.9.7.dev0, supported: <0.9.7,>=0.9.5", doctor.TO_A_TESTED_HOST),
+    ],
+)
+def test_what_is_said_of_a_host(version, words, remedy, monkeypatch):
+    monkeypatch.setattr(doctor, "version_of", {"llamafactory": version}.get)
+    assert doctor._requirement("llamafactory>=0.9.5,<0.9.7") == doctor.Finding(words, remedy)
 
 
 def test_a_moved_host_is_reported(capsys, monkeypatch, no_misfits):

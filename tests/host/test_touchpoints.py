@@ -1,13 +1,17 @@
 """Every name of the host that this package uses is one whose presence is checked before anything is changed."""
 
 import ast
+import tomllib
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from llamafactory.train import tuner
+from packaging.requirements import Requirement
+from places import ROOT
 
-from firempo_plugin.host.touchpoints import TOUCH_POINTS
+from firempo_plugin.host.touchpoints import SUPPORTED_HOSTS, TESTED_HOSTS, TO_A_TESTED_HOST, TOUCH_POINTS
 from firempo_plugin.host.train import workflow
 
 HOST = Path(workflow.__file__).parent
@@ -23,6 +27,18 @@ OF_OTHERS = {
     "split": "of a text",
     "ray": "a package that the host imports where it is installed",
 }
+
+
+def test_this_host_is_one_that_the_suite_ran_with():
+    """Fails on the day that LLaMA-Factory has a new version: add it once all of tests/host passes with it."""
+    assert metadata.version("llamafactory") in TESTED_HOSTS
+
+
+def test_what_is_said_of_hosts_is_what_this_package_asks_for():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert SUPPORTED_HOSTS in project["dependencies"]
+    assert all(Requirement(SUPPORTED_HOSTS).specifier.contains(host, prereleases=True) for host in TESTED_HOSTS)
+    assert TO_A_TESTED_HOST.split()[2].removeprefix("llamafactory==") in TESTED_HOSTS
 
 
 def last_name(node: ast.expr) -> str:
