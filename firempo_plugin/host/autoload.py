@@ -20,6 +20,7 @@ HOOKED = frozenset(
         "hparams.model_args",
         "hparams.finetuning_args",
         "hparams.parser",
+        "launcher",
         "data.parser",
         "data.converter",
         "data.loader",

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -11,6 +12,7 @@ from llamafactory.hparams import get_train_args
 
 from firempo_plugin.errors import UserError
 from firempo_plugin.host import sentences
+from firempo_plugin.host.train import demands, unknown_keys
 
 CLI = Path(sys.executable).parent / "llamafactory-cli"
 CONFIG = {"stage": "fire_mpo", "do_train": True, "model_name_or_path": "nowhere", "dataset": "x", "use_cpu": True}
@@ -29,6 +31,42 @@ def test_the_variable_that_takes_the_stage_away_is_named(tmp_path):
     )
     assert result.returncode == 1
     assert result.stderr.strip().splitlines()[-1].startswith("firempo: USE_V1 is set, ")
+
+
+@pytest.mark.parametrize("variable", [variable for _, variable in demands.BACKENDS.values() if variable])
+def test_a_backend_is_refused_before_the_host_starts_its_processes(variable, tmp_path):
+    """It starts one for each device, hence none on a CPU, and each would show where it ended."""
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump({**CONFIG, "output_dir": "out"}))
+    result = subprocess.run(
+        [CLI, "train", "run.yaml", "fire_gamma=0.2"],
+        cwd=tmp_path,
+        env=os.environ | {variable: "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert result.returncode == 1
+    assert [line for line in result.stderr.splitlines() if not line.startswith("[")] == [
+        f"firempo: {variable} is set, and {demands.problem({**CONFIG, variable.lower(): True})[0]}: unset {variable}"
+    ]
+
+
+@pytest.mark.parametrize(
+    "words", [["train"], ["train", "gone.yaml"], ["train", "list.yaml"], ["train", "-h"], ["chat"]]
+)
+def test_words_that_are_no_run_of_the_stage_are_the_hosts(words, tmp_path, monkeypatch):
+    (tmp_path / "list.yaml").write_text("[stage, fire_mpo]")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("USE_MCA", "1")
+    monkeypatch.setattr(sys, "argv", ["llamafactory-cli", *words])
+    launched = []
+    host = SimpleNamespace(launch=lambda: launched.append(sys.argv[1:]))
+    unknown_keys.extend_launcher(host)
+    host.launch()
+    assert launched == [words]
+    monkeypatch.setattr(sys, "argv", ["llamafactory-cli", "train", "--stage", "fire_mpo"])
+    with pytest.raises(UserError, match="USE_MCA is set"):
+        host.launch()
 
 
 @pytest.mark.parametrize("error", [ValueError("an odd number"), ImportError("no module"), TypeError("not a text")])
