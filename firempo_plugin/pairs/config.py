@@ -30,8 +30,7 @@ class EditConfig:
     rules_first: bool = config_key(True, "let the rules decide what they can; saves calls")
     report: Literal["whole", "findings"] = config_key(
         "whole",
-        "whole (one pair a report, its whole image noised) or findings (one pair for each statement that the edit "
-        "changes, with a target, mask and noise of its own)",
+        "whole, or findings: one pair for each statement that the edit changes, with noise on its own evidence",
     )
     scope: Literal["response", "answer_sentence"] = config_key(
         "response", "response, or answer_sentence: train on that sentence only"
