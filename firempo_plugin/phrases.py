@@ -8,10 +8,11 @@ import math
 import re
 import unicodedata
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
-from itertools import pairwise
+from difflib import Match, SequenceMatcher
+from itertools import accumulate, pairwise
 from typing import cast
 
 from .errors import UserError
@@ -19,6 +20,8 @@ from .errors import UserError
 Span = tuple[int, int]
 WeightedSpan = tuple[int, int, float]
 MOST_WEIGHT = 1e6
+_MOST_STEPS = 40_000_000
+"""Of a diff: a few seconds; two ordinary responses of 5,000 words take a sixth of them."""
 
 _TAG = re.compile(r"</?mask>")
 _ANY_TAG = re.compile(r"<\s*/?\s*mask\b[^>]*>", re.IGNORECASE)
@@ -179,16 +182,53 @@ def token_weights(weighted: Sequence[WeightedSpan], offsets: Sequence[Span]) -> 
 
 
 def diff_spans(chosen: str, rejected: str) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
-    """The words in which two texts differ, as spans of each; runs of changed words make one span."""
+    """The words in which two texts differ, as spans of each; runs of changed words make one span.
+
+    Of long texts of few different words, which would take minutes, all that is between their common start and end is
+    one span.
+    """
     words = [word_spans(text) for text in (chosen, rejected)]
     before = [chosen[start:end] for start, end in words[0]]
     after = [rejected[start:end] for start, end in words[1]]
-    edits = SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
-    changed = [edit for edit in edits if edit[0] != "equal"]
+    try:
+        edits = _Diff(before, after).get_opcodes()
+        changed = [edit[1:] for edit in edits if edit[0] != "equal"]
+    except _TooLongError:
+        changed = [_middle(before, after)]
     return (
-        tuple((words[0][a][0], words[0][b - 1][1]) for _, a, b, _, _ in changed if a < b),
-        tuple((words[1][a][0], words[1][b - 1][1]) for _, _, _, a, b in changed if a < b),
+        tuple((words[0][a][0], words[0][b - 1][1]) for a, b, _, _ in changed if a < b),
+        tuple((words[1][a][0], words[1][b - 1][1]) for _, _, a, b in changed if a < b),
     )
+
+
+class _TooLongError(Exception):
+    """A diff would take more steps than it may."""
+
+
+class _Diff(SequenceMatcher[str]):
+    """A diff of words that counts the steps which it is going to take; raises _TooLongError beyond _MOST_STEPS."""
+
+    def __init__(self, before: list[str], after: list[str]) -> None:
+        self._steps = _MOST_STEPS
+        times = Counter(after)
+        self._up_to = [0, *accumulate(times[word] for word in before)]
+        super().__init__(None, before, after, autojunk=False)
+
+    def find_longest_match(self, alo: int = 0, ahi: int | None = None, blo: int = 0, bhi: int | None = None) -> Match:
+        """As SequenceMatcher's, which looks at every place of each word again."""
+        self._steps -= self._up_to[ahi if ahi is not None else -1] - self._up_to[alo]
+        if self._steps < 0:
+            raise _TooLongError
+        return super().find_longest_match(alo, ahi, blo, bhi)
+
+
+def _middle(before: list[str], after: list[str]) -> tuple[int, int, int, int]:
+    """What is left of two lists without what both begin and end with, as [start, end) of each."""
+    shorter = min(len(before), len(after))
+    start = next((i for i in range(shorter) if before[i] != after[i]), shorter)
+    rest = shorter - start
+    end = next((i for i in range(rest) if before[-1 - i] != after[-1 - i]), rest)
+    return start, len(before) - end, start, len(after) - end
 
 
 def word_spans(text: str) -> list[Span]:

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from firempo_plugin.phrases import (
@@ -76,6 +78,24 @@ def test_spans_reach_from_the_first_character_to_the_last():
     assert (words(chosen.text, chosen.spans), words(rejected.text, rejected.spans)) == (["left top"], ["right"])
     chosen, _ = phrase_pair("left-sided", "right-sided", [[0, 4]])
     assert chosen.spans == ((0, 4),)
+
+
+def test_a_diff_of_long_texts_of_few_words_is_bounded_and_still_holds_all_that_differs():
+    start = time.process_time()
+    before, after = "a b " * 7700 + "end", "a b b " * 5100 + "a end"
+    (span,), (other,) = diff_spans(before, after)
+    assert time.process_time() - start < 10, "it took minutes"
+    assert before[: span[0]] == after[: other[0]] == "a b "
+    assert before[span[1] :] == after[other[1] :] == " end"
+    one, more = diff_spans("a " * 15_000 + "b", "a " * 15_000 + "a a b")
+    assert (one, [("a " * 15_000 + "a a b")[start:end] for start, end in more]) == ((), ["a a"])
+
+
+def test_ordinary_long_texts_are_compared_word_by_word():
+    words = [f"w{number % 61 * number % 997}" for number in range(5000)]
+    other = [word if number % 50 else "x" for number, word in enumerate(words)]
+    chosen, rejected = " ".join(words), " ".join(other)
+    assert [len(side) for side in diff_spans(chosen, rejected)] == [100, 100]
 
 
 def test_pair_prefers_given_spans_then_tags_then_the_diff():

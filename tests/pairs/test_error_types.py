@@ -45,6 +45,11 @@ EFFUSION = "Is there a pleural effusion?"
         ("How many?", "Two.", "Three.", "number"),
         ("How is it?", "A mild effusion.", "A severe effusion.", "severity"),
         ("What shape?", "It is oval.", "It is round.", "appearance"),
+        ("What is there?", "Increased opacity of the lung.", "Decreased opacity of the lung.", "appearance"),
+        ("Is there increased density?", "Yes.", "No.", "appearance"),
+        ("What is there?", "The opacity has increased.", "The opacity has decreased.", "course"),
+        ("What is there?", "It increased markedly in size.", "It decreased markedly in size.", "course"),
+        ("Has it increased since then?", "Yes.", "No.", "course"),
         ("Who is it?", "A woman.", "A man.", None),
         ("Which disease?", "Sarcoidosis.", "Old age.", None),
         ("Where?", "In the left lung.", "In the banana lung.", None),
@@ -54,6 +59,12 @@ def test_the_words_that_differ_tell_the_kind(question, chosen, rejected, kind):
     record = Record("r", (), question, "")
     for edit in (Edit(chosen, rejected, True, "", "rules"), Edit(rejected, chosen, False, "", "rules")):
         assert rule_error_type(record, edit, load_vocabulary()) == kind
+
+
+@pytest.mark.parametrize(("chosen", "kind"), [("两肺纹理增多。", "appearance"), ("结节较前增多。", "course")])
+def test_chinese_tells_of_a_course_by_what_was_before(chosen, kind):
+    edit = Edit(chosen, chosen.replace("增多", "减少"), True, "", "rules")
+    assert rule_error_type(Record("r", (), "有什么?", "", language="zh"), edit, load_vocabulary()) == kind
 
 
 def test_a_language_without_a_grammar_has_no_kind():

@@ -1,5 +1,6 @@
 """What kind of error sets two responses apart: which word of a quota, by the words that differ."""
 
+import re
 from collections.abc import Sequence
 
 from ...answers.grammar import GRAMMARS
@@ -28,6 +29,12 @@ _KIND_OF = {group.replace("_", " "): kind for kind, groups in _GROUPS.items() fo
 ERROR_TYPES = (*_GROUPS, OTHER)
 _WHERE = frozenset({"laterality", "location", None})
 _YES_OR_NO = word_set("yes no")
+_NAMES = re.compile(
+    r"\s+(?!\w+ly\b|(?:in|on|at|by|to|from|since|over|when|with|compared|as|than|again|now|further|and|or|but)\b)[a-z]",
+    re.IGNORECASE,
+)
+"""A noun after "increased": it is dense or large, not denser or larger than it was."""
+_EARLIER = re.compile("较前|比前|与前|前次|之前|以前|复查|随访")
 
 
 def rule_error_type(record: Record, edit: Edit, vocabulary: Vocabulary) -> str | None:
@@ -43,14 +50,16 @@ def rule_error_type(record: Record, edit: Edit, vocabulary: Vocabulary) -> str |
     """
     if record.language not in GRAMMARS:
         return None
+    texts = (edit.chosen, edit.rejected)
     sides = [
         _within(read_units(text, record.language, vocabulary), spans)
-        for text, spans in zip((edit.chosen, edit.rejected), diff_spans(edit.chosen, edit.rejected), strict=True)
+        for text, spans in zip(texts, diff_spans(*texts), strict=True)
     ]
     if any(unit.role == "negator" or _YES_OR_NO.intersection(unit.words) for side in sides for unit in side):
-        asked = {_kind(unit) for unit in read_units(record.question, record.language, vocabulary)} - _WHERE
+        question = read_units(record.question, record.language, vocabulary)
+        asked = {_kind(unit, record.question) for unit in question} - _WHERE
         return asked.pop() if len(asked) == 1 and "finding" not in asked else "presence"
-    kinds = [[_kind(unit) for unit in content(tuple(side))] for side in sides]
+    kinds = [[_kind(unit, text) for unit in content(tuple(side))] for side, text in zip(sides, texts, strict=True)]
     said = [set(side) - {None} for side in kinds]
     if not (said[0] or said[1]) or any(side and not known for side, known in zip(kinds, said, strict=True)):
         return None
@@ -77,5 +86,10 @@ def _within(units: Sequence[Unit], spans: Sequence[Span]) -> list[Unit]:
     return [unit for unit in units if any(unit.start < end and start < unit.end for start, end in spans)]
 
 
-def _kind(unit: Unit) -> str | None:
+def _kind(unit: Unit, text: str) -> str | None:
+    """The kind of thing that a unit of a text is; "increased opacity" is how it looks, "has increased" its course."""
+    if unit.group == "trend":
+        chinese = not text[unit.start : unit.end].isascii()
+        looks = not _EARLIER.search(text) if chinese else _NAMES.match(text, unit.end)
+        return "appearance" if looks else "course"
     return "size" if unit.key.endswith(" mm") else _KIND_OF.get(unit.group)

@@ -17,7 +17,7 @@ class LabelStep(JudgedStep):
     """Names the kind of error: by the rules, and where they cannot say, by a judge or as `other`."""
 
     name = "label"
-    version = 1
+    version = 2
 
     def __init__(self, config: BuildConfig, ask: Ask | None) -> None:
         super().__init__(config, ask, by_judge=config.label.asks)
