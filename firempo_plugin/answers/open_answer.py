@@ -17,7 +17,8 @@ _DESCRIBING = word_set("side laterality vertical depth size severity amount exte
 """Sorts of terms that make an answer more exact."""
 _WITHIN_NAMES = word_set("of the 的")
 _ARTICLE = re.compile(r"^(?:the|an?)\s+", re.IGNORECASE)
-_ORDER = ("side", "laterality", "vertical", "depth", "severity", "size")
+_ATTRIBUTES = frozenset({"side", "laterality", "vertical", "depth", "severity", "size"})
+"""Exchanged before all other terms: the least of an answer."""
 
 
 class OpenQuestion(OpenReader):
@@ -37,15 +38,18 @@ class OpenQuestion(OpenReader):
             return "the ground truth is no short answer"
         clauses = read_clauses(text, self._language, self._vocabulary)
         known = all(unit.term or unit.role == "number" for unit in units)
+        found: dict[bool, list[list[Change]]] = {True: [], False: []}
         for part in self._parts:
             windows = [window for clause in clauses for window in self._windows(text, clause, part)]
-            for index in sorted(range(len(part)), key=lambda index: _rank(part[index])):
-                if not self._may_change(part, index, known):
-                    continue
+            for index in (index for index in range(len(part)) if self._may_change(part, index, known)):
                 places = named(text, [_place(window, part, index) for window in windows], part[index])
-                changes = self._exchanged(text, places, part, part[index], pick)
-                if changes and not self.states(_changed(text, changes)):
-                    return changes
+                for changes in self._exchanges(text, places, part, part[index]):
+                    if not self.states(_changed(text, changes)):
+                        found[part[index].group in _ATTRIBUTES].append(changes)
+        if found[True]:
+            return pick(found[True])
+        if found[False]:
+            return pick(found[False])
         return "the vocabulary has no opposite for a word of the ground truth"
 
     def _may_change(self, part: Part, index: int, known: bool) -> bool:
@@ -64,11 +68,12 @@ class OpenQuestion(OpenReader):
             return False
         return group in ("side", "number") or all(unit.term for unit in part)
 
-    def _exchanged(self, text: str, places: list[Unit], part: Part, unit: Unit, pick: Picker) -> list[Change]:
+    def _exchanges(self, text: str, places: list[Unit], part: Part, unit: Unit) -> list[list[Change]]:
+        """The ways to put another answer in the places of a word of the truth."""
         if unit.role == "number" and self._counts:
             number = int(unit.key) + 1
             fits = all(_may_count(text, place, number) for place in places)
-            return [put(text, u.start, u.end, _numeral(text, u, number)) for u in places] if fits else []
+            return [[put(text, u.start, u.end, _numeral(text, u, number)) for u in places]] if fits and places else []
         if unit.term is None or len({text[u.start : u.end].lower() for u in places}) != 1:
             return []
         said = {u.key for u in read_units(text, self._language, self._vocabulary)}
@@ -84,19 +89,16 @@ class OpenQuestion(OpenReader):
         if again and (unit.group != "side" or sides == 1):
             return []
         sided = any(_side_before(text, place, self._language, self._vocabulary) for place in places)
-        options: list[list[str]] = []
+        found: list[list[Change]] = []
         for term in self._vocabulary.alternatives(unit.term):
             forms = [written(term, place, text, self._language) for place in places]
             if term.name in taken or (sided and unit.group == "organ" and not term.paired):
                 continue
             if clashes(unit.term, term, beside):
                 continue
-            if all(forms):
-                options.append([form for form in forms if form])
-        if not options:
-            return []
-        words = pick(options)
-        return [put(text, u.start, u.end, form) for u, form in zip(places, words, strict=True)]
+            changes = [put(text, u.start, u.end, form) for u, form in zip(places, forms, strict=True) if form]
+            found += [changes] if len(changes) == len(places) else []
+        return found
 
     def _correct(self, text: str) -> list[Change] | str:
         if explains(text):
@@ -172,10 +174,6 @@ def _side_before(text: str, place: Unit, language: str, vocabulary: Vocabulary) 
     """Whether a side stands before a place ("left kidney")."""
     before = [unit for unit in read_units(text, language, vocabulary) if unit.end <= place.start]
     return bool(before) and before[-1].group in ("side", "laterality")
-
-
-def _rank(unit: Unit) -> int:
-    return _ORDER.index(unit.group) if unit.group in _ORDER else len(_ORDER)
 
 
 def _may_count(text: str, place: Unit, number: int) -> bool:

@@ -1,4 +1,4 @@
-"""Which sort of question a record asks: yes/no, a choice, or an open one."""
+"""Which sort of question a record asks: yes/no, a choice, a size, or an open one."""
 
 import re
 from functools import lru_cache
@@ -12,10 +12,11 @@ from .lettered import LetteredQuestion, lettered_options, right_option
 from .open_answer import OpenQuestion
 from .polar import PolarQuestion
 from .reading import Question
+from .scale import ScaleQuestion
 from .units import content, read_units
 from .vocabulary import Vocabulary
 
-VERSION = 3
+VERSION = 4
 """Raised when the rules read, judge or edit an answer otherwise, be it for a word of vocabulary.yaml: what they decided
 is kept under it, in builds and in evaluations."""
 LONGEST_RESPONSE = 32_000
@@ -56,7 +57,10 @@ def _plain(question: str, truth: str, language: str, vocabulary: Vocabulary) -> 
     right = [index for index, option in enumerate(options) if option.among(units)]
     if len(right) == 1:
         return ChoiceQuestion(question, options, right[0], language, vocabulary)
-    return OpenQuestion(question, truth, language, vocabulary)
+    try:
+        return ScaleQuestion(question, truth, language, vocabulary)
+    except ValueError:
+        return OpenQuestion(question, truth, language, vocabulary)
 
 
 def polar_truth(question: str, truth: str, language: str) -> Literal["yes", "no"] | None:

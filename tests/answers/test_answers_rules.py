@@ -183,7 +183,7 @@ OTHERS = [
     ("How many lesions?", "2", "There are 3 lesions.", False),
     ("How many lesions?", "2", "2 or 3", None),
     ("What size is it?", "5 cm", "50 mm", True),
-    ("What size is it?", "5 cm", "5 mm", None),
+    ("What size is it?", "5 cm", "5 mm", False),
     ("What is seen?", "Pneumonia", "No pneumonia is seen.", None),
     ("What is seen?", "Pneumonia", "Probably pneumonia.", None),
     ("What is seen?", "Pneumonia", "Consolidation", None),
