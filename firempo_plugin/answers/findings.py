@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from .text import word_set
 from .units import Clause, Unit, content, read_clauses
-from .vocabulary import Term, Vocabulary, akin
+from .vocabulary import FINDINGS, Term, Vocabulary, akin
 
 _HARMLESS_WORDS = word_set(
     "stable unchanged again new trace minimal tiny size base lobe focal bibasilar basilar patchy streaky degenerative"
@@ -115,7 +115,7 @@ def contradictions(report: str, truth: str, language: str, vocabulary: Vocabular
 
 def _statements(clause: Clause) -> list[Statement]:
     units = clause.units
-    found = [unit for unit in units if unit.group == "finding"]
+    found = [unit for unit in units if unit.group in FINDINGS]
     overall = _overall(clause)
     if overall is not None and not found:
         return [overall]
@@ -138,7 +138,7 @@ def _attributes(units: tuple[Unit, ...], finding: Unit, alone: bool) -> tuple[Un
         return ()
     before: list[Unit] = []
     for unit in reversed([unit for unit in units if unit.end <= finding.start]):
-        if unit.group == "finding" or unit.role in ("mark", "negator") or unit.key in _LINKS:
+        if unit.group in FINDINGS or unit.role in ("mark", "negator") or unit.key in _LINKS:
             break
         before.append(unit)
     told = [unit for unit in (units if alone else before) if unit.group in _ATTRIBUTES]
@@ -169,14 +169,14 @@ def _denied(units: tuple[Unit, ...], negator: int) -> set[int]:
     before = [unit for unit in units[:negator] if unit.role != "filler"]
     end = next((i for i, unit in enumerate(units) if i > negator and unit.key in _SCOPE_ENDS), len(units))
     after = [unit for unit in units[negator + 1 : end] if unit.role != "filler"]
-    if not after and all(unit.group == "finding" or unit.key in _LISTED | {"and"} for unit in before):
-        return {unit.start for unit in before if unit.group == "finding"}
+    if not after and all(unit.group in FINDINGS or unit.key in _LISTED | {"and"} for unit in before):
+        return {unit.start for unit in before if unit.group in FINDINGS}
     found: set[int] = set()
     restricted = False
     for unit in after:
         if unit.key in _LISTED:
             restricted = False
-        elif unit.group == "finding":
+        elif unit.group in FINDINGS:
             found |= set() if restricted else {unit.start}
         elif unit.group in _RESTRICTING or unit.words[0] in _HARMLESS_WORDS - _UNRESTRICTING:
             restricted = True

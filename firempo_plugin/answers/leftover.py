@@ -7,6 +7,7 @@ from .plausible import explains
 from .reading import Change
 from .text import word_set
 from .units import Clause, Unit, content
+from .vocabulary import FINDINGS
 
 _INTRODUCING = frozenset({"modality", "projection", "part", "plane", "weighting", "contrast"})
 _GENERAL = frozenset({"normality", "health"})
@@ -85,7 +86,7 @@ def _stays(words: str, unit: Unit, changes: Sequence[Change]) -> bool:
 def _finds_more(kept: Sequence[Unit], asked: Sequence[Unit]) -> bool:
     """Whether a turned clause still tells of findings that were not asked about: "normal with signs of pathology"."""
     return any(
-        (unit.group == "finding" or unit.words[-1] in _GENERAL_WORDS) and not any(unit.means(other) for other in asked)
+        (unit.group in FINDINGS or unit.words[-1] in _GENERAL_WORDS) and not any(unit.means(other) for other in asked)
         for unit in kept
     )
 

@@ -4,10 +4,10 @@ from .grammar import GRAMMARS
 from .reading import Reading
 from .text import is_word, tokens
 from .units import Clause, Unit, content, read_clauses, read_units
-from .vocabulary import Vocabulary
+from .vocabulary import FINDINGS, Vocabulary
 
 Part = tuple[Unit, ...]
-NOUNS = frozenset({"organ", "finding", "lobe", "part", "system"})
+NOUNS = FINDINGS | {"organ", "lobe", "part", "system"}
 """Exchanged only where the vocabulary knows every word of the answer: "bowel contents" are no "kidney contents"."""
 _THINGS = frozenset({"organ", "condition", "finding", "image", "section", "slice", "scan", "view", "sequence", "器 官"})
 """Small words that name what is counted."""
@@ -105,7 +105,7 @@ class OpenReader:
 
     def _rivals(self, unit: Unit, truth: list[Unit]) -> bool:
         """Whether a unit beside the truth is another answer, or turns the question's own terms around."""
-        groups = {other.group for other in truth if _decides(other) or other.group in ("finding", "number")}
+        groups = {other.group for other in truth if _decides(other) or other.group in FINDINGS | {"number"}}
         asked = {other.group for other in self._asked if _decides(other) and not any(other.means(t) for t in truth)}
         return (unit.group in groups and not self._kin(unit, truth)) or unit.group in asked
 

@@ -8,7 +8,7 @@ from .grammar import GRAMMARS
 from .reading import Reading
 from .text import word_set
 from .units import Clause, Unit, content, read_clauses, read_units
-from .vocabulary import Vocabulary, akin
+from .vocabulary import FINDINGS, Vocabulary, akin
 
 Verdict = Literal["yes", "no", "unclear"] | None
 """What a clause answers; None: it is about something else."""
@@ -118,7 +118,7 @@ class PolarReader:
         place = next(index for index, unit in enumerate(clause.units) if unit.means(head))
         while place > 0 and clause.units[place - 1].role in ("word", "term"):
             place -= 1
-        return place > 0 and clause.units[place - 1].words[0] in _DEFINITE and head.group in ("finding", "")
+        return place > 0 and clause.units[place - 1].words[0] in _DEFINITE and head.group in (*FINDINGS, "")
 
     def _carries(self, clauses: tuple[Clause, ...], position: int) -> bool:
         """Whether the clause after an explicit answer belongs to it; not where a later clause restates the question."""
@@ -127,7 +127,7 @@ class PolarReader:
             return False
         rest = [other for other in clauses[position + 1 :] if other.sentence == lead.sentence]
         later = any(self._verdict(other, False) in ("yes", "no") for other in rest)
-        return not later or any(unit.group in ("finding", "normality", "health") for unit in clause.units)
+        return not later or any(unit.group in FINDINGS | {"normality", "health"} for unit in clause.units)
 
     def _word(self, says: str) -> str:
         return {"yes": "是", "no": "否"}[says] if self._language == "zh" else says
@@ -193,7 +193,7 @@ class PolarReader:
         head = next((unit for unit in self._content if unit.group not in MODIFIERS), self._content[0])
         named = covered if self._joined else any(unit.means(head) for unit in said)
         return named and all(
-            (listed and unit.group == "finding") or unit.group in TECHNICAL or self._complements(unit) for unit in rest
+            (listed and unit.group in FINDINGS) or unit.group in TECHNICAL or self._complements(unit) for unit in rest
         )
 
     def _covers(self, said: tuple[Unit, ...]) -> bool:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from .grammar import GRAMMARS
 from .text import Piece
 from .units import Clause, Unit, content, read_clauses
-from .vocabulary import Vocabulary
+from .vocabulary import FINDINGS, Vocabulary
 
 _NORMAL = frozenset({"normality", "health"})
-_SPECIFIC = frozenset({"organ", "lobe", "finding"})
+_SPECIFIC = FINDINGS | {"organ", "lobe"}
 
 
 @dataclass(frozen=True)

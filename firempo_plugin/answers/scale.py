@@ -207,7 +207,7 @@ def _same(one: _Place, right: _Place) -> bool | None:
             return True
         alike = one.term.group == right.term.group or "moderate" in (one.term.name, right.term.name)
         return None if akin(one.term, right.term) or not alike else False
-    if one.term or right.term or len(one.lengths) != len(right.lengths):
+    if len(one.lengths) != len(right.lengths):
         return None
     ratios = [max(a, b) / min(a, b) for a, b in zip(sorted(one.lengths), sorted(right.lengths), strict=True)]
     if max(ratios) < 1.001:

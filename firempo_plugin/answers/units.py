@@ -56,6 +56,8 @@ class Unit:
             return other.term is None and other.words[0] == self.words[-1]
         if self.term and any(word in _NEGATING_WORDS for word in self.words):
             return False
+        if self.group == "device":
+            return other.words[0] == self.words[-1] or other.key in self.words[-1:]
         return other.words[0] in self.words or bool(self.term and other.key in self.term.implies)
 
 

@@ -19,6 +19,8 @@ _TEXTS = frozenset({"region", "organ", "kin"})
 _FLAGS = frozenset({"uncountable", "paired"})
 _GROUP_FLAGS = frozenset({"exclusive", "complement"})
 _GROUP_KEYS = _GROUP_FLAGS | {"ties"}
+FINDINGS = frozenset({"finding", "device"})
+"""Groups of what may be there or not."""
 
 
 @dataclass(frozen=True)

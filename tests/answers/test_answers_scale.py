@@ -67,7 +67,7 @@ LEFT = [
     ("3 cm", "It is less than 3 cm."),
     ("3 cm", "It measures 2-3 cm."),
     ("3 cm", "It measures between 3 and 5 cm."),
-    ("3 cm", "It is 3 cm from the pleura."),
+    ("3 cm", "The nodule is 3 cm from the pleura."),
     ("3 x 4 cm", "It measures 3 cm."),
     ("large", "The nodule is not large."),
     ("large", "The nodule may be large."),

@@ -1,12 +1,16 @@
 """What the noise should hide."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from firempo_plugin.endpoint.json_reply import ReplyError
+from firempo_plugin.pairs.config import BuildConfig
 from firempo_plugin.pairs.judges.targets import parse_target, rule_target
-from firempo_plugin.records import Record
+from firempo_plugin.pairs.steps.target import TargetStep
+from firempo_plugin.records import Edit, Record
+from firempo_plugin.store.engine import Item
 
 NOTHING = [
     ("What modality is used to take this image?", "X-Ray"),
@@ -22,7 +26,12 @@ NOTHING = [
     ("Are there abnormalities in this image?", "yes"),
     ("Does the picture contain liver?", "No"),
     ("How many eyes are shown?", "0"),
-    ("Are there bone fractures?", "No"),
+    ("Is there a fracture?", "No"),
+    ("Is there a foo bar?", "No"),
+    ("Is there a catheter?", "No"),
+    ("Is there an abnormality?", "Yes"),
+    ("Is there any shift?", "Yes"),
+    ("Does the image show the left and right?", "Yes"),
     ("How to prevent it?", "Keep healthy"),
 ]
 
@@ -56,10 +65,60 @@ PHRASES = [
     ("What is occluded?", "Left vertebral artery", "left vertebral artery"),
     ("Is the aortic knob widened?", "No", "aortic knob"),
     ("Are the vertebral arteries in view?", "Yes", "vertebral artery"),
+    ("Are there bone fractures?", "No", "bone"),
+    ("Is there a skull fracture?", "No", "skull"),
+    ("Are there multiple lesions in the chest?", "No", "chest"),
+    ("Can effusion be observed on the right chest?", "No", "right lung"),
+    ("Is there an aortic aneurysm?", "No", "aorta"),
+    ("Is there cirrhosis on the right side?", "No", "liver"),
+    ("Is there blunting of the left costophrenic angle?", "Yes", "left costophrenic angle"),
+    ("Which half is dark?", "Left half of the lung", "left lung"),
+]
+DEVICES = [
+    ("Is there a pacemaker?", "Yes", "pacemaker"),
+    ("Is there a pacemaker?", "No", "chest"),
+    ("Are there any pacemaker leads?", "No", "heart"),
+    ("Is there an endotracheal tube?", "No", "trachea"),
+    ("Is this patient intubated?", "No", "trachea"),
+    ("Is an NG tube present?", "No", "stomach"),
+    ("Is there a chest tube on the left?", "No", "left lung"),
+    ("Is there a PICC line?", "No", "chest"),
+    ("Is there a stent in the aorta?", "No", "aorta"),
+    ("Is a VP shunt seen?", "No", "ventricle"),
+    ("Are there surgical clips?", "Yes", "surgical clip"),
+    ("Is there a catheter in the bladder?", "Yes", "catheter"),
+    ("Is the ET tube properly placed?", "No", "endotracheal tube"),
+    ("What is the foreign body?", "A catheter", "catheter"),
+    ("Where is the catheter tip located?", "Right superior cavoatrial junction", "right superior cavoatrial junction"),
+]
+SPOKEN_OF = [
+    ("Is the mass enhancing?", "No", "mass"),
+    ("Are the lesions only in one lobe?", "No", "lesion"),
+    ("Is the mass in the pancreas enhancing?", "No", "mass"),
+    ("Is there enhancement of the lesion?", "No", "lesion"),
+    ("Is this lesion loculated?", "No", "lesion"),
+    ("Is there herniation of the brainstem secondary to the lesion?", "No", "brainstem"),
+    ("Is this a cyst in the left lung?", "No", "left lung"),
+    ("Is the nodule visible?", "No", None),
+    ("Does the image show the nodule?", "No", None),
+]
+THINGS = [
+    ("Is there a foo bar?", "Yes", "foo bar"),
+    ("Is there any evidence of a foo bar in this image?", "Yes", "foo bar"),
+    ("Can you see a caudate nucleus?", "Yes", "caudate nucleus"),
+    ("Is the celiac trunk visualized and patent?", "Yes", "celiac trunk"),
+    ("Is the right conal fascia inflamed?", "No", "right conal fascia"),
+    ("Are the sulci blunted?", "Yes", "sulci"),
+    ("Does the picture contain the organ that could be used for breathing?", "Yes", None),
+    ("Does the image display the contents of the abdomen?", "Yes", "abdomen"),
+    ("Is the process bilateral?", "Yes", None),
+    ("Is the aortic arch shape abnormal?", "No", "aortic arch"),
+    ("Is there restricted diffusion?", "Yes", None),
+    ("Is there foo thickening?", "Yes", None),
 ]
 
 
-@pytest.mark.parametrize(("question", "truth", "phrase"), PHRASES)
+@pytest.mark.parametrize(("question", "truth", "phrase"), [*PHRASES, *DEVICES, *SPOKEN_OF, *THINGS])
 def test_the_phrase_names_what_one_must_look_at(question, truth, phrase):
     assert rule_target(Record("r", (), question, truth), "").phrase == phrase
 
@@ -68,6 +127,30 @@ def test_the_answer_is_asked_last():
     record = Record("r", (), "Where is it?", "over there")
     assert rule_target(record, "left kidney").phrase == "left kidney"
     assert rule_target(record, "dunno").phrase is None
+
+
+CLAIMS = [
+    ("Is there a nodule?", "Yes, there is a nodule in the left lung.", "left lung"),
+    ("Is there a nodule?", "Yes, in the right upper abdominal wall.", "right upper abdominal wall"),
+    ("Is there a nodule?", "There is a nodule. The heart is enlarged.", None),
+    ("Is there a nodule?", "There is no nodule in the left lung.", None),
+    ("Is there a nodule in the liver?", "Yes, there is a nodule in the left lung.", "liver"),
+    ("Is there a pneumothorax?", "Yes, in the left lung.", "lung"),
+]
+
+
+@pytest.mark.parametrize(("question", "claimed", "phrase"), CLAIMS)
+def test_what_could_be_anywhere_is_where_the_wrong_side_says(question, claimed, phrase):
+    assert rule_target(Record("r", (), question, "No"), "yes", claimed=claimed).phrase == phrase
+
+
+def test_the_step_hands_the_wrong_side_on_where_the_truth_is_no():
+    step = TargetStep(BuildConfig(), None)
+    wrong = "Yes, there is a nodule in the left lung."
+    item = Item(Record("r", (), "Is there a nodule?", "No"), edit=Edit("No.", wrong, False, "yes", "rules"))
+    assert step.run(item)["phrase"] == "left lung"
+    other = replace(item, edit=replace(item.edit, rejected="Yes, there is a nodule in the right lung."))
+    assert step.key(other) != step.key(item)
 
 
 def test_reports_and_unknown_languages_have_no_target():

@@ -13,7 +13,7 @@ from ...records import Edit, Record
 
 OTHER = "other"
 _GROUPS = {
-    "finding": "finding dignity",
+    "finding": "finding device dignity",
     "modality": "modality weighting plane projection contrast technique",
     "laterality": "side laterality symmetry",
     "location": "vertical depth lobe organ part portion system category place axis matter",

@@ -2,14 +2,16 @@
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 
+from ...answers.asked_thing import asked_noun, named_thing
 from ...answers.findings import read_statements
 from ...answers.grammar import GRAMMARS
 from ...answers.questions import polar_truth
 from ...answers.text import count_words
-from ...answers.units import Unit, content, read_units
-from ...answers.vocabulary import Term, Vocabulary, load_vocabulary
+from ...answers.units import Unit, content, read_clauses, read_units
+from ...answers.vocabulary import FINDINGS, Term, Vocabulary, load_vocabulary
 from ...endpoint.json_reply import ReplyError, read_object
 from ...records import Record, Target
 from .priors import REFERENCE
@@ -42,6 +44,10 @@ _WHOLE_IMAGE = {
 _CONTAINS = re.compile(
     r"\b(?:contain|appear|exist|show|include)s?\b|\bis there\b|\bare there\b|包含|存在|有|出现", re.IGNORECASE
 )
+_DEFINITE = re.compile(
+    r"\b(?:this\s+|(?:the|these|its)\s+(?:(?!an?\b|patient|image|picture|scan|film|x-?ray|ct|mri?\b)[\w-]+\s+){0,2})$",
+    re.IGNORECASE,
+)
 _SENTENCE = re.compile(
     r"\b(?:is|are|was|were|shows?|contains?|the|this|that|there|should|please|because)\b", re.IGNORECASE
 )
@@ -49,10 +55,11 @@ _PHRASE = re.compile(r"\w[\w -]*\w|\w")
 _NOTHING = frozenset({"", "none", "null", "no target", "nothing", "n/a", "na", "无", "没有"})
 _POSITIONS = frozenset({"side", "vertical", "laterality"})
 _POSITION_WORDS = frozenset({"left", "right", "upper", "lower"})
-_LOCATED = ("organ", "lobe", "matter")
+_LOCATED = ("organ", "lobe", "matter", "portion")
+"""Groups of places; a portion is one only where it has a region: "costophrenic angle", but no "half"."""
 
 
-def rule_target(record: Record, final_answer: str, vocabulary: Vocabulary | None = None) -> Target:
+def rule_target(record: Record, final_answer: str, vocabulary: Vocabulary | None = None, claimed: str = "") -> Target:
     """Names the part of the image that a question is about, from the question, the ground truth and the answer.
 
     A phrase is written in English whatever the record's language: segmenters and data sets name regions so.
@@ -61,6 +68,7 @@ def rule_target(record: Record, final_answer: str, vocabulary: Vocabulary | None
         record: Question and ground truth.
         final_answer: The response's answer; asked last, since it may be wrong.
         vocabulary: Findings and their organs; None: the built-in ones.
+        claimed: The side of the pair that is wrong; where the truth is no, it may say where the finding would be.
     """
     if record.kind == "report":
         return Target(None, "a report is about the whole image")
@@ -73,7 +81,9 @@ def rule_target(record: Record, final_answer: str, vocabulary: Vocabulary | None
     asked = read_units(record.question, record.language, vocabulary)
     polarity = polar_truth(record.question, record.truth, record.language)
     if polarity:
-        return _polar(record.question, asked, polarity == "yes", vocabulary)
+        if polarity == "yes":
+            return _present(record.question, asked)
+        return _absent(record.question, record.language, asked, vocabulary, claimed)
     told = read_units(record.truth, record.language, vocabulary)
     answered = read_units(final_answer, record.language, vocabulary)
     return _open(asked, told, answered)
@@ -97,8 +107,8 @@ def statement_target(right: str, wrong: str, language: str, vocabulary: Vocabula
         return Target(None, "the statement compares with an earlier examination")
     told, turned = (read_units(text, language, vocabulary) for text in (right, wrong))
     statements = read_statements(right, language, vocabulary)
-    denied = any(one.present is False for one in statements) or _first(told, ("finding",)) is None
-    target = _polar("", (*told, *turned) if denied else told, not denied, vocabulary)
+    denied = any(one.present is False for one in statements) or _first(told, FINDINGS) is None
+    target = _absent("", language, (*told, *turned), vocabulary) if denied else _present("", told)
     if target.phrase is None:
         return Target(None, "the statement names no part of the image")
     return replace(target, reason="where the statement sees nothing" if denied else "what the statement names")
@@ -135,35 +145,76 @@ def _bare(text: str) -> str:
     return unlabelled.strip(" \t\n\"'`*.。")
 
 
-def _polar(question: str, asked: tuple[Unit, ...], present: bool, vocabulary: Vocabulary) -> Target:
-    finding = _first(asked, ("finding",))
-    place = _first(asked, _LOCATED)
-    if finding is not None and finding.term is not None:
-        if present:
-            return Target(_phrase(finding, asked), "the finding that the question names")
+def _present(question: str, asked: tuple[Unit, ...]) -> Target:
+    finding, place = _first(asked, FINDINGS), _first(asked, _LOCATED)
+    if finding is not None:
+        return Target(_phrase(finding, asked), "the finding that the question names")
+    if place is not None:
+        return Target(_phrase(place, asked), "the organ that the question names")
+    return _named(asked) or _thing(question, asked) or _part(asked)
+
+
+def _absent(question: str, language: str, asked: tuple[Unit, ...], vocabulary: Vocabulary, claimed: str = "") -> Target:
+    """Where one sees that the answer is no: the finding that it is about, the place asked for, or where it would be."""
+    finding, place = _first(asked, FINDINGS), _first(asked, _LOCATED)
+    if finding is None or finding.term is None:
+        alone = place is not None and all(u.key == place.key or u.group in _POSITIONS for u in content(asked))
+        if alone and _CONTAINS.search(question):
+            return Target(None, "the organ that the question names is not in the image")
         if place is not None:
-            return Target(_phrase(place, asked), "where the question looks for a finding that is not there")
-        organ = vocabulary.terms.get(finding.term.organ)
-        if organ is not None:
-            return Target(_sided(organ.en[0], asked), "the organ that a finding which is not there would be in")
-        return Target(None, "the finding is not there, and could be anywhere")
-    if place is None:
-        return _part(asked)
-    alone = all(unit.key == place.key or unit.group in _POSITIONS for unit in content(asked))
-    if not present and alone and _CONTAINS.search(question):
-        return Target(None, "the organ that the question names is not in the image")
-    return Target(_phrase(place, asked), "the organ that the question names")
+            return Target(_phrase(place, asked), "the organ that the question names")
+        thing = _thing(question, asked)
+        if thing and asked_noun(question) is not None:
+            return Target(None, "what the question asks for is not there, and the rules know no place for it")
+        return _named(asked) or thing or _part(asked)
+    if _is_spoken_of(question, finding) and (place is None or asked_noun(question) is None):
+        side = _side(finding, asked)
+        return Target(f"{side} {_name(finding.term)}".strip(), "the finding that the question speaks of")
+    if place is not None:
+        return Target(_phrase(place, asked), "where the question looks for a finding that is not there")
+    organ = vocabulary.terms.get(finding.term.organ)
+    if organ is not None:
+        name = _sided(organ.en[0], asked) if organ.paired else organ.en[0]
+        return Target(name, "the organ that a finding which is not there would be in")
+    part = _first(asked, ("part", "category"))
+    if part is not None and part.term is not None:
+        return Target(_as_written(part), "where the question looks for a finding that is not there")
+    claim = _claimed_place(finding, claimed, language, vocabulary)
+    if claim:
+        return Target(claim, "where the response says that a finding is which is not there")
+    return Target(None, "the finding is not there, and could be anywhere")
+
+
+def _is_spoken_of(question: str, finding: Unit) -> bool:
+    """Whether a finding is known to be there: "the mass" of "Is the mass enhancing?", which asks for no mass."""
+    if not _DEFINITE.search(question[: finding.start]):
+        return False
+    noun = asked_noun(question)
+    return noun is None or not noun.start("noun") <= finding.start < noun.end("noun")
+
+
+def _claimed_place(finding: Unit, claimed: str, language: str, vocabulary: Vocabulary) -> str:
+    """Where a text says that a finding is; "" where it does not say."""
+    clauses = read_clauses(claimed, language, vocabulary)
+    leading = {clause.sentence for clause in clauses if clause.lead == "yes"}
+    for clause in clauses:
+        named = clause.sentence in leading or any(unit.means(finding) for unit in clause.units)
+        place = _first(clause.units, _LOCATED)
+        if named and place is not None and not any(unit.role in ("negator", "blur") for unit in clause.units):
+            return _phrase(place, clause.units)
+    return ""
 
 
 def _open(asked: tuple[Unit, ...], told: tuple[Unit, ...], answered: tuple[Unit, ...]) -> Target:
     if any(unit.key == "0" for unit in told):
         return Target(None, "the ground truth says that there is none")
     for units, groups, reason in (
-        (told, ("finding",), "the finding that the ground truth names"),
+        (told, FINDINGS, "the finding that the ground truth names"),
         (asked, ("finding",), "the finding that the question names"),
         (told, _LOCATED, "the organ that the ground truth names"),
         (asked, _LOCATED, "the organ that the question names"),
-        (answered, ("finding", *_LOCATED), "what the answer names"),
+        (() if _named(told) else asked, ("device",), "the device that the question names"),
+        (answered, (*FINDINGS, *_LOCATED), "what the answer names"),
     ):
         unit = _first(units, groups)
         if unit is not None and unit.term is not None:
@@ -175,15 +226,32 @@ def _open(asked: tuple[Unit, ...], told: tuple[Unit, ...], answered: tuple[Unit,
 def _part(asked: tuple[Unit, ...]) -> Target:
     part = _first(asked, ("part",))
     if part is not None and part.term is not None:
-        return Target(part.term.en[0].lower(), "the part of the body that the question names")
+        return Target(_as_written(part), "the part of the body that the question names")
+    return _named(asked) or Target(None, "neither question nor answer names a part of the image")
+
+
+def _named(asked: tuple[Unit, ...]) -> Target | None:
     name = next((unit for unit in asked if unit.term is None and unit.role == "word" and len(unit.words) > 1), None)
-    if name is not None and name.key.isascii():
-        return Target(_sided(name.key, asked), "the fixed name that the question or the ground truth has")
-    return Target(None, "neither question nor answer names a part of the image")
+    if name is None or not name.key.isascii():
+        return None
+    return Target(_sided(name.key, asked), "the fixed name that the question or the ground truth has")
 
 
-def _first(units: tuple[Unit, ...], groups: tuple[str, ...]) -> Unit | None:
-    return next((unit for unit in units if unit.group in groups), None)
+def _thing(question: str, asked: tuple[Unit, ...]) -> Target | None:
+    thing = named_thing(question, asked)
+    return Target(thing, "what the question asks for, in its own words") if thing else None
+
+
+def _first(units: tuple[Unit, ...], groups: Iterable[str]) -> Unit | None:
+    found = (unit for unit in units if unit.term and unit.group in groups)
+    return next((unit for unit in found if unit.group != "portion" or (unit.term and unit.term.region)), None)
+
+
+def _as_written(unit: Unit) -> str:
+    """A unit's English noun as the text has it ("skull"), else as the vocabulary writes it."""
+    assert unit.term is not None
+    (first, *others) = unit.words
+    return first if first in unit.term.en and not others else _name(unit.term)
 
 
 def _side(unit: Unit, units: tuple[Unit, ...]) -> str:

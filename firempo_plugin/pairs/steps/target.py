@@ -3,6 +3,7 @@
 from dataclasses import asdict, replace
 from typing import Any
 
+from ...answers.questions import polar_truth
 from ...answers.vocabulary import vocabulary_digest
 from ...endpoint.json_reply import ReplyError
 from ...endpoint.prompts import load_prompt, render
@@ -18,14 +19,14 @@ class TargetStep(JudgedStep):
     """Names what the noise should hide."""
 
     name = "target"
-    version = 1
+    version = 2
 
     def __init__(self, config: BuildConfig, ask: Ask | None) -> None:
         super().__init__(config, ask, by_judge=config.target.asks)
 
     def depends_on(self, item: Item) -> dict[str, Any]:
         """Question and final answer; judge and prompt."""
-        record = item.record
+        record, claimed = item.record, _claimed(item)
         return {
             "question": record.question,
             "truth": record.truth,
@@ -35,6 +36,7 @@ class TargetStep(JudgedStep):
             "judge": self.judge("target"),
             "vocabulary": vocabulary_digest(self._vocabulary_file),
             **({"statement": [item.finding.right, item.finding.wrong]} if item.finding else {}),
+            **({"claimed": claimed} if claimed else {}),
         }
 
     def run(self, item: Item) -> dict[str, Any]:
@@ -52,7 +54,8 @@ class TargetStep(JudgedStep):
     def _by_rules(self, item: Item) -> Target:
         if item.finding:
             return statement_target(item.finding.right, item.finding.wrong, item.record.language, self._vocabulary)
-        return rule_target(item.record, item.edit.final_answer if item.edit else "", self._vocabulary)
+        answer = item.edit.final_answer if item.edit else ""
+        return rule_target(item.record, answer, self._vocabulary, _claimed(item))
 
     def request(self, item: Item) -> ChatRequest:
         """What the judge is asked of an item."""
@@ -67,3 +70,10 @@ class TargetStep(JudgedStep):
     def apply(self, item: Item, data: dict[str, Any]) -> Item:
         """Fills in `target`."""
         return replace(item, target=Target(**data))
+
+
+def _claimed(item: Item) -> str:
+    """What the side of the pair says that is wrong where the ground truth is no; "" for other questions."""
+    record = item.record
+    denied = item.edit and polar_truth(record.question, record.truth, record.language) == "no"
+    return item.edit.rejected if item.edit and denied else ""
