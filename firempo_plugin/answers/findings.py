@@ -1,6 +1,6 @@
 """What a report says of each finding, there or not there, as far as its sentences can be read without doubt."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from .text import word_set
@@ -12,8 +12,11 @@ _HARMLESS_WORDS = word_set(
     " change lung there calcified adjacent associated overlying underlying bilaterally"
     " obvious overt discrete gross suspicious bony acute air space definite apparent no"
 )
-_UNRESTRICTING = word_set("focal obvious overt discrete gross definite pleural")
+UNRESTRICTING = word_set("focal obvious overt discrete gross definite pleural")
+"""What a denial has beside a finding without leaving another one of the kind: "no focal consolidation"."""
 _RESTRICTING = frozenset({"size", "severity", "course", "side", "laterality", "vertical", "depth", "amount"})
+_PLACING = frozenset({"side", "vertical", "depth", "lobe"})
+"""Where a finding is denied in one place, it may be in another: "the left lung shows no consolidation"."""
 _LISTED = frozenset({",", "or", "nor", "/"})
 _SCOPE_ENDS = frozenset({"with", "there"})
 _HEART = frozenset({"heart", "cardiac silhouette", "cardiomediastinal silhouette"})
@@ -92,17 +95,22 @@ def attributes(statements: Iterable[Statement]) -> dict[tuple[str, str], Term]:
     return {place: next(iter(terms.values())) for place, terms in found.items() if len(terms) == 1}
 
 
+def denied_by_clear_lungs(name: str, known: Mapping[str, bool], vocabulary: Vocabulary) -> bool:
+    """Whether a report that says that the lungs are clear denies a finding of which it says nothing else."""
+    term = vocabulary.terms.get(name)
+    return known.get(CLEAR, False) and name not in known and term is not None and term.kin in _OPAQUE
+
+
 def contradictions(report: str, truth: str, language: str, vocabulary: Vocabulary) -> tuple[Contradiction, ...]:
     """A report's statements whose opposite the ground truth states."""
     told = read_statements(truth, language, vocabulary)
     known, exact = settled(told), attributes(told)
-    clear = known.get(CLEAR, False)
     found: list[Contradiction] = []
     for statement in read_statements(report, language, vocabulary):
-        name, term = statement.finding, vocabulary.terms.get(statement.finding)
+        name = statement.finding
         if statement.present is None:
             continue
-        clouded = clear and name not in known and term is not None and term.kin in _OPAQUE
+        clouded = denied_by_clear_lungs(name, known, vocabulary)
         if known.get(name, False if clouded else statement.present) != statement.present:
             found.append(Contradiction(statement))
             continue
@@ -178,10 +186,15 @@ def _denied(units: tuple[Unit, ...], negator: int) -> set[int]:
             restricted = False
         elif unit.group in FINDINGS:
             found |= set() if restricted else {unit.start}
-        elif unit.group in _RESTRICTING or unit.words[0] in _HARMLESS_WORDS - _UNRESTRICTING:
+        elif unit.group in _RESTRICTING or unit.words[0] in _HARMLESS_WORDS - UNRESTRICTING:
             restricted = True
-        elif unit.words[0] not in _UNRESTRICTING and unit.group not in ("organ", "part"):
+        elif unit.words[0] not in UNRESTRICTING and unit.group not in ("organ", "part"):
             break
+    if any(unit.group in _PLACING for unit in before):
+        return set()
     last = max((index for index, unit in enumerate(after) if unit.start in found), default=-1)
-    trailing = any(unit.role == "word" and unit.words[0] not in _HARMLESS_WORDS for unit in after[last + 1 :])
+    trailing = any(
+        unit.group in _PLACING or (unit.role == "word" and unit.words[0] not in _HARMLESS_WORDS)
+        for unit in after[last + 1 :]
+    )
     return set() if trailing or any(unit.key == "and" for unit in after) else found

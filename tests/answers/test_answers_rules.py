@@ -313,7 +313,7 @@ def test_edits_keep_the_bounds_of_the_run():
 TRUTH = "Heart size is normal. No pneumothorax. There is a small left pleural effusion."
 REPORTS = [
     (TRUTH, "The heart is enlarged. There is no pleural effusion. No pneumothorax is seen.",
-     "The heart is normal in size. There is a pleural effusion. No pneumothorax is seen."),
+     "The heart is normal in size. There is a small left pleural effusion. No pneumothorax is seen."),
     ("No focal consolidation, pleural effusion, or pneumothorax.", "There is focal consolidation. No pneumothorax.",
      "There is no consolidation. No pneumothorax."),
     (TRUTH, "No pneumothorax or pleural effusion.", None),

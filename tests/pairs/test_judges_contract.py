@@ -427,3 +427,17 @@ def test_the_vocabulary_of_the_run_decides_what_the_truth_means(tmp_path):
     with pytest.raises(ReplyError, match="does not state the ground truth"):
         vqa(*said, edited)
     assert vqa(*said, edited, vocabulary=str(own)).chosen == edited
+
+
+def test_what_is_affirmed_may_come_with_the_words_of_the_truth_and_no_more():
+    response = "There is no opacity. No pneumothorax."
+    told = "There is a small opacity in the left lower lobe. No pneumothorax."
+    assert report(TRUTH, response, False, told).chosen == told
+    with pytest.raises(ReplyError, match="sentence 1 changes 7 words, at most 3 may change"):
+        report(TRUTH, told, True, response)
+    longer = told.replace("lobe.", "lobe, the heart is normal, left small lower pleural lobe in a size of opacity.")
+    with pytest.raises(ReplyError, match=r"sentence 1 changes \d+ words, at most 13 may change"):
+        report(TRUTH, response, False, longer)
+    heart = "The heart is normal in size, no pneumothorax or pleural effusion. No pneumothorax."
+    with pytest.raises(ReplyError, match="sentence 1 changes"):
+        report(TRUTH, "The heart is normal. No pneumothorax.", False, heart)

@@ -20,7 +20,80 @@ CORRECTED = [
      "The heart size is enlarged. There is no pleural effusion."),
     ("The heart is normal in size. The lungs are clear.", "The heart is mildly enlarged. The lungs are clear.",
      "The heart is normal in size. The lungs are clear."),
+    ("No pneumothorax. Heart size is normal.", "The cardiomediastinal silhouette is enlarged. No pneumothorax.",
+     "The cardiomediastinal silhouette is normal in size. No pneumothorax."),
+    ("No pneumothorax.", "There is a pneumothorax. No acute fracture.", "There is no pneumothorax. No acute fracture."),
+    ("The lungs are clear.", "There is consolidation in the left lung.", "There is no consolidation in the left lung."),
+    ("Left chest pacemaker. No effusion.", "There is no pacemaker.", "There is a left chest pacemaker."),
 ]  # fmt: skip
+CONSOLIDATION = "There is a large consolidation in the right lower lung. No pneumothorax."
+DESCRIBED = [
+    (CONSOLIDATION, "There is no consolidation.", "There is a large consolidation in the right lower lung."),
+    (CONSOLIDATION, "There is no focal consolidation.", "There is a large consolidation in the right lower lung."),
+    (CONSOLIDATION, "No consolidation is seen.", "A large consolidation in the right lower lung is seen."),
+    (CONSOLIDATION, "No consolidation in the lungs.", "There is a large consolidation in the right lower lung."),
+    (CONSOLIDATION, "There is a small consolidation in the right lower lung.",
+     "There is a large consolidation in the right lower lung."),
+    (EFFUSION, "There is no pleural effusion.", "There is a small left pleural effusion."),
+    ("Moderate bilateral pleural effusions.", "There is no pleural effusion.",
+     "There are moderate bilateral pleural effusions."),
+    ("Stable small apical right pneumothorax.", "No pneumothorax.", "There is a small apical right pneumothorax."),
+    ("Pleural effusion, which is very odd.", "No pleural effusion.", None),
+]  # fmt: skip
+SILENT = "There is a small right pleural effusion."
+NOT_MENTIONED = [
+    "There is no pacemaker.",
+    "No pneumothorax is seen.",
+    "There is no pneumothorax, pacemaker, or displaced rib fracture.",
+    "No foo bar.",
+    "There is no evidence of hiatal hernia.",
+    "No cardiomegaly.",
+    "No large pneumothorax. No scoliosis.",
+]
+
+
+@pytest.mark.parametrize("denial", NOT_MENTIONED)
+def test_a_denial_of_what_the_truth_does_not_mention_stays_as_it_is(denial):
+    record = Record("r", (), "Write a report.", "Small left pleural effusion.", kind="report")
+    edit = JUDGE.judge(record, f"{SILENT} {denial}")
+    assert not isinstance(edit, Abstain), edit.reason
+    assert (edit.was_correct, edit.chosen) == (False, f"There is a small left pleural effusion. {denial}")
+    for error in error_of("Small right pleural effusion.", f"{SILENT} {denial}"):
+        assert error.endswith(denial)
+
+
+UNCLEAR = [
+    ("Pacer in place.", "There is no pacemaker."),
+    ("Left subclavian AICD.", "There is no pacemaker."),
+    ("Airspace disease in the right base.", "No pneumonia."),
+    ("Borderline heart size.", "No cardiomegaly."),
+    ("The ribs are intact.", "No rib fracture."),
+    ("A foo is seen.", "No foo."),
+    ("", "There is a pacemaker."),
+    ("", "No acute abnormality."),
+    ("", "No change."),
+    ("", "No pneumothorax but a rib fracture."),
+    ("", "No evidence of disease."),
+    ("", "No pneumothorax and a mass."),
+    ("", "No pneumothorax, which is new."),
+    ("", "No definite pneumothorax cannot be excluded."),
+    ("Moderate right pneumothorax.", "No large pneumothorax."),
+    ("Right lower lobe consolidation.", "No consolidation in the left lung."),
+    ("Right lower lobe consolidation.", "The left lung shows no consolidation."),
+]
+
+
+@pytest.mark.parametrize(("also", "sentence"), UNCLEAR)
+def test_a_report_with_another_unclear_sentence_is_left_alone(also, sentence):
+    record = Record("r", (), "Write a report.", f"Small left pleural effusion. {also}", kind="report")
+    assert isinstance(JUDGE.judge(record, f"{SILENT} {sentence}"), Abstain)
+
+
+@pytest.mark.parametrize(("truth", "response", "described"), DESCRIBED)
+def test_what_is_affirmed_is_described_as_the_truth_describes_it(truth, response, described):
+    record = Record("r", (), "Write a report.", truth, kind="report")
+    edit = JUDGE.judge(record, response)
+    assert (None if isinstance(edit, Abstain) else edit.chosen) == described
 
 
 @pytest.mark.parametrize(("truth", "response", "corrected"), CORRECTED)
@@ -34,7 +107,6 @@ def test_what_the_truth_denies_is_corrected(truth, response, corrected):
 LEFT = [
     ("Right upper lobe pneumonia.", "The lungs are clear."),
     ("Moderate right pneumothorax. No pleural effusion.", "No pneumothorax or pleural effusion."),
-    ("No pneumothorax.", "There is a pneumothorax. No acute fracture."),
     (
         "Small right pneumothorax. Lungs are clear.",
         "The lungs are clear. The bones are intact. No pneumothorax is seen.",
@@ -102,7 +174,7 @@ CONTRADICTORY = [
     ("Right lower lobe consolidation. Heart size is normal.", "The lung fields are clear. The heart is enlarged."),
     ("No pneumothorax.", "There is a pneumothorax. It is not large."),
     ("No pneumothorax. Degenerative changes of the spine.", "There is a pneumothorax. Bones are unremarkable."),
-    ("Cardiomegaly. No effusion.", "Enlarged heart. No mass."),
+    ("Cardiomegaly. No effusion.", "Enlarged heart. No abnormality."),
     ("No pneumothorax. Rib fracture.", "There is a pneumothorax. No acute fracture is seen."),
     ("No pneumothorax. No acute abnormality.", "There is no pneumothorax. No acute cardiopulmonary abnormality."),
     ("No consolidation. No opacity.", "There is no consolidation. No opacity is seen."),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ...answers.findings import contradictions
+from ...answers.findings import contradictions, read_statements
 from ...answers.grammar import GRAMMARS
 from ...answers.questions import LONGEST_RESPONSE, understand
 from ...answers.reading import Question, Reading
@@ -43,7 +43,8 @@ class EditBounds:
         max_words: Most words changed in an answer sentence.
         max_share: Largest share of its words; four words may change in any sentence, and in a correction those of
             the ground truth and two more.
-        max_words_per_sentence: Most words changed in a sentence of a report.
+        max_words_per_sentence: Most words changed in a sentence of a report; where a correction affirms a finding,
+            those in which the ground truth tells of it may come too.
     """
 
     max_words: int
@@ -132,7 +133,9 @@ def _accept_report(contract: Contract, record: Record, response: str, reply: Rep
         kept = words_of(before) == words_of(after)
         if not kept:
             changed += 1
-            _check_sentence(record, before, after, number, contract.bounds, vocabulary)
+            described = 0 if reply.all_correct else _description(record, before, vocabulary)
+            most = contract.bounds.max_words_per_sentence + described
+            _check_sentence(record, before, after, number, most, vocabulary)
             if not reply.all_correct:
                 _check_introduced(record, before, after, number, vocabulary)
         pieces += [response[edge : was.start], before if kept else after]
@@ -217,20 +220,30 @@ def _word(correct: bool) -> str:
     return "correct" if correct else "not correct"
 
 
-def _check_sentence(
-    record: Record, before: str, after: str, number: int, bounds: EditBounds, vocabulary: Vocabulary
-) -> None:
-    """Holds one changed sentence of a report against the bounds."""
+def _check_sentence(record: Record, before: str, after: str, number: int, most: int, vocabulary: Vocabulary) -> None:
+    """Holds one changed sentence of a report against the bounds, with `most` words that may change."""
     try:
         check_text(record, before, after)
     except ReplyError as error:
         raise ReplyError(f"sentence {number}: {error}") from error
     changed = changed_words(before, after)
-    if changed > bounds.max_words_per_sentence:
-        most = bounds.max_words_per_sentence
+    if changed > most:
         raise ReplyError(f"sentence {number} changes {changed} words, at most {most} may change")
     if meaning(before, record.language, vocabulary) == meaning(after, record.language, vocabulary):
         raise ReplyError(f"sentence {number} changes the wording, not the meaning")
+
+
+def _description(record: Record, before: str, vocabulary: Vocabulary) -> int:
+    """Words in which the ground truth tells of a finding that a sentence denies: they may come with it."""
+    if record.language not in GRAMMARS:
+        return 0
+    wrong = contradictions(before, record.truth, record.language, vocabulary)
+    denied = {found.finding for found in wrong if found.statement.present is False}
+    told = read_statements(record.truth, record.language, vocabulary)
+    return max(
+        (count_words(record.truth[s.clause.start : s.clause.end]) for s in told if s.finding in denied and s.present),
+        default=0,
+    )
 
 
 def _check_introduced(record: Record, before: str, after: str, number: int, vocabulary: Vocabulary) -> None:

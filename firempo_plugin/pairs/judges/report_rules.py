@@ -1,15 +1,25 @@
-"""Edits of reports by rules: of English ones whose every sentence is the ground truth's, or states one finding
-that it settles.
+"""Edits of reports by rules: of English ones whose every sentence is the ground truth's, states one finding that it
+settles, or denies what it does not mention.
 """
 
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from ...answers.denials import Thing, denied_things, findings_of, is_silent
 from ...answers.english import indefinite, lower_first
-from ...answers.findings import CLEAR, Statement, attributes, contradictions, read_statements, settled
+from ...answers.findings import (
+    CLEAR,
+    UNRESTRICTING,
+    Statement,
+    attributes,
+    contradictions,
+    denied_by_clear_lungs,
+    read_statements,
+    settled,
+)
 from ...answers.reading import Change, Picker, apply, put, written
-from ...answers.text import Piece, sentences, word_set
+from ...answers.text import Piece, plural, sentences, word_set
 from ...answers.units import Unit, read_clauses, read_units
 from ...answers.vocabulary import Term, Vocabulary, akin
 from ...records import Record
@@ -17,13 +27,18 @@ from .reply import ReportReply
 
 _SHAPE = re.compile(
     r"(?P<there>there\s+(?:is|are)\s+)?(?P<denied>no\s+(?:evidence\s+of\s+)?)?(?P<before>(?:[\w-]+\s+)*?)@"
-    r"(?P<after>(?:\s+(?:is|are)\s+(?:seen|noted|identified|present|visible))?"
-    r"(?:\s+(?:in|at|on)\s+the\s+(?:(?:left|right|upper|middle|lower|mid)\s+)*(?:lungs?|lobes?|hemithorax|zones?))?)",
+    r"(?P<verb>(?:\s+(?:is|are)\s+(?:seen|noted|identified|present|visible))?)"
+    r"(?P<where>(?:\s+(?:in|at|on)\s+the\s+(?:(?:left|right|upper|middle|lower|mid)\s+)*(?:lungs?|lobes?|hemithorax|zones?))?)",
     re.IGNORECASE,
 )
 """A sentence around its finding, for which "@" stands."""
+_FORMER = re.compile(r"\b(?:stable|unchanged|persistent|known|new|again|residual)\s+", re.IGNORECASE)
+_SINGULAR_VERB = re.compile(r"\bis\b", re.IGNORECASE)
 _DEGREE = r"\w+ly\s+(?:(?:to|or|and)\s+\w+ly\s+)?"
-_HEART = re.compile(rf"(?<=\s)(?:(?P<large>(?:{_DEGREE})?enlarged)|normal)(?:\s+in\s+size)?$", re.IGNORECASE)
+_HEART = re.compile(
+    rf"(?<=\s)(?:(?P<large>(?:{_DEGREE})?enlarged)|within\s+normal\s+limits|(?<!within\s)normal)(?:\s+in\s+size)?$",
+    re.IGNORECASE,
+)
 _DESCRIBING = word_set("side laterality vertical depth lobe size amount extent course organ severity") | {
     "severity adverb"
 }
@@ -63,7 +78,7 @@ def edit_report(record: Record, response: str, vocabulary: Vocabulary) -> Report
 
 def comparable(sentence: str, truth: str, vocabulary: Vocabulary) -> bool:
     """Whether an English sentence is the ground truth's own, or plainly states one finding that it settles."""
-    return not _Editor.of(sentence, truth, vocabulary).unread()
+    return not _Editor.of(sentence, truth, vocabulary).unread(silent=False)
 
 
 @dataclass(frozen=True)
@@ -73,6 +88,8 @@ class _Editor:
     Attributes:
         report: Its text.
         said: What it says of findings.
+        truth: The ground truth.
+        told: What that says of findings.
         known: Findings that the ground truth settles.
         exact: Its attributes of findings.
         words: The keys of all of its units.
@@ -82,6 +99,8 @@ class _Editor:
 
     report: str
     said: tuple[Statement, ...]
+    truth: str
+    told: tuple[Statement, ...]
     known: dict[str, bool]
     exact: dict[tuple[str, str], Term]
     words: frozenset[str]
@@ -95,26 +114,49 @@ class _Editor:
         words = frozenset(unit.key for unit in read_units(truth, "en", vocabulary))
         same = frozenset(_plain(truth[piece.start : piece.end]) for piece in sentences(truth))
         said = read_statements(report, "en", vocabulary)
-        return cls(report, said, settled(told), attributes(told), words, same, vocabulary)
+        return cls(report, said, truth, told, settled(told), attributes(told), words, same, vocabulary)
 
-    def unread(self) -> str:
-        """The first sentence that is not one statement of a finding of its own, settled by the truth; "" for none."""
+    def unread(self, *, silent: bool = True) -> str:
+        """The first sentence that is not one statement of a finding of its own, settled by the truth; "" for none.
+
+        Args:
+            silent: Whether a denial of what the truth does not mention, neither right nor wrong, counts as read.
+        """
         for piece in sentences(self.report):
             sentence = self.report[piece.start : piece.end]
             if _plain(sentence) in self.sentences:
                 continue
+            if self._denies_nothing_told(piece, silent=silent):
+                continue
             here = [s for s in self.said if piece.start <= s.clause.start < piece.end]
             whole = len(here) == 1 and here[0].clause.end - here[0].clause.start >= len(sentence.rstrip(" .*"))
-            if not whole or here[0].present is None or here[0].finding not in self.known:
+            if not whole or here[0].present is None or self._told(here[0].finding) is None:
                 return sentence
             told = (
                 u
                 for u in here[0].clause.units
                 if u.group.replace(" ", "_") in _DESCRIBING and u.key not in _HEART_NAMES
             )
-            if here[0].present and self.known[here[0].finding] and not all(self._comparable(u, here[0]) for u in told):
+            if here[0].present and self._told(here[0].finding) and not all(self._comparable(u, here[0]) for u in told):
                 return sentence
         return ""
+
+    def _told(self, finding: str) -> bool | None:
+        """Whether the truth says that a finding is there; None where it leaves that open."""
+        return False if denied_by_clear_lungs(finding, self.known, self.vocabulary) else self.known.get(finding)
+
+    def _denies_nothing_told(self, piece: Piece, *, silent: bool) -> bool:
+        """Whether a sentence only denies, and of each thing the truth says the same, or, with `silent`, nothing."""
+        clauses = read_clauses(self.report, "en", self.vocabulary)
+        things = [denied_things(clause) for clause in clauses if piece.start <= clause.start < piece.end]
+        units = read_units(self.truth, "en", self.vocabulary)
+        return bool(things) and all(
+            found and all(self._is_denied(t) or (silent and is_silent(units, t)) for t in found) for found in things
+        )
+
+    def _is_denied(self, thing: Thing) -> bool:
+        terms = findings_of(thing)
+        return bool(terms) and all(self._told(term.name) is False for term in terms)
 
     def _comparable(self, unit: Unit, statement: Statement) -> bool:
         """Whether the truth tells the same of a finding, or says otherwise."""
@@ -123,7 +165,8 @@ class _Editor:
     def errors(self) -> Iterator[list[Change]]:
         """For every statement, the change that turns it; and those that exchange one of its attributes."""
         for statement in self.said:
-            if self._kin(statement) or self._touched(statement):
+            told = self._told(statement.finding)
+            if told is None or told != statement.present or self._kin(statement) or self._touched(statement):
                 continue
             turned = self.turned(statement)
             others = [self.vocabulary.alternatives(unit.term) for unit in statement.attributes if unit.term]
@@ -154,13 +197,45 @@ class _Editor:
             return None
         name = self.report[finding.start : finding.end]
         shape = _SHAPE.fullmatch(f"{words[: finding.start - clause.start]}@{words[finding.end - clause.start :]}")
-        if shape is None or bool(shape["denied"]) == statement.present or (shape["before"] and not statement.present):
+        if shape is None or bool(shape["denied"]) == statement.present:
             return None
         bare = lower_first(name)
-        article = "" if finding.term.uncountable or not shape["denied"] else f"{indefinite(bare)} "
-        there = shape["there"] or ("" if shape["after"] or statement.present else "there is ")
-        turned = f"{there}{'no ' if statement.present else article}{bare}{shape['after']}"
+        if statement.present:
+            turned = f"{shape['there'] or ''}no {bare}{shape['verb']}{shape['where']}"
+        else:
+            before, where, many = self._described(statement.finding)
+            if not UNRESTRICTING.issuperset(shape["before"].lower().split()):
+                return None
+            article = "" if finding.term.uncountable and not before else f"{indefinite(before + bare)} "
+            if many or before.split(" ")[0].lower() in ("a", "an") or (finding.term.uncountable and before):
+                article = ""
+            there = shape["there"] or ("" if shape["verb"] else "there is ")
+            places = [shape["verb"], where or shape["where"]]
+            named = plural(bare) if many else bare
+            turned = f"{there}{article}{before}{named}{''.join(places if shape['there'] else places[::-1])}"
+            turned = _SINGULAR_VERB.sub("are", turned) if many else turned
         return Change(clause.start, clause.end, turned[:1].upper() + turned[1:] if words[:1].isupper() else turned)
+
+    def _described(self, finding: str) -> tuple[str, str, bool]:
+        """What the truth says before the name of a finding, where, and whether of several ones.
+
+        "a large ", " in the right lung"; words of what was before are left out.
+        """
+        for statement in (s for s in self.told if s.finding == finding and s.present):
+            clause = statement.clause
+            unit = next((unit for unit in clause.units if unit.key == finding), None)
+            if unit is None:
+                continue
+            words = self.truth[clause.start : clause.end]
+            shape = _SHAPE.fullmatch(f"{words[: unit.start - clause.start]}@{words[unit.end - clause.start :]}")
+            if shape and not shape["denied"] and statement.alone:
+                return _FORMER.sub("", lower_first(shape["before"])), shape["where"], unit.plural
+            beside = [u for u in statement.attributes if u.end <= unit.start]
+            start = min((u.start for u in beside), default=unit.start)
+            inside = [u for u in clause.units if start <= u.start < unit.start]
+            if inside and all(u in beside for u in inside):
+                return lower_first(self.truth[start : unit.start]), "", unit.plural
+        return "", "", False
 
     def _touched(self, statement: Statement) -> bool:
         """Whether a sentence without a finding is about the whole chest, or the organ of a statement's finding."""

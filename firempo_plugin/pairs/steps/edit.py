@@ -17,7 +17,7 @@ from .pairing import PairingStep
 class EditStep(PairingStep):
     """Makes the response's minimally edited counterpart."""
 
-    version = 1
+    version = 2
 
     def __init__(self, config: BuildConfig, ask: Ask | None) -> None:
         self._config = config.edit
