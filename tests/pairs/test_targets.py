@@ -115,6 +115,7 @@ THINGS = [
     ("Is the aortic arch shape abnormal?", "No", "aortic arch"),
     ("Is there restricted diffusion?", "Yes", None),
     ("Is there foo thickening?", "Yes", None),
+    ("Does the image show the branches of the foo?", "Yes", None),
 ]
 
 

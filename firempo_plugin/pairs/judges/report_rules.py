@@ -10,7 +10,6 @@ from ...answers.denials import Thing, denied_things, findings_of, is_silent
 from ...answers.english import indefinite, lower_first
 from ...answers.findings import (
     CLEAR,
-    UNRESTRICTING,
     Statement,
     attributes,
     contradictions,
@@ -200,21 +199,20 @@ class _Editor:
         if shape is None or bool(shape["denied"]) == statement.present:
             return None
         bare = lower_first(name)
-        if statement.present:
-            turned = f"{shape['there'] or ''}no {bare}{shape['verb']}{shape['where']}"
-        else:
-            before, where, many = self._described(statement.finding)
-            if not UNRESTRICTING.issuperset(shape["before"].lower().split()):
-                return None
-            article = "" if finding.term.uncountable and not before else f"{indefinite(before + bare)} "
-            if many or before.split(" ")[0].lower() in ("a", "an") or (finding.term.uncountable and before):
-                article = ""
-            there = shape["there"] or ("" if shape["verb"] else "there is ")
-            places = [shape["verb"], where or shape["where"]]
-            named = plural(bare) if many else bare
-            turned = f"{there}{article}{before}{named}{''.join(places if shape['there'] else places[::-1])}"
-            turned = _SINGULAR_VERB.sub("are", turned) if many else turned
+        denied = f"{shape['there'] or ''}no {bare}{shape['verb']}{shape['where']}"
+        turned = denied if statement.present else self._affirmed(shape, bare, finding.term)
         return Change(clause.start, clause.end, turned[:1].upper() + turned[1:] if words[:1].isupper() else turned)
+
+    def _affirmed(self, shape: re.Match[str], name: str, term: Term) -> str:
+        """A denial turned around, with what the truth says of its finding."""
+        before, where, many = self._described(term.name)
+        bare = not (many or term.uncountable or before.lower().startswith(("a ", "an ", "the ")))
+        named = f"{before}{plural(name) if many else name}"
+        there = shape["there"] or ("" if shape["verb"] else "there is ")
+        places = [shape["verb"], where or shape["where"]]
+        rest = "".join(places if shape["there"] else places[::-1])
+        turned = f"{there}{f'{indefinite(named)} ' if bare else ''}{named}{rest}"
+        return _SINGULAR_VERB.sub("are", turned) if many else turned
 
     def _described(self, finding: str) -> tuple[str, str, bool]:
         """What the truth says before the name of a finding, where, and whether of several ones.
