@@ -34,7 +34,7 @@ def denied_things(clause: Clause) -> list[Thing]:
     for unit in units[1:]:
         if unit.key in _BETWEEN:
             things.append([])
-        elif unit.role not in ("word", "term") or unit.key in _ENDS or _is_vague(unit):
+        elif unit.role not in ("word", "term") or _is_vague(unit):
             return []
         else:
             things[-1].append(unit)

@@ -2,7 +2,9 @@
 
 import pytest
 
+from firempo_plugin.answers.findings import contradictions
 from firempo_plugin.answers.protocol import Abstain
+from firempo_plugin.answers.vocabulary import load_vocabulary
 from firempo_plugin.pairs.config import EditConfig
 from firempo_plugin.pairs.judges.rules import RuleJudge
 from firempo_plugin.records import Record
@@ -37,6 +39,9 @@ DESCRIBED = [
     (EFFUSION, "There is no pleural effusion.", "There is a small left pleural effusion."),
     ("Moderate bilateral pleural effusions.", "There is no pleural effusion.",
      "There are moderate bilateral pleural effusions."),
+    ("Small stable left pleural effusion with adjacent atelectasis.", "No pleural effusion.",
+     "There is a small left pleural effusion."),
+    ("Small effusion and left pneumothorax.", "No pneumothorax.", "There is a left pneumothorax."),
     ("Stable small apical right pneumothorax.", "No pneumothorax.", "There is a small apical right pneumothorax."),
     ("Pleural effusion, which is very odd.", "No pleural effusion.", None),
 ]  # fmt: skip
@@ -67,6 +72,9 @@ UNCLEAR = [
     ("Left subclavian AICD.", "There is no pacemaker."),
     ("Airspace disease in the right base.", "No pneumonia."),
     ("Borderline heart size.", "No cardiomegaly."),
+    ("Prominent cardiac contours.", "No cardiomegaly."),
+    ("Mild enlargement.", "No cardiomegaly."),
+    ("Calcified aortic valve.", "No prosthetic valve."),
     ("The ribs are intact.", "No rib fracture."),
     ("A foo is seen.", "No foo."),
     ("", "There is a pacemaker."),
@@ -140,6 +148,15 @@ def test_an_error_contradicts_what_the_truth_says():
     assert response.replace("a moderate right", "no") in errors
 
 
+@pytest.mark.parametrize(
+    "denial", ["The left lung shows no consolidation.", "No consolidation in the left lung.", "No upper consolidation."]
+)
+def test_what_is_denied_in_one_place_is_not_denied_in_another(denial):
+    assert not contradictions(denial, "Right lower lobe consolidation.", "en", load_vocabulary())
+    assert not contradictions("Right lower lobe consolidation.", denial, "en", load_vocabulary())
+    assert contradictions("No consolidation.", "Right lower lobe consolidation.", "en", load_vocabulary())
+
+
 def error_of(truth: str, response: str) -> set[str]:
     """Every report with one error that some record gets; empty where the rules abstain."""
     errors = set()
@@ -166,6 +183,11 @@ def test_the_size_of_the_heart_is_exchanged(response, corrected):
     record = Record("r", (), "Write a report.", "No pleural effusion. Heart size is normal.", kind="report")
     edit = JUDGE.judge(record, response)
     assert (None if isinstance(edit, Abstain) else edit.chosen) == corrected
+
+
+def test_a_heart_within_normal_limits_becomes_an_enlarged_one():
+    heart = "The heart size is within normal limits."
+    assert error_of(heart, heart) == {"The heart size is enlarged."}
 
 
 CONTRADICTORY = [

@@ -133,8 +133,7 @@ def _accept_report(contract: Contract, record: Record, response: str, reply: Rep
         kept = words_of(before) == words_of(after)
         if not kept:
             changed += 1
-            described = 0 if reply.all_correct else _description(record, before, vocabulary)
-            most = contract.bounds.max_words_per_sentence + described
+            most = contract.bounds.max_words_per_sentence + _description(record, before, vocabulary)
             _check_sentence(record, before, after, number, most, vocabulary)
             if not reply.all_correct:
                 _check_introduced(record, before, after, number, vocabulary)
@@ -241,8 +240,7 @@ def _description(record: Record, before: str, vocabulary: Vocabulary) -> int:
     denied = {found.finding for found in wrong if found.statement.present is False}
     told = read_statements(record.truth, record.language, vocabulary)
     return max(
-        (count_words(record.truth[s.clause.start : s.clause.end]) for s in told if s.finding in denied and s.present),
-        default=0,
+        (count_words(record.truth[s.clause.start : s.clause.end]) for s in told if s.finding in denied), default=0
     )
 
 

@@ -231,8 +231,8 @@ class _Editor:
             beside = [u for u in statement.attributes if u.end <= unit.start]
             start = min((u.start for u in beside), default=unit.start)
             inside = [u for u in clause.units if start <= u.start < unit.start]
-            if inside and all(u in beside for u in inside):
-                return lower_first(self.truth[start : unit.start]), "", unit.plural
+            if inside and all(u.role in ("word", "term") for u in inside):
+                return _FORMER.sub("", lower_first(self.truth[start : unit.start])), "", unit.plural
         return "", "", False
 
     def _touched(self, statement: Statement) -> bool:
