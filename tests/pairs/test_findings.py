@@ -59,6 +59,8 @@ def test_what_is_no_report_of_the_same_sentences_stays_whole(whole):
         ("No pneumothorax.", "There is a pneumothorax.", "lung"),
         ("The heart is normal in size.", "The heart is enlarged.", "heart"),
         ("The heart is enlarged.", "The heart is normal in size.", "heart"),
+        ("There is no fracture of the left clavicle.", "There is a fracture of the left clavicle.", "left clavicle"),
+        ("There is no pacemaker.", "There is a pacemaker.", "chest"),
         ("The lungs are clear.", "There is consolidation in the right lung.", "right lung"),
         (
             "Small left pleural effusion, unchanged.",

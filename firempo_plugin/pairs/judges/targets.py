@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ...answers.asked_thing import asked_noun, named_thing
-from ...answers.findings import read_statements
 from ...answers.grammar import GRAMMARS
 from ...answers.questions import polar_truth
 from ...answers.text import count_words
@@ -106,8 +105,7 @@ def statement_target(right: str, wrong: str, language: str, vocabulary: Vocabula
     if REFERENCE.sub("", right).split() == REFERENCE.sub("", wrong).split():
         return Target(None, "the statement compares with an earlier examination")
     told, turned = (read_units(text, language, vocabulary) for text in (right, wrong))
-    statements = read_statements(right, language, vocabulary)
-    denied = any(one.present is False for one in statements) or _first(told, FINDINGS) is None
+    denied = any(unit.role == "negator" for unit in told) or _first(told, FINDINGS) is None
     target = _absent("", language, (*told, *turned), vocabulary) if denied else _present("", told)
     if target.phrase is None:
         return Target(None, "the statement names no part of the image")
