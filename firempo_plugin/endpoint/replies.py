@@ -12,6 +12,14 @@ from .failures import Failure, classify
 MOST_TOKENS = 10_000_000
 """Of one call; no model takes or gives as many, so that a count above it is an error."""
 
+OF_HOST = (
+    {"id", "object", "created", "model", "choices", "usage"},
+    {"index", "message", "finish_reason"},
+    {"role", "content", "tool_calls"},
+)
+"""The fields of a completion, its choices and their messages, as LLaMA-Factory's server writes them; other servers
+write more, or no `tool_calls` where there are none."""
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -64,13 +72,18 @@ class RequestStore(Protocol):
 
 @dataclass(frozen=True)
 class Completion:
-    """A chat completion off the wire; token counts are None where the server gave none."""
+    """A chat completion off the wire; token counts are None where the server gave none.
+
+    Attributes:
+        of_host: Whether it has the fields that LLaMA-Factory's server writes, and no others.
+    """
 
     text: str
     model: str
     finish_reason: str
     prompt_tokens: int | None
     completion_tokens: int | None
+    of_host: bool
 
 
 def read_completion(body: str) -> Completion | Failure:
@@ -96,7 +109,8 @@ def read_completion(body: str) -> Completion | Failure:
     prompt, completion = _usage(found.get("usage"))
     if refusal and not text:
         text, finish = str(refusal), "refusal"
-    return Completion(plain(text), plain(str(found.get("model") or "")), plain(finish), prompt, completion)
+    of_host = (set(found), set(choice), set(message)) == OF_HOST
+    return Completion(plain(text), plain(str(found.get("model") or "")), plain(finish), prompt, completion, of_host)
 
 
 def load(text: str) -> Any:

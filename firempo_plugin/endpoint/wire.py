@@ -73,9 +73,13 @@ class Wire:
         )
 
     def _finish_reason(self, found: Completion) -> str:
-        """Why a reply ended; LLaMA-Factory's server says "length" of what a stop word of the template has ended."""
+        """Why a reply ended; LLaMA-Factory's server says "length" of what a stop word of the template has ended.
+
+        Of other servers it is true below the limit too: SGLang, llama.cpp and others lower it to what is left of
+        their context.
+        """
         most, tokens = self.settings.most_completion_tokens, found.completion_tokens
-        whole = most is not None and tokens is not None and tokens < most
+        whole = found.of_host and most is not None and tokens is not None and tokens < most
         return "stop" if found.finish_reason == "length" and whole else found.finish_reason
 
     def send(

@@ -116,14 +116,36 @@ def test_what_a_stop_word_ended_is_whole_whatever_the_server_calls_it(
     server: PairsServer, store: LinesStore, usage: Any, settings: dict[str, Any], whole: bool
 ) -> None:
     """LLaMA-Factory's own server says "length" of a reply that ends by a stop word of the template."""
-    answer = well("Left.", finish="length")
-    server.script = lambda call: Answer(body={**answer.body, "usage": usage})
+    body = well("Left.", finish="length").body
+    choice = body["choices"][0] | {"message": {"role": "assistant", "content": "Left.", "tool_calls": None}}
+    server.script = lambda call: Answer(body={**body, "choices": [choice], "usage": usage})
     endpoint = endpoint_for(server, store, **settings)
     if whole:
         assert endpoint.complete(ask()).text == "Left."
         return
     with pytest.raises(ReplyTruncatedError, match="cut off"):
         endpoint.complete(ask())
+
+
+@pytest.mark.parametrize(
+    ("top", "choice", "message"),
+    [
+        ({}, {"matched_stop": None}, {"tool_calls": None}),
+        ({"system_fingerprint": "b1"}, {}, {"tool_calls": None}),
+        ({}, {}, {}),
+    ],
+    ids=["SGLang", "llama.cpp", "without tool_calls"],
+)
+def test_a_context_that_is_full_cuts_a_reply_off_below_the_limit(
+    server: PairsServer, store: LinesStore, top: dict[str, Any], choice: dict[str, Any], message: dict[str, Any]
+) -> None:
+    body = well("There is a mass in the", finish="length").body
+    said = body["choices"][0]
+    said = {**said, **choice, "message": {**said["message"], **message}}
+    usage = {"prompt_tokens": 4078, "completion_tokens": 18, "total_tokens": 4096}
+    server.script = lambda call: Answer(body={**body, **top, "choices": [said], "usage": usage})
+    with pytest.raises(ReplyTruncatedError, match="cut off"):
+        endpoint_for(server, store).complete(ask())
 
 
 # JSON replies.
