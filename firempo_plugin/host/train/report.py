@@ -106,6 +106,11 @@ class SignWarning(TrainerCallback):
     def __init__(self) -> None:
         self._watch = RunWatch()
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Looks at what a resumed run has logged before, so that its start is the run's; of that it has warned."""
+        for entry in state.log_history:
+            self._watch.see(entry)
+
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Looks at the newest entry."""
         for sign in self._watch.see(state.log_history[-1]):

@@ -8,14 +8,19 @@ import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import fmean
 from typing import Any, Literal
 
 SATURATED_MARGIN = 10.0
 EARLY_EPOCH = 0.1
 
+BLOCK = 0.025
+"""Epochs whose entries are averaged before they are looked at: a step of eight rows says little."""
 SOON, LATE = 3, 10
-"""Entries of the log that are looked at together: for a steep rise at any time, and for one that lasts."""
+"""Such blocks that are looked at together: for a steep rise at any time, and for one that lasts."""
+SURE = 3.0
+"""Standard errors that a rise must be beyond its bound."""
 STEEP_RISE, SLIGHT_RISE, FALL = 0.35, 0.02, 0.05
 LATE_EPOCH = 0.75
 
@@ -45,6 +50,8 @@ class RunWatch:
         self.found: list[Sign] = []
         self._saturated_at: float | None = None
         self._start: tuple[float, float] | None = None
+        self._block: list[tuple[float, float]] = []
+        self._block_ends = BLOCK
         self._recent: deque[tuple[float, float]] = deque(maxlen=LATE)
 
     def see(self, entry: Mapping[str, Any]) -> list[Sign]:
@@ -70,12 +77,29 @@ class RunWatch:
         visual, rank = entry.get("terms/visual"), entry.get("terms/rank")
         if visual is None or rank is None or not math.isfinite(visual + rank):
             return None
-        self._start = self._start or (visual, rank)
-        self._recent.append((visual, rank))
-        for entries, rise, epoch in ((SOON, STEEP_RISE, 0.0), (LATE, SLIGHT_RISE, LATE_EPOCH)):
-            if len(self._recent) < entries or entry["epoch"] < epoch:
+        self._block.append((visual, rank))
+        if entry["epoch"] < self._block_ends:
+            return None
+        self._block_ends = (math.floor(entry["epoch"] / BLOCK) + 1) * BLOCK
+        self._recent.append(_means(self._block))
+        self._block = []
+        self._start = self._start or self._recent[0]
+        noise = _noise([visual for visual, _ in self._recent])
+        for blocks, rise, epoch in ((SOON, STEEP_RISE, 0.0), (LATE, SLIGHT_RISE, LATE_EPOCH)):
+            if len(self._recent) < blocks or entry["epoch"] < epoch:
                 continue
-            now, beside = (fmean(values) for values in zip(*list(self._recent)[-entries:], strict=True))
-            if now > self._start[0] + rise and beside < self._start[1] - FALL:
+            now, beside = _means(list(self._recent)[-blocks:])
+            sure = SURE * noise / math.sqrt(blocks)
+            if now > self._start[0] + rise + sure and beside < self._start[1] - FALL:
                 return Sign("noise_tells", {"start": self._start[0], "now": now, "epoch": entry["epoch"]})
         return None
+
+
+def _means(pairs: list[tuple[float, float]]) -> tuple[float, float]:
+    visual, rank = (fmean(values) for values in zip(*pairs, strict=True))
+    return visual, rank
+
+
+def _noise(values: list[float]) -> float:
+    """The standard deviation of numbers around their course, from the differences of neighbours."""
+    return math.sqrt(fmean((b - a) ** 2 for a, b in pairwise(values)) / 2) if len(values) > 1 else 0.0

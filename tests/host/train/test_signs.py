@@ -3,6 +3,7 @@
 import re
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from firempo_plugin.host.train import report
@@ -32,7 +33,7 @@ def test_early_saturation_and_a_runaway_margin_are_a_shortcut():
 
 
 def test_a_visual_term_that_rises_steeply_while_the_rank_falls():
-    steep = [terms(0.1 * n, 0.69 + 0.1 * n, 0.69 - 0.05 * n) for n in range(8)]
+    steep = [terms(0.1 * n, 0.59 + 0.1 * n, 0.74 - 0.05 * n) for n in range(1, 10)]
     assert signs(*steep) == ["noise_tells"]
     assert signs(*(entry | {"terms/rank": 0.7} for entry in steep)) == [], "the rank does not fall: nothing is learnt"
     assert signs(*(entry | {"terms/rank": None} for entry in steep)) == []
@@ -54,11 +55,37 @@ def test_a_healthy_run_whose_visual_term_rises_first():
     assert signs(*(terms((n + 0.5) / 15, *values) for n, values in enumerate(zip(visual, rank, strict=True)))) == []
 
 
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_healthy_runs_logged_at_every_step_of_eight_rows_are_not_warned(epochs):
+    """What eight rows say of the visual term varies by 0.2, the more so the further the model is from its reference."""
+    rng = np.random.default_rng(1)
+    warned = 0
+    for _ in range(30):
+        epoch = np.arange(1, 400 * epochs + 1) / 400
+        spread = 0.6 / np.sqrt(8) * np.minimum(1, epoch * 10) * rng.normal(size=(2, len(epoch)))
+        visual, rank = 0.693 - np.minimum(1, epoch) * [[0.09], [0.25]] + spread
+        warned += bool(signs(*map(terms, epoch.tolist(), visual.tolist(), rank.tolist())))
+    assert warned == 0
+
+
+def test_a_resumed_run_is_compared_with_its_own_start(monkeypatch):
+    messages = []
+    monkeypatch.setattr(report.logger, "warning_rank0", messages.append)
+    before = [terms(n / 20, 0.7 + min(0.1, n / 50), 0.7 - n / 40) for n in range(1, 11)]
+    after = [terms(n / 20, 0.8, 0.4) for n in range(11, 20)]
+    callback, state = report.SignWarning(), SimpleNamespace(log_history=list(before))
+    callback.on_train_begin(None, state, None)
+    for entry in after:
+        state.log_history.append(entry)
+        callback.on_log(None, state, None)
+    assert len(messages) == 1, "alone, the second half neither rises nor falls"
+
+
 @pytest.mark.parametrize(
     ("entries", "said"),
     [
         ([rewards(0.05, 1.0, 2.0), rewards(0.3, 1.0, 11.0), rewards(0.4, 1.0, 12.0)], "epoch 0.05 .* now 11.0"),
-        ([terms(0.1 * n, 0.69 + 0.1 * n, 0.69 - 0.05 * n) for n in range(8)], "from 0.69 to 1.09 at epoch 0.50"),
+        ([terms(0.1 * n, 0.59 + 0.1 * n, 0.74 - 0.05 * n) for n in range(1, 10)], "from 0.69 to 1.19 at epoch 0.70"),
     ],
 )
 def test_the_log_of_a_run_says_it_once(entries, said, monkeypatch):
