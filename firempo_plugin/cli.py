@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import math
 import os
 import shlex
 import sqlite3
@@ -138,6 +139,13 @@ def _positive(text: str) -> int:
     return number
 
 
+def _above_zero(text: str) -> float:
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text}")
+    return number
+
+
 def _chat_engine(arguments: dict[str, Any]) -> Any:
     from .host.chat.responder import ChatEngine
 
@@ -241,7 +249,7 @@ def _parser(command: str) -> argparse.ArgumentParser:
 
     add = on_rows("check-noise", "say what the noise of the rows hides from the model of a training YAML", check_noise)
     add.add_argument("--rows", type=_positive, default=200, metavar="N", help="look at N rows (default: 200)")
-    add.add_argument("--sigma", type=float, default=45.0, help="noise.sigma of the build (default: 45)")
+    add.add_argument("--sigma", type=_above_zero, default=45.0, help="noise.sigma of the build (default: 45)")
     add.add_argument("--list", type=Path, metavar="FILE", help="list the rows with their figures, as JSON lines")
 
     def on_config(name: str, text: str, run: Any) -> argparse.ArgumentParser:

@@ -24,6 +24,8 @@ WHOLE = 0.95
 """Share of the image from which on a region counts as all of it."""
 DRAWS, CONFIDENCE, SEED = 2000, 0.95, 1
 SHOWN = 5
+FEWEST = 5
+"""Rows that an interval or an advice needs; of fewer a bootstrap draws nearly the same again and again."""
 
 
 @dataclass(frozen=True)
@@ -192,19 +194,30 @@ def _nats(found: Interval) -> str:
 
 def advice(summary: Summary) -> str:
     """What to do, in one sentence or two."""
+    if len(summary.telling) < FEWEST:
+        return f"Fewer than {FEWEST} rows tell: too few to advise anything. Look at more of them with --rows."
     losses = summary.losses()
-    if losses is not None and losses[1].low <= 0:
+    if losses is not None and losses[1].n >= FEWEST and losses[1].low <= 0:
         return (
-            "Noise on the regions costs no more than noise elsewhere: the masks miss the evidence, or the model does "
-            "not look at it. Look at rows with `firempo preview` before training with a visual term."
+            "Noise on the regions does not surely cost more than noise elsewhere: the masks miss the evidence, the "
+            "model does not look at it, or the rows are too few to tell. Look at rows with `firempo preview` before "
+            "training with a visual term."
         )
     if summary.turned.value >= HALF:
         return "The noise hides: it turns at least half of the rows that tell."
-    enough = next((trial for trial, share in summary.trials().items() if share >= HALF), None)
+    trials = summary.trials()
+    if trials.get(TRIALS[0], 0.0) >= HALF:
+        return (
+            f"Most of the evidence shines through, but noise of sigma {summary.sigma:g} turns half of the rows with a "
+            "region: the others are noised all over, or corrupted otherwise. Leave out rows without a target, or "
+            "export again with this noise."
+        )
+    enough = next((trial for trial, share in trials.items() if share >= HALF), None)
     if enough is not None:
         do = [f"noise.sigma: {enough.sigma * summary.sigma:g}"] if enough.sigma != 1 else []
         do += [f"regions of {enough.area:g} times the area (wider masks)"] if enough.area != 1 else []
-        return f"Most of the evidence shines through. Half of the rows would be turned by {' and '.join(do)}."
+        how = " and ".join(do)
+        return f"Most of the evidence shines through. Half of the rows with a region would be turned by {how}."
     return (
         "Most of the evidence shines through, and none of the noises tried turns half of the rows: the model answers "
         "from the text, or the evidence lies outside the regions. Look at rows with `firempo preview`; the visual term "

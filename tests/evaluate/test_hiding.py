@@ -67,7 +67,7 @@ def test_losses_are_paired_over_the_rows_that_have_both():
 def test_the_weakest_noise_that_turns_half_is_advised():
     summary = Summary(SHINES, 45.0)
     assert summary.trials() == dict(zip(TRIALS, (0.0, 0.0, 1.0, 0.0, 1.0, 1.0), strict=True))
-    assert advice(summary).endswith("Half of the rows would be turned by noise.sigma: 135.")
+    assert advice(summary).endswith("Half of the rows with a region would be turned by noise.sigma: 135.")
     wider = [row(n, 1.0, 0.6, 0.95, (0.7, 0.6, 0.5, -0.5, -0.2, -0.3)) for n in range(9)]
     assert advice(Summary(wider, 45.0)).endswith("turned by regions of 2 times the area (wider masks).")
     assert Trial(2, 2).named(45.0) == "sigma 90, region grown to 2 times"
@@ -78,7 +78,21 @@ def test_each_advice_has_its_case():
     nothing = [row(n, 1.0, 0.6, 0.95, tuple([0.7] * 6)) for n in range(9)]
     assert "none of the noises tried turns half" in advice(Summary(nothing, 45.0))
     anywhere = [row(n, 1.0, 0.5, 0.5 - 0.01 * (n % 3 - 1), tuple([-1.0] * 6)) for n in range(9)]
-    assert advice(Summary(anywhere, 45.0)).startswith("Noise on the regions costs no more than noise elsewhere")
+    assert advice(Summary(anywhere, 45.0)).startswith("Noise on the regions does not surely cost more")
+
+
+def test_what_the_builds_own_noise_turns_is_not_advised_as_other_noise():
+    """Rows noised all over, or blackened: the same noise on a region would do."""
+    everywhere = [row(n, 1.0, 0.9, share=1.0) for n in range(20)]
+    said = advice(Summary([*HIDES[:8], *everywhere], 45.0))
+    assert "noise of sigma 45 turns half of the rows with a region" in said
+    assert "turned by" not in said
+
+
+def test_few_rows_are_not_judged_by():
+    assert "too few to advise" in advice(Summary(HIDES[:4], 45.0))
+    compared = [row(0, 1.0, -0.5, -0.6), *(row(n, 1.0, -0.5, share=1.0) for n in range(1, 9))]
+    assert advice(Summary(compared, 45.0)).startswith("The noise hides"), "one row beside noise elsewhere says nothing"
 
 
 def test_the_summary_counts_what_it_saw_and_names_rows():

@@ -120,3 +120,10 @@ def test_a_data_set_needs_a_model(training, scan, capsys, monkeypatch):
     training([row(*PAIR, [scan["clean"]], [scan["noised"]])])
     assert cli.main(["check-noise", "pairs", "dataset_dir=data"]) == 1
     assert "no model is named: write model_name_or_path=" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("sigma", ["0", "-45", "nan", "inf"])
+def test_a_sigma_that_no_build_can_have_is_refused(sigma, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["check-noise", "train.yaml", f"--sigma={sigma}"])
+    assert f"argument --sigma: expected a number above 0, found {sigma}" in capsys.readouterr().err
