@@ -89,7 +89,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Finding:
-    """One statement of a report that an edit changes, as a preference of its own.
+    """One statement of a report that an edit changes, wherever the report has it, as a preference of its own.
 
     Attributes:
         number: Of the changed statements, from 1.

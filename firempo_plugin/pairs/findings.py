@@ -25,19 +25,28 @@ def _findings(item: Item) -> list[Item]:
     chosen, rejected = sentences(edit.chosen), sentences(edit.rejected)
     if len(chosen) != len(rejected):
         return [item]
-    changed = [
-        (was, (right, wrong))
-        for was, now in zip(chosen, rejected, strict=True)
-        if words_of(right := _text(edit.chosen, was)) != words_of(wrong := _text(edit.rejected, now))
-    ]
+    changed: dict[tuple[str, str], list[Piece]] = {}
+    for was, now in zip(chosen, rejected, strict=True):
+        right, wrong = _text(edit.chosen, was), _text(edit.rejected, now)
+        if words_of(right) != words_of(wrong):
+            # A statement that a report repeats is one: turned in one place alone, the report would contradict itself.
+            changed.setdefault((right, wrong), []).append(was)
+    if not changed:
+        return [item]
     return [
         replace(
             item,
-            edit=replace(edit, rejected=edit.chosen[: place.start] + wrong + edit.chosen[place.end :]),
+            edit=replace(edit, rejected=_turned(edit.chosen, places, wrong)),
             finding=Finding(number, len(changed), right, wrong),
         )
-        for number, (place, (right, wrong)) in enumerate(changed, 1)
+        for number, ((right, wrong), places) in enumerate(changed.items(), 1)
     ]
+
+
+def _turned(report: str, places: Sequence[Piece], wrong: str) -> str:
+    for place in reversed(places):
+        report = report[: place.start] + wrong + report[place.end :]
+    return report
 
 
 def _text(report: str, piece: Piece) -> str:

@@ -46,7 +46,25 @@ def test_one_changed_statement_is_one_finding():
     assert one.edit == item(rejected=RIGHT.replace("left", "right")).edit
 
 
-@pytest.mark.parametrize("whole", [item(kind="vqa"), item(rejected="One sentence."), Item(item().record)])
+def test_a_statement_that_the_report_repeats_is_one():
+    """As of findings and impression."""
+    (one,) = split([item("No mass. Old fractures. No mass.", "A mass. Old fractures. A mass.")])
+    assert (one.edit.rejected, one.finding.among) == ("A mass. Old fractures. A mass.", 1)
+    first, second = split([item("No mass. No effusion. No mass.", "A mass. An effusion. A mass.")])
+    assert [each.edit.rejected for each in (first, second)] == [
+        "A mass. No effusion. A mass.", "No mass. An effusion. No mass.",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        item(kind="vqa"),
+        item(rejected="One sentence."),
+        Item(item().record),
+        item(rejected=RIGHT.replace(" heart", " Heart")),
+    ],
+)
 def test_what_is_no_report_of_the_same_sentences_stays_whole(whole):
     assert split([whole]) == [whole]
 
