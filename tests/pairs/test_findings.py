@@ -91,6 +91,27 @@ def test_what_is_no_report_of_the_same_sentences_stays_whole(whole):
             None,
         ),
         ("The patient is rotated.", "The patient is upright.", None),
+        ("Heart size is normal and the lungs are clear.", "Heart size is normal and the lungs are hazy.", "lung"),
+        ("There is cardiomegaly but no pulmonary edema.", "There is cardiomegaly and pulmonary edema.", "lung"),
+        (
+            "Left atelectasis with a small right effusion.",
+            "Left atelectasis with a large right effusion.",
+            "right effusion",
+        ),
+        (
+            "Left atelectasis with a small right effusion.",
+            "Right atelectasis with a small right effusion.",
+            "left atelectasis",
+        ),
+        ("No consolidation, pneumothorax, or mass.", "No consolidation, effusion, or mass.", "lung"),
+        (
+            "A mass with smooth borders in the left lung.",
+            "A mass with spiculated borders in the left lung.",
+            "left mass",
+        ),
+        ("The right hemidiaphragm is elevated.", "The left hemidiaphragm is elevated.", "right hemidiaphragm"),
+        ("The trachea is midline.", "The trachea is deviated to the right.", "trachea"),
+        ("There is no acute intracranial hemorrhage.", "There is an acute intracranial hemorrhage.", None),
     ],
 )
 def test_a_statement_points_to_its_evidence_or_to_where_there_is_none(right, wrong, phrase):

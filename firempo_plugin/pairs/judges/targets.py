@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ...answers.asked_thing import asked_noun, named_thing
+from ...answers.findings import read_statements
 from ...answers.grammar import GRAMMARS
 from ...answers.questions import polar_truth
 from ...answers.text import count_words
@@ -50,6 +51,11 @@ _DEFINITE = re.compile(
 _SENTENCE = re.compile(
     r"\b(?:is|are|was|were|shows?|contains?|the|this|that|there|should|please|because)\b", re.IGNORECASE
 )
+_PARTS = re.compile(r"[,;]\s+(?:and\s+|but\s+)?|[，；]|\s+(?:and|but|with|while)\s+|\s+(?=without\b)", re.IGNORECASE)
+"""Where a sentence of a report may have another statement."""
+_SAYS = re.compile(r"\b(?:is|are|was|were|has|have|shows?|appears?)\b", re.IGNORECASE)
+_DIRECTION = re.compile(r"\b(?:to|towards?) the (?:left|right)\b", re.IGNORECASE)
+"""Where something has gone, as a trachea, which has no side."""
 _PHRASE = re.compile(r"\w[\w -]*\w|\w")
 _NOTHING = frozenset({"", "none", "null", "no target", "nothing", "n/a", "na", "无", "没有"})
 _POSITIONS = frozenset({"side", "vertical", "laterality"})
@@ -91,9 +97,10 @@ def rule_target(record: Record, final_answer: str, vocabulary: Vocabulary | None
 def statement_target(right: str, wrong: str, language: str, vocabulary: Vocabulary) -> Target:
     """Names the part of the image that a statement of a report is about.
 
-    Where the right statement denies a finding, or names an organ alone, as normal or clear, that is the organ, on the
-    side that the wrong one names: there the evidence of absence lies. Statements that differ in what only an earlier
-    examination can tell have no target, so that the whole image is noised.
+    Of a sentence with several statements that is the one that the two differ in. Where the right statement denies a
+    finding, or names an organ alone, as normal or clear, it is the organ, on the side that the wrong one names: there
+    the evidence of absence lies. Statements that differ in what only an earlier examination can tell have no target,
+    so that the whole image is noised.
 
     Args:
         right, wrong: The statement as the ground truth has it, and turned.
@@ -104,12 +111,35 @@ def statement_target(right: str, wrong: str, language: str, vocabulary: Vocabula
         return Target(None, f"the rules do not know the language {language!r}")
     if REFERENCE.sub("", right).split() == REFERENCE.sub("", wrong).split():
         return Target(None, "the statement compares with an earlier examination")
+    right, wrong = _changed_part(_DIRECTION.sub("", right), _DIRECTION.sub("", wrong), language, vocabulary)
     told, turned = (read_units(text, language, vocabulary) for text in (right, wrong))
-    denied = any(unit.role == "negator" for unit in told) or _first(told, FINDINGS) is None
+    # Behind what is told, so that a side of the one stands before no organ of the other.
+    turned = tuple(replace(unit, start=unit.start + len(right), end=unit.end + len(right)) for unit in turned)
+    denied = any(one.present is False for one in read_statements(right, language, vocabulary))
+    denied = denied or _first(told, FINDINGS) is None or (_denies(told) and not _denies(turned))
     target = _absent("", language, (*told, *turned), vocabulary) if denied else _present("", told)
     if target.phrase is None:
         return Target(None, "the statement names no part of the image")
     return replace(target, reason="where the statement sees nothing" if denied else "what the statement names")
+
+
+def _changed_part(right: str, wrong: str, language: str, vocabulary: Vocabulary) -> tuple[str, str]:
+    """The one part of two sentences in which they differ, where it says something by itself; else both whole."""
+    sides = [[part for part in _PARTS.split(text) if part] for text in (right, wrong)]
+    differing = [n for n, parts in enumerate(zip(*sides, strict=False)) if parts[0].strip(" .") != parts[1].strip(" .")]
+    if len(sides[0]) != len(sides[1]) or len(differing) != 1:
+        return right, wrong
+    (place,) = differing
+    before = read_units(" ".join(sides[0][:place]), language, vocabulary)
+    part = read_units(sides[0][place], language, vocabulary)
+    says = _first(part, FINDINGS) or (_first(part, _LOCATED) and (language == "zh" or _SAYS.search(sides[0][place])))
+    if not says or _denies(before):
+        return right, wrong
+    return sides[0][place], sides[1][place]
+
+
+def _denies(units: tuple[Unit, ...]) -> bool:
+    return any(unit.role == "negator" for unit in units)
 
 
 def parse_target(text: str) -> Target:
