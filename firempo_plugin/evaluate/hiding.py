@@ -2,9 +2,10 @@
 
     m(image) = sum over the phrase tokens of chosen of log pi - sum over those of rejected of log pi, under an image
 
-A row tells where m(clean) > 0. Its noise turns it where m(noised) <= 0, and leaves it telling where more than half of
-m(clean) is left. Noise that turns few rows gives the visual term nothing to learn: the preference is then learnt
-whatever the image.
+An image tells where m(clean) > 0 and m(black) <= 0: where a black image leaves the preference, the text alone tells,
+and no noise can take it. The row's noise turns what the image tells where m(noised) <= 0, and leaves it telling where
+more than half of m(clean) is left. Noise that turns few of these rows gives the visual term little to learn: the
+preference is then learnt whatever the image.
 """
 
 from collections import Counter
@@ -18,7 +19,7 @@ import numpy as np
 from ..images.masks import Mask
 from .compare import Interval, column
 
-Verdict = Literal["told nothing before", "turned", "weaker", "still tells"]
+Verdict = Literal["told nothing before", "the text tells", "turned", "weaker", "still tells"]
 HALF = 0.5
 WHOLE = 0.95
 """Share of the image from which on a region counts as all of it."""
@@ -51,6 +52,7 @@ class Hiding:
     Attributes:
         id: The row's place in the data.
         clean, noised: m under the row's own images.
+        black: m under black images.
         share: Of the image's pixels that are noised; the largest of several images.
         elsewhere: m with noise of the region's shape beside it; None where it cannot be put there.
         why_not: Why it cannot.
@@ -60,6 +62,7 @@ class Hiding:
     id: str
     clean: float
     noised: float
+    black: float
     share: float
     elsewhere: float | None = None
     why_not: str = ""
@@ -70,6 +73,8 @@ class Hiding:
         """What became of the preference."""
         if self.clean <= 0:
             return "told nothing before"
+        if self.black > 0:
+            return "the text tells"
         if self.noised <= 0:
             return "turned"
         return "still tells" if self.noised > HALF * self.clean else "weaker"
@@ -104,8 +109,8 @@ class Summary:
 
     @property
     def telling(self) -> list[Hiding]:
-        """Rows whose clean image makes the model prefer the right phrases."""
-        return [row for row in self.rows if row.clean > 0]
+        """Rows in which the image makes the model prefer the right phrases, and the text alone does not."""
+        return [row for row in self.rows if row.clean > 0 and row.black <= 0]
 
     @property
     def turned(self) -> Interval:
@@ -148,17 +153,19 @@ def told(summary: Summary) -> Iterator[str]:
         yield "No row could be looked at."
         return
     yield f"{len(rows):6} rows looked at, {sum(row.share >= WHOLE for row in rows)} of them noised all over"
-    yield f"{len(telling):6} of them tell: on the clean image the model prefers the right phrases"
+    counts = Counter(row.verdict for row in rows)
+    yield f"{counts['told nothing before']:6}   the model prefers the wrong phrases on the clean image too"
+    yield f"{counts['the text tells']:6}   the text alone tells: the right phrases are preferred on a black image too"
+    yield f"{len(telling):6}   the image tells"
     if not telling:
         yield (
-            "The model prefers the wrong phrases on every clean image: the pairs come from wrong answers alone, or the "
-            "images are not seen. No noise can be judged by it."
+            "No image tells: the pairs come from wrong answers alone, the model answers from the text, or images are "
+            "not seen. No noise can be judged by it."
         )
         return
-    counts = Counter(row.verdict for row in telling)
     for verdict in ("turned", "weaker", "still tells"):
-        yield f"{counts[verdict]:6}   {verdict:12} {counts[verdict] / len(telling):6.1%}"
-    yield f"       the noise turns {_percent(summary.turned)} of the rows that tell"
+        yield f"{counts[verdict]:6}     {verdict:12} {counts[verdict] / len(telling):6.1%}"
+    yield f"       the noise turns {_percent(summary.turned)} of what images tell"
     yield from _beside_elsewhere(summary)
     trials = summary.trials()
     if trials:
@@ -195,7 +202,7 @@ def _nats(found: Interval) -> str:
 def advice(summary: Summary) -> str:
     """What to do, in one sentence or two."""
     if len(summary.telling) < FEWEST:
-        return f"Fewer than {FEWEST} rows tell: too few to advise anything. Look at more of them with --rows."
+        return f"Fewer than {FEWEST} images tell: too few to advise anything. Look at more of them with --rows."
     losses = summary.losses()
     if losses is not None and losses[1].n >= FEWEST and losses[1].low <= 0:
         return (
@@ -204,7 +211,7 @@ def advice(summary: Summary) -> str:
             "training with a visual term."
         )
     if summary.turned.value >= HALF:
-        return "The noise hides: it turns at least half of the rows that tell."
+        return "The noise hides: it turns at least half of what images tell."
     trials = summary.trials()
     if trials.get(TRIALS[0], 0.0) >= HALF:
         return (
@@ -219,7 +226,7 @@ def advice(summary: Summary) -> str:
         how = " and ".join(do)
         return f"Most of the evidence shines through. Half of the rows with a region would be turned by {how}."
     return (
-        "Most of the evidence shines through, and none of the noises tried turns half of the rows: the model answers "
-        "from the text, or the evidence lies outside the regions. Look at rows with `firempo preview`; the visual term "
-        "will have little to learn from."
+        "Most of the evidence shines through, and none of the noises tried turns half of the rows: the evidence lies "
+        "outside the regions, or the noise itself tells where to look. Look at rows with `firempo preview`; the visual "
+        "term will have little to learn from."
     )

@@ -6,8 +6,8 @@ import pytest
 from firempo_plugin.evaluate.hiding import TRIALS, Hiding, Summary, Trial, advice, grown, told
 
 
-def row(number, clean, noised, elsewhere=None, trials=(), share=0.1, why_not=""):
-    return Hiding(f"row {number}", clean, noised, share, elsewhere, why_not, trials)
+def row(number, clean, noised, elsewhere=None, trials=(), share=0.1, why_not="", black=-1.0):
+    return Hiding(f"row {number}", clean, noised, black, share, elsewhere, why_not, trials)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,16 @@ def test_what_becomes_of_a_preference(clean, noised, verdict):
     found = row(0, clean, noised)
     assert found.verdict == verdict
     assert found.as_line()["verdict"] == verdict
+
+
+def test_what_a_black_image_leaves_the_text_tells():
+    text = [row(n, 1.0, 0.9, black=0.8) for n in range(9)]
+    assert {one.verdict for one in text} == {"the text tells"}
+    assert row(0, -1.0, -1.0, black=0.8).verdict == "told nothing before"
+    summary = Summary([*text, *HIDES], 45.0)
+    assert (summary.turned.n, summary.turned.value) == (9, pytest.approx(8 / 9))
+    assert advice(summary).startswith("The noise hides"), "what the text tells no noise can take"
+    assert "     9   the text alone tells" in "\n".join(told(summary))
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.5, 2.0, 4.0])
@@ -101,9 +111,9 @@ def test_the_summary_counts_what_it_saw_and_names_rows():
     text = "\n".join(told(summary))
     assert "     3 rows left aside: it has no noised image" in text
     assert "    11 rows looked at, 1 of them noised all over" in text
-    assert "    10 of them tell" in text
-    assert "     1   turned        10.0%" in text
-    assert "     9   still tells   90.0%" in text
+    assert "    10   the image tells" in text
+    assert "     1     turned        10.0%" in text
+    assert "     9     still tells   90.0%" in text
     assert "rows that still tell most: row 8; row 7; row 6; row 5; row 4" in text
     assert "9 rows)" in text
     assert "sigma 90, region grown to 2 times" in text
@@ -111,4 +121,6 @@ def test_the_summary_counts_what_it_saw_and_names_rows():
 
 def test_a_summary_of_nothing_says_so():
     assert list(told(Summary([], 45.0))) == ["No row could be looked at."]
-    assert "prefers the wrong phrases on every clean image" in list(told(Summary([row(0, -1.0, -1.0)], 45.0)))[-1]
+    assert (
+        "No image tells: the pairs come from wrong answers alone" in list(told(Summary([row(0, -1.0, -1.0)], 45.0)))[-1]
+    )

@@ -1,7 +1,6 @@
 """`firempo check-noise`: what the noise of a training set hides from the model that is to be trained on it."""
 
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -19,6 +18,7 @@ from ...images.corruptions import Corruption
 from ...images.noise import corrupt, seed_of
 from ...objectives.terms import PHRASES, Cell, PreferenceTerm, Side, prefer
 from ...records import RejectedError
+from ...store.progress import progress
 from ...terminal import say
 from ..data.row_images import open_images
 from ..validate import open_config, quiet_host
@@ -78,19 +78,19 @@ def _look(config: dict[str, Any], most: int, noise: Corruption, summary: Summary
 
     kept = {*(field.name for field in fields(ModelArguments)), *OF_DATA}
     arguments = {key: value for key, value in config.items() if key in kept}
-    with rows_of(arguments, config["dataset"], config.get("dataset_dir", "data"), (), most=most) as rows:
+    with (
+        rows_of(arguments, config["dataset"], config.get("dataset_dir", "data"), (), most=most) as rows,
+        progress("check-noise, at most", most) as tick,
+    ):
         started = start(arguments)
         model = load(started, None)
         own, other = Scorer(model, started, OWN), Scorer(model, started, OTHER)
-        for number, row in enumerate(rows, 1):
-            if sys.stderr.isatty():
-                print(f"\r{number} rows", end="", file=sys.stderr, flush=True)
+        for row in rows:
+            tick(1)
             try:
                 yield _hiding(row, own, other, noise)
             except RejectedError as reason:
                 summary.skipped[str(reason)] += 1
-        if sys.stderr.isatty():
-            print(file=sys.stderr)
 
 
 def _hiding(row: ReadRow, own: Scorer, other: Scorer, noise: Corruption) -> Hiding:
@@ -109,13 +109,13 @@ def _hiding(row: ReadRow, own: Scorer, other: Scorer, noise: Corruption) -> Hidi
     if not regions:
         raise RejectedError("its noised images are its images")
     share = max(float(region.mean()) for region in regions.values())
-    others, why_not = [], ""
+    others, why_not = [_with(encoded, {n: np.zeros_like(image) for n, image in enumerate(clean)})], ""
     try:
         moved = {n: noise_elsewhere(clean[n], noised[n], noise, row.id, n).image for n in regions}
         others.append(_with(encoded, moved))
     except RejectedError as reason:
         why_not = str(reason)
-    compared = len(others)
+    compared = len(others) > 1
     for trial in TRIALS if share < 1 else ():
         how = Corruption("noise", trial.sigma * noise.sigma)
         others.append(
@@ -127,15 +127,16 @@ def _hiding(row: ReadRow, own: Scorer, other: Scorer, noise: Corruption) -> Hidi
                 },
             )
         )
-    found = [each[Cell.NOISED_CHOSEN] for each in other.margins(others)] if others else []
+    found = [each[Cell.NOISED_CHOSEN] for each in other.margins(others)]
     return Hiding(
         row.id,
         margins[Cell.CLEAN_CHOSEN],
         margins[Cell.NOISED_CHOSEN],
+        found[0],
         share,
-        elsewhere=found[0] if compared else None,
+        elsewhere=found[1] if compared else None,
         why_not=why_not,
-        trials=tuple(found[compared:]),
+        trials=tuple(found[1 + compared :]),
     )
 
 

@@ -62,6 +62,7 @@ def test_margins_are_those_of_plain_forwards(family, adapted, training, adapter,
     clean, noised = (np.asarray(Image.open(scan[name]).convert("RGB")) for name in ("clean", "noised"))
     region = (clean != noised).any(axis=-1)
     images = {"clean": clean, "noised": noised}
+    images["black"] = np.zeros_like(clean)
     images["elsewhere"] = noise_elsewhere(clean, noised, NOISE, "pairs, row 0").image
     for number, trial in enumerate(TRIALS):
         how = Corruption("noise", 45.0 * trial.sigma)
@@ -78,9 +79,8 @@ def test_margins_are_those_of_plain_forwards(family, adapted, training, adapter,
                 scores = plain.cell(QUESTION, text, spans, [str(tmp_path / f"{name}.png")], "phrase")
             sums.append(scores[0 if adapted else 1][0].double().sum().item())
         expected[name] = sums[0] - sums[1]
-    assert [found[name] for name in ("clean", "noised", "elsewhere")] == pytest.approx(
-        [expected[name] for name in ("clean", "noised", "elsewhere")], abs=1e-5
-    )
+    names = ("clean", "noised", "black", "elsewhere")
+    assert [found[name] for name in names] == pytest.approx([expected[name] for name in names], abs=1e-5)
     assert found["trials"] == pytest.approx([expected[str(number)] for number in range(len(TRIALS))], abs=1e-5)
     assert found["share"] == pytest.approx(region.mean(), abs=0.01)
     assert "1 rows looked at, 0 of them noised all over" in capsys.readouterr().out
