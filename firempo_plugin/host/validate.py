@@ -19,6 +19,7 @@ from .autoload import switched_off
 from .data.processor import shrunk_first
 from .data.reasons import kinds_of
 from .sentences import refused_by_the_host
+from .train.model_class import refuse_class
 from .train.workflow import refuse_unsupported
 
 SOUND, UNSOUND = 0, 1
@@ -183,6 +184,7 @@ def start(config: dict[str, Any], output_dir: str) -> Run:
     with refused_by_the_host():
         model_args, data_args, training_args, finetuning_args, _ = get_train_args(config)
         refuse_unsupported(model_args, data_args, training_args, finetuning_args)
+        refuse_class(model_args, data_args)
         tokens = load_tokenizer(model_args)
         template = get_template_and_fix_tokenizer(tokens["tokenizer"], data_args)
     return Run(model_args, data_args, training_args, finetuning_args, template, tokens)

@@ -15,6 +15,7 @@ from firempo_plugin.host.data.rows import Side
 from firempo_plugin.host.preview import rows as preview_rows
 from firempo_plugin.host.preview.rows import pieces_of, see
 from firempo_plugin.host.preview.seen import Piece, SeenRow
+from firempo_plugin.host.train.model_class import REFUSED
 
 EXAMPLES = ",".join(
     f"fire_mpo_{name}" for name in ("sharegpt", "sharegpt_spans", "sharegpt_mask_tags", "alpaca", "openai", "mixed")
@@ -99,7 +100,7 @@ NAMELESS = {"llava_med"}
 
 @pytest.mark.parametrize(
     ("family", "template"),
-    [(family, template) for family, template in tiny.TEMPLATES.items() if family not in NAMELESS]
+    [(family, template) for family, template in tiny.TEMPLATES.items() if family not in {*NAMELESS, *REFUSED}]
     + [("qwen3_vl", "qwen3_vl")],
 )
 def test_pieces_are_the_tokens_that_the_trainer_is_given(config, encoded, tmp_path, family, template):

@@ -7,6 +7,8 @@ import json
 import math
 import re
 import sys
+from contextlib import nullcontext
+from importlib.metadata import version
 
 import pytest
 import tiny
@@ -16,6 +18,7 @@ from llamafactory.data.mm_plugin import BasePlugin
 from llamafactory.data.template import TEMPLATES
 from llamafactory.hparams import DataArguments, ModelArguments
 from llamafactory.model import load_tokenizer
+from packaging.version import Version
 from PIL import Image
 from places import ROOT
 from stock import Reader, Stock
@@ -27,13 +30,16 @@ from transformers.models.llava import modeling_llava
 
 from firempo_plugin.errors import UserError
 from firempo_plugin.host.data.rows import RowEncoder
+from firempo_plugin.host.preview.command import preview
+from firempo_plugin.host.train import model_class
 from firempo_plugin.host.train.model_class import refuse_class
+from firempo_plugin.host.validate import validate
 
 sys.path.append(str(ROOT))
 
 from docs import models
 
-ROWS = models.rows()
+ROWS = [row for row in models.rows() if Version(row.get("since", "0")) <= Version(version("llamafactory"))]
 TRAINED = [row for row in ROWS if "refused" not in row]
 REFUSED = [row for row in ROWS if "refused" in row]
 MULTIMODAL = {name for name, template in TEMPLATES.items() if type(template.mm_plugin) is not BasePlugin}
@@ -169,14 +175,58 @@ def test_it_is_refused(row, trusted, tmp_path):
             refuse_class(model_args, DataArguments(template=template))
 
 
-def test_a_class_of_transformers_is_taken_where_code_of_its_own_is_not_trusted(tmp_path):
-    config = {"model_type": "llava", "auto_map": {"AutoConfig": "configuration.Config"}}
+@pytest.mark.parametrize("part", ["AutoConfig", "AutoModelForImageTextToText"])
+def test_a_class_of_transformers_is_taken_where_code_of_its_own_is_not_trusted(part, tmp_path):
+    config = {"model_type": "llava", "auto_map": {part: "of_its_own.Part"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     refuse_class(ModelArguments(model_name_or_path=str(tmp_path)), DataArguments(template="llava"))
     model_args = ModelArguments(model_name_or_path=str(tmp_path), trust_remote_code=True)
-    with pytest.raises(UserError, match=r"Remove trust_remote_code: transformers has llava itself\.$"):
+    with pytest.raises(UserError, match=r"Write `trust_remote_code: false`: transformers has llava itself\.$"):
         refuse_class(model_args, DataArguments(template="llava"))
     refuse_class(model_args, DataArguments(template="qwen3"))
+
+
+def test_what_was_compared_is_in_the_table():
+    assert sorted(model_class.COMPARED) == sorted({row["type"] for row in models.rows() if "refused" not in row})
+
+
+@pytest.mark.parametrize(
+    ("config", "template", "told"),
+    [
+        ({"model_type": "idefics3"}, "qwen2_vl", "idefics3 was never compared with plain forwards here"),
+        ({"model_type": "gemma3n_text"}, "gemma", "gemma3n_text hands keys and values"),
+        ({"architectures": ["Any"]}, "qwen2_vl", "has no config.json that names a model_type"),
+        (None, "qwen2_vl", "has no config.json that names a model_type"),
+        ("{", "qwen2_vl", "cannot be read: It looks like the config file at"),
+        ("{", "qwen3", "cannot be read: It looks like the config file at"),
+        ({"model_type": "qwen2"}, "qwen2_vl", ""),
+        ({"model_type": "gemma3_text", "auto_map": None}, "gemma3", ""),
+        ({"model_type": "baichuan", "auto_map": {"AutoConfig": "a.B"}}, "baichuan2", ""),
+    ],
+)
+def test_a_class_is_refused_by_what_its_folder_says(config, template, told, tmp_path):
+    if config is not None:
+        (tmp_path / "config.json").write_text(config if isinstance(config, str) else json.dumps(config))
+    model_args = ModelArguments(model_name_or_path=str(tmp_path), trust_remote_code=True)
+    with pytest.raises(UserError, match=f"{tmp_path}.* ?{re.escape(told)}") if told else nullcontext():
+        refuse_class(model_args, DataArguments(template=template))
+
+
+def test_a_model_that_is_not_there_is_named():
+    with pytest.raises(UserError, match=r"^model_name_or_path: \./not/there cannot be read: "):
+        refuse_class(ModelArguments(model_name_or_path="./not/there"), DataArguments(template="qwen2_vl"))
+
+
+def test_a_check_of_rows_refuses_it_too(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "lfm2_vl"}))
+    (tmp_path / "train.yaml").write_text(
+        f"stage: fire_mpo\ndo_train: true\nfinetuning_type: lora\ndataset: there_is_none\ntemplate: lfm2_vl\n"
+        f"model_name_or_path: {tmp_path}\n"
+    )
+    with pytest.raises(UserError, match=r"lfm2_vl reads an image"):
+        validate(str(tmp_path / "train.yaml"), [], None)
+    with pytest.raises(UserError, match=r"lfm2_vl reads an image"):
+        preview(str(tmp_path / "train.yaml"), [], tmp_path / "page.html", None)
 
 
 def test_the_stage_asks_before_it_reads_anything(train, tmp_path):
