@@ -12,7 +12,7 @@ class Images:
     Attributes:
         line_break: Whether they were trained with a line break between an image and the question.
         keys: What a training YAML says of images, line by line, with the reason.
-        cutoff_len: Room for a few images and the text.
+        cutoff_len: Room for two of the largest images and the text; a prompt that does not fit is refused.
     """
 
     line_break: bool = False
@@ -31,12 +31,15 @@ CONVERTED = Images(
 OF_TEMPLATES = {
     "huatuo_vision": CONVERTED,
     "llava_med": CONVERTED,
-    "llava_next": Images(line_break=True, keys=(ITSELF,), cutoff_len=4096),
+    "llava_next_qwen": Images(line_break=True, keys=(ITSELF,), cutoff_len=16384),  # of LLaVA-OneVision too
+    "llava_next": Images(line_break=True, keys=(ITSELF,), cutoff_len=8192),
+    "granite3_vision": Images(keys=(ITSELF,), cutoff_len=16384),
+    "pixtral": Images(cutoff_len=4096),
     "llava": Images(line_break=True, keys=(ITSELF,)),
     "intern_vl": Images(
         line_break=True,
         keys=(ITSELF, "crop_to_patches: true  # an image as up to 12 tiles and a thumbnail, 256 tokens each"),
-        cutoff_len=4096,
+        cutoff_len=8192,
     ),
     "gemma3": Images(keys=(ITSELF,)),
     "gemma4": Images(keys=(ITSELF,)),

@@ -365,7 +365,7 @@ def test_the_training_file_is_the_papers_recipe_and_opens_with_its_command(make,
     [
         ("qwen3_vl_nothink", {"image_max_pixels": 401408, "cutoff_len": 2048}),
         ("llava_med", {"image_max_pixels": 16777216, "cutoff_len": 2048, "use_fast_tokenizer": False}),
-        ("intern_vl", {"image_max_pixels": 16777216, "cutoff_len": 4096, "crop_to_patches": True}),
+        ("intern_vl", {"image_max_pixels": 16777216, "cutoff_len": 8192, "crop_to_patches": True}),
     ],
 )
 def test_the_training_file_takes_images_as_the_models_of_its_template_do(template, keys):
