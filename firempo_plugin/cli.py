@@ -66,7 +66,9 @@ def convert(args: argparse.Namespace) -> int:
     idle = [f"--{name.replace('_', '-')}" for name in others if vars(args)[name] is not None]
     if idle:
         held = (
-            f"{file} is taken for LoRA weights" if file else f"{args.source} is no file of LoRA weights, and holds none"
+            f"{file} is taken for LoRA weights"
+            if file
+            else f"{args.source} is no file of LoRA weights, and no folder with {medsam3.RELEASED}"
         )
         raise UserError(f"{' and '.join(idle)} cannot be used: {held}")
     if file:
@@ -133,10 +135,9 @@ def check_noise(args: argparse.Namespace) -> int:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text!r}")
+    return int(text)
 
 
 def _above_zero(text: str) -> float:

@@ -66,3 +66,10 @@ def test_a_reader_that_leaves_is_no_error(words, unbuffered, tmp_path):
             check=False,
         )
     assert (run.stderr, run.returncode in (0, cli.NO_READER)) == (b"", True)
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "1.5", "many"])
+def test_a_number_that_is_none_is_named(number, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["convert", "source", "target", f"--alpha={number}"])
+    assert f"argument --alpha: expected a whole number of at least 1, found '{number}'" in capsys.readouterr().err

@@ -134,9 +134,12 @@ def _require_sums(file: Path) -> None:
 
 
 def _is_matrix(value: Any) -> bool:
-    from torch import Tensor
+    import torch
 
-    return isinstance(value, Tensor) and value.is_floating_point() and value.dim() == 2 and value.numel() > 0
+    if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_meta:
+        return False
+    floats = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    return value.dtype in floats and value.dim() == 2 and value.numel() > 0
 
 
 def _check(file: Path, pairs: Mapping[str, Pair], linears: Mapping[str, list[Linear]], hint: str) -> int:

@@ -316,7 +316,9 @@ def load_bin(file: Path) -> dict[str, Any]:
     try:
         loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except DAMAGED as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # torch also tells how to run the file's code all the same
+        told = [line.strip() for line in str(error).splitlines() if line.strip() and "weights_only" not in line]
+        reason = told[0].split(". ")[0] if told else type(error).__name__
         raise UserError(f"{file} cannot be read as a file of weights alone: {reason}") from error
     if not isinstance(loaded, dict):
         raise UserError(f"{file} must hold tensors by name, found {type(loaded).__name__}")

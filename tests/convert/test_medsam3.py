@@ -228,6 +228,12 @@ REFUSED = [
     (lambda w: w[f"{ONE}B"].data[1].fill_(float("nan")), f"not finite: {ONE}B. Nothing"),
     (lambda w: w[f"{ONE}A"].data[1].fill_(float("inf")), f"not finite: {ONE}A. Nothing"),
     (lambda w: swap(w, f"{ONE}A", torch.ones(32, 4).int()), f"no matrix of floating point: {ONE}A. Nothing"),
+    (
+        lambda w: swap(w, f"{ONE}A", torch.ones(32, 4).to(torch.float8_e5m2)),
+        f"no matrix of floating point: {ONE}A. Nothing",
+    ),
+    (lambda w: swap(w, f"{ONE}A", torch.ones(32, 4).to_sparse()), f"no matrix of floating point: {ONE}A. Nothing"),
+    (lambda w: swap(w, f"{ONE}A", torch.ones(32, 4, device="meta")), f"no matrix of floating point: {ONE}A. Nothing"),
     (lambda w: swap(w, f"{ONE}A", torch.ones(32)), f"no matrix of floating point: {ONE}A. Nothing"),
     (lambda w: swap(w, f"{ONE}A", [1.0]), f"no matrix of floating point: {ONE}A. Nothing"),
 ]
@@ -279,7 +285,10 @@ class Evil:
         (b"never opened", "cannot be read as a file of weights alone: "),
         (b"\x80\x02.", "cannot be read as a file of weights alone: "),
         ("cut", "cannot be read as a file of weights alone: "),
-        (Evil(), "cannot be read as a file of weights alone: "),
+        (
+            Evil(),
+            "cannot be read as a file of weights alone: Trying to load unsupported GLOBAL posix.system",
+        ),
         ([1.0], "must hold tensors by name, found list"),
     ],
 )
@@ -293,7 +302,9 @@ def test_a_file_of_something_else_is_refused_and_runs_nothing(
     if isinstance(content, bytes):
         file.write_bytes(content)
     assert converted(file, tmp_path / "adapter", checkpoint) == 1
-    assert f"{file} {told}" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"{file} {told}" in said
+    assert "weights_only" not in said, "how to run the file's code all the same"
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
 
@@ -311,7 +322,10 @@ def test_an_option_that_would_not_be_used_is_refused(checkpoint, weights, tmp_pa
     assert cli.main(["convert", str(folder), str(tmp_path / "adapter"), "--back", str(folder)]) == 1
     assert f"--back cannot be used: {folder / medsam3.RELEASED} is taken for LoRA weights" in capsys.readouterr().err
     assert cli.main(["convert", str(checkpoint), str(tmp_path / "adapter"), "--alpha", "32"]) == 1
-    assert f"--alpha cannot be used: {checkpoint} is no file of LoRA weights" in capsys.readouterr().err
+    assert (
+        f"--alpha cannot be used: {checkpoint} is no file of LoRA weights, and no folder with best_lora"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_target_that_is_there_is_refused(checkpoint, weights, tmp_path, capsys):

@@ -50,7 +50,7 @@ def as_mapping(args: Mapping[str, Any] | list[str]) -> dict[str, Any]:
         if word.startswith("--"):
             key, separator, value = word[2:].partition("=")
             following = args[number + 1] if number + 1 < len(args) else ""
-            found[key] = value if separator else following
+            found[key.replace("-", "_")] = value if separator else following
     return found
 
 

@@ -43,7 +43,7 @@ def test_a_backend_that_the_stage_has_not(key, tmp_path):
     config = {"stage": "fire_mpo", "do_train": True, "model_name_or_path": "x", "dataset": "x"}
     sentence = rf"^stage: fire_mpo does not support {key} \(.*\): remove {key}$"
     given = ({**config, "output_dir": str(tmp_path), key: True}, ["--stage", "fire_mpo", f"--{key}"])
-    for args in (*given, [*given[1], "true", "--do_train"]):
+    for args in (*given, [*given[1], "true", "--do_train"], ["--stage=fire_mpo", f"--{key.replace('_', '-')}"]):
         with pytest.raises(UserError, match=sentence):
             get_train_args(args)
     for off in ({key: False}, {key: "false"}, {key: None}, {key: True, "stage": "sft"}):
