@@ -6,6 +6,9 @@ from ...chat_templates import IMAGE, lead
 from ...endpoint.failures import ReplyTruncatedError
 from ..sentences import refused_by_the_host
 
+BY_ONE_ID = ("huggingface", "sglang")
+"""Engines of the host that call "length" what ends by another stop word than the one they know."""
+
 
 class ChatEngine:
     """A model loaded by LLaMA-Factory's own inference arguments.
@@ -17,9 +20,11 @@ class ChatEngine:
     def __init__(self, arguments: dict[str, Any]) -> None:
         from llamafactory.chat import ChatModel
 
+        arguments = {"infer_backend": "huggingface", **arguments}
         self._template = str(arguments.get("template", ""))
+        self._tells_the_end = arguments["infer_backend"] not in BY_ONE_ID
         with refused_by_the_host():
-            self._model = ChatModel({"infer_backend": "huggingface", **arguments})
+            self._model = ChatModel(arguments)
 
     def respond(self, question: str, images: tuple[str, ...], system: str, temperature: float, max_tokens: int) -> str:
         """The model's answer; greedy at temperature 0.
@@ -37,8 +42,7 @@ class ChatEngine:
             max_new_tokens=max_tokens,
             **sampling,
         )
-        # The engine calls "length" what ends by another stop word than the tokenizer's.
-        if response.finish_reason == "length" and response.response_length >= max_tokens:
+        if response.finish_reason == "length" and (self._tells_the_end or response.response_length >= max_tokens):
             message = f"the reply was cut off: raise respond.endpoint.max_tokens ({max_tokens})"
             raise ReplyTruncatedError(message, str(response.response_text))
         return str(response.response_text)

@@ -37,13 +37,16 @@ def test_an_image_stands_where_the_export_puts_it(template, asked, monkeypatch):
     assert seen == [asked, "Here <image>, which side?", "Is iodine a metal?"]
 
 
-@pytest.mark.parametrize(("length", "cut"), [(15, False), (16, True)])
-def test_only_a_reply_that_fills_its_room_is_cut_off(length, cut, monkeypatch):
-    """The host's engine says "length" of all that ends by another stop word than the tokenizer's."""
+@pytest.mark.parametrize(
+    ("backend", "length", "cut"),
+    [({}, 15, False), ({}, 16, True), ({"infer_backend": "sglang"}, 15, False), ({"infer_backend": "vllm"}, 15, True)],
+)
+def test_only_a_reply_that_fills_its_room_is_cut_off(backend, length, cut, monkeypatch):
+    """The host's engines say "length" of what ends by another stop word than the tokenizer's; vLLM's knows them all."""
     reply = SimpleNamespace(finish_reason="length", response_text="Left.", response_length=length)
     monkeypatch.setattr(
         llamafactory.chat, "ChatModel", lambda arguments: SimpleNamespace(chat=lambda *_, **__: [reply])
     )
-    engine = ChatEngine({"template": "gemma3"})
+    engine = ChatEngine({"template": "gemma3", **backend})
     with pytest.raises(ReplyTruncatedError, match="cut off") if cut else nullcontext():
         assert engine.respond("Which side?", (), "", 0.0, 16) == "Left."
