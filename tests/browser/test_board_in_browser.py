@@ -247,7 +247,7 @@ def test_the_look_at_pairs_says_why_it_cannot_be_had(board, checkpoint, tmp_path
     board.fill("KL weight (α)", "0")
     board.fill("Model path", str(tmp_path / "nowhere"))
     board.press("Preview dataset")
-    expect(status).to_contain_text("Failed to load tokenizer", timeout=300_000)
+    expect(status).to_contain_text("nowhere cannot be read", timeout=60_000)
     board.press("Close")
     expect(status).to_be_hidden()
     board.fill("KL weight (α)", "0.01")
