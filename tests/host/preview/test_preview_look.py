@@ -203,7 +203,7 @@ def test_a_look_ends_at_the_interpreters_exit():
     [
         ({"dataset_dir": "nowhere"}, None, "nowhere/dataset_info.json does not exist (looked in "),
         ({"dataset": "nothing"}, None, "dataset_info.json in "),
-        ({"model_name_or_path": "/no/model", "template": "qwen3_vl"}, None, "Failed to load tokenizer"),
+        ({"model_name_or_path": "/no/model", "template": "qwen3_vl"}, None, "/no/model cannot be read"),
         ({"stage": "sft"}, None, "expected a training configuration with `stage: fire_mpo`"),
         ({"fire_alpha": -1}, None, "fire_alpha must be a number >= 0"),
         ({}, '[{"conversations": ', "dataset pairs: pairs.json is not valid JSON"),
