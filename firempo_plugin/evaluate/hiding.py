@@ -93,7 +93,7 @@ def grown(region: Mask, factor: float) -> Mask:
     return larger
 
 
-@dataclass
+@dataclass(frozen=True)
 class Summary:
     """What the rows that were looked at say together.
 

@@ -147,16 +147,19 @@ def llava_next(folder: Path) -> None:
         image_grid_pinpoints=PINPOINTS,
     )
     LlavaNextForConditionalGeneration(config).save_pretrained(folder)
-    images = LlavaNextImageProcessor(
-        size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56}, image_grid_pinpoints=PINPOINTS
-    )
+    _next_processor(folder, tokenizer, "default", num_additional_image_tokens=1)
+
+
+def _next_processor(folder: Path, tokenizer, strategy: str, **more: int) -> None:
     LlavaNextProcessor(
-        image_processor=images,
+        image_processor=LlavaNextImageProcessor(
+            size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56}, image_grid_pinpoints=PINPOINTS
+        ),
         tokenizer=tokenizer,
         patch_size=14,
-        vision_feature_select_strategy="default",
+        vision_feature_select_strategy=strategy,
         image_token="<image>",
-        num_additional_image_tokens=1,
+        **more,
     ).save_pretrained(folder)
 
 
@@ -175,16 +178,7 @@ def granite(folder: Path) -> None:
         vision_feature_select_strategy="full",
     )
     LlavaNextForConditionalGeneration(config).save_pretrained(folder)
-    images = LlavaNextImageProcessor(
-        size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56}, image_grid_pinpoints=PINPOINTS
-    )
-    LlavaNextProcessor(
-        image_processor=images,
-        tokenizer=tokenizer,
-        patch_size=14,
-        vision_feature_select_strategy="full",
-        image_token="<image>",
-    ).save_pretrained(folder)
+    _next_processor(folder, tokenizer, "full")
 
 
 def internvl(folder: Path) -> None:

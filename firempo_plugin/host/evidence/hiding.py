@@ -1,6 +1,7 @@
 """`firempo check-noise`: what the noise of a training set hides from the model that is to be trained on it."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -63,17 +64,16 @@ def check_noise(target: str, overrides: list[str], most: int, sigma: float, list
             raise UserError("no model is named: write model_name_or_path=... and template=... behind the data set")
         if not config.get("dataset"):
             raise UserError(f"{target}: dataset is missing")
-        summary = Summary([], sigma)
-        found = list(_look(config, most, Corruption("noise", sigma), summary))
-    summary.rows = found
+        skipped: Counter[str] = Counter()
+        found = list(_look(config, most, Corruption("noise", sigma), skipped))
     if listing is not None:
         write_text(listing, "".join(json.dumps(row.as_line()) + "\n" for row in found))
-    say(*told(summary))
+    say(*told(Summary(found, sigma, skipped)))
     return 0
 
 
-def _look(config: dict[str, Any], most: int, noise: Corruption, summary: Summary) -> Iterator[Hiding]:
-    """The rows that can be looked at; the reasons of the others go to the summary."""
+def _look(config: dict[str, Any], most: int, noise: Corruption, skipped: Counter[str]) -> Iterator[Hiding]:
+    """The rows that can be looked at; the reasons of the others are counted."""
     from llamafactory.hparams import ModelArguments
 
     kept = {*(field.name for field in fields(ModelArguments)), *OF_DATA}
@@ -90,7 +90,7 @@ def _look(config: dict[str, Any], most: int, noise: Corruption, summary: Summary
             try:
                 yield _hiding(row, own, other, noise)
             except RejectedError as reason:
-                summary.skipped[str(reason)] += 1
+                skipped[str(reason)] += 1
 
 
 def _hiding(row: ReadRow, own: Scorer, other: Scorer, noise: Corruption) -> Hiding:
