@@ -71,6 +71,7 @@ BELOW = {
     "files.py": "",
     "registry.py": "",
     "scrub.py": "",
+    "checkpoints.py": "files",
     "torch_releases.py": "",
     "phrases.py": "errors",
     "chat_templates.py": "",
@@ -85,19 +86,19 @@ BELOW = {
     "sources": "errors files images records registry settings",
     "answers": "endpoint errors files phrases records",
     "store": "endpoint errors files phrases records",
-    "respond": "endpoint errors images records settings sources store",
+    "respond": "checkpoints endpoint errors images records settings sources store",
     "pages": "images",
     "pairs": "answers chat_templates endpoint errors files images pages phrases records registry report_metrics "
     "respond scrub settings sources store terminal",
-    "evaluate": "answers endpoint errors files forward images records registry report_metrics respond settings sources "
-    "store terminal",
+    "evaluate": "answers checkpoints endpoint errors files forward images records registry report_metrics respond "
+    "settings sources store terminal",
     "demo": "errors files images torch_releases",
     "convert": "errors terminal",
 }
 """By room, the rooms that it knows; all others are unknown to it. Only the host and the commands know every one."""
 NO_TORCH = [
-    *("phrases.py", "records.py", "settings.py", "sources", "images", "answers", "endpoint", "store", "respond"),
-    *("pages", "pairs", "convert"),
+    *("phrases.py", "checkpoints.py", "records.py", "settings.py", "sources", "images", "answers", "endpoint"),
+    *("store", "respond", "pages", "pairs", "convert"),
 ]
 
 

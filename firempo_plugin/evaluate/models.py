@@ -8,13 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ..checkpoints import ADAPTER, CHECKPOINT, fingerprint
 from ..errors import UserError
-from ..files import file_digest
 from .config import EvaluateConfig
-
-ADAPTER, CHECKPOINT = "adapter_config.json", "config.json"
-_WEIGHTS = ("*.safetensors", "adapter_model.bin", "pytorch_model*.bin")
-_SETTINGS = ("*config.json", "*.jinja", "tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json")
 
 
 @dataclass(frozen=True)
@@ -79,15 +75,6 @@ def _kind(name: str, folder: Path) -> str:
         f"models.{name}: {folder} {found}; expected an adapter folder ({ADAPTER}) or a checkpoint folder "
         f"({CHECKPOINT}); train it first, or write null for the base model"
     )
-
-
-def fingerprint(folder: Path) -> str:
-    """A hash of the model in a folder: of its settings and all of its weights, a second or so a gigabyte."""
-    digest = hashlib.sha256()
-    for pattern in (*_SETTINGS, *_WEIGHTS):
-        for file in sorted(folder.glob(pattern)):
-            digest.update(f"{file.name} {file_digest(file)}\n".encode())
-    return digest.hexdigest()
 
 
 def digest_of(content: Any) -> str:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..checkpoints import ADAPTER, fingerprint
 from ..endpoint.failures import StopRunError
 from ..endpoint.requests import Ask, ChatRequest, Message
 from ..errors import UserError
@@ -64,15 +66,24 @@ class RespondStep(Step):
         if self._config.backend in STORED:
             return {"response": self._known(item)}
         endpoint = self._config.endpoint
-        engine = {**self._config.engine, "temperature": endpoint.temperature, "max_tokens": endpoint.max_tokens}
         return {
             # An answer has no schema, so that `structured` does not matter.
-            "model": endpoint.identity | {"structured": ""} if self._config.backend == "endpoint" else engine,
+            "model": endpoint.identity | {"structured": ""} if self._config.backend == "endpoint" else self._in_process,
             "system": self._config.system,
             "question": item.record.question,
             "images": list(item.image_ids),
             "sample": item.sample,
         }
+
+    @cached_property
+    def _in_process(self) -> dict[str, Any]:
+        """The engine's arguments and decoding, and what is in its adapters: training writes them anew in one place."""
+        engine, endpoint = self._config.engine, self._config.endpoint
+        named = engine.get("adapter_name_or_path") or ""
+        adapters = [Path(name.strip()) for name in (named.split(",") if isinstance(named, str) else map(str, named))]
+        content = [fingerprint(folder) for folder in adapters if (folder / ADAPTER).is_file()]
+        known = {"adapter_content": content} if content else {}
+        return {**engine, "temperature": endpoint.temperature, "max_tokens": endpoint.max_tokens, **known}
 
     def run(self, item: Item) -> dict[str, Any]:
         """Raises RejectedError for an empty response or one that holds a placeholder; leaves out what it thought."""

@@ -6,7 +6,7 @@ import yaml
 from firempo_plugin.cli import main
 from firempo_plugin.evaluate.answers import respond_config
 from firempo_plugin.evaluate.config import EvaluateConfig, config_class, load
-from firempo_plugin.evaluate.models import fingerprint, resolve
+from firempo_plugin.evaluate.models import resolve
 from firempo_plugin.settings import describe
 
 GOOD = {
@@ -107,23 +107,6 @@ def test_a_checkpoint_takes_the_place_of_the_base(read, tmp_path):
     (model,) = resolve(read(models={"full": str(folder)}))
     assert model.engine_arguments == {**GOOD["model"], "model_name_or_path": str(folder)}
     assert model.adapter is None
-
-
-def test_a_fingerprint_sees_weights_and_settings_and_not_logs(tmp_path):
-    folder = tmp_path / "a"
-    folder.mkdir()
-    (folder / "adapter_config.json").write_text("{}")
-    weights = bytearray(1_000_000)
-    (folder / "adapter_model.safetensors").write_bytes(weights)
-    first = fingerprint(folder)
-    (folder / "trainer_log.jsonl").write_text("{}")
-    assert fingerprint(folder) == first
-    weights[500_001] = 1
-    (folder / "adapter_model.safetensors").write_bytes(weights)
-    second = fingerprint(folder)
-    assert second != first
-    (folder / "adapter_config.json").write_text('{"r": 8}')
-    assert fingerprint(folder) != second
 
 
 def test_every_key_is_described(capsys):
