@@ -116,6 +116,12 @@ def evaluate(args: argparse.Namespace) -> int:
     )
 
 
+def align(args: argparse.Namespace) -> int:
+    from .align import commands
+
+    return commands.align(args.config, args.overrides, check=_check_training)
+
+
 def validate(args: argparse.Namespace) -> int:
     from .host.validate import validate as run
 
@@ -153,6 +159,12 @@ def _chat_engine(arguments: dict[str, Any]) -> Any:
     return ChatEngine(arguments)
 
 
+def _check_training(keys: dict[str, Any]) -> None:
+    from .host.validate import check
+
+    check(keys)
+
+
 def _evidence(*about: Any) -> Any:
     from .host.evidence import measure as run
 
@@ -161,6 +173,7 @@ def _evidence(*about: Any) -> Any:
 
 def _keys(command: str) -> str:
     """What `--help` of a command says of its configuration: all keys, or those of its own step."""
+    from .align.config import AlignConfig
     from .evaluate.config import config_class
     from .evaluate.registry import MEASURES
     from .images.corruptions import CORRUPTIONS
@@ -172,6 +185,8 @@ def _keys(command: str) -> str:
 
     head, rest = "keys of CONFIG.yaml, with their defaults:", "`firempo build --help` lists all keys of CONFIG.yaml."
     of_sources = "source.options of each source:"
+    if command == "align":
+        return "\n  ".join([head, *describe(AlignConfig)])
     if command == "evaluate":
         of_measures = describe_options("options of each measure:", MEASURES)
         return "\n  ".join([head, *describe(config_class()), *of_measures, *describe_options(of_sources, SOURCES)])
@@ -273,6 +288,7 @@ def _parser(command: str) -> argparse.ArgumentParser:
     on_config("status", "say how far a build is", status)
     add = on_config("evaluate", "measure what training did: answers, reports, evidence; compare models", evaluate)
     add.add_argument("--tables-only", action="store_true", help="measure nothing; table and figures of what is stored")
+    on_config("align", "go from records to an aligned model, round by round: pairs, training, validation", align)
     add = on_config("review", "write a page on which a person looks at the pairs", review)
     add.add_argument("--page", type=Path, help="where (default: review.html in the workspace)")
 

@@ -1,5 +1,6 @@
 """Files that others see whole or not at all, folders for their owner alone, and texts that a file can hold."""
 
+import fcntl
 import filecmp
 import hashlib
 import os
@@ -8,6 +9,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
+
+from .errors import UserError
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -17,6 +21,22 @@ def private_folder(folder: Path) -> None:
     if not folder.is_dir():
         private_folder(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def locked(folder: Path) -> IO[str]:
+    """A folder's lock, held as long as the file is open; the folder is made if need be.
+
+    Raises:
+        UserError: Another process holds it.
+    """
+    private_folder(folder)
+    file = open(folder / "lock", "a+", encoding="utf-8", opener=lambda path, how: os.open(path, how, 0o600))  # noqa: SIM115
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise UserError(f"another firempo run works in {folder}; wait for it, or use another folder") from error
+    return file
 
 
 @contextmanager

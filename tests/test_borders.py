@@ -68,7 +68,8 @@ def test_nothing_below_knows_the_host_subpackage(path):
 
 BELOW = {
     "errors.py": "",
-    "files.py": "",
+    "files.py": "errors",
+    "processes.py": "errors",
     "registry.py": "",
     "scrub.py": "",
     "checkpoints.py": "files",
@@ -92,13 +93,24 @@ BELOW = {
     "respond scrub settings sources store terminal",
     "evaluate": "answers checkpoints endpoint errors files forward images records registry report_metrics respond "
     "settings sources store terminal",
-    "demo": "errors files images torch_releases",
+    "demo": "errors files images processes torch_releases",
+    "align": "checkpoints endpoint errors evaluate files pairs processes settings store terminal",
     "convert": "errors terminal",
 }
 """By room, the rooms that it knows; all others are unknown to it. Only the host and the commands know every one."""
 NO_TORCH = [
-    *("phrases.py", "checkpoints.py", "records.py", "settings.py", "sources", "images", "answers", "endpoint"),
-    *("store", "respond", "pages", "pairs", "convert"),
+    *(
+        "phrases.py",
+        "processes.py",
+        "checkpoints.py",
+        "records.py",
+        "settings.py",
+        "sources",
+        "images",
+        "answers",
+        "endpoint",
+    ),
+    *("store", "respond", "pages", "pairs", "convert", "align"),
 ]
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..files import write_text
+from ..processes import HOST, host_command, search_path
 from ..torch_releases import misfits
 from . import pairs, tiny_model
 from .scans import missing_packages
 
 CONFIG = "fire_mpo.yaml"
-COMMAND = "llamafactory-cli"
 
 _BUILDERS: dict[str, Callable[[Path], None]] = {"model": tiny_model.build, "data": pairs.write}
 
@@ -41,19 +41,15 @@ def run(folder: Path, *, steps: int = 24) -> int:
         raise UserError(f"steps must be at least 1, found {steps}")
     if missing := missing_packages():
         raise UserError(f"the demo's images are in {' and '.join(missing)}: pip install 'firempo-plugin[demo]'")
-    scripts = Path(sys.executable).parent
-    search_path = os.pathsep.join([str(scripts), os.environ.get("PATH", os.defpath)])
-    command = shutil.which(COMMAND, path=search_path)
-    if command is None:
-        raise UserError(f"there is no {COMMAND} in {scripts}: pip install llamafactory")
+    command = host_command()
     if unfit := misfits():
         raise UserError("\n".join(f"{misfit.what}.\n-> {misfit.remedy}" for misfit in unfit))
     prepare(folder, steps)
-    environment = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **os.environ, "PATH": search_path}
+    environment = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **os.environ, "PATH": search_path()}
     sys.stdout.flush()
     status = subprocess.run([command, "train", CONFIG], cwd=folder, env=environment, check=False).returncode
-    on_path = shutil.which(COMMAND) == command
-    again = f"cd {shlex.quote(str(folder))} && {COMMAND if on_path else shlex.quote(command)} train {CONFIG}"
+    on_path = shutil.which(HOST) == command
+    again = f"cd {shlex.quote(str(folder))} && {HOST if on_path else shlex.quote(command)} train {CONFIG}"
     print(f"\n{summary(folder / 'output')}" if status == 0 else f"\nThe training command failed with status {status}.")
     print(f"Again:   {again}")
     return status

@@ -106,7 +106,7 @@ def load(path: Path, overrides: list[str]) -> EvaluateConfig:
             given["models"] = {str(name): str(name) for name in given["models"]}
 
     config = read(path, overrides, config_class(), "evaluate", name_models)
-    for problem in _problems(config):
+    for problem in problems(config):
         raise UserError(f"{path}: {problem}")
     for name in config.measures:
         try:
@@ -116,7 +116,7 @@ def load(path: Path, overrides: list[str]) -> EvaluateConfig:
     return config
 
 
-def _problems(config: EvaluateConfig) -> list[str]:
+def problems(config: EvaluateConfig) -> list[str]:
     """What is wrong with a configuration, each with what to write."""
     checks = (*_measure_checks(config), *_model_checks(config), *_answer_checks(config))
     return [message for fine, message in checks if not fine]

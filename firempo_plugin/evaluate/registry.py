@@ -19,6 +19,7 @@ MEASURES: "Registry[Measure]" = Registry(
         "reports": (".reports:REPORTS", "by the package radeval"),
         "grounding": (".grounding:GROUNDING", "attention to annotated regions"),
         "localisation": (".localisation:LOCALISATION", "whether training raised the phrases"),
+        "divergence": (".divergence:DIVERGENCE", "how far training went from its reference"),
         "sensitivity": (".sensitivity:SENSITIVITY", "noise on the evidence and elsewhere"),
     },
 )

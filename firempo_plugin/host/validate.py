@@ -190,6 +190,18 @@ def start(config: dict[str, Any], output_dir: str) -> Run:
     return Run(model_args, data_args, training_args, finetuning_args, template, tokens)
 
 
+def check(config: dict[str, Any]) -> None:
+    """Refuses keys of a training YAML that training would refuse before it loads rows or a model.
+
+    Raises:
+        UserError: In one sentence.
+    """
+    if cause := switched_off():
+        raise UserError(cause)
+    with TemporaryDirectory() as scratch, quiet_host():
+        start(config, scratch)
+
+
 def _examine(run: Run) -> Any:
     from llamafactory.data import get_dataset
 

@@ -179,53 +179,61 @@ def load(path: Path, overrides: list[str]) -> BuildConfig:
             choices, or `workspace` or `source.name` is missing. Names the key and what to write.
     """
     config = read(path, overrides, BuildConfig, "build")
-    _check(config, path)
+    try:
+        check(config)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     return config
 
 
-def _check(config: BuildConfig, path: Path) -> None:
+def check(config: BuildConfig) -> None:
+    """Refuses values that do not go together.
+
+    Raises:
+        UserError: Names the key and what to write.
+    """
     for key in ("workspace", "source.name"):
         if not value_of(config, key):
-            raise UserError(f"{path}: {key} is missing; write where the build keeps its work and what it reads")
+            raise UserError(f"{key} is missing; write where the build keeps its work and what it reads")
     if config.respond.file is not None and config.respond.backend != "recorded":
-        raise UserError(f"{path}: respond.file needs respond.backend: recorded; the model answers otherwise")
+        raise UserError("respond.file needs respond.backend: recorded; the model answers otherwise")
     recorded = config.respond.backend in STORED
     if config.respond.samples > 1 and recorded and config.respond.file is None:
-        raise UserError(f"{path}: respond.samples needs respond.backend: endpoint or engine, or a respond.file")
+        raise UserError("respond.samples needs respond.backend: endpoint or engine, or a respond.file")
     if config.respond.samples > 1 and config.respond.endpoint.temperature == 0 and not recorded:
-        raise UserError(f"{path}: respond.samples needs respond.endpoint.temperature above 0: greedy ones are equal")
+        raise UserError("respond.samples needs respond.endpoint.temperature above 0: greedy ones are equal")
     decoding = (config.respond.endpoint.temperature, config.respond.endpoint.max_tokens)
     if config.respond.backend == "engine" and None in decoding:
-        raise UserError(f"{path}: respond.endpoint: null, for what is not sent, needs respond.backend: endpoint")
+        raise UserError("respond.endpoint: null, for what is not sent, needs respond.backend: endpoint")
     noise = config.noise
     if noise.corruption != "noise" and config.segment.by == "none" and not noise.whole_image:
         raise UserError(
-            f"{path}: noise.corruption: {noise.corruption} has no effect without masks; name them with segment.by, or "
+            f"noise.corruption: {noise.corruption} has no effect without masks; name them with segment.by, or "
             "write noise.whole_image: true"
         )
     if config.edit.how == "best_worst" and config.respond.samples < 2:
-        raise UserError(f"{path}: edit.how: best_worst needs respond.samples of at least 2, such as 4")
+        raise UserError("edit.how: best_worst needs respond.samples of at least 2, such as 4")
     if config.rank != RankConfig() and config.edit.how != "best_worst":
-        raise UserError(f"{path}: rank compares responses with edit.how: best_worst alone; leave it out, or write that")
+        raise UserError("rank compares responses with edit.how: best_worst alone; leave it out, or write that")
     if config.edit.report == "findings" and (config.edit.how != "minimal" or config.spans.of != "words"):
         raise UserError(
-            f"{path}: edit.report: findings needs edit.how: minimal and spans.of: words; a pair is about one statement"
+            "edit.report: findings needs edit.how: minimal and spans.of: words; a pair is about one statement"
         )
     if config.spans.by == "judge" and config.spans.of != "sentences":
-        raise UserError(f"{path}: spans.by: judge has no effect with spans.of: {config.spans.of}; leave it out")
+        raise UserError(f"spans.by: judge has no effect with spans.of: {config.spans.of}; leave it out")
     if config.edit.how != "minimal" and config.label.by != "none":
-        raise UserError(f"{path}: label.by needs edit.how: minimal; other pairs differ by more than an error")
+        raise UserError("label.by needs edit.how: minimal; other pairs differ by more than an error")
     if config.edit.how == "priors" and config.spans.of == "sentences":
-        raise UserError(f"{path}: spans.of: sentences needs edit.how: minimal or best_worst; here words are taken away")
+        raise UserError("spans.of: sentences needs edit.how: minimal or best_worst; here words are taken away")
     if (config.export.most or config.export.share) and config.label.by == "none":
-        raise UserError(f"{path}: export.most and export.share need label.by: rules or judge, which names the kinds")
+        raise UserError("export.most and export.share need label.by: rules or judge, which names the kinds")
     needs_model = {
         "respond.endpoint": config.respond.backend == "endpoint",
         "edit.endpoint": config.asks_judge,
     }
     for key, needed in needs_model.items():
         if needed and not value_of(config, f"{key}.model"):
-            raise UserError(f"{path}: {key}.model is missing; write the model's name")
+            raise UserError(f"{key}.model is missing; write the model's name")
 
 
 def value_of(config: BuildConfig, key: str) -> Any:

@@ -5,7 +5,6 @@ finished. An outcome is kept under the hash of everything it depends on: after a
 the old one stays where it is and is found again if the setting comes back.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import UserError
-from ..files import is_unicode, plain, private_folder
+from ..files import is_unicode, locked, plain, private_folder
 from ..records import Record
 
 VERSION = 1
@@ -79,7 +78,7 @@ class Workspace:
         if look and not store.is_file():
             raise UserError(f"{folder} holds no build yet; run `firempo build` first")
         if not look:
-            self._lock_file = _locked(folder)
+            self._lock_file = locked(folder)
             os.close(os.open(store, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite would make it readable for everybody
         try:
             self._db = sqlite3.connect(_address(store, look), uri=True, check_same_thread=False, isolation_level=None)
@@ -191,18 +190,6 @@ class Workspace:
                 "INSERT OR IGNORE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (step, record, sample, key, data, reason, time.time(), _digest(data, reason)),
             )
-
-
-def _locked(folder: Path) -> IO[str]:
-    """The folder's lock, held as long as the file is open."""
-    private_folder(folder)
-    file = open(folder / "lock", "a+", encoding="utf-8", opener=lambda path, how: os.open(path, how, 0o600))  # noqa: SIM115
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.close()
-        raise UserError(f"another firempo run works in {folder}; wait for it, or use another folder") from error
-    return file
 
 
 def _address(store: Path, look: bool) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from firempo_plugin import processes
 from firempo_plugin.demo import run as demo
 from firempo_plugin.demo.pairs import DATASET_INFO
 from firempo_plugin.errors import UserError
@@ -36,7 +37,7 @@ def folder(tmp_path: Path, model_folder: Path, demo_data: Path) -> Path:
 def stand_in(scripts: Path, monkeypatch: pytest.MonkeyPatch, status: int = 0) -> None:
     """Puts a training command next to a Python that is not on PATH."""
     scripts.mkdir()
-    command = scripts / demo.COMMAND
+    command = scripts / processes.HOST
     command.write_text(STAND_IN.format(python=sys.executable, status=status))
     command.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(scripts / "python"))
@@ -58,7 +59,7 @@ def test_run_starts_the_stock_command(
     shown = capfd.readouterr().out
     for name in ("adapter_model.safetensors", "trainer_log.jsonl", "training_loss.png"):
         assert str(folder / "output" / name) in shown
-    assert f"cd '{folder}' && {tmp_path / 'bin' / demo.COMMAND} train fire_mpo.yaml" in shown
+    assert f"cd '{folder}' && {tmp_path / 'bin' / processes.HOST} train fire_mpo.yaml" in shown
 
 
 def test_status_of_the_command_is_returned(
@@ -81,7 +82,7 @@ def test_missing_packages_take_one_sentence(tmp_path: Path, monkeypatch: pytest.
 def test_missing_command_takes_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match=f"there is no {demo.COMMAND} in {tmp_path}"):
+    with pytest.raises(UserError, match=f"there is no {processes.HOST} in {tmp_path}"):
         demo.run(tmp_path / "demo")
 
 

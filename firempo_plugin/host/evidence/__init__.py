@@ -12,12 +12,17 @@ from ...errors import UserError
 from ...evaluate.registry import MEASURES
 from ...evaluate.store import Measured
 from .looking import look
-from .scoring import localise, sense
+from .scoring import diverge, localise, sense
 
 Runner = Callable[[dict[str, Any], str | None, Any, Collection[str]], Iterator[Measured]]
 """From model arguments, adapter, options and ids that are known already, to the other items."""
 
-RUNNERS: dict[str, Runner] = {"grounding": look, "localisation": localise, "sensitivity": sense}
+RUNNERS: dict[str, Runner] = {
+    "grounding": look,
+    "localisation": localise,
+    "divergence": diverge,
+    "sensitivity": sense,
+}
 
 
 def measure(

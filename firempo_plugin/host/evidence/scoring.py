@@ -1,7 +1,7 @@
-"""Reward localisation and sensitivity to evidence: the rows of a training set, scored token by token."""
+"""Reward localisation, divergence and sensitivity to evidence: the rows of a training set, scored token by token."""
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 from tempfile import TemporaryDirectory
@@ -12,14 +12,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...evaluate import localisation, sensitivity
+from ...evaluate import divergence, localisation, sensitivity
 from ...evaluate.store import Measured
 from ...forward.batch import Batch
 from ...forward.families import FAMILIES, SharedImageFeatures
 from ...forward.masks import TreeMasks
 from ...forward.score import Images, Runner, scored_logits
 from ...images.pixels import Pixels
-from ...objectives.losses import token_logps
+from ...objectives.losses import token_kls, token_logps
 from ...objectives.settings import Settings
 from ...objectives.terms import PHRASES, Cell, Objective, PreferenceTerm, prefer
 from ...records import RejectedError
@@ -41,11 +41,38 @@ def localise(
     arguments: dict[str, Any], adapter: str | None, options: localisation.Options, known: Collection[str] = ()
 ) -> Iterator[Measured]:
     """Where the phrase tokens of every row's chosen response rank among its tokens by log pi - log ref."""
+
+    def of_itself(row: ReadRow) -> Measured:
+        return Measured(row.id, "", {}, skipped=row.problem or NO_REFERENCE)
+
+    yield from _beside_reference(arguments, adapter, options, known, _localised, of_itself)
+
+
+def diverge(
+    arguments: dict[str, Any], adapter: str | None, options: divergence.Options, known: Collection[str] = ()
+) -> Iterator[Measured]:
+    """KL(pi || ref) over the tokens of every row's chosen response; 0 of a model that is its own reference."""
+
+    def of_itself(row: ReadRow) -> Measured:
+        return Measured(row.id, "", {} if row.problem else {"kl": 0.0}, skipped=row.problem)
+
+    yield from _beside_reference(arguments, adapter, options, known, _diverged, of_itself)
+
+
+def _beside_reference(
+    arguments: dict[str, Any],
+    adapter: str | None,
+    options: localisation.Options | divergence.Options,
+    known: Collection[str],
+    measure: "Callable[[ReadRow, Scorer, Runner], Measured]",
+    of_itself: "Callable[[ReadRow], Measured]",
+) -> Iterator[Measured]:
+    """Measures rows under a model and its reference; `of_itself` where these are the same."""
     merged = bool(arguments.get("adapter_name_or_path"))
     by_switch = options.reference is None or (options.reference == arguments["model_name_or_path"] and not merged)
     with rows_of(arguments, options.dataset, options.dataset_dir, known) as rows:
         if adapter is None and by_switch:
-            yield from (Measured(row.id, "", {}, skipped=row.problem or NO_REFERENCE) for row in rows)
+            yield from map(of_itself, rows)
             return
         started = start(arguments)
         model = load(started, adapter)
@@ -57,7 +84,17 @@ def localise(
             other = load(start({**without, "model_name_or_path": options.reference}), None)
             reference = Runner.of(other, other)
         for row in rows:
-            yield measured(row.id, "", partial(_localised, row, scorer, reference))
+            yield measured(row.id, "", partial(measure, row, scorer, reference))
+
+
+def _diverged(row: "ReadRow", scorer: "Scorer", reference: Runner) -> Measured:
+    if row.problem:
+        raise RejectedError(row.problem)
+    tokens = scorer.tokens([row.encoded])
+    mine = tokens.cell == Cell.CLEAN_CHOSEN
+    _, kls = token_kls(*(scorer.logits(tokens, runner)[mine] for runner in (scorer.policy, reference)))
+    detail = {"truncated": row.encoded["truncated"], "tokens": len(kls), "largest": float(kls.max())}
+    return Measured(row.id, "", {"kl": float(kls.double().mean())}, detail=json.dumps(detail))
 
 
 def _localised(row: "ReadRow", scorer: "Scorer", reference: Runner) -> Measured:
@@ -248,6 +285,11 @@ class Scorer:
     def logps(self, tokens: Tokens, runner: Runner) -> Tensor:
         """log pi of the tokens under a model: [M] float32 on the CPU."""
         (each,) = tokens.batch.passes
+        return token_logps(self.logits(tokens, runner), each.scoring.token).cpu()
+
+    def logits(self, tokens: Tokens, runner: Runner) -> Tensor:
+        """What predicts the tokens under a model: [M, V]."""
+        (each,) = tokens.batch.passes
         inputs, scoring = tokens.batch.inputs_of(each, self._tree_masks), each.scoring
         images = None
         if self._family is not None and each.image_index is not None and each.has_images:
@@ -256,4 +298,4 @@ class Scorer:
             images = Images(features, each.image_index)
         with torch.no_grad():
             logits, _ = scored_logits(runner, inputs, scoring, images)
-            return token_logps(logits, scoring.token).cpu()
+            return logits

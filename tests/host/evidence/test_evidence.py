@@ -177,6 +177,28 @@ def test_a_model_that_is_its_own_reference_has_no_reward(arguments, write_datase
     assert "chosen and rejected are equal" in items[1].skipped
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_divergence_is_that_of_plain_forwards(family, arguments, adapter, checkpoint, write_dataset, scan):
+    folder = str(write_dataset([row(*PAIR, [scan["clean"]], [scan["noised"]]), row("Yes.", "Yes.")]))
+    options = {"dataset": "pairs", "dataset_dir": folder}
+    item, refused = measure("divergence", arguments(family), str(adapter(family)), options)
+    plain = Plain(family, checkpoint(family), adapter(family))
+    with torch.no_grad():
+        (_, pi), (_, ref) = plain.cell("<image>Which side is affected?", PAIR[0], [], [scan["clean"]], "response")
+    kls = (pi.exp() * (pi - ref)).sum(-1).tolist()
+    assert item.values == {"kl": pytest.approx(sum(kls) / len(kls), rel=1e-3)}
+    assert json.loads(item.detail)["largest"] == pytest.approx(max(kls), rel=1e-3)
+    assert item.values["kl"] > 1e-4
+    assert "chosen and rejected are equal" in refused.skipped
+
+
+def test_a_model_is_nowhere_from_itself(arguments, write_dataset, monkeypatch):
+    monkeypatch.setattr("llamafactory.model.load_model", None)
+    options = {"dataset": "pairs", "dataset_dir": str(write_dataset([row(*PAIR)]))}
+    (item,) = measure("divergence", arguments(), None, options)
+    assert item.values == {"kl": 0.0}
+
+
 def test_an_adapter_that_changes_nothing_ranks_as_chance(arguments, checkpoint, write_dataset, tmp_path):
     model = AutoModelForImageTextToText.from_pretrained(checkpoint("qwen3_vl"))
     get_peft_model(model, LoraConfig(target_modules=["q_proj"])).save_pretrained(tmp_path / "untrained")
@@ -323,7 +345,7 @@ def test_every_image_has_its_own_features_and_generic_prompt(arguments, scan):
     assert together[0].values != pytest.approx(together[1].values, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", ["grounding", "localisation", "sensitivity"])
+@pytest.mark.parametrize("name", ["grounding", "localisation", "divergence", "sensitivity"])
 def test_known_items_are_not_measured_again(name, arguments, adapter, write_dataset, scan):
     pairs = [row(*PAIR, [scan["clean"]], [scan["noised"]], question=question) for question in ("Why?", "Where?")]
     options = {"dataset": "pairs", "dataset_dir": str(write_dataset(pairs))}

@@ -1,0 +1,232 @@
+"""The configuration of `firempo align`: one file from records to an aligned model, checked before anything runs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import UserError
+from ..evaluate import config as evaluating
+from ..evaluate.registry import MEASURES
+from ..pairs import config as building
+from ..pairs.config import BuildConfig
+from ..settings import checked, config_key, from_overrides, section, written
+from .policy import Mode, Policy
+
+SECTIONS = ("build", "train", "evaluate")
+PAIRS = "pairs"
+"""Name of a round's data set, and of its folder."""
+INFERENCE = (
+    *("template", "trust_remote_code", "image_max_pixels", "image_min_pixels", "cutoff_len", "default_system"),
+    *("enable_thinking", "flash_attn", "rope_scaling", "quantization_bit", "quantization_method"),
+)
+"""Keys of `train` that also decide how the model answers."""
+STAGE = "fire_mpo"
+CONTRARY = {
+    "build": {"respond.file": "the model of each round answers", "export.decisions": "pairs are new in every round"},
+    "train": dict.fromkeys(
+        ("create_new_adapter", "ref_model", "ref_model_adapters", "resume_from_checkpoint"),
+        "`adapter` and `reference` decide it",
+    ),
+    "evaluate": {"endpoint": "the model of each round is loaded here", "groups": "each round is a row"},
+}
+"""Keys that would say what the rounds decide, and how they decide it. Places of files they set without a word."""
+UNMERGED = ("quantization_bit", "use_unsloth", "use_kt")
+"""Keys of `train` with which the host continues an adapter where a new one is asked for."""
+
+
+@dataclass
+class WatchConfig:
+    """What ends the rounds, because answers or pairs are no longer what they were; null: not watched."""
+
+    words: float | None = config_key(
+        0.5, "most that the mean length of answers may change, as a share of the base model's", above=0, below=1
+    )
+    unread: float | None = config_key(
+        0.1, "most that the share of answers without a value may rise above the base model's", least=0, most=1
+    )
+    repeated: float | None = config_key(
+        0.05, "most that the share of answers that say four words three times may rise likewise", least=0, most=1
+    )
+    saturated: float | None = config_key(
+        0.98, "reward accuracy, over the first quarter of a round's training, that ends the rounds", above=0, most=1
+    )
+
+
+@dataclass
+class AlignConfig:
+    """Everything."""
+
+    folder: str = config_key("", "where all rounds are kept; made if need be")
+    build: Any = config_key(None, "a file for `firempo build`, or its keys here; its model is that of each round")
+    train: Any = config_key(
+        None, "a file for `llamafactory-cli train`, or its keys here; data and output are the rounds'"
+    )
+    evaluate: Any = config_key(None, "a file for `firempo evaluate`, or its keys here: a validation split")
+    rounds: int = config_key(3, "most rounds", least=1)
+    adapter: Mode = config_key(
+        "stack",
+        "stack: each round trains an adapter of its own, and all together are one folder; continue: one adapter is "
+        "trained on; merge: each round trains on a merged checkpoint",
+    )
+    reference: Literal["previous", "base"] = config_key(
+        "previous", "previous: the model at the start of a round; base: that of the first one"
+    )
+    metric: str = config_key("accuracy.judged", "measure.metric that the rounds are to raise, on validation")
+    patience: int = config_key(2, "stop after so many rounds in a row that do not raise the best one before", least=1)
+    confidence: float = config_key(
+        0.95, "of the paired bootstrap's interval, which must lie above 0 for a rise", above=0, below=1
+    )
+    drop_margin: float | None = config_key(
+        None,
+        "leave out pairs whose answer was right already and whose phrases it prefers by more than this, in nats; null: "
+        "keep all",
+    )
+    watch: WatchConfig = section(WatchConfig)
+
+    @property
+    def base(self) -> Policy:
+        """The model before the first round."""
+        return Policy(str(self.train["model_name_or_path"]), self.train.get("adapter_name_or_path") or None)
+
+    @property
+    def inference(self) -> dict[str, Any]:
+        """The host's arguments with which the model answers, as training has them."""
+        return {key: self.train[key] for key in INFERENCE if key in self.train}
+
+
+def load(path: Path, overrides: list[str]) -> AlignConfig:
+    """Reads a configuration file with `section.key=value` overrides; a section that is a file is read, too.
+
+    Raises:
+        UserError: A file is missing or broken, a key is unknown, or a value cannot be. Names the key and what to write.
+    """
+    from omegaconf import OmegaConf
+
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; write `firempo align CONFIG.yaml`")
+    given = written(path, [], resolve=False)
+    for name in SECTIONS:
+        if isinstance(given.get(name), str):
+            given[name] = _section_of_file(path, name, Path(given[name]))
+    merged = OmegaConf.to_container(OmegaConf.merge(given, from_overrides(overrides)), resolve=True)
+    try:
+        config = checked(AlignConfig, merged)
+        _check(config)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return config
+
+
+def _section_of_file(path: Path, name: str, file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise UserError(f"{path}: {name}: {file} does not exist; paths are seen from the folder of the command")
+    return written(file, [], resolve=False)
+
+
+def _check(config: AlignConfig) -> None:
+    if not config.folder:
+        raise UserError("folder is missing; write where the rounds are to be kept")
+    for name in SECTIONS:
+        if not isinstance(vars(config)[name], dict):
+            raise UserError(f"{name} is missing; write a file's name, or the keys themselves")
+        for key, why in CONTRARY[name].items():
+            if _at(vars(config)[name], key) not in (None, False, {}):
+                raise UserError(f"{name}.{key} cannot be used: {why}")
+    _check_training(config)
+    _check_build(config)
+    rows = checked(evaluating.config_class(), evaluate_keys(config, [config.base]), "evaluate.")
+    for problem in evaluating.problems(rows):
+        raise UserError(f"evaluate: {problem}")
+    measure = config.metric.partition(".")[0]
+    if measure not in rows.measures or "." not in config.metric:
+        measured = ", ".join(rows.measures)
+        raise UserError(f"metric is {config.metric!r}; write measure.metric of one that evaluate measures: {measured}")
+
+
+def _check_build(config: AlignConfig) -> None:
+    build = checked(BuildConfig, build_keys(config, 1, config.base), "build.")
+    try:
+        building.check(build)
+    except UserError as error:
+        raise UserError(f"build.{error}") from None
+    if build.export.format != "llamafactory":
+        raise UserError(f"build.export.format is {build.export.format}; the rounds train with llamafactory")
+
+
+def _check_training(config: AlignConfig) -> None:
+    train = config.train
+    if not train.get("model_name_or_path"):
+        raise UserError("train.model_name_or_path is missing; write the model that the rounds begin with")
+    if train.get("stage", STAGE) != STAGE:
+        raise UserError(f"train.stage is {train['stage']!r}; the rounds train with {STAGE}")
+    adapter = train.get("adapter_name_or_path")
+    if not isinstance(adapter, str | None) or "," in (adapter or ""):
+        raise UserError("train.adapter_name_or_path names several adapters; merge them first (llamafactory-cli export)")
+    if train.get("finetuning_type", "lora") == "full" and config.adapter != "merge":
+        raise UserError(f"adapter: {config.adapter} needs an adapter; with finetuning_type: full write adapter: merge")
+    if config.adapter == "stack":
+        _check_stack(train)
+
+
+def _check_stack(train: Mapping[str, Any]) -> None:
+    """Refuses what cannot be written as one LoRA adapter, or what the host would not train as a new one."""
+    plain = {"finetuning_type": "lora", "use_dora": False, "additional_target": None, "pissa_init": False}
+    for key, value in plain.items():
+        if (train.get(key) or value) != value:
+            raise UserError(f"adapter: stack needs plain LoRA, and train.{key} is {train[key]!r}; write adapter: merge")
+    for key in UNMERGED:
+        if train.get(key):
+            raise UserError(
+                f"adapter: stack needs a model into which the host merges an adapter, and train.{key} keeps it from "
+                "that; write adapter: continue with reference: base"
+            )
+
+
+def _at(values: Any, key: str) -> Any:
+    for part in key.split("."):
+        values = values.get(part) if isinstance(values, Mapping) else None
+    return values
+
+
+def build_keys(config: AlignConfig, number: int, policy: Policy) -> dict[str, Any]:
+    """The keys of a round's `firempo build`: all rounds share one workspace, so that only what is new is made."""
+    respond = dict(config.build.get("respond") or {})
+    engine = {**config.inference, **(respond.get("engine") or {}), **policy.arguments}
+    export = dict(config.build.get("export") or {})
+    options = {
+        "model": config.base.checkpoint,
+        "template": config.train.get("template"),
+        **(export.get("options") or {}),
+    }
+    export["options"] = {key: value for key, value in options.items() if value is not None} | {"file_format": "json"}
+    place = {"folder": str(Path(config.folder, "rounds", str(number), PAIRS)), "name": PAIRS}
+    return {
+        **config.build,
+        "workspace": str(Path(config.folder, "build")),
+        "respond": {**respond, "backend": "engine", "engine": engine},
+        "export": {**export, **place},
+    }
+
+
+def evaluate_keys(config: AlignConfig, policies: Sequence[Policy]) -> dict[str, Any]:
+    """The keys of `firempo evaluate` over all rounds until now; measures that want pairs get the first round's."""
+    given = dict(config.evaluate)
+    base = config.base.checkpoint
+    model = {**config.inference, **(given.get("model") or {}), "model_name_or_path": base}
+    places = [one.adapter or (one.checkpoint if one.checkpoint != base else None) for one in policies]
+    given |= {"workspace": str(Path(config.folder, "evaluate")), "model": model, "baseline": row_of(0)}
+    given["models"] = {row_of(number): place for number, place in enumerate(places)}
+    first = {"dataset": PAIRS, "dataset_dir": str(Path(config.folder, "rounds", "1", PAIRS))}
+    for name in [name for name in given.get("measures") or () if name in MEASURES]:
+        options = MEASURES.load(name).options
+        known = {key.name for key in fields(options)} if options else set()
+        own = (first if "dataset" in known else {}) | ({"reference": base} if "reference" in known else {})
+        if own:
+            given[name] = own | dict(given.get(name) or {})
+    return given
+
+
+def row_of(number: int) -> str:
+    """What a round is called in the evaluation."""
+    return f"round-{number}" if number else "base"

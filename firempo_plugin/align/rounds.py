@@ -1,0 +1,247 @@
+"""The rounds: what each is made of lies in its folder, and what is finished is found there again."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..checkpoints import ADAPTER, fingerprint
+from ..endpoint.failures import StopRunError
+from ..errors import UserError
+from ..evaluate.models import digest_of
+from ..files import write_text
+from ..pairs import build
+from ..pairs import config as building
+from ..pairs.pair import Pair
+from ..pairs.review import decisions
+from ..store.halt import FAILED, STOPPED
+from ..store.workspace import Workspace
+from .adapters import stack
+from .children import Children, last_lines
+from .config import PAIRS, AlignConfig, build_keys, evaluate_keys
+from .policy import Policy, training_keys
+
+SETTINGS = ("build", "train", "adapter", "reference", "drop_margin")
+"""What a round is made by; it cannot change behind it."""
+
+
+class NothingToLearnError(Exception):
+    """No pair came of a round; the message is why."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a round is trained on.
+
+    Attributes:
+        pairs: Rows of its data set.
+        from_wrong: Those whose answer was wrong.
+        dropped: Pairs that were left out because the model knows them.
+    """
+
+    pairs: int
+    from_wrong: int
+    dropped: int
+
+
+class Rounds:
+    """The work of the rounds.
+
+    Args:
+        config: What is wanted.
+        children: Starts the commands.
+    """
+
+    def __init__(self, config: AlignConfig, children: Children) -> None:
+        self._config = config
+        self._children = children
+        self.folder = Path(config.folder)
+
+    def place(self, number: int) -> Path:
+        """The folder of a round."""
+        return self.folder / "rounds" / str(number)
+
+    def claim(self, number: int) -> None:
+        """Begins a round, or goes on with it.
+
+        Raises:
+            UserError: It was begun with other settings.
+        """
+        file, own = self.place(number) / "settings.json", {key: vars(self._config)[key] for key in SETTINGS}
+        if not file.is_file():
+            write_text(file, json.dumps(own, indent=1) + "\n")
+            return
+        before, now = _flat(json.loads(file.read_text(encoding="utf-8"))), _flat(json.loads(json.dumps(own)))
+        for key in sorted({*before, *now}):
+            if before.get(key) != now.get(key):
+                raise UserError(
+                    f"round {number} was made with {key} {before.get(key)!r}, and it is {now.get(key)!r} now; use "
+                    f"another folder, or delete {self.place(number)} and the rounds behind it"
+                )
+
+    def build(self, number: int, policy: Policy) -> Built:
+        """Makes the pairs of a round: answers of its model, edits, noise.
+
+        Raises:
+            NothingToLearnError: None came of it.
+            StopRunError: The build stopped, or something of it waits.
+            UserError: It failed.
+        """
+        place, note = self.place(number), self.place(number) / "built.json"
+        if note.is_file():
+            return Built(**json.loads(note.read_text(encoding="utf-8")))
+        file, log = place / "build.yaml", place / "build.log"
+        _write_yaml(file, build_keys(self._config, number, policy))
+        code = self._children.firempo("build", str(file), log=log, fine=(0, FAILED, STOPPED))
+        if code == STOPPED:
+            raise StopRunError(_words(f"the pairs of round {number} are not all made", log))
+        pairs = self._pairs(file)
+        if code == FAILED or not pairs:
+            raise NothingToLearnError(_words(f"round {number} has no pair", log))
+        known = self._known(number, policy, pairs)
+        if known:
+            marks = place / "decisions.json"
+            _write_marks(marks, pairs, known)
+            self._children.firempo("export", str(file), f"export.decisions={marks}", log=log, fine=(0, FAILED))
+        rows = [pairs[row["id"]] for row in self.rows(number)]
+        built = Built(len(rows), sum(pair.was_correct is False for pair in rows), len(known))
+        if len(known) == len(pairs):
+            raise NothingToLearnError(f"round {number}: the model knows all of its {len(pairs)} pairs")
+        write_text(note, json.dumps(asdict(built)) + "\n", lasting=True)
+        return built
+
+    def rows(self, number: int) -> list[dict[str, Any]]:
+        """The rows of a round's data set."""
+        file = self.place(number) / PAIRS / f"{PAIRS}.json"
+        rows: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+        return rows
+
+    def _pairs(self, file: Path) -> dict[str, Pair]:
+        config = building.load(file, [])
+        workspace = Workspace(Path(config.workspace), look=True)
+        try:
+            return {pair.id: pair for pair in build.run(config, workspace, make=False).pairs}
+        finally:
+            workspace.close()
+
+    def _known(self, number: int, policy: Policy, pairs: Mapping[str, Pair]) -> dict[str, float]:
+        """Margins of pairs whose answer was right, and whose phrases the model prefers by more than is asked for."""
+        least = self._config.drop_margin
+        if least is None:
+            return {}
+        place = self.place(number)
+        file, listing = place / "margins.yaml", place / "margins.jsonl"
+        _write_yaml(file, self._training(number, policy, self._config.base))
+        rows = self.rows(number)
+        words = ("check-noise", str(file), "--rows", str(len(rows)), "--list", str(listing))
+        self._children.firempo(*words, log=place / "margins.log")
+        margins = {}
+        for line in listing.read_text(encoding="utf-8").splitlines():
+            found = json.loads(line)
+            pair = pairs[rows[int(found["id"].rpartition(" ")[2])]["id"]]
+            if pair.was_correct and found["clean"] > least:
+                margins[pair.id] = found["clean"]
+        return margins
+
+    def train(self, number: int, policy: Policy) -> Policy:
+        """Trains a round and returns the policy after it.
+
+        Raises:
+            UserError: Training failed.
+        """
+        place = self.place(number)
+        output, file = place / "train", place / "train.yaml"
+        reference = self._config.base if self._config.reference == "base" else policy
+        if not (output / "trainer_state.json").is_file():  # which the trainer writes last
+            resumable = any(output.glob("checkpoint-*")) and not self._config.train.get("save_only_model")
+            if not resumable:
+                shutil.rmtree(output, ignore_errors=True)
+            _write_yaml(file, self._training(number, policy, reference))
+            self._children.host("train", str(file), log=place / "train.log")
+        return self._after(place, policy, output)
+
+    def _training(self, number: int, policy: Policy, reference: Policy) -> dict[str, Any]:
+        place = self.place(number)
+        keys = training_keys(self._config.train, self._config.adapter, policy, reference, place / "train")
+        return {**keys, "dataset": PAIRS, "dataset_dir": str(place / PAIRS)}
+
+    def _after(self, place: Path, policy: Policy, output: Path) -> Policy:
+        if self._config.adapter == "continue":
+            return Policy(policy.checkpoint, str(output))
+        if self._config.adapter == "merge":
+            return self._merged(place, policy, output)
+        if policy.adapter is None:
+            return Policy(policy.checkpoint, str(output))
+        together = place / "adapter"
+        if not together.is_dir():
+            stack([Path(policy.adapter), output], together)
+        return Policy(policy.checkpoint, str(together))
+
+    def _merged(self, place: Path, policy: Policy, output: Path) -> Policy:
+        """The checkpoint with the adapter in it; of training in full, the output itself."""
+        if not (output / ADAPTER).is_file():
+            return Policy(str(output))
+        merged = place / f"merged-{fingerprint(output)[:8]}"  # answers are kept under a checkpoint's place
+        if not merged.is_dir():
+            partial = place / "merged.partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            adapters = ",".join(filter(None, [policy.adapter, str(output)]))
+            own = {"model_name_or_path": policy.checkpoint, "adapter_name_or_path": adapters}
+            file = place / "merge.yaml"
+            _write_yaml(file, {**self._config.inference, **own, "export_dir": str(partial), "export_device": "cpu"})
+            self._children.host("export", str(file), log=place / "merge.log")
+            partial.rename(merged)
+        return Policy(str(merged))
+
+    def evaluate(self, policies: list[Policy]) -> Path:
+        """Measures the newest policy on the validation split; the others are there already.
+
+        Returns:
+            The configuration that `firempo evaluate` was given.
+
+        Raises:
+            UserError: It failed.
+        """
+        place = self.place(max(1, len(policies) - 1))
+        name = "evaluate" if len(policies) > 1 else "evaluate_base"
+        file, note = place / f"{name}.yaml", place / f"{name}.done"
+        keys = evaluate_keys(self._config, policies)
+        if note.is_file() and note.read_text(encoding="utf-8") == digest_of(keys):
+            return file
+        _write_yaml(file, keys)
+        # Where a package for one of several measures is missing, `firempo evaluate` says so and ends with 3.
+        self._children.firempo("evaluate", str(file), log=place / f"{name}.log", fine=(0, STOPPED))
+        write_text(note, digest_of(keys))
+        return file
+
+
+def _write_yaml(file: Path, keys: Mapping[str, Any]) -> None:
+    write_text(file, yaml.safe_dump(dict(keys), allow_unicode=True, sort_keys=False))
+
+
+def _write_marks(file: Path, pairs: Mapping[str, Pair], margins: Mapping[str, float]) -> None:
+    marks = {
+        name: {
+            "mark": "reject",
+            "reason": f"answered rightly, and preferred by {margin:.2f} nats",
+            "digest": decisions.digest(pairs[name]),
+        }
+        for name, margin in margins.items()
+    }
+    write_text(file, json.dumps({"format": decisions.FORMAT, "marks": marks}, indent=1) + "\n")
+
+
+def _words(what: str, log: Path) -> str:
+    return "\n".join([f"{what}; the end of {log}:", *(f"  {line}" for line in last_lines(log, 8))])
+
+
+def _flat(values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    """Settings by dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= _flat(value, f"{place}{key}.") if isinstance(value, Mapping) and value else {place + key: value}
+    return found
