@@ -12,7 +12,9 @@ import yaml
 from ..checkpoints import ADAPTER, fingerprint
 from ..endpoint.failures import StopRunError
 from ..errors import UserError
+from ..evaluate import config as evaluating
 from ..evaluate.models import digest_of
+from ..evaluate.store import ItemFile
 from ..files import write_text
 from ..pairs import build
 from ..pairs import config as building
@@ -22,7 +24,7 @@ from ..store.halt import FAILED, STOPPED
 from ..store.workspace import Workspace
 from .adapters import stack
 from .children import Children, last_lines
-from .config import PAIRS, AlignConfig, build_keys, evaluate_keys
+from .config import PAIRS, AlignConfig, build_keys, evaluate_keys, row_of
 from .policy import Policy, training_keys
 
 SETTINGS = ("build", "train", "adapter", "reference", "drop_margin")
@@ -204,6 +206,7 @@ class Rounds:
             The configuration that `firempo evaluate` was given.
 
         Raises:
+            StopRunError: Not all items were measured.
             UserError: It failed.
         """
         place = self.place(max(1, len(policies) - 1))
@@ -213,8 +216,13 @@ class Rounds:
         if note.is_file() and note.read_text(encoding="utf-8") == digest_of(keys):
             return file
         _write_yaml(file, keys)
-        # Where a package for one of several measures is missing, `firempo evaluate` says so and ends with 3.
-        self._children.firempo("evaluate", str(file), log=place / f"{name}.log", fine=(0, STOPPED))
+        log = place / f"{name}.log"
+        # Where a package for one of several metrics is missing, `firempo evaluate` says so and ends with 3, too.
+        self._children.firempo("evaluate", str(file), log=log, fine=(0, STOPPED))
+        for measure in evaluating.load(file, []).measures:
+            found = ItemFile(Path(keys["workspace"]), measure, row_of(len(policies) - 1)).read()
+            if not found.complete and not found.missing:
+                raise StopRunError(_words(f"{row_of(len(policies) - 1)} is not wholly measured", log))
         write_text(note, digest_of(keys))
         return file
 

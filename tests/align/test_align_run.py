@@ -168,6 +168,25 @@ def test_two_rounds_and_what_is_found_of_them_again(write, tmp_path, capsys):
     assert InProcess.ran[len(first + rest) :] == [("evaluate", "1"), ("evaluate", "1")], "all is measured anew"
 
 
+def test_figures_of_half_a_validation_are_never_shown(write, tmp_path, capsys, monkeypatch):
+    """`firempo evaluate` ends with 3 where it was stopped, and where a metric's package is missing."""
+
+    def half(self, command, log, fine):
+        InProcess.run(self, command, log, (0, 3))
+        for file in (tmp_path / "all" / "evaluate" / "items").rglob("base.jsonl"):
+            file.write_text("\n".join(file.read_text().splitlines()[:-2]) + "\n")
+        return 3 if "evaluate" in command else 0
+
+    monkeypatch.setattr(commands, "Children", type("Half", (InProcess,), {"run": half}))
+    assert main(["align", str(write())]) == 3
+    assert "base is not wholly measured; the end of" in capsys.readouterr().err
+    assert InProcess.ran == [("build", "1"), ("evaluate", "1")]
+    monkeypatch.setattr(commands, "Children", InProcess)
+    InProcess.stop_behind = "evaluate", "1"
+    assert main(["align", str(write())]) == 3
+    assert InProcess.ran[2:] == [("evaluate", "1")], "it is measured again, whole"
+
+
 def check_figures(folder):
     """Works the figures out anew, from the stored answers and pairs alone."""
     rounds = content(folder)["rounds"]
