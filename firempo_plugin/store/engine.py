@@ -162,7 +162,7 @@ def lines_by_kind(reasons: Iterable[str]) -> list[str]:
 def advance(
     workspace: Workspace, step: Step, items: list[Item], *, make: bool = True, halt: Halt | None = None
 ) -> Advance:
-    """Takes items through a step, in order; each finished outcome is stored before the next is awaited.
+    """Takes items through a step, in order; what is finished is stored, `Workspace` says when.
 
     Args:
         workspace: Where outcomes are kept.
@@ -189,6 +189,7 @@ def advance(
             workspace.put_outcome(step.name, item.record.id, item.sample, key, outcome)
             outcomes[item.name, key] = outcome
             result.made += 1
+    workspace.commit()
     for item, key in keyed:
         found = outcomes.get((item.name, key))
         if found is None:

@@ -1,12 +1,14 @@
 """One folder is one build: an append-only SQLite store of every record, outcome, request and reply, and the images.
 
-Whatever is written is committed before the next thing starts, so that a kill at any moment loses nothing that was
-finished. An outcome is kept under the hash of everything it depends on: after a setting changes, what was made under
+A reply is committed before the next is asked for, and what is worked out of it within half a second, many outcomes
+together: a kill at any moment loses nothing that was paid for, and no more than that half second of anything else. An
+outcome is kept under the hash of everything it depends on: after a setting changes, what was made under
 the old one stays where it is and is found again if the setting comes back.
 """
 
 import hashlib
 import json
+import math
 import os
 import sqlite3
 import threading
@@ -40,6 +42,8 @@ CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WI
 """
 
 
+AT_ONCE, WITHIN = 1000, 0.5
+"""Most outcomes that are committed together, and the seconds for which the first of them may wait for the others."""
 CHANGED = (
     "the stored outcome was changed or cannot be read; delete its row from the table outcomes of store.sqlite to make "
     "it again"
@@ -74,6 +78,8 @@ class Workspace:
         self.folder = folder
         self._mutex = threading.RLock()
         self._lock_file: IO[str] | None = None
+        self._waiting: list[tuple[Any, ...]] = []
+        self._committed = -math.inf
         store = folder / "store.sqlite"
         if look and not store.is_file():
             raise UserError(f"{folder} holds no build yet; run `firempo build` first")
@@ -119,9 +125,12 @@ class Workspace:
     def close(self) -> None:
         """Closes the store and lets other processes in."""
         with self._mutex:
-            self._db.close()
-            if self._lock_file is not None:
-                self._lock_file.close()
+            try:
+                self.commit()
+            finally:
+                self._db.close()
+                if self._lock_file is not None:
+                    self._lock_file.close()
 
     def path(self, *parts: str) -> Path:
         """A path in the workspace, whose folder is made."""
@@ -178,18 +187,28 @@ class Workspace:
 
     def outcomes(self, step: str) -> dict[tuple[str, int, str], Outcome]:
         """Everything that a step ever made, by record, sample and key; `CHANGED` for what is no more as it was made."""
+        self.commit()
         rows = self.query("SELECT record, sample, key, data, reason, digest FROM outcomes WHERE step = ?", step)
         return {(record, sample, key): _outcome(*stored) for record, sample, key, *stored in rows}
 
     def put_outcome(self, step: str, record: str, sample: int, key: str, outcome: Outcome) -> None:
-        """Keeps an outcome; one that is there already under this key stays as it is."""
+        """Keeps an outcome, with others that come soon; one that is there already under this key stays as it is."""
         data = _dump(outcome.data) if outcome.data is not None else None
         reason = plain(outcome.reason) if outcome.reason is not None else None
-        with self.transaction() as db:
-            db.execute(
-                "INSERT OR IGNORE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (step, record, sample, key, data, reason, time.time(), _digest(data, reason)),
-            )
+        with self._mutex:
+            self._waiting.append((step, record, sample, key, data, reason, time.time(), _digest(data, reason)))
+            if len(self._waiting) >= AT_ONCE or time.monotonic() - self._committed >= WITHIN:
+                self.commit()
+
+    def commit(self) -> None:
+        """Writes the outcomes that still wait."""
+        with self._mutex:
+            if not self._waiting:
+                return
+            rows, self._waiting = self._waiting, []
+            with self.transaction() as db:
+                db.executemany("INSERT OR IGNORE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self._committed = time.monotonic()
 
 
 def _address(store: Path, look: bool) -> str:
