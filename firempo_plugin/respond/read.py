@@ -26,7 +26,7 @@ class ReadStep(Step):
 
     name = "read"
     version = 1
-    workers = 2
+    workers, at_once = 2, 8
 
     def __init__(self, config: SourceConfig, workspace: Workspace) -> None:
         self._window = tuple(config.window) if config.window else None

@@ -59,7 +59,7 @@ class RespondStep(Step):
         self._recorded = read_responses(Path(config.file)) if config.file is not None else None
         if config.backend == "engine" and engine is not None and find_spec("llamafactory") is None:
             raise UserError("respond.backend: engine needs LLaMA-Factory, which is not installed; use endpoint")
-        self.workers = config.endpoint.concurrency if config.backend == "endpoint" else 1
+        self.pace({"endpoint": config.endpoint.concurrency, "engine": 1}.get(config.backend))
 
     def depends_on(self, item: Item) -> dict[str, Any]:
         """Question, images and model; or the source's own response."""

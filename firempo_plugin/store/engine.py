@@ -18,6 +18,8 @@ from .progress import progress
 from .workspace import CHANGED, Outcome, Workspace
 
 LONGEST_REASON = 160
+TOGETHER = 64
+"""Items of a call to a step that asks nobody: each takes next to nothing."""
 
 
 class PendingError(Exception):
@@ -82,6 +84,10 @@ class Step(ABC):
     version: int = 1
     workers: int = 1
     at_once: int = 1
+
+    def pace(self, calls: int | None) -> None:
+        """Takes so many items at a time, each in a call of its own; of None, which asks nobody, many in one call."""
+        self.workers, self.at_once = (1, TOGETHER) if calls is None else (calls, 1)
 
     @abstractmethod
     def depends_on(self, item: Item) -> dict[str, Any]:

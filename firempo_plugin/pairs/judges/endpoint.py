@@ -25,7 +25,7 @@ class EndpointJudge(EditJudge):
     def __init__(self, config: EditConfig, ask: Ask | None = None) -> None:
         super().__init__(config, ask)
         self.name = config.endpoint.model
-        self.workers = config.endpoint.concurrency
+        self.calls = config.endpoint.concurrency
         self._prompts = Path(config.prompts) if config.prompts else None
 
     def identity(self, record: Record) -> dict[str, Any]:

@@ -19,11 +19,11 @@ class EditJudge(Judge[Edit]):
 
     Attributes:
         later: Whether its model answers in batches, after the run.
-        workers: Responses judged at a time.
+        calls: Responses judged at a time, by a model; None where none is asked.
     """
 
     later: ClassVar[bool] = False
-    workers: int = 2
+    calls: int | None = None
 
     def __init__(self, config: EditConfig, ask: Ask | None = None) -> None:
         self.config = config

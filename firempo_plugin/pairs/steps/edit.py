@@ -24,7 +24,7 @@ class EditStep(PairingStep):
         names = dict.fromkeys([*(["rules"] if config.edit.rules_first else []), config.edit.judge])
         self._judges = [JUDGES.load(name)(config.edit, ask) for name in names]
         self._contract = Contract.of(config.edit)
-        self.workers = self._judges[-1].workers
+        self.pace(self._judges[-1].calls)
 
     def depends_on(self, item: Item) -> dict[str, Any]:
         """Question, truth and response; judges, vocabulary and bounds."""

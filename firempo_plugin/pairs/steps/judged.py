@@ -29,7 +29,7 @@ class JudgedStep(Step):
         self._prompts = Path(config.edit.prompts) if config.edit.prompts else None
         self._vocabulary_file = config.edit.vocabulary
         self._vocabulary = load_vocabulary(Path(self._vocabulary_file) if self._vocabulary_file else None)
-        self.workers = config.edit.endpoint.concurrency if by_judge else 2
+        self.pace(config.edit.endpoint.concurrency if by_judge else None)
 
     def judge(self, *prompts: str) -> Any:
         """Who decides, for a step's key: the rules, or a model with its prompts."""

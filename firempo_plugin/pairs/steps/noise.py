@@ -23,7 +23,7 @@ class NoiseStep(Step):
         self._config = config
         self._workspace = workspace
         self._located = located
-        self.workers = config.workers
+        self.workers, self.at_once = config.workers, 8
 
     def _target(self, item: Item) -> str | None:
         return item.target.phrase if item.target and self._located else None

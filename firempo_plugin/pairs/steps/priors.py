@@ -39,7 +39,7 @@ class PriorStep(PairingStep):
         self._asks = JUDGES.load(config.edit.judge).asks
         self._rules = config.edit.rules_first or not self._asks
         self._prompts = Path(config.edit.prompts) if config.edit.prompts else None
-        self.workers = config.edit.endpoint.concurrency if self._asks else 2
+        self.pace(config.edit.endpoint.concurrency if self._asks else None)
 
     def depends_on(self, item: Item) -> dict[str, Any]:
         """The report; judge and prompts."""

@@ -24,6 +24,7 @@ class SegmentStep(Step):
         self._config = config
         self._workspace = workspace
         self._segmenter: Any = None
+        self.pace(None)
         if config.segment.by != "none":
             from ..segmenters.segmenter import make
 
