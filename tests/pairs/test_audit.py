@@ -26,7 +26,32 @@ from firempo_plugin.phrases import PhrasedText
 REAL = {SMALL: ([20, 53], 0.035), SHARED: ([4919, 1797], 0.005)}
 """How many pairs there are of SLAKE and of VQA-RAD, and how near their edit distance comes to the published 0.98."""
 
+POLAR = [
+    ("Yes, there is an effusion.", "No, there is no effusion.", True),
+    ("no.", "YES", True),
+    ("是的，有结节。", "不是，没有结节。", True),
+    ("没有结节。", "有结节。", True),
+    ("Yes, on the left.", "Yes, on the right.", False),
+    ("No effusion.", "There is an effusion.", False),
+    ("Northern blot.", "Yes.", False),
+    ("The left lung.", "The right lung.", False),
+]
 QUESTION, CHOSEN, REJECTED = "Which lung is opaque?", "The left lung.", "The right lung."
+
+
+@pytest.mark.parametrize(("chosen", "rejected", "polar"), POLAR)
+def test_pairs_that_turn_yes_into_no_are_counted(chosen, rejected, polar):
+    other = Preference("The left lung.", "The right lung.")
+    report = audit([Preference(chosen, rejected), other])
+    assert report.polar == polar
+    assert f"{polar / 2:.1%}" in next(line for line in audit_report.table(report).splitlines() if "yes/no" in line)
+
+
+@pytest.mark.parametrize(("polar", "of", "warned"), [(10, 20, True), (9, 20, False), (10, 10, False)])
+def test_a_crowd_of_yes_no_pairs_is_warned_of(polar, of, warned):
+    rest = [Preference(f"The left lung {number}.", f"The right lung {number}.") for number in range(of - polar)]
+    found = audit_report.warnings(audit([Preference("Yes.", "No.")] * polar + rest))
+    assert any("turn yes into no" in sentence for sentence in found) == warned
 
 
 def slow_distance(first, second):

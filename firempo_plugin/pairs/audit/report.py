@@ -11,6 +11,8 @@ from .style import Report, length_accuracy
 FEW_PAIRS = 20
 """With fewer, length may tell pairs apart by chance."""
 
+CROWDED = 0.5
+"""Share of yes/no pairs from which on there is a warning."""
 SHORTCUT = 0.75
 """Share of pairs told apart by length alone from which on there is a warning."""
 
@@ -113,6 +115,7 @@ _ROWS: tuple[tuple[str, Callable[[Report], str]], ...] = (
     ("pairs within two words", _within_two),
     ("word edit distance", lambda report: f"{_mean(report.edit_distances):.2f}"),
     ("told apart by length alone", lambda report: f"{length_accuracy(report.differences):.1%}"),
+    ("yes/no pairs", lambda report: f"{report.polar / len(report.lengths):.1%}"),
     ("phrases, chosen / rejected", lambda report: _both(report.phrases)),
     ("characters in phrases", lambda report: f"{report.phrase_share:.1%}"),
     ("pairs with phrases on one side only", _one_sided),
@@ -131,6 +134,16 @@ def _length_warning(report: Report) -> str | None:
     return (
         f"length alone separates {accuracy:.1%} of the pairs ({longer} is longer on average). Training can reach full "
         "reward accuracy by length and learn nothing about the images. Use minimal edits of the model's own responses."
+    )
+
+
+def _polar_warning(report: Report) -> str | None:
+    share = report.polar / len(report.lengths)
+    if len(report.lengths) < FEW_PAIRS or share < CROWDED:
+        return None
+    return (
+        f"{share:.1%} of the pairs turn yes into no, or no into yes. One word at the start is learnt first, and crowds "
+        "out the rest. `firempo build` bounds them with label.by: rules and export.share: {presence: 0.3}."
     )
 
 
@@ -160,6 +173,7 @@ def _first(rows: Sequence[int]) -> str:
 
 _WARNINGS: tuple[Callable[[Report], str | None], ...] = (
     _length_warning,
+    _polar_warning,
     _inexact_warning,
     _equal_warning,
     _unusable_warning,

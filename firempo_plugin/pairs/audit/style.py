@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from ...errors import UserError
 from ...phrases import IDEOGRAPHS, PhrasedText, PhraseError, phrase_pair, word_spans
 
+_POLAR = re.compile(r"\W*(?:(?P<yes>yes\b|是|有)|(?P<no>no\b|否|不是|没有|无))", re.IGNORECASE)
+"""How an answer to a yes/no question begins."""
 _TOKEN = re.compile(rf"[{IDEOGRAPHS}]|[^\s{IDEOGRAPHS}]+")
 
 
@@ -43,6 +45,7 @@ class Report:
         edit_distances: Levenshtein distance over words by the length of the longer side, in [0, 1], for each pair.
         phrases: Number of phrases of chosen and of rejected, for each pair that has phrases.
         phrase_share: Share of the responses' characters that lies in phrases.
+        polar: Pairs whose responses begin with yes and with no.
         equal: Pairs whose responses are equal.
         duplicates: Pairs that occurred before, with the same prompt and images.
         inexact: Row numbers of pairs whose words outside the phrases differ between the sides.
@@ -54,6 +57,7 @@ class Report:
     edit_distances: tuple[float, ...]
     phrases: tuple[tuple[int, int], ...]
     phrase_share: float
+    polar: int
     equal: int
     duplicates: int
     inexact: tuple[int, ...]
@@ -74,7 +78,7 @@ def audit(pairs: Iterable[Preference], name: str = "pairs") -> Report:
     lengths: list[tuple[int, int]] = []
     distances: list[float] = []
     counts: list[tuple[int, int]] = []
-    inside = outside = equal = 0
+    inside = outside = equal = polar = 0
     seen: Counter[tuple[str, str, str]] = Counter()
     inexact: list[int] = []
     unusable: dict[str, list[int]] = {}
@@ -82,6 +86,7 @@ def audit(pairs: Iterable[Preference], name: str = "pairs") -> Report:
         seen[pair.context, pair.chosen, pair.rejected] += 1
         sides = (words(pair.chosen), words(pair.rejected))
         lengths.append((len(sides[0]), len(sides[1])))
+        polar += turns_yes_into_no(pair.chosen, pair.rejected)
         distances.append(word_distance(*sides) / max(1, *lengths[-1]))
         if pair.chosen and pair.chosen == pair.rejected:
             equal += 1
@@ -105,11 +110,18 @@ def audit(pairs: Iterable[Preference], name: str = "pairs") -> Report:
         edit_distances=tuple(distances),
         phrases=tuple(counts),
         phrase_share=inside / max(1, inside + outside),
+        polar=polar,
         equal=equal,
         duplicates=seen.total() - len(seen),
         inexact=tuple(inexact),
         unusable={reason: tuple(rows) for reason, rows in unusable.items()},
     )
+
+
+def turns_yes_into_no(first: str, second: str) -> bool:
+    """Whether one response begins with yes and the other with no."""
+    begins = [match.lastgroup for match in map(_POLAR.match, (first, second)) if match]
+    return sorted(filter(None, begins)) == ["no", "yes"]
 
 
 def words(text: str) -> list[str]:
