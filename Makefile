@@ -60,9 +60,10 @@ $(VENV)/real: $(VENV)/dev.installed
 real: $(VENV)/real  ## build pairs with a real language model behind LLaMA-Factory's own server; minutes
 	OMP_NUM_THREADS=2 PYTHONPATH=$(VENV)/real $(BIN)/python -m pytest -s tests/real
 
-docs: $(VENV)/demo.installed  ## write what the tables of objectives and of models say into docs and examples/objectives
+docs: $(VENV)/demo.installed  ## write what the tables of objectives, of models and of keys say into docs and examples/objectives
 	$(BIN)/python -m docs.objectives
 	$(BIN)/python -m docs.models
+	$(BIN)/python -m docs.commands
 
 check: $(VENV)/dev.installed
 	$(BIN)/ruff check .

@@ -18,7 +18,7 @@ from firempo_plugin.pairs import config
 
 sys.path.append(str(ROOT))
 
-from docs import objectives
+from docs import commands, objectives
 
 TEXT = objectives.PAGE.read_text(encoding="utf-8")
 WRITTEN = objectives.files()
@@ -30,6 +30,11 @@ def test_it_is_what_the_table_says(path):
     assert stands == WRITTEN[path], (
         "the table of objectives says otherwise: run `make docs`, and look at what it changes"
     )
+
+
+def test_the_keys_are_those_of_the_code():
+    text = commands.PAGE.read_text(encoding="utf-8")
+    assert text == commands.page(text), "keys have changed: run `make docs`"
 
 
 def test_no_example_is_left_of_an_objective_that_is_gone():
