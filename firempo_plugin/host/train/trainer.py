@@ -25,6 +25,7 @@ from ...forward.step import Models, Step
 from ...objectives.losses import RowTerm
 from ...objectives.settings import Settings
 from ..data.collator import BATCH
+from . import model_card
 from .caches import Caches
 from .guard import FiniteGuard
 from .metrics import MeanByName, metric_names
@@ -97,6 +98,17 @@ class FireMPOTrainer(Trainer):
 
             self.accelerator.clip_grad_norm_ = MethodType(clip_grad_norm_old_version, self.accelerator)
             self.add_callback(BAdamCallback)
+
+    def create_model_card(self, *, finetuned_from: str = "", dataset: Any = None, **others: Any) -> None:
+        """Writes this project's card in the place of the library's, also where the model is pushed to a hub.
+
+        Args:
+            finetuned_from: The base model.
+            dataset: Names of the data sets.
+            **others: What the host says beside them.
+        """
+        if self.is_world_process_zero():
+            model_card.write(self, finetuned_from, ", ".join([dataset] if isinstance(dataset, str) else dataset or []))
 
     def _settings_to_name(self) -> dict[str, Any]:
         """What a step's numbers depend on most, by key."""

@@ -212,7 +212,10 @@ def run_fire_mpo(
         trainer.save_metrics("eval", metrics)
     for line in caches.report():
         logger.info_rank0(line)
-    create_modelcard_and_push(trainer, model_args, data_args, training_args, finetuning_args)
+    if training_args.push_to_hub:
+        create_modelcard_and_push(trainer, model_args, data_args, training_args, finetuning_args)
+    elif training_args.do_train:
+        trainer.create_model_card(finetuned_from=model_args.model_name_or_path, dataset=data_args.dataset)
 
 
 def starts_apart(model_args: Any, finetuning_args: Any) -> str | None:
