@@ -61,7 +61,7 @@ class Images:
             ours = _OURS.fullmatch(file.name)
             if ours and file not in kept and not file.is_symlink() and _content(file)[:_ID_LENGTH] == ours[1]:
                 file.unlink()
-        carrying = sum(_carries_more(file) for file in kept)
+        carrying = sum(carries_more(file) for file in kept)
         if not carrying:
             return ()
         return (
@@ -71,8 +71,7 @@ class Images:
 
     def _put(self, source: Path) -> Path:
         content = _content(source)
-        suffix = source.suffix.lower()
-        target = self._folder / f"{content[:_ID_LENGTH]}{suffix if _SUFFIX.fullmatch(suffix) else ''}"
+        target = self._folder / content_name(source)
         for folder in (self._folder.parent, self._folder):
             if folder.is_symlink():
                 raise UserError(f"{folder} is a link to another place; remove it, or choose another export.folder")
@@ -105,13 +104,20 @@ class Images:
         shutil.copyfile(source, target)
 
 
+def content_name(file: Path) -> str:
+    """A name for an image file by its content alone."""
+    suffix = file.suffix.lower()
+    return f"{_content(file)[:_ID_LENGTH]}{suffix if _SUFFIX.fullmatch(suffix) else ''}"
+
+
 def _content(file: Path) -> str:
     from ...images.pixels import content_id
 
     return content_id(file)
 
 
-def _carries_more(file: Path) -> bool:
+def carries_more(file: Path) -> bool:
+    """Whether an image file holds anything beside its pixels."""
     from PIL import Image
 
     try:

@@ -9,5 +9,6 @@ FORMATS: Registry[Format] = Registry(
         "llamafactory": (".llamafactory:LLAMAFACTORY", ""),
         "swift": (".swift:SWIFT", "ms-swift"),
         "trl": (".trl:TRL", ""),
+        "hub": (".hub:HUB", "Parquet with the images inside, and a card"),
     },
 )
