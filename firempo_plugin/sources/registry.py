@@ -13,6 +13,7 @@ SOURCES: Registry[Source[Any, Any]] = Registry(
         "iu_xray": (".iu_xray:IU_XRAY", "Open-i or R2Gen layout"),
         "llava_med": (".llava_med:LLAVA_MED", ""),
         "mmedpo": (".mmedpo:MMEDPO", ""),
+        "everyday": (".everyday:EVERYDAY", "photographs of scikit-image: a guard for general ability"),
         "table": (".table:TABLE", "JSONL, CSV or Parquet"),
     },
 )
