@@ -5,6 +5,7 @@ from typing import Any
 from ...chat_templates import IMAGE, lead
 from ...endpoint.failures import ReplyTruncatedError
 from ..sentences import refused_by_the_host
+from ..validate import quiet_host
 
 BY_ONE_ID = ("huggingface", "sglang")
 """Engines of the host that call "length" what ends by another stop word than the one they know."""
@@ -23,7 +24,7 @@ class ChatEngine:
         arguments = {"infer_backend": "huggingface", **arguments}
         self._template = str(arguments.get("template", ""))
         self._tells_the_end = arguments["infer_backend"] not in BY_ONE_ID
-        with refused_by_the_host():
+        with quiet_host(), refused_by_the_host():
             self._model = ChatModel(arguments)
 
     def respond(self, question: str, images: tuple[str, ...], system: str, temperature: float, max_tokens: int) -> str:

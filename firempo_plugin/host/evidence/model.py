@@ -8,6 +8,7 @@ from ...evaluate.store import Measured
 from ...records import RejectedError
 from ..arguments import STAGE
 from ..sentences import refused_by_the_host
+from ..validate import quiet_host
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def start(arguments: dict[str, Any]) -> Start:
     from llamafactory.hparams import get_infer_args
     from llamafactory.model import load_tokenizer
 
-    with refused_by_the_host():
+    with quiet_host(), refused_by_the_host():
         model_args, data_args, finetuning_args, _ = get_infer_args(arguments)
         tokens = load_tokenizer(model_args)
         template = get_template_and_fix_tokenizer(tokens["tokenizer"], data_args)
@@ -43,7 +44,8 @@ def load(started: Start, adapter: str | None) -> Any:
     from llamafactory.model import load_model
     from peft import PeftModel
 
-    model = load_model(started.tokens["tokenizer"], started.model_args, started.finetuning_args)
+    with quiet_host():
+        model = load_model(started.tokens["tokenizer"], started.model_args, started.finetuning_args)
     return model if adapter is None else PeftModel.from_pretrained(model, adapter).eval()
 
 

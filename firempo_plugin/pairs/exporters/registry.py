@@ -9,6 +9,7 @@ FORMATS: Registry[Format] = Registry(
         "llamafactory": (".llamafactory:LLAMAFACTORY", ""),
         "swift": (".swift:SWIFT", "ms-swift"),
         "trl": (".trl:TRL", ""),
+        "label_studio": (".label_studio:LABEL_STUDIO", "tasks to accept or reject pairs there"),
         "hub": (".hub:HUB", "Parquet with the images inside, and a card"),
     },
 )

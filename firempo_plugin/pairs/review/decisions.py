@@ -1,8 +1,12 @@
-"""A reviewer's accept and reject marks: the file that the review page saves, read back for the export."""
+"""A reviewer's accept and reject marks, read back for the export.
+
+Either the file that the review page saves, or Label Studio's own export (JSON) of the tasks that the format `label_studio`
+wrote.
+"""
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +17,8 @@ from ..pair import Pair
 FORMAT = "firempo review 1"
 Mark = Literal["accept", "reject"]
 MARKS: tuple[Mark, ...] = ("accept", "reject")
+CHOICE, REASON = "mark", "reason"
+"""Names of the controls in Label Studio."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ def digest(pair: Pair) -> str:
 
 
 def read(path: Path) -> dict[str, Decision]:
-    """Reads the file that the review page saves: decisions by pair id.
+    """Reads the file that the review page saves, or Label Studio's export: decisions by pair id.
 
     Raises:
         UserError: The file is missing or is not one of the review page's; names the place.
@@ -64,6 +70,8 @@ def read(path: Path) -> dict[str, Decision]:
         raise UserError(f"{path} does not exist; save it with the review page's Export button") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid JSON: {error}; export it from the review page again") from error
+    if isinstance(content, list):
+        return dict(found for number, task in enumerate(content) for found in _of_task(task, f"{path}, task {number}"))
     if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(content.get("marks"), dict):
         raise UserError(f'{path} is no file of the review page; expected {{"format": "{FORMAT}", "marks": {{...}}}}')
     return {name: _decision(value, f"{path}, marks, {name!r}") for name, value in content["marks"].items()}
@@ -84,6 +92,23 @@ def apply(pairs: Iterable[Pair], decisions: Mapping[str, Decision]) -> Verdict:
         else:
             kept.append(pair)
     return Verdict(tuple(kept), rejected, tuple(outdated))
+
+
+def _of_task(task: Any, where: str) -> Iterator[tuple[str, Decision]]:
+    """The newest annotation of a task of Label Studio, by the id of its pair; nothing where there is none."""
+    data = task.get("data") if isinstance(task, dict) else None
+    if not isinstance(data, dict) or not {"id", "digest"} <= data.keys():
+        raise UserError(f"{where} is none of `export.format: label_studio`: its data has no id and digest of a pair")
+    done = [one for one in task.get("annotations", ()) if one.get("result") and not one.get("was_cancelled")]
+    if not done:
+        return
+    newest = max(done, key=lambda one: str(one.get("updated_at") or one.get("created_at") or ""))
+    values = {one.get("from_name"): one.get("value", {}) for one in newest["result"]}
+    mark = (values.get(CHOICE, {}).get("choices") or [None])[0]
+    if mark is None:
+        return
+    reason = " ".join(values.get(REASON, {}).get("text") or [])
+    yield data["id"], _decision({"mark": mark, "reason": reason, "digest": data["digest"]}, where)
 
 
 def _decision(value: Any, where: str) -> Decision:
