@@ -1,7 +1,7 @@
 """A reviewer's accept and reject marks, read back for the export.
 
-Either the file that the review page saves, or Label Studio's own export (JSON) of the tasks that the format `label_studio`
-wrote.
+Either the file that the review page saves, or Label Studio's own export (JSON) of the tasks that the format
+`label_studio` wrote.
 """
 
 import hashlib
