@@ -1,1 +1,1 @@
-"""Pages that are one file each, and the small pictures on them."""
+"""Pages that are one file each, the small pictures on them, and the viewer of images."""

@@ -12,6 +12,24 @@ function takeData(id) {
   return data;
 }
 
+const pictureBlocks = [];
+
+function pictureBlock(number) {
+  pictureBlocks[number] ??= takeData(`pictures-${number}`);
+  return pictureBlocks[number];
+}
+
+/** A small picture by its number; its block is read when the first picture of it is asked for. */
+function pictureOf(index) {
+  const size = pictureBlock(0).length;
+  return pictureBlock(Math.floor(index / size))[index % size];
+}
+
+/** "1 row", "2 rows". */
+function counted(number, one, many = `${one}s`) {
+  return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
+}
+
 /** Calls the function of a key that is pressed, unless something is being written. */
 function listenTo(keys) {
   document.addEventListener("keydown", (event) => {

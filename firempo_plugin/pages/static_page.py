@@ -1,19 +1,24 @@
 """A page that is one HTML file, without server or network.
 
 Everything from data goes into JSON data blocks, never into markup; a content security policy lets the page run its
-own script only.
+own script only. Small pictures lie in the page, in blocks that are read when one of them is first needed; those in full
+resolution lie in a folder beside it, which `viewer.Folder` writes.
 """
 
 import base64
 import hashlib
 import html
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from string import Template
 from typing import Any
 
+from . import viewer
+
+BLOCK = 120
+"""Small pictures that are read together, when the first of them is needed."""
 _SHARED = files(__package__)
 
 
@@ -26,7 +31,7 @@ def fill(
     scripts: Iterable[str] = ("page.js",),
     **markup: str,
 ) -> str:
-    """A page: what all pages have, then its own body, style and script.
+    """A page: what all pages have, the viewer of images among it, then its own body, style and script.
 
     Args:
         parts: The folder of its files, `page.html` (the body, with `$title` and the names of `markup`) among them.
@@ -36,10 +41,11 @@ def fill(
         markup: HTML that is safe as it is.
     """
 
-    def joined(shared: str, own: Iterable[str]) -> str:
-        return "\n".join(file.read_text(encoding="utf-8") for file in (_SHARED / shared, *map(parts.joinpath, own)))
+    def joined(shared: Iterable[str], own: Iterable[str]) -> str:
+        every = (*map(_SHARED.joinpath, shared), *map(parts.joinpath, own))
+        return "\n".join(file.read_text(encoding="utf-8") for file in every)
 
-    style, script = joined("page.css", styles), joined("page.js", scripts)
+    style, script = joined(("page.css", viewer.STYLE), styles), joined(("page.js", *viewer.SCRIPTS), scripts)
     blocks = (f'<script type="application/json" id="{name}">{text}</script>' for name, text in data.items())
     title = html.escape(title)
     body = Template(parts.joinpath("page.html").read_text(encoding="utf-8")).substitute(title=title, **markup)
@@ -48,6 +54,7 @@ def fill(
         policy=html.escape(_policy(style, script)),
         style=style,
         script=script,
+        viewer=viewer.attributes(),
         body=body,
         data="\n".join(blocks),
     )
@@ -59,6 +66,12 @@ def data_json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
+def picture_blocks(uris: Sequence[str]) -> dict[str, str]:
+    """Data blocks of small pictures, for `fill`; the page's script finds a picture by its number."""
+    starts = range(0, len(uris), BLOCK)
+    return {f"pictures-{number}": data_lines(uris[start : start + BLOCK]) for number, start in enumerate(starts)}
+
+
 def data_lines(values: Iterable[Any]) -> str:
     """The same for a list, a value a line."""
     return "[\n" + ",\n".join(data_json(value) for value in values) + "\n]"
@@ -67,4 +80,5 @@ def data_lines(values: Iterable[Any]) -> str:
 def _policy(style: str, script: str) -> str:
     hashes = (base64.b64encode(hashlib.sha256(part.encode()).digest()).decode() for part in (style, script))
     style_hash, script_hash = hashes
-    return f"default-src 'none'; img-src data:; style-src 'sha256-{style_hash}'; script-src 'sha256-{script_hash}'"
+    sources = f"style-src 'sha256-{style_hash}'; script-src 'sha256-{script_hash}'"
+    return f"default-src 'none'; img-src data: 'self' file:; {sources}"

@@ -151,7 +151,7 @@ def test_the_page_may_run_its_own_script_only_and_load_nothing(pair, tmp_path):
     policy = next(a["content"] for _, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
     assert policy.split("; ") == [
         "default-src 'none'",
-        "img-src data:",
+        "img-src data: 'self' file:",
         f"style-src 'sha256-{hashes['style']}'",
         f"script-src 'sha256-{hashes['script']}'",
     ]

@@ -151,7 +151,7 @@ def test_a_page_runs_its_own_script_only_and_loads_nothing(tmp_path):
     write_page([ROW], tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
     policy = unescape(re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1])
-    assert policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-")
+    assert policy.startswith("default-src 'none'; img-src data: 'self' file:; style-src 'sha256-")
     assert not re.search(r"https?://|//cdn|\bon\w+=|style=", text.split("</style>")[1])
 
 
