@@ -25,6 +25,18 @@ function pictureOf(index) {
   return pictureBlock(Math.floor(index / size))[index % size];
 }
 
+/** Characters that turn the direction of what follows are written out: a text looks as it is read. */
+function visible(text) {
+  return text.replace(/[\u202a-\u202e\u2066-\u2069]/g, (mark) => `[U+${mark.codePointAt(0).toString(16).toUpperCase()}]`);
+}
+
+function make(tag, text = "", className = "") {
+  const node = document.createElement(tag);
+  node.textContent = visible(text);
+  node.className = className;
+  return node;
+}
+
 /** "1 row", "2 rows". */
 function counted(number, one, many = `${one}s`) {
   return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;

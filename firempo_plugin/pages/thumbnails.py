@@ -1,6 +1,7 @@
 """Small pictures and mask outlines for the pages on which people look at pairs."""
 
 import base64
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -8,19 +9,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..images import pixels as images
+from .viewer import Folder
 
 QUALITY = 60
 OUTLINE_STEP = 400
 """An outline may be off by the image's longer side divided by this."""
 
 
-def thumbnail(file: str, side: int) -> str:
-    """A picture whose longer side has `side` pixels at most, as a WebP data URI.
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small picture of an image, and where the image itself is.
+
+    Attributes:
+        uri: A WebP data URI.
+        full: The address of the picture in full resolution.
+        size: Width and height of the image.
+    """
+
+    uri: str
+    full: str
+    size: tuple[int, int]
+
+    @property
+    def attributes(self) -> dict[str, str | int]:
+        """What the viewer reads from an img element, by the name of its data attribute."""
+        return {"full": self.full, "width": self.size[0], "height": self.size[1]}
+
+
+def thumbnail(file: str, side: int, folder: Folder) -> Thumbnail:
+    """A picture whose longer side has `side` pixels at most; the image itself goes to the folder.
 
     Raises:
         RejectedError: The image cannot be read.
     """
-    return data_uri(shrink(images.decode(file), side))
+    return thumbnail_of(images.decode(file), side, folder)
+
+
+def thumbnail_of(pixels: images.Pixels, side: int, folder: Folder) -> Thumbnail:
+    """The same of an image that is read."""
+    return Thumbnail(data_uri(shrink(pixels, side)), folder.add(pixels), (pixels.shape[1], pixels.shape[0]))
 
 
 def shrink(pixels: NDArray[Any], side: int) -> NDArray[Any]:
@@ -43,16 +70,21 @@ def data_uri(pixels: NDArray[Any]) -> str:
 
 
 def outline(mask_file: str) -> tuple[str, str]:
-    """A mask's edge.
-
-    Returns:
-        An SVG path and the viewBox that it is drawn in, in pixels of the mask.
+    """A mask's edge; see `outline_of`.
 
     Raises:
         RejectedError: The mask cannot be read.
     """
     pixels = images.decode(mask_file)
-    inside = (pixels if pixels.ndim == 2 else pixels.max(axis=-1)).astype(bool)
+    return outline_of((pixels if pixels.ndim == 2 else pixels.max(axis=-1)).astype(bool))
+
+
+def outline_of(inside: NDArray[np.bool_]) -> tuple[str, str]:
+    """The edge of a mask [height, width].
+
+    Returns:
+        An SVG path and the viewBox that it is drawn in, in pixels of the mask.
+    """
     height, width = inside.shape
     contours, _ = cv2.findContours(inside.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     tolerance = max(height, width) / OUTLINE_STEP

@@ -196,7 +196,7 @@ def test_broken_rows_are_found_among_hundreds(board, demo_data, broken):
     status, rows = board.page.locator("#fire_status"), board.page.locator("#fire_rows")
     expect(rows).to_contain_text("pairs, row 0", timeout=300_000)
     expect(rows.locator(".firempo-row")).to_have_count(5)
-    expect(status).to_contain_text("All 300 rows are checked, 4 cannot be used.", timeout=300_000)
+    expect(status).to_contain_text("All rows are checked: 300; cannot be used: 4.", timeout=300_000)
     board.settle()
     board.choose("Rows shown", "Rows that cannot be used (4)")
     expect(rows).to_contain_text("chosen and rejected are equal")
@@ -207,11 +207,11 @@ def test_broken_rows_are_found_among_hundreds(board, demo_data, broken):
     expect(rows).to_contain_text("pairs, row 221")
     expect(rows.locator(".firempo-row")).to_have_count(1)
     board.choose("Rows shown", "All rows (300)")
-    board.field("Page").fill("59")
-    board.field("Page").press("Enter")
+    board.field("Page (of 60)").fill("60")
+    board.field("Page (of 60)").press("Enter")
     expect(rows).to_contain_text("pairs, row 299")
     board.press("Next")
-    expect(board.field("Page")).to_have_value("59")
+    expect(board.field("Page (of 60)")).to_have_value("60")
     board.press("Prev")
     expect(rows).to_contain_text("pairs, row 290")
     board.press("Close")
@@ -236,6 +236,35 @@ def test_phrases_are_shown_as_they_are_scored(board, demo_data):
     expect(board.page.locator("#fire_status")).to_contain_text("rows are checked", timeout=300_000)
     board.picture("pairs")
     board.press("Close")
+
+
+def test_the_pairs_are_a_dialog_and_their_images_are_seen_in_full_resolution(board):
+    page, box = board.page, board.page.locator("#fire_pairs")
+    board.button("Preview dataset").click()
+    expect(box.locator(".firempo-row").first).to_be_visible(timeout=300_000)
+    expect(box).to_have_attribute("aria-modal", "true")
+    board.settle()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.closest('#fire_pairs') !== null"), "the focus stays in the window"
+    small = box.locator("img").first
+    width = int(small.get_attribute("data-width"))
+    small.click()
+    page.wait_for_function("document.querySelector('.firempo-pixels img').src.includes('file=')")
+    full = page.locator(".firempo-pixels img:visible").first
+    assert full.evaluate("image => image.naturalWidth") == width > 0
+    address = full.evaluate("image => image.src")
+    page.keyboard.press("d")
+    expect(page.locator(".firempo-viewer")).to_have_attribute("data-mode", "difference")
+    board.picture("viewer")
+    page.keyboard.press("Escape")
+    expect(page.locator(".firempo-viewer")).to_have_count(0)
+    expect(box).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(box).to_be_hidden()
+    expect(page.locator("#fire_preview_btn")).to_be_focused()
+    board.settle()
+    assert page.request.get(address).status == 403, "the images are gone with the window"
 
 
 def test_the_look_at_pairs_says_why_it_cannot_be_had(board, checkpoint, tmp_path):

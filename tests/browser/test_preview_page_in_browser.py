@@ -1,15 +1,19 @@
 """The static page of rows in a browser, from a file, with no server and no network."""
 
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 
 from firempo_plugin import cli
 
+SIDE = 700
+
 
 @pytest.fixture
-def page(browser, scans, write_dataset, tmp_path):
+def page(browser, write_dataset, tmp_path):
     """The page of 45 rows, of which row 7 and row 30 cannot be used."""
-    image = str(next(path for path in sorted(scans.rglob("*.png"))))
+    image = str(tmp_path / "scan.png")
+    Image.effect_noise((SIDE, SIDE), 40).save(image)
     rows = [
         {
             "conversations": [{"from": "human", "value": f"<image>Which side, {number}?"}],
@@ -62,3 +66,15 @@ def test_pictures_are_drawn_and_text_is_text(page):
     assert first.locator("img").evaluate("image => image.decode().then(() => image.naturalWidth > 0)")
     expect(first.locator(".firempo-chosen")).to_contain_text("On the left <b>side</b>.")
     assert first.locator(".firempo-chosen b").count() == 0
+
+
+def test_images_are_seen_in_full_resolution_row_by_row(page):
+    openers = page.locator(".firempo-open")
+    openers.first.focus()
+    page.keyboard.press("Enter")
+    seen = page.locator(".firempo-pixels img:visible")
+    page.wait_for_function("document.querySelector('.firempo-pixels img').src.endsWith('.png')")
+    assert seen.evaluate("image => image.naturalWidth") == SIDE
+    page.keyboard.press("PageDown")
+    page.keyboard.press("Escape")
+    expect(openers.nth(1)).to_be_focused()

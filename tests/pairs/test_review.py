@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from firempo_plugin.images.pixels import decode
 from firempo_plugin.pages.thumbnails import outline, thumbnail
+from firempo_plugin.pages.viewer import Folder
 from firempo_plugin.pairs.pair import Pair
 from firempo_plugin.pairs.review import decisions
 from firempo_plugin.pairs.review import page as review
@@ -103,15 +105,21 @@ def test_a_record_is_on_the_page_with_all_that_a_reviewer_needs(pair, tmp_path):
 
 def test_pictures_are_small_shared_and_true_to_the_image(pair, tmp_path):
     _, page = write([pair, replace(pair, id="again")], tmp_path)
-    pictures = page.data("picture")
+    pictures = json.loads(page.blocks["pictures-0"])
     assert len(pictures) == 2, "two pairs over the same files"
+    full = page.data("record")[0]["images"][0]["clean"]["full"]
+    assert (decode(tmp_path / full) == decode(pair.images[0])).all(), "every pixel, beside the page"
+    assert {file.name for file in (tmp_path / "review_files").iterdir()} <= set(
+        re.findall(r"\w{24}\.png", str(page.blocks))
+    )
     assert all(picture.startswith("data:image/webp;base64,") for picture in pictures)
     image = Image.open(BytesIO(base64.b64decode(pictures[0].split(",")[1])))
     assert image.size == (256, 128)
     red = np.zeros((10, 20, 3), np.uint8)
     red[..., 0] = 200
     Image.fromarray(red).save(tmp_path / "red.png")
-    image = Image.open(BytesIO(base64.b64decode(thumbnail(str(tmp_path / "red.png"), 128).split(",")[1])))
+    red_uri = thumbnail(str(tmp_path / "red.png"), 128, Folder(tmp_path, "")).uri
+    image = Image.open(BytesIO(base64.b64decode(red_uri.split(",")[1])))
     assert image.size == (20, 10), "never enlarged"
     assert np.abs(np.asarray(image.convert("RGB")).astype(int)[5, 5] - [200, 0, 0]).max() < 12
 
@@ -135,11 +143,11 @@ def test_text_from_records_cannot_leave_its_data_block(pair, tmp_path):
     assert "/x<svg" in record["images"][0]["clean"]["problem"]
     assert {tag for tag, _ in page.elements} <= MARKUP
     assert [attributes.get("type") for tag, attributes in page.elements if tag == "script"] == [
-        *["application/json"] * 3,
+        *["application/json"] * 2,
         None,
-    ]
+    ], "and no block of pictures, for there is none"
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
-    assert (tmp_path / "review.html").read_text(encoding="utf-8").lower().count("<script") == 4
+    assert (tmp_path / "review.html").read_text(encoding="utf-8").lower().count("<script") == 3
 
 
 def test_the_page_may_run_its_own_script_only_and_load_nothing(pair, tmp_path):

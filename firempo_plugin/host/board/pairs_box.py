@@ -3,12 +3,19 @@
 The rows are read in a process of their own, the way training reads them; the window follows it.
 """
 
+import os
 from dataclasses import dataclass
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from ...pages import viewer
 from ..arguments import STAGE
-from ..preview.look import ANY_PROBLEM, Look, Standing
-from ..preview.page import rows_html, words_in
+from ..preview.look import ANY_PROBLEM, PREFIX, Look, Standing, sweep
+from ..preview.page import rows_html
+from ..preview.pictures import picture
 from .runner import section_arguments
 from .texts import say
 
@@ -16,10 +23,10 @@ AT_ONCE: dict[str, Any] = {"queue": False, "api_name": False}
 """A reaction that does not wait for a run, and is none of the board's programming interface."""
 PAGE_SIZE = 5
 ALL = "all"
-FRAME = """<style>
-.firempo-box { max-width: 1400px !important; width: 94vw; max-height: 94vh !important; }
-.firempo-box > * { flex-shrink: 0; }
-#fire_rows { min-height: 60vh; }
+FRAME = f"""<style>{viewer.style()}</style><style>
+.firempo-box {{ max-width: 1400px !important; width: 94vw; max-height: 94vh !important; }}
+.firempo-box > * {{ flex-shrink: 0; }}
+#fire_rows {{ min-height: 60vh; }}
 </style>"""
 
 
@@ -29,29 +36,67 @@ class Window:
 
     Attributes:
         look: At the rows.
+        images: Where those of the rows that were drawn lie in full resolution; the board serves it.
         drawn: What stands on the page: which rows, page and how many of its rows.
     """
 
     look: Look
+    images: "TemporaryDirectory[str]"
     drawn: tuple[str, int, int] | None = None
+
+    def __post_init__(self) -> None:
+        self._picture_of = partial(picture, folder=viewer.Folder(Path(self.images.name), _address(self.images.name)))
 
     def close(self) -> None:
         self.look.close()
+        self.images.cleanup()
 
     def draw(self, language: str, shown: str, page: int, *, anew: bool) -> Any:
-        """The page's rows as HTML; left as it is where it has not changed, unless `anew`."""
+        """The page's rows as HTML; left as it is where it has not changed, unless `anew`. Pages count from 1."""
         import gradio as gr
 
-        rows = self.look.rows(None if shown == ALL else shown, page * PAGE_SIZE, PAGE_SIZE)
+        rows = self.look.rows(None if shown == ALL else shown, (page - 1) * PAGE_SIZE, PAGE_SIZE)
         drawn = (shown, page, len(rows))
         if drawn == self.drawn and not anew:
             return gr.skip()
         self.drawn = drawn
-        return FRAME + rows_html(rows, words_in(language))
+        return FRAME + rows_html(rows, self._picture_of, language)
 
     def pages(self, shown: str) -> int:
         """At least one."""
         return max(1, -(-self.look.count(None if shown == ALL else shown) // PAGE_SIZE))
+
+
+def _served() -> "TemporaryDirectory[str]":
+    """A folder that the board serves, for this process alone."""
+    from gradio.utils import get_upload_folder
+
+    place = Path(get_upload_folder())
+    place.mkdir(parents=True, exist_ok=True)
+    sweep(place)
+    return TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-", dir=place, ignore_cleanup_errors=True)
+
+
+def _address(folder: str) -> str:
+    """Where a browser finds what lies in a served folder, seen from the board's page."""
+    import gradio as gr
+
+    prefix = "gradio_api/" if int(gr.__version__.split(".")[0]) >= 5 else ""
+    return f"{prefix}file={folder}/"
+
+
+def script() -> str:
+    """What the browser runs when the window is opened: the viewer of images, and the keys of the window."""
+    own = files(__package__).joinpath("pairs_box.js").read_text(encoding="utf-8")
+    return f"""() => {{
+if (!window.firempoOpenBox) {{
+{viewer.script()}
+{own}
+document.addEventListener("keydown", pressInBox, true);
+window.firempoOpenBox = openBox;
+}}
+window.firempoOpenBox(document.getElementById("fire_preview_btn").textContent.trim());
+}}"""
 
 
 def create_pairs_box(engine: Any, elems: dict[str, Any], inputs: set[Any]) -> dict[str, Any]:
@@ -75,20 +120,21 @@ def create_pairs_box(engine: Any, elems: dict[str, Any], inputs: set[Any]) -> di
         status = gr.Markdown(elem_id="fire_status")
         with gr.Row():
             shown = gr.Dropdown(choices=[ALL], value=ALL, interactive=True, scale=4)
-            page = gr.Number(value=0, precision=0, minimum=0, interactive=True, scale=1)
-            previous, following, close = gr.Button(), gr.Button(), gr.Button()
+            page = gr.Number(value=1, precision=0, minimum=1, interactive=True, scale=1)
+            previous, following, close = gr.Button(), gr.Button(), gr.Button(elem_id="fire_close_btn")
         rows = gr.HTML(FRAME, elem_id="fire_rows")
 
     lang = engine.manager.get_elem_by_id("top.lang")
     look_at = [state, lang, shown, page]
     elems["dataset"].change(can_preview, [elems["dataset_dir"], elems["dataset"]], [button], **AT_ONCE)
+    button.click(None, js=script(), **AT_ONCE)
     button.click(
         lambda data: open_window(engine, data, data[state]),
         {*inputs, state},
         [state, box, timer, status, shown, page, rows],
         **AT_ONCE,
     )
-    timer.tick(follow, look_at, [timer, status, shown, rows], **AT_ONCE)
+    timer.tick(follow, look_at, [timer, status, shown, page, rows], **AT_ONCE)
     for turned, turn in ((shown.input, 0), (previous.click, -1), (following.click, 1)):
         turned(lambda *where, turn=turn: turn_page(*where, turn=turn), look_at, [page, rows], **AT_ONCE)
     page.submit(lambda *where: turn_page(*where, turn=None), look_at, [page, rows], **AT_ONCE)
@@ -111,7 +157,7 @@ def open_window(engine: Any, data: dict[Any, Any], before: Window | None) -> lis
         before.close()
     language = data[engine.manager.get_elem_by_id("top.lang")]
     try:
-        window, status = Window(Look.start(rows_config(engine, data))), say("loading", language)
+        window, status = Window(Look.start(rows_config(engine, data)), _served()), say("loading", language)
     except ValueError as error:  # a field of the board that takes a number does not hold one
         window, status = None, say("failed", language, error=error)
     every = (say("all_rows", language, number="…"), ALL)
@@ -121,7 +167,7 @@ def open_window(engine: Any, data: dict[Any, Any], before: Window | None) -> lis
         gr.Timer(active=window is not None),
         status,
         gr.Dropdown(choices=[every], value=ALL),
-        0,
+        1,
         FRAME,
     ]
 
@@ -147,12 +193,13 @@ def follow(window: Window | None, language: str, shown: str, page: int) -> list[
     import gradio as gr
 
     if window is None:
-        return [gr.Timer(active=False), *[gr.skip()] * 3]
+        return [gr.Timer(active=False), *[gr.skip()] * 4]
     standing = window.look.poll()
     return [
         gr.Timer(active=standing.state in ("loading", "checking")),
         status_line(standing, language),
         gr.Dropdown(choices=choices(standing, language)),
+        gr.Number(label=say("page", language, pages=window.pages(shown))),
         window.draw(language, shown, page, anew=False),
     ]
 
@@ -189,9 +236,10 @@ def turn_page(window: Window | None, language: str, shown: str, page: int, *, tu
 
     if window is None:
         return [gr.skip(), gr.skip()]
-    goal = 0 if turn == 0 else page + (turn or 0)
-    goal = min(max(goal, 0), window.pages(shown) - 1)
-    return [goal, window.draw(language, shown, goal, anew=True)]
+    goal = 1 if turn == 0 else (page or 1) + (turn or 0)
+    goal = min(max(goal, 1), window.pages(shown))
+    label = say("page", language, pages=window.pages(shown))
+    return [gr.Number(value=goal, label=label), window.draw(language, shown, goal, anew=True)]
 
 
 def close_window(window: Window | None) -> list[Any]:

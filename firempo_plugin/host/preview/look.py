@@ -70,7 +70,7 @@ class Look:
     @classmethod
     def start(cls, config: dict[str, Any]) -> "Look":
         """Starts a worker on a training YAML's content; see `rows.see`."""
-        _sweep()
+        sweep(Path(gettempdir()))
         folder = TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-", ignore_cleanup_errors=True)
         place = Path(folder.name)
         (place / CONFIG).write_text(json.dumps(config), encoding="utf-8")
@@ -166,9 +166,9 @@ def _finish(process: subprocess.Popen[bytes], folder: "TemporaryDirectory[str]")
     folder.cleanup()
 
 
-def _sweep() -> None:
-    """Removes what processes left behind that were ended before they could."""
-    for folder in Path(gettempdir()).glob(f"{PREFIX}*-*"):
+def sweep(place: Path) -> None:
+    """Removes what processes left behind in a folder that were ended before they could."""
+    for folder in place.glob(f"{PREFIX}*-*"):
         owner = folder.name.removeprefix(PREFIX).split("-")[0]
         try:
             os.kill(int(owner), 0)

@@ -7,20 +7,14 @@ const PROBLEMS = "*";
 
 const page = takeData("page-data");
 const rows = takeData("row-data");
-const blocks = new Map();
 let shown = rows;
 let first = 0;
 let current = null;
+let waiting = 0;
 
 for (const row of rows) {
   row.number = Number(row.place.match(/\d+$/)?.[0] ?? -1);
   row.text = row.text.toLowerCase();
-}
-
-function pictureOf(index) {
-  const block = Math.floor(index / page.block);
-  if (!blocks.has(block)) blocks.set(block, takeData(`pictures-${block}`));
-  return blocks.get(block)[index % page.block];
 }
 
 function fits(row, kind) {
@@ -28,6 +22,7 @@ function fits(row, kind) {
 }
 
 function filter() {
+  clearTimeout(waiting);
   const kind = element("filter").value;
   const text = element("search").value.toLowerCase().trim();
   shown = rows.filter((row) => fits(row, kind) && (!text || row.text.includes(text)));
@@ -60,7 +55,7 @@ function draw() {
   element("rows").replaceChildren(...nodes);
   const pages = Math.ceil(shown.length / PAGE);
   element("place").textContent = pages ? `page ${first / PAGE + 1} of ${pages}` : "";
-  element("found").textContent = `${shown.length.toLocaleString("en")} rows`;
+  element("found").textContent = counted(shown.length, "row");
   element("previous").disabled = first === 0;
   element("next").disabled = first + PAGE >= shown.length;
   element("nothing").hidden = shown.length > 0;
@@ -92,8 +87,8 @@ function build() {
   const problems = rows.filter((row) => row.kinds.length > 0).length;
   const count = (number) => number.toLocaleString("en");
   element("summary").textContent = problems
-    ? `${count(rows.length)} rows; ${count(problems)} cannot be used:`
-    : `${count(rows.length)} rows; all of them can be used.`;
+    ? `${counted(rows.length, "row")}; ${count(problems)} cannot be used:`
+    : `${counted(rows.length, "row")}; all can be used.`;
   element("note").textContent = page.note;
   element("note").hidden = !page.note;
   const options = [[ALL, "all rows", rows.length], [PROBLEMS, "all problems", problems]];
@@ -114,7 +109,6 @@ function build() {
   for (const [kind, label, number] of options) element("filter").append(new Option(`${label} (${count(number)})`, kind));
 }
 
-let waiting = 0;
 element("filter").addEventListener("change", filter);
 element("search").addEventListener("input", () => {
   clearTimeout(waiting);

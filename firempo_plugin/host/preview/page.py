@@ -10,7 +10,8 @@ from pathlib import PurePath
 
 from yaml import safe_load
 
-from .pictures import Picture, picture
+from ...pages import viewer
+from .pictures import Picture
 from .seen import Kind, Piece, SeenRow
 
 
@@ -18,7 +19,9 @@ from .seen import Kind, Piece, SeenRow
 def words_in(language: str) -> dict[str, str]:
     """The words of `row_html` and `rows_html` by name, in one of the languages of the table beside this file."""
     table = safe_load(files(__package__).joinpath("words.yaml").read_text(encoding="utf-8"))
-    return {name: by_language[language] for name, by_language in table.items()}
+    return {"enlarge": viewer.words_in(language)["enlarge"]} | {
+        name: by_language[language] for name, by_language in table.items()
+    }
 
 
 ENGLISH = words_in("en")
@@ -36,15 +39,17 @@ PictureOf = Callable[[str, str | None], Picture]
 """Of an image file and None, or of a clean image file and its noised twin: their difference."""
 
 
-def rows_html(rows: Iterable[SeenRow], words: Mapping[str, str] = ENGLISH) -> str:
-    """Rows with style, legend and pictures: markup that needs nothing else."""
-    shown = "".join(row_html(row, picture, words) for row in rows)
-    return f'<style>{style()}</style>{legend_html(words)}<div class="firempo-rows">{shown}</div>'
+def rows_html(rows: Iterable[SeenRow], picture_of: PictureOf, language: str = "en") -> str:
+    """Rows with style, legend and pictures: markup that needs nothing else, and the viewer's script to enlarge them."""
+    words = words_in(language)
+    shown = "".join(row_html(row, picture_of, words) for row in rows)
+    about = viewer.attributes(language)
+    return f'<style>{style()}</style>{legend_html(words)}<div class="firempo-rows" {about}>{shown}</div>'
 
 
 @cache
 def style() -> str:
-    """The style sheet of `row_html` and `legend_html`."""
+    """The style sheet of `row_html` and `legend_html`; the viewer's is its own."""
     return files(__package__).joinpath("row.css").read_text(encoding="utf-8")
 
 
@@ -101,10 +106,11 @@ def _problem(row: SeenRow, words: Mapping[str, str]) -> str:
 
 
 def _pictures(row: SeenRow, picture_of: PictureOf, words: Mapping[str, str]) -> str:
-    return "".join(
-        f'<div class="firempo-pictures">{"".join(_figures(clean, noised, row, picture_of, words))}</div>'
+    views = (
+        "".join(_figures(clean, noised, row, picture_of, words))
         for clean, noised in zip_longest(row.images, row.rejected_images)
     )
+    return "".join(f'<div class="firempo-pictures" data-firempo-view>{view}</div>' for view in views)
 
 
 def _figures(
@@ -112,20 +118,32 @@ def _figures(
 ) -> Iterator[str]:
     shown = [(name, file, picture_of(file, None)) for name, file in (("clean", clean), ("noised", noised)) if file]
     for name, file, found in shown:
-        yield _figure(found, words[name], file)
+        yield _figure(found, name, words[name], file, words)
     if clean and noised and all(found.uri for _, _, found in shown):
         change = picture_of(clean, noised)
         share = "" if change.changed is None else f": {_percent(change.changed)} {words['changed']}"
-        yield _figure(change, words["difference"] + share, "")
+        yield _figure(change, "difference", words["difference"] + share, "", words)
+        yield _outline(*change.outline)
     elif not noised and not row.problem:
-        yield _figure(Picture("", words["no_noised"]), "", "")
+        yield _figure(Picture("", words["no_noised"]), "", "", "", words)
 
 
-def _figure(shown: Picture, caption: str, file: str) -> str:
-    image, problem = f'<img src="{shown.uri}" alt="{_text(caption)}">', f"<span>{_text(shown.problem)}</span>"
-    content = image if shown.uri else problem
+def _figure(shown: Picture, part: str, caption: str, file: str, words: Mapping[str, str]) -> str:
+    """A picture that the viewer opens, or why it cannot be shown."""
+    if shown.uri:
+        about = "".join(f' data-{name}="{_text(str(value))}"' for name, value in shown.attributes.items())
+        image = f'<img src="{shown.uri}" alt="{_text(caption)}" loading="lazy" data-part="{part}"{about}>'
+        hint = _text(words["enlarge"])
+        content = f'<button type="button" class="firempo-frame firempo-open" title="{hint}">{image}</button>'
+    else:
+        content = f'<div class="firempo-frame"><span>{_text(shown.problem)}</span></div>'
     name = f'<span class="firempo-file" title="{_text(file)}">{_text(PurePath(file).name)}</span>' if file else ""
-    return f'<figure><div class="firempo-frame">{content}</div><figcaption>{_text(caption)}{name}</figcaption></figure>'
+    return f"<figure>{content}<figcaption>{_text(caption)}{name}</figcaption></figure>"
+
+
+def _outline(path: str, view: str) -> str:
+    """What the viewer draws over the images; the row does not show it."""
+    return f'<svg viewBox="{view}" preserveAspectRatio="none"><path d="{path}"/></svg>' if path else ""
 
 
 def _percent(share: float) -> str:

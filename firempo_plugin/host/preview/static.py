@@ -1,15 +1,18 @@
-"""All rows as one HTML file that needs neither server nor network."""
+"""All rows as one HTML file that needs neither server nor network, and a folder of their images beside it."""
 
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from importlib.resources import files
 from pathlib import Path, PurePath
+from urllib.parse import quote
 
 from ...files import write_text
-from ...pages.static_page import data_json, data_lines, fill
+from ...pages.static_page import data_json, data_lines, fill, picture_blocks
+from ...pages.viewer import Folder
 from ..data.reasons import kinds_of
 from .page import legend_html, row_html
 from .pictures import Picture, picture
@@ -17,9 +20,6 @@ from .seen import SeenRow
 
 SIDE = 256
 """Pixels of the longer side of a picture: three of them stand beside each other."""
-BLOCK = 120
-"""Pictures that are read together, when the first of them is needed."""
-
 Tick = Callable[[int, int], None]
 Key = tuple[str, str | None]
 """A clean image file and its noised twin, whose difference is shown, or one file and None."""
@@ -43,7 +43,8 @@ def write_page(
         tick: Called with the number of pictures made and of all.
     """
     seen = list(rows)
-    pictures = _make_pictures(seen, tick)
+    folder = Folder(path.with_name(f"{path.stem}_files"), f"{quote(path.stem)}_files/")
+    pictures = _make_pictures(seen, folder, tick)
     index = {key: number for number, key in enumerate(key for key, found in pictures.items() if found.uri)}
 
     def picture_of(clean: str, noised: str | None) -> Picture:
@@ -56,12 +57,13 @@ def write_page(
     ]
     kinds = Counter(kind for row in seen for kind in kinds_of(row.problem)).most_common()
     data = {
-        "page-data": data_json({"note": note, "kinds": kinds, "block": BLOCK}),
+        "page-data": data_json({"note": note, "kinds": kinds}),
         "row-data": data_lines(entries),
-        **_blocks([pictures[key].uri for key in index]),
+        **picture_blocks([pictures[key].uri for key in index]),
     }
     text = fill(files(__package__), title=title, data=data, styles=("row.css", "page.css"), legend=legend_html())
     write_text(path, text)
+    folder.sweep()
 
 
 def _searched(row: SeenRow) -> str:
@@ -71,7 +73,7 @@ def _searched(row: SeenRow) -> str:
     return "\n".join((row.place, row.problem, row.earlier, row.question, *responses, *files))
 
 
-def _make_pictures(rows: Sequence[SeenRow], tick: Tick | None) -> dict[Key, Picture]:
+def _make_pictures(rows: Sequence[SeenRow], folder: Folder, tick: Tick | None) -> dict[Key, Picture]:
     """Every picture once. Those of a row are made together, so that its images are decoded once."""
     jobs: list[list[Key]] = []
     wanted: set[Key] = set()
@@ -82,17 +84,12 @@ def _make_pictures(rows: Sequence[SeenRow], tick: Tick | None) -> dict[Key, Pict
         wanted.update(jobs[-1])
     made: dict[Key, Picture] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for pictures in pool.map(_row_pictures, jobs):
+        for pictures in pool.map(partial(_row_pictures, folder), jobs):
             made |= pictures
             if tick is not None and pictures:
                 tick(len(made), len(wanted))
     return made
 
 
-def _row_pictures(keys: list[Key]) -> dict[Key, Picture]:
-    return {(clean, noised): picture(clean, noised, SIDE) for clean, noised in keys}
-
-
-def _blocks(uris: list[str]) -> dict[str, str]:
-    starts = range(0, len(uris), BLOCK)
-    return {f"pictures-{number}": data_lines(uris[start : start + BLOCK]) for number, start in enumerate(starts)}
+def _row_pictures(folder: Folder, keys: list[Key]) -> dict[Key, Picture]:
+    return {(clean, noised): picture(clean, noised, folder=folder, side=SIDE) for clean, noised in keys}

@@ -1,4 +1,7 @@
-"""The review page: one HTML file, without server or network, in which a person accepts and rejects pairs."""
+"""The review page, without server or network, on which a person accepts and rejects pairs.
+
+It is one HTML file with small pictures, and a folder beside it with those in full resolution.
+"""
 
 import hashlib
 import os
@@ -8,15 +11,20 @@ from functools import partial
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from ...errors import UserError
 from ...files import write_text
-from ...pages.static_page import data_json, data_lines, fill
+from ...pages.static_page import data_json, data_lines, fill, picture_blocks
+from ...pages.viewer import Folder
 from ...phrases import Span
 from ...records import RejectedError
 from ..pair import Pair
 from .decisions import FORMAT, digest
+
+if TYPE_CHECKING:
+    from ...pages.thumbnails import Thumbnail
 
 TITLE = "FiRe-MPO pairs"
 SIDE = 256
@@ -38,7 +46,8 @@ def write_page(pairs: Iterable[Pair], path: Path) -> dict[str, str]:
     shown = list(pairs)
     if len({pair.id for pair in shown}) < len(shown):
         raise UserError("two pairs have the same id; marks could not tell them apart")
-    pictures, outlines, problems = _pictures(shown)
+    folder = Folder(path.with_name(f"{path.stem}_files"), f"{quote(path.stem)}_files/")
+    pictures, outlines, problems = _pictures(shown, folder)
     index = {file: place for place, file in enumerate(pictures)}
     page = {
         "title": TITLE,
@@ -46,25 +55,32 @@ def write_page(pairs: Iterable[Pair], path: Path) -> dict[str, str]:
         "store": f"firempo review {hashlib.sha256(os.path.realpath(path).encode()).hexdigest()[:16]}",
         "download": f"{path.stem}.marks.json",
     }
+
+    def picture(file: str) -> dict[str, Any]:
+        if file not in pictures:
+            return {"index": None, "problem": problems[file]}
+        return {"index": index[file], **pictures[file].attributes}
+
     data = {
         "page-data": data_json(page),
-        "record-data": data_lines(_record(pair, index, outlines, problems) for pair in shown),
-        "picture-data": data_lines(pictures.values()),
+        "record-data": data_lines(_record(pair, picture, outlines) for pair in shown),
+        **picture_blocks([found.uri for found in pictures.values()]),
     }
     write_text(path, fill(files(__package__).joinpath("static"), title=TITLE, data=data, scripts=SCRIPTS))
+    folder.sweep()
     return problems
 
 
 def _pictures(
-    pairs: Sequence[Pair],
-) -> tuple[dict[str, str], dict[str, tuple[str, str]], dict[str, str]]:
-    """Data URIs by image file, outlines by mask file, and reasons by file of what cannot be read."""
+    pairs: Sequence[Pair], folder: Folder
+) -> tuple[dict[str, "Thumbnail"], dict[str, tuple[str, str]], dict[str, str]]:
+    """Pictures by image file, outlines by mask file, and reasons by file of what cannot be read."""
     from ...pages.thumbnails import outline, thumbnail
 
     image_files = dict.fromkeys(file for pair in pairs for file in (*pair.images, *pair.rejected_images))
     mask_files = dict.fromkeys(file for pair in pairs for file in pair.masks if file is not None)
     jobs: list[tuple[str, Callable[[], Any]]] = [
-        *((file, partial(thumbnail, file, SIDE)) for file in image_files),
+        *((file, partial(thumbnail, file, SIDE, folder)) for file in image_files),
         *((file, partial(outline, file)) for file in mask_files),
     ]
     made: dict[str, Any] = {}
@@ -91,11 +107,8 @@ def _attempt(job: tuple[str, Callable[[], Any]]) -> tuple[str, Any, str | None]:
 
 
 def _record(
-    pair: Pair, index: dict[str, int], outlines: dict[str, tuple[str, str]], problems: dict[str, str]
+    pair: Pair, picture: Callable[[str], dict[str, Any]], outlines: dict[str, tuple[str, str]]
 ) -> dict[str, Any]:
-    def picture(file: str) -> dict[str, Any]:
-        return {"index": index.get(file), "problem": problems.get(file)}
-
     images = []
     for place, clean in enumerate(pair.images):
         mask = pair.masks[place] if pair.masks else None

@@ -223,13 +223,12 @@ def test_what_cannot_be_read_is_said_as_training_says_it(changes, text, message,
     assert "Traceback" not in state["error"]
 
 
-def test_what_an_ended_process_left_behind_is_removed(monkeypatch, tmp_path):
-    monkeypatch.setattr(look, "gettempdir", lambda: str(tmp_path))
+def test_what_an_ended_process_left_behind_is_removed(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     names = [f"firempo-preview-{ended.pid}-abc", f"firempo-preview-{os.getpid()}-abc", "firempo-preview-other-abc"]
     for name in names:
         (tmp_path / name).mkdir()
         (tmp_path / name / "rows.jsonl").write_text("{}")
-    look._sweep()
+    look.sweep(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from html import unescape
 
 import numpy as np
@@ -11,10 +12,12 @@ from PIL import Image
 from places import TEMPLATES_DIR
 
 from firempo_plugin import cli
+from firempo_plugin.host.preview import pictures
 from firempo_plugin.host.preview.page import ENGLISH, legend_html, row_html, rows_html
-from firempo_plugin.host.preview.pictures import picture
 from firempo_plugin.host.preview.seen import Piece, SeenRow
-from firempo_plugin.host.preview.static import BLOCK, write_page
+from firempo_plugin.host.preview.static import write_page
+from firempo_plugin.pages.static_page import BLOCK
+from firempo_plugin.pages.viewer import Folder
 
 CLEAN, NOISED = (str(TEMPLATES_DIR / "images" / name) for name in ("frontal.png", "frontal_noised.png"))
 ROW = SeenRow(
@@ -33,12 +36,18 @@ ROW = SeenRow(
 )
 
 
+@pytest.fixture
+def picture(tmp_path):
+    """Makes pictures; those in full resolution go to a folder."""
+    return partial(pictures.picture, folder=Folder(tmp_path / "full", "full/"))
+
+
 def data(text, name):
     """A data block of a page."""
     return json.loads(re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', text, re.S)[1])
 
 
-def test_tokens_carry_their_kind_and_everything_is_escaped():
+def test_tokens_carry_their_kind_and_everything_is_escaped(picture):
     text = row_html(ROW, picture)
     assert (
         '<span>The</span><span class="firempo-phrase"> left</span><span class="firempo-template">&lt;|im_end|&gt;'
@@ -47,23 +56,28 @@ def test_tokens_carry_their_kind_and_everything_is_escaped():
     assert '<span class="firempo-cut"> &amp; more</span>' in text
     assert "Which &lt;b&gt;side&lt;/b&gt;?" in text
     assert text.count('src="data:image/webp;base64,') == 3
+    assert re.findall(r'data-part="(\w+)" data-full="full/\w{24}\.png" data-width="160" data-height="128"', text) == [
+        "clean",
+        "noised",
+    ]
+    assert re.search(r'<svg viewBox="0 0 160 128" preserveAspectRatio="none"><path d="M', text), "what was changed"
     assert {"weight 2", "shortened by cutoff_len"} <= set(re.findall(r">([^<>]+)</span>", text))
     assert "3.7% of the pixels" in text
 
 
-def test_a_weight_stands_above_its_token():
+def test_a_weight_stands_above_its_token(picture):
     text = row_html(replace(ROW, chosen=(Piece("The", "text"), Piece(" left", "phrase", 2.5))), picture)
     assert '<span>The</span><span class="firempo-phrase"> left<sup>\u00d72.5</sup></span>' in text
 
 
 @pytest.mark.parametrize("name", ["place", "problem", "question", "earlier", "prompt"])
-def test_no_text_of_a_row_becomes_markup(name):
+def test_no_text_of_a_row_becomes_markup(name, picture):
     text = row_html(replace(ROW, **{name: '<script>"&\u202eevil'}), picture)
     assert "<script" not in text
     assert "&lt;script&gt;&quot;&amp;[U+202E]evil" in text
 
 
-def test_neither_do_file_names_nor_words():
+def test_neither_do_file_names_nor_words(picture):
     row = replace(ROW, images=('a"><img src=x>.png',), rejected_images=())
     text = row_html(row, picture, {name: f'<i "{name}">' for name in ENGLISH})
     assert "<img" not in text
@@ -71,7 +85,7 @@ def test_neither_do_file_names_nor_words():
     assert "<i " not in legend_html({name: f"<i {name}>" for name in ENGLISH})
 
 
-def test_a_problem_is_told_and_its_images_shown_as_far_as_they_are_there(tmp_path):
+def test_a_problem_is_told_and_its_images_shown_as_far_as_they_are_there(tmp_path, picture):
     gone = str(tmp_path / "gone.png")
     row = replace(ROW, problem="it is odd", chosen=(Piece("raw", "text"),), rejected=(), rejected_images=(gone,))
     text = row_html(row, picture)
@@ -82,16 +96,16 @@ def test_a_problem_is_told_and_its_images_shown_as_far_as_they_are_there(tmp_pat
     assert "weight" not in text
 
 
-def test_other_words_and_rows_without_noised_or_any_image():
-    text = rows_html([replace(ROW, rejected_images=())], {**ENGLISH, "clean": "原始图像", "no_noised": "没有噪声图像"})
+def test_other_words_and_rows_without_noised_or_any_image(picture):
+    text = rows_html([replace(ROW, rejected_images=())], picture, "zh")
     assert "原始图像" in text
-    assert "没有噪声图像" in text
+    assert "无加噪图像" in text
     assert text.startswith("<style>")
     assert "firempo-legend" in text
-    assert "<figure>" not in rows_html([replace(ROW, images=(), rejected_images=())])
+    assert "<figure>" not in rows_html([replace(ROW, images=(), rejected_images=())], picture)
 
 
-def test_pictures_say_what_is_wrong(tmp_path):
+def test_pictures_say_what_is_wrong(tmp_path, picture):
     small, text = tmp_path / "small.png", tmp_path / "text.png"
     Image.new("L", (8, 6)).save(small)
     text.write_text("no image")
@@ -100,7 +114,7 @@ def test_pictures_say_what_is_wrong(tmp_path):
     assert "image not found" in picture(str(tmp_path / "gone.png"), CLEAN).problem
 
 
-def test_the_difference_is_that_of_the_full_images(tmp_path):
+def test_the_difference_is_that_of_the_full_images(tmp_path, picture):
     """One pixel of a thousand changed a little: it is counted, and stands out as white."""
     one, other = tmp_path / "one.png", tmp_path / "other.png"
     pixels = np.full((20, 50), 100, np.uint8)
@@ -121,7 +135,7 @@ def decode(uri):
     return np.asarray(Image.open(BytesIO(base64.b64decode(uri.split(",")[1]))))
 
 
-def test_a_picture_is_made_anew_when_its_file_has_changed(tmp_path):
+def test_a_picture_is_made_anew_when_its_file_has_changed(tmp_path, picture):
     import os
 
     file = tmp_path / "a.png"
@@ -143,7 +157,7 @@ def test_a_page_holds_all_rows_and_each_picture_once(tmp_path):
     assert (entries[10]["kinds"], entries[11]["kinds"]) == (["gone N", "bad"], [])
     assert 'src="#2"' in entries[11]["html"]
     assert "the left" in entries[11]["text"].lower()
-    assert data(text, "page-data") == {"note": "No model.", "kinds": [["gone N", 30], ["bad", 30]], "block": BLOCK}
+    assert data(text, "page-data") == {"note": "No model.", "kinds": [["gone N", 30], ["bad", 30]]}
     assert "A &lt;title&gt; &amp; &lt;/script&gt;" in text
 
 
@@ -152,7 +166,9 @@ def test_a_page_runs_its_own_script_only_and_loads_nothing(tmp_path):
     text = (tmp_path / "page.html").read_text()
     policy = unescape(re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1])
     assert policy.startswith("default-src 'none'; img-src data: 'self' file:; style-src 'sha256-")
-    assert not re.search(r"https?://|//cdn|\bon\w+=|style=", text.split("</style>")[1])
+    assert not re.search(
+        r"https?://|//cdn|\bon\w+=|style=", text.split("</style>")[1].replace("http://www.w3.org/2000/svg", "")
+    )
 
 
 def test_many_pictures_lie_in_blocks(tmp_path):
@@ -175,7 +191,7 @@ def test_an_interrupted_page_leaves_the_old_one(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_page([ROW], path, tick=interrupt)
     assert path.read_text() == "old"
-    assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["page.html", "page_files"]
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ const KEYS = {
   ArrowDown: () => go(current + 1),
   ArrowUp: () => go(current - 1),
   o: () => element("pictures").classList.toggle("no-outline"),
+  v: () => document.querySelector(".firempo-open")?.click(),
   "/": () => element("search").focus(),
 };
 listenTo(KEYS);

@@ -12,21 +12,8 @@ const FILTERS = [
   ["language", "language"],
 ];
 
-/** Characters that turn the direction of what follows are written out: a text looks as it is read. */
-function visible(text) {
-  return text.replace(/[\u202a-\u202e\u2066-\u2069]/g, (mark) => `[U+${mark.codePointAt(0).toString(16).toUpperCase()}]`);
-}
-
-function make(tag, text = "", className = "") {
-  const node = document.createElement(tag);
-  node.textContent = visible(text);
-  node.className = className;
-  return node;
-}
-
 const page = takeData("page-data");
 const records = takeData("record-data");
-const pictures = takeData("picture-data");
 const byId = new Map(records.map((record) => [record.id, record]));
 for (const record of records) {
   const texts = [record.id, record.question, record.truth, ...record.chosen, "\n", ...record.rejected];

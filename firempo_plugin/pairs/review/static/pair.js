@@ -7,20 +7,25 @@ function drawResponse(id, pieces) {
   element(id).replaceChildren(...nodes);
 }
 
-function drawFrame(picture, image, caption) {
+const SVG = "http://www.w3.org/2000/svg";
+
+/** A picture that the viewer opens; `part` is the viewer's name of it. */
+function drawFrame(picture, part, image, caption) {
   const figure = make("figure");
-  const frame = make("div", "", "frame");
   if (picture.index === null) {
-    frame.append(make("p", picture.problem));
-  } else {
-    const img = make("img");
-    img.src = pictures[picture.index];
-    img.alt = caption;
-    frame.append(img);
+    figure.append(make("p", picture.problem, "unread"), make("figcaption", caption));
+    return figure;
   }
-  if (image.outline && picture.index !== null) {
-    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-    const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  const frame = make("button", "", "frame firempo-open");
+  frame.setAttribute("aria-label", `${caption}: full resolution`);
+  const img = make("img");
+  img.src = pictureOf(picture.index);
+  img.alt = caption;
+  Object.assign(img.dataset, { part, full: picture.full, width: picture.width, height: picture.height });
+  frame.append(img);
+  if (image.outline) {
+    const svg = document.createElementNS(SVG, "svg");
+    const path = document.createElementNS(SVG, "path");
     svg.setAttribute("viewBox", image.view);
     svg.setAttribute("preserveAspectRatio", "none");
     path.setAttribute("d", image.outline);
@@ -36,8 +41,9 @@ function drawPictures(record) {
   const caption = ["noised", path, sigma ? `sigma ${sigma}` : null].filter(Boolean).join(", ");
   const rows = record.images.map((image) => {
     const row = make("div", "", "pair");
-    row.append(drawFrame(image.clean, image, "clean"));
-    if (image.noised) row.append(drawFrame(image.noised, image, caption));
+    row.dataset.firempoView = "";
+    row.append(drawFrame(image.clean, "clean", image, "clean"));
+    if (image.noised) row.append(drawFrame(image.noised, "noised", image, caption));
     return row;
   });
   element("pictures").replaceChildren(...rows);
