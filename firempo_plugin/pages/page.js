@@ -42,6 +42,19 @@ function counted(number, one, many = `${one}s`) {
   return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 }
 
+/** Of a page that is one of several, where it stands and the way to the others. */
+function drawPlace(place) {
+  element("parts").hidden = !place;
+  if (!place) return;
+  const links = [["Index", place.index], ["Page before", place.previous], ["Next page", place.next]];
+  const nodes = links.filter(([, address]) => address).map(([label, address]) => {
+    const link = make("a", label);
+    link.href = address;
+    return link;
+  });
+  element("parts").replaceChildren(make("span", `page ${place.number} of ${place.of}`), ...nodes);
+}
+
 /** Calls the function of a key that is pressed, unless something is being written. */
 function listenTo(keys) {
   document.addEventListener("keydown", (event) => {

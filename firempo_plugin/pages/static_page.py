@@ -27,6 +27,7 @@ def fill(
     *,
     title: str,
     data: Mapping[str, str],
+    body: str = "page.html",
     styles: Iterable[str] = ("page.css",),
     scripts: Iterable[str] = ("page.js",),
     **markup: str,
@@ -34,9 +35,10 @@ def fill(
     """A page: what all pages have, the viewer of images among it, then its own body, style and script.
 
     Args:
-        parts: The folder of its files, `page.html` (the body, with `$title` and the names of `markup`) among them.
+        parts: The folder of its files.
         title: Text.
         data: By the id of the element that holds it, text of `data_json` or `data_lines`.
+        body: Name of the file with its body, which has `$title` and the names of `markup`.
         styles, scripts: Names of files, in their order.
         markup: HTML that is safe as it is.
     """
@@ -48,14 +50,14 @@ def fill(
     style, script = joined(("page.css", viewer.STYLE), styles), joined(("page.js", *viewer.SCRIPTS), scripts)
     blocks = (f'<script type="application/json" id="{name}">{text}</script>' for name, text in data.items())
     title = html.escape(title)
-    body = Template(parts.joinpath("page.html").read_text(encoding="utf-8")).substitute(title=title, **markup)
+    own = Template(parts.joinpath(body).read_text(encoding="utf-8")).substitute(title=title, **markup)
     return Template((_SHARED / "page.html").read_text(encoding="utf-8")).substitute(
         title=title,
         policy=html.escape(_policy(style, script)),
         style=style,
         script=script,
         viewer=viewer.attributes(),
-        body=body,
+        body=own,
         data="\n".join(blocks),
     )
 

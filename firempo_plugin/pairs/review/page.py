@@ -1,9 +1,11 @@
 """The review page, without server or network, on which a person accepts and rejects pairs.
 
-It is one HTML file with small pictures, and a folder beside it with those in full resolution.
+It is one HTML file with small pictures, and a folder beside it with those in full resolution. More than 2,000 pairs are
+several pages in that folder, and the file is their index, which shows how far the review is.
 """
 
 import hashlib
+import html
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +13,12 @@ from functools import partial
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from ...errors import UserError
 from ...files import write_text
+from ...pages.book import Book, Part
 from ...pages.static_page import data_json, data_lines, fill, picture_blocks
 from ...pages.viewer import Folder
 from ...phrases import Span
@@ -29,13 +32,16 @@ if TYPE_CHECKING:
 TITLE = "FiRe-MPO pairs"
 SIDE = 256
 """Pixels of the longer side of pictures."""
-SCRIPTS = ("page.js", "marks.js", "list.js", "pair.js", "keys.js")
-"""Parts of the page's one script, in their order."""
+MARKS = ("data.js", "marks.js", "files.js")
+SCRIPTS = (*MARKS, "page.js", "list.js", "pair.js", "keys.js")
+INDEX_SCRIPTS = (*MARKS, "index.js")
+"""Parts of a page's one script, in their order."""
 FACTS = ("noise_path", "target", "sigma", "was_correct", "judge", "error_type", "kind", "language", "weight", "note")
+_STATIC = files(__package__).joinpath("static")
 
 
 def write_page(pairs: Iterable[Pair], path: Path) -> dict[str, str]:
-    """Writes the review page of pairs, in their order, into an HTML file.
+    """Writes the review of pairs, in their order: a page, or an index and its pages.
 
     Returns:
         Reason by file of the images and masks that cannot be shown.
@@ -46,15 +52,19 @@ def write_page(pairs: Iterable[Pair], path: Path) -> dict[str, str]:
     shown = list(pairs)
     if len({pair.id for pair in shown}) < len(shown):
         raise UserError("two pairs have the same id; marks could not tell them apart")
-    folder = Folder(path.with_name(f"{path.stem}_files"), f"{quote(path.stem)}_files/")
-    pictures, outlines, problems = _pictures(shown, folder)
+    book = Book(path, shown)
+    problems: dict[str, str] = {}
+    for part in book.parts():
+        problems |= _write_part(part, book)
+    if book.has_index:
+        _write_index(shown, book)
+    book.sweep()
+    return problems
+
+
+def _write_part(part: Part[Pair], book: Book[Pair]) -> dict[str, str]:
+    pictures, outlines, problems = _pictures(part.items, book.pictures)
     index = {file: place for place, file in enumerate(pictures)}
-    page = {
-        "title": TITLE,
-        "format": FORMAT,
-        "store": f"firempo review {hashlib.sha256(os.path.realpath(path).encode()).hexdigest()[:16]}",
-        "download": f"{path.stem}.marks.json",
-    }
 
     def picture(file: str) -> dict[str, Any]:
         if file not in pictures:
@@ -62,13 +72,41 @@ def write_page(pairs: Iterable[Pair], path: Path) -> dict[str, str]:
         return {"index": index[file], **pictures[file].attributes}
 
     data = {
-        "page-data": data_json(page),
-        "record-data": data_lines(_record(pair, picture, outlines) for pair in shown),
+        "page-data": data_json(_about(book, part)),
+        "record-data": data_lines(_record(pair, picture, outlines) for pair in part.items),
         **picture_blocks([found.uri for found in pictures.values()]),
     }
-    write_text(path, fill(files(__package__).joinpath("static"), title=TITLE, data=data, scripts=SCRIPTS))
-    folder.sweep()
+    write_text(part.path, fill(_STATIC, title=TITLE, data=data, scripts=SCRIPTS, meaning=_meaning(book)))
     return problems
+
+
+def _write_index(pairs: Sequence[Pair], book: Book[Pair]) -> None:
+    pages = [{"address": part.address, "pairs": len(part.items)} for part in book.parts()]
+    data = {
+        "page-data": data_json({**_about(book, None), "pages": pages}),
+        "record-data": data_lines({"id": pair.id, "digest": digest(pair)} for pair in pairs),
+    }
+    text = fill(_STATIC, title=TITLE, data=data, body="index.html", scripts=INDEX_SCRIPTS, meaning=_meaning(book))
+    write_text(book.path, text)
+
+
+def _about(book: Book[Pair], part: Part[Pair] | None) -> dict[str, Any]:
+    """What the script of a page, or of the index, needs to know. Marks of all pages are kept under one name."""
+    place = part.place if part else None
+    name = "index" if part is None else f"page {place['number']}" if place else ""
+    return {
+        "title": TITLE,
+        "format": FORMAT,
+        "store": f"firempo review {hashlib.sha256(os.path.realpath(book.path).encode()).hexdigest()[:16]}",
+        "part": name,
+        "place": place,
+        "download": f"{book.path.stem}{'.' + name.replace(' ', '-') if place else ''}.marks.json",
+    }
+
+
+def _meaning(book: Book[Pair]) -> str:
+    text = _STATIC.joinpath("meaning.html").read_text(encoding="utf-8")
+    return Template(text).substitute(folder=html.escape(book.folder_name))
 
 
 def _pictures(

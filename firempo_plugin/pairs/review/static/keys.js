@@ -1,12 +1,18 @@
 // Keys and buttons, and the start.
 
-function decide(mark) {
-  setMark(mark);
-  go(mark ? current + 1 : current);
+function mark(name, reason) {
+  if (!shown[current]) return;
+  setMark(shown[current], name, reason);
+  showCounts();
+}
+
+function decide(name) {
+  mark(name);
+  go(name ? current + 1 : current);
 }
 
 function rejectWithReason() {
-  setMark("reject", marks.get(shown[current]?.id)?.reason);
+  mark("reject", marks.get(shown[current]?.id)?.reason);
   go(current);
   element("reason").focus();
 }
@@ -22,7 +28,12 @@ const KEYS = {
   ArrowUp: () => go(current - 1),
   o: () => element("pictures").classList.toggle("no-outline"),
   v: () => document.querySelector(".firempo-open")?.click(),
-  "/": () => element("search").focus(),
+  Escape: () => openList(false),
+  "?": () => element("meaning").toggleAttribute("open"),
+  "/": () => {
+    openList(true);
+    element("search").focus();
+  },
 };
 listenTo(KEYS);
 
@@ -33,7 +44,7 @@ for (const [id, key] of Object.entries(BUTTONS)) {
     KEYS[key]();
   });
 }
-element("reason").addEventListener("input", (event) => setMark("reject", event.target.value));
+element("reason").addEventListener("input", (event) => mark("reject", event.target.value));
 element("reason").addEventListener("keydown", (event) => {
   if (event.key !== "Enter") return;
   event.target.blur();
@@ -42,14 +53,11 @@ element("reason").addEventListener("keydown", (event) => {
 element("search").addEventListener("input", applyFilters);
 element("list").addEventListener("scroll", () => requestAnimationFrame(drawRows));
 window.addEventListener("resize", drawRows);
-element("export").addEventListener("click", exportMarks);
-element("import").addEventListener("click", () => element("file").click());
-element("file").addEventListener("change", (event) => {
-  if (event.target.files.length) importMarks(event.target.files[0]);
-  event.target.value = "";
-});
+element("show-list").addEventListener("click", () => openList(!document.body.classList.contains("list-open")));
 
-loadMarks();
+drawPlace(page.place);
+startMarks();
 buildFilters();
 showCounts();
 applyFilters();
+go(firstOpen());

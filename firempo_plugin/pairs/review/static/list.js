@@ -1,7 +1,7 @@
 // The filters, and the list of the pairs that pass them, of which only the rows in sight are drawn.
 
 function factOf(record, name) {
-  if (name === "mark") return marks.get(record.id)?.mark ?? "undecided";
+  if (name === "mark") return markOf(record) ?? "undecided";
   return String(record.facts[name] ?? "none");
 }
 
@@ -31,7 +31,7 @@ function applyFilters() {
       wanted.every((select) => factOf(record, select.dataset.name) === select.value) &&
       words.every((word) => record.searchable.includes(word)),
   );
-  element("found").textContent = `${shown.length} of ${records.length} pairs`;
+  element("found").textContent = `${shown.length} of ${counted(records.length, "pair")}`;
   element("rows").style.height = `${shown.length * ROW_HEIGHT}px`;
   go(Math.max(0, shown.indexOf(before)));
 }
@@ -43,15 +43,55 @@ function drawRows() {
   const rows = [];
   for (let index = first; index < last; index += 1) {
     const record = shown[index];
-    const mark = marks.get(record.id)?.mark;
+    const mark = markOf(record);
     const row = make("div", "", index === current ? "row current" : "row");
+    row.id = `row-${index}`;
     row.style.top = `${index * ROW_HEIGHT}px`;
-    row.append(make("span", MARK_SIGNS[mark] ?? "", `state ${mark ?? ""}`));
+    const said = { role: "option", "aria-selected": index === current, "aria-posinset": index + 1, "aria-setsize": shown.length };
+    for (const [name, value] of Object.entries(said)) row.setAttribute(name, value);
+    const sign = make("span", SIGNS[mark] ?? "", `state ${mark ?? ""}`);
+    sign.setAttribute("aria-label", mark ?? "undecided");
+    sign.setAttribute("role", "img");
+    row.append(sign);
     row.append(make("div", record.question), make("div", `${factOf(record, "noise_path")} · ${record.id}`, "small"));
-    row.addEventListener("click", () => go(index));
+    row.addEventListener("click", () => {
+      go(index);
+      openList(false);
+    });
     rows.push(row);
   }
   element("rows").replaceChildren(...rows);
+  if (shown.length) list.setAttribute("aria-activedescendant", `row-${current}`);
+}
+
+/** On a narrow screen the list lies over the pair, while it is open. */
+function openList(open) {
+  document.body.classList.toggle("list-open", open);
+  element("show-list").setAttribute("aria-expanded", String(open));
+  if (open) drawRows();
+}
+
+function showCounts() {
+  const counts = { accept: 0, reject: 0 };
+  for (const { mark } of marks.values()) if (mark) counts[mark] += 1;
+  const open = records.length - counts.accept - counts.reject;
+  element("counts").textContent = `${counts.accept} accepted, ${counts.reject} rejected, ${open} undecided`;
+  for (const mark of Object.keys(counts)) {
+    element(`bar-${mark}`).style.width = `${(100 * counts[mark]) / Math.max(1, records.length)}%`;
+  }
+  say("done", open ? "" : "Every pair of this page is decided. Export the marks: until then they are in this browser alone.");
+}
+
+/** Draws anew what shows marks. */
+function marksChanged() {
+  showCounts();
+  drawRows();
+  drawDetail();
+}
+
+/** The place of the first pair without a mark among those in the list; the first one where all have one. */
+function firstOpen() {
+  return Math.max(0, shown.findIndex((record) => !markOf(record)));
 }
 
 function go(index) {

@@ -55,12 +55,15 @@ function drawDetail() {
   element("nothing").hidden = Boolean(record);
   if (!record) return;
   const mark = marks.get(record.id);
-  for (const name of Object.keys(MARK_SIGNS)) element(name).classList.toggle("on", mark?.mark === name);
-  element("reason").value = mark?.reason ?? "";
-  element("reason").disabled = mark?.mark !== "reject";
+  const states = { accept: mark?.mark === "accept", reject: mark?.mark === "reject", undo: !mark?.mark };
+  for (const [name, state] of Object.entries(states)) element(name).setAttribute("aria-pressed", state);
+  element("place").textContent = `${current + 1} of ${shown.length}`;
+  if (element("reason").value !== (mark?.reason ?? "")) element("reason").value = mark?.reason ?? "";
+  element("reason").disabled = !states.reject;
   if (element("detail").dataset.id === record.id) return;
   element("detail").dataset.id = record.id;
   element("detail").scrollTop = 0;
+  for (const id of ["question", "texts"]) element(id).lang = record.facts.language;
   element("question").textContent = visible(record.question);
   element("truth").textContent = visible(record.truth);
   drawResponse("chosen", record.chosen);
