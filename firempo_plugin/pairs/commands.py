@@ -141,7 +141,8 @@ def review(path: Path, overrides: list[str], page: Path | None) -> int:
             return FAILED
         target = page or workspace.folder / "review.html"
         problems = write_page(pairs, target)
-        print(f"{len(pairs)} pairs in {target} ({target.stat().st_size / 1e6:.1f} MB); open it in a browser")
+        many = "1 pair" if len(pairs) == 1 else f"{len(pairs)} pairs"
+        say(f"{many} in {target}; open it in a browser. The images lie beside it, in {target.stem}_files.")
         for name, problem in list(problems.items())[:20]:
             say(f"  {name}: {problem}")
         return DONE

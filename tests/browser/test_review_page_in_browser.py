@@ -145,6 +145,8 @@ def test_files_of_two_reviewers_become_one_that_the_export_reads(page, tmp_path)
     theirs = tmp_path / "theirs.json"
     marks = {"0": later, "1": earlier, "2": unmarked, "3": changed}
     theirs.write_text(json.dumps({"format": decisions.FORMAT, "title": "", "marks": marks}))
+    for key in "napu":  # pair 3, marked and taken back
+        page.keyboard.press(key)
     page.locator("#file").set_input_files(theirs)
     said = page.locator("#message")
     expect(said).to_contain_text("4 marks read, 1 new, 0 as here")
@@ -156,6 +158,7 @@ def test_files_of_two_reviewers_become_one_that_the_export_reads(page, tmp_path)
     read = decisions.read(download.value.path())
     assert {name: decision.mark for name, decision in read.items()} == dict.fromkeys("012", "reject")
     assert read["0"].reason == "no nodule"
+    assert list(json.loads(download.value.path().read_text())["undone"]) == ["3"]
 
 
 def test_a_review_of_several_pages_shows_how_far_it_is(open_tab, tmp_path):

@@ -43,7 +43,8 @@ def preview(target: str, overrides: list[str], page: Path, rows: int | None) -> 
         title = f"FiRe-MPO rows of {Path(target).name}"
         write_page(seen, page, title=title, note=note, tick=_pictures)
     problems = [{"row": row.place, "problem": row.problem} for row in seen if row.problem]
-    say(*([note] if note else []), f"The page is {page} ({page.stat().st_size / 1e6:.1f} MB); open it in a browser.")
+    where = f"The page is {page}; open it in a browser. Its images lie beside it, in {page.stem}_files."
+    say(*([note] if note else []), where)
     say(*verdict(problems, total))
     return UNSOUND if problems else SOUND
 

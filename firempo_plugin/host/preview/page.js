@@ -126,5 +126,6 @@ listenTo({
   "/": () => element("search").focus(),
 });
 
+drawPlace(page.place);
 build();
 filter();

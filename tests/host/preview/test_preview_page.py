@@ -16,6 +16,7 @@ from firempo_plugin.host.preview import pictures
 from firempo_plugin.host.preview.page import ENGLISH, legend_html, row_html, rows_html
 from firempo_plugin.host.preview.seen import Piece, SeenRow
 from firempo_plugin.host.preview.static import write_page
+from firempo_plugin.pages.book import PAGE
 from firempo_plugin.pages.static_page import BLOCK
 from firempo_plugin.pages.viewer import Folder
 
@@ -157,8 +158,28 @@ def test_a_page_holds_all_rows_and_each_picture_once(tmp_path):
     assert (entries[10]["kinds"], entries[11]["kinds"]) == (["gone N", "bad"], [])
     assert 'src="#2"' in entries[11]["html"]
     assert "the left" in entries[11]["text"].lower()
-    assert data(text, "page-data") == {"note": "No model.", "kinds": [["gone N", 30], ["bad", 30]]}
+    assert data(text, "page-data") == {
+        "note": "No model.",
+        "kinds": [["gone N", 30], ["bad", 30]],
+        "place": None,
+    }
     assert "A &lt;title&gt; &amp; &lt;/script&gt;" in text
+
+
+def test_many_rows_are_several_pages_with_an_index(tmp_path):
+    path, ticks = tmp_path / "page.html", []
+    rows = [replace(ROW, place=f"pairs, row {n}", problem="" if n else "gone") for n in range(PAGE + 1)]
+    write_page(rows, path, tick=lambda *count: ticks.append(count))
+    assert ticks[-1] == (6, 6), "three pictures, on each of two pages"
+    first, second = data(path.read_text(), "page-data")["pages"]
+    assert (first["rows"], first["problems"], first["kinds"]) == (PAGE, 1, [["gone", 1]])
+    assert (second["rows"], second["first"], second["problems"]) == (1, f"pairs, row {PAGE}", 0)
+    text = (tmp_path / second["address"]).read_text()
+    (entry,) = data(text, "row-data")
+    assert (tmp_path / "page_files" / re.search(r'data-full="([^"]*)"', entry["html"])[1]).is_file()
+    assert data(text, "page-data")["place"]["previous"] == "page-001.html"
+    write_page(rows[:1], path)
+    assert not list(tmp_path.glob("page_files/page-*.html"))
 
 
 def test_a_page_runs_its_own_script_only_and_loads_nothing(tmp_path):
