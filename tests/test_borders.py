@@ -88,7 +88,7 @@ BELOW = {
     "answers": "endpoint errors files phrases records",
     "store": "endpoint errors files phrases records",
     "respond": "checkpoints endpoint errors images records settings sources store",
-    "pages": "images",
+    "pages": "images records",
     "pairs": "answers chat_templates endpoint errors files images pages phrases records registry report_metrics "
     "respond scrub settings sources store terminal",
     "evaluate": "answers checkpoints endpoint errors files forward images records registry report_metrics respond "

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from ..errors import UserError
 from ..records import RejectedError
 from .dicom_file import DicomFile, refuse_liars
-from .tiles import Place, refuse_large, tiles
+from .tiles import MAX_PIXELS, Place, refuse_large, tiles
 
 Values = NDArray[np.float64]
 
+MAGIC = b"DICM"
+"""What stands in a file after its first 128 bytes."""
 _JPEG_2000 = ("JPEG 2000", "High-Throughput JPEG 2000")
 _COLOUR = ("RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
@@ -24,6 +26,12 @@ _VOI_FUNCTIONS: dict[str, Callable[[Values, float, float], Values]] = {
     "LINEAR": lambda values, centre, width: (values - (centre - 0.5)) / max(width - 1, 1e-6) + 0.5,
     "LINEAR_EXACT": lambda values, centre, width: (values - centre) / width + 0.5,
     "SIGMOID": lambda values, centre, width: (1 + np.tanh(2 * (values - centre) / width)) / 2,
+}
+
+# The values at which the straight ones of them are 0 and 1.
+_EDGES: dict[str, Callable[[float, float], tuple[float, float]]] = {
+    "LINEAR": lambda centre, width: (centre - 0.5 - max(width - 1, 1e-6) / 2, centre - 0.5 + max(width - 1, 1e-6) / 2),
+    "LINEAR_EXACT": lambda centre, width: (centre - width / 2, centre + width / 2),
 }
 
 
@@ -59,6 +67,46 @@ def read(path: Path, window: tuple[float, float] | None, max_pixels: int) -> NDA
     if interpretation.startswith("MONOCHROME"):
         return _grey(stored, dataset, window)
     return _colour(stored, dataset, interpretation)
+
+
+def is_one(path: Path) -> bool:
+    """Whether a file is DICOM, by its content."""
+    with path.open("rb") as file:
+        return file.read(128 + len(MAGIC))[128:] == MAGIC
+
+
+def values(path: Path) -> tuple[tuple[int, int], Callable[[Place], Values], tuple[float, float] | None, bool] | None:
+    """The values of a grey image of more than 8 bits, after the modality transformation.
+
+    Returns:
+        Height and width; the values, piece by piece; the file's first window, None where it has none or is shown
+        through a table or a curve; and whether the lowest value is white. None: the image is another.
+
+    Raises:
+        As `read`.
+    """
+    from pydicom.pixels import apply_modality_lut
+
+    stored, interpretation, header = _stored(path, MAX_PIXELS)
+    if not interpretation.startswith("MONOCHROME") or int(header.BitsStored) <= 8:
+        return None
+    centre, width = _first(header, "WindowCenter"), _first(header, "WindowWidth")
+    function = str(header.get("VOILUTFunction") or "LINEAR")
+    window = None
+    if (
+        centre is not None
+        and width is not None
+        and width > 0
+        and function in _EDGES
+        and not header.get("VOILUTSequence")
+    ):
+        window = _EDGES[function](centre, width)
+    height, columns = stored.shape
+
+    def of(place: Place) -> Values:
+        return np.asarray(apply_modality_lut(stored[place], header), dtype=np.float64)
+
+    return (height, columns), of, window, interpretation == "MONOCHROME1"
 
 
 def _stored(path: Path, max_pixels: int) -> tuple[NDArray[Any], str, Any]:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,6 @@ _TILE_WIDTH, _TILE_LENGTH = 322, 323
 _PNG_UP = 2
 # Their decoders take more than BYTES_A_PIXEL: the canvases of an animation; 32 bits for every sample.
 _COSTLY = {"WEBP": 24, "JPEG2000": 24}
-_DICOM_MAGIC = b"DICM"
 _OF_THE_MACHINE = (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EIO)
 
 
@@ -64,7 +63,7 @@ def decode(path: str | Path, window: Window | None = None, max_pixels: int = MAX
         raise UserError(f"a window is two values, black below white, found {window}")
     head = _head(path)
     try:
-        if head[128:] == _DICOM_MAGIC:
+        if head[128:] == dicom.MAGIC:
             return dicom.read(path, window, max_pixels)
         return _read(path, window, max_pixels)
     except (RejectedError, dicom.MissingReaderError):
@@ -177,12 +176,12 @@ def _head(path: Path) -> bytes:
         raise RejectedError(f"image is not a file: {path}")
     try:
         with path.open("rb") as file:
-            head = file.read(128 + len(_DICOM_MAGIC))
+            head = file.read(128 + len(dicom.MAGIC))
     except OSError as error:
         raise RejectedError(f"image cannot be read: {path}: {error.strerror}") from error
     if not head:
         raise RejectedError(f"image is empty: {path}")
-    if path.suffix.lower() == ".dcm" and head[128:] != _DICOM_MAGIC:
+    if path.suffix.lower() == ".dcm" and head[128:] != dicom.MAGIC:
         raise RejectedError(f"image is no DICOM file: {path}: the mark DICM after 128 bytes is missing")
     return head
 
@@ -197,7 +196,7 @@ def _read(path: Path, window: Window | None, max_pixels: int) -> Pixels:
         if has_more_frames(image):
             raise RejectedError(f"image has several frames: {path}: one is needed")
         image.load()
-        if image.mode in _DEEP:
+        if is_deep(image):
             return _deep(image, window)
         if image.mode in _GREY:
             return _converted(image, "L")
@@ -225,14 +224,25 @@ def has_more_frames(image: Image.Image) -> bool:
 
 def _deep(image: Image.Image, window: Window | None) -> Pixels:
     """A grey image of more than 8 bits, between the window's values or its own smallest and largest."""
-
-    def values(place: Place) -> NDArray[np.float64]:
-        return np.asarray(cut(image, place)).astype(np.float64)
-
+    values = values_of(image)
     shape = (image.height, image.width)
     low, high = window or dicom.extremes(shape, values)
-    negative = isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
-    return dicom.to_grey(shape, lambda place: (values(place) - low) / ((high - low) or 1.0), negative)
+    return dicom.to_grey(shape, lambda place: (values(place) - low) / ((high - low) or 1.0), is_negative(image))
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether an open file is grey and has more than 8 bits."""
+    return image.mode in _DEEP
+
+
+def is_negative(image: Image.Image) -> bool:
+    """Whether the lowest value of an open file is white."""
+    return isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+
+
+def values_of(image: Image.Image) -> Callable[[Place], NDArray[np.float64]]:
+    """The values of a deep image, piece by piece."""
+    return lambda place: np.asarray(cut(image, place)).astype(np.float64)
 
 
 def _without_equal_channels(array: Pixels) -> Pixels:

@@ -1,6 +1,7 @@
 """Small pictures and mask outlines for the pages on which people look at pairs."""
 
 import base64
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..images import deep
 from ..images import pixels as images
+from ..images.dicom import MissingReaderError
+from ..records import RejectedError
 from .viewer import Folder
 
 QUALITY = 60
@@ -24,30 +28,53 @@ class Thumbnail:
         uri: A WebP data URI.
         full: The address of the picture in full resolution.
         size: Width and height of the image.
+        deep: Of a file of more than 8 bits, JSON of where its values are and what they mean; "" of others.
     """
 
     uri: str
     full: str
     size: tuple[int, int]
+    deep: str
 
     @property
     def attributes(self) -> dict[str, str | int]:
         """What the viewer reads from an img element, by the name of its data attribute."""
-        return {"full": self.full, "width": self.size[0], "height": self.size[1]}
+        deep = {"deep": self.deep} if self.deep else {}
+        return {"full": self.full, "width": self.size[0], "height": self.size[1], **deep}
 
 
-def thumbnail(file: str, side: int, folder: Folder) -> Thumbnail:
+def thumbnail(file: str, side: int, folder: Folder, source: str | None = None) -> Thumbnail:
     """A picture whose longer side has `side` pixels at most; the image itself goes to the folder.
+
+    Args:
+        file: The image.
+        side: In pixels.
+        folder: For the image in full resolution.
+        source: The file that it was made of, where that may have more bits; None: the file itself.
 
     Raises:
         RejectedError: The image cannot be read.
     """
-    return thumbnail_of(images.decode(file), side, folder)
+    return thumbnail_of(images.decode(file), side, folder, source or file)
 
 
-def thumbnail_of(pixels: images.Pixels, side: int, folder: Folder) -> Thumbnail:
+def thumbnail_of(pixels: images.Pixels, side: int, folder: Folder, source: str) -> Thumbnail:
     """The same of an image that is read."""
-    return Thumbnail(data_uri(shrink(pixels, side)), folder.add(pixels), (pixels.shape[1], pixels.shape[0]))
+    height, width = pixels.shape[:2]
+    values = _deep(source, folder, (height, width))
+    return Thumbnail(data_uri(shrink(pixels, side)), folder.add(pixels), (width, height), values)
+
+
+def _deep(source: str, folder: Folder, size: tuple[int, int]) -> str:
+    """See `Thumbnail.deep`; a source that is gone, or is of another size, is none."""
+    try:
+        found = deep.read(source)
+    except (RejectedError, MissingReaderError, OSError):
+        return ""
+    if found is None or found.stored.shape != size:
+        return ""
+    about = {name: value for name, value in vars(found).items() if name != "stored"}
+    return json.dumps({"full": folder.add(deep.as_colours(found.stored)), **about})
 
 
 def shrink(pixels: NDArray[Any], side: int) -> NDArray[Any]:

@@ -1,5 +1,5 @@
 // One viewer of images for every page and for the board. An element with `data-firempo-view` holds a clean image and its
-// noised twin, each an img with `data-part`, `data-full` (where the picture in full resolution is), `data-width` and
+// noised twin, each an img or a canvas with `data-part`, `data-full` (where the picture in full resolution is), `data-width` and
 // `data-height`, and perhaps an svg, the outline of what was hidden. A button .firempo-open in it opens the viewer, whose
 // words stand in the attribute `data-firempo-words` of an element around it.
 
@@ -129,11 +129,11 @@ class FirempoViewer {
   /** wanted: how to show them; side by side unless told otherwise. */
   load(view, wanted) {
     this.view = view;
-    const images = [...view.querySelectorAll("img[data-part]")].filter((image) => image.dataset.part !== "difference");
+    const images = [...view.querySelectorAll("[data-part]")].filter((image) => image.dataset.part !== "difference");
     this.parts = images.map((image) => ({
       name: image.dataset.part,
-      alt: image.alt,
-      small: image.src,
+      alt: image.alt ?? image.getAttribute("aria-label"),
+      small: image,
       full: image.dataset.full,
       width: Number(image.dataset.width),
       height: Number(image.dataset.height),
@@ -145,7 +145,7 @@ class FirempoViewer {
     if (deep) {
       const { width, height } = this.parts[images.indexOf(deep)];
       const alt = this.words.deep;
-      this.parts.push({ name: "deep", alt, small: "", full: this.deep.full, width, height, settled: "loading" });
+      this.parts.push({ name: "deep", alt, small: deep, full: this.deep.full, width, height, settled: "loading" });
     }
     this.twins = this.parts.filter(({ name }) => name !== "deep").length > 1;
     const alike = this.twins && first.width === this.parts[1].width && first.height === this.parts[1].height;
@@ -160,7 +160,7 @@ class FirempoViewer {
     this.windows = {
       picture: { low: 0, high: 255, bounds: [0, 255] },
       difference: { low: 0, high: 64, bounds: [0, 255] },
-      ...(deep && { deep: { low: this.deep.window[0], high: this.deep.window[1], bounds: this.deep.bounds } }),
+      ...(deep && { deep: { low: this.deep.window[0], high: this.deep.window[1], bounds: [this.deep.low, this.deep.high] } }),
     };
     this.asGiven = structuredClone(this.windows);
     this.outlined = can.outline;
@@ -223,7 +223,7 @@ class FirempoViewer {
 
   turn(step) {
     const next = this.views[this.views.indexOf(this.view) + step];
-    if (next?.querySelector("img[data-part]")) this.load(next, this.mode);
+    if (next?.querySelector("[data-part]")) this.load(next, this.mode);
   }
 
   // The window: the values that become black and white.
@@ -235,7 +235,8 @@ class FirempoViewer {
   setWindow(level, width) {
     const { bounds } = this.window();
     const full = bounds[1] - bounds[0];
-    const half = Math.min(Math.max(width, full / 256 / 4), full * 2) / 2;
+    const least = this.mode === "deep" ? this.deep.step : 1;
+    const half = Math.min(Math.max(width, least), full * 2) / 2;
     const middle = Math.min(Math.max(level, bounds[0]), bounds[1]);
     Object.assign(this.window(), { low: middle - half, high: middle + half });
     this.drawWindow();

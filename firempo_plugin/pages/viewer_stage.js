@@ -11,14 +11,20 @@ function stageNode(parent, className, tag = "div") {
   return node;
 }
 
+/** A small picture as it is drawn on the page. */
+function stageCopy(picture) {
+  const copy = picture.cloneNode();
+  copy.removeAttribute("style");
+  if (picture.tagName === "CANVAS") copy.getContext("2d").drawImage(picture, 0, 0);
+  return copy;
+}
+
 /**
  * A picture in full resolution, loaded now; the small one stands in its place until then, and for good where the file
  * is not there.
  */
 function stagePicture(part, layer, settled) {
-  const small = new Image();
-  small.src = part.small;
-  small.alt = part.alt;
+  const small = stageCopy(part.small);
   small.dataset.part = part.name;
   layer.append(small);
   if (!part.full) return settled(part, "small");

@@ -185,6 +185,7 @@ def pair_of(item: Item) -> Pair:
         sigma=item.noised[0].sigma if item.noised else None,
         masks=tuple(found.mask for found in item.segmentations),
         note=note,
+        sources=tuple(record.images),
     )
 
 

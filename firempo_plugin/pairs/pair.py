@@ -30,6 +30,7 @@ class Pair:
         sigma: Of the noise, 0-255 scale; None: there is none.
         masks: For each image the mask's file, or None; empty: there are none.
         note: For people: how it came about.
+        sources: For each image the source's own file, which may have more bits; empty: nobody knows.
     """
 
     id: str
@@ -52,3 +53,4 @@ class Pair:
     sigma: float | None = None
     masks: tuple[str | None, ...] = ()
     note: str = ""
+    sources: tuple[str, ...] = ()

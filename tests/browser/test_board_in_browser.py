@@ -250,7 +250,7 @@ def test_the_pairs_are_a_dialog_and_their_images_are_seen_in_full_resolution(boa
     small = box.locator("img").first
     width = int(small.get_attribute("data-width"))
     small.click()
-    page.wait_for_function("document.querySelector('.firempo-pixels img').src.includes('file=')")
+    page.wait_for_function("document.querySelector('.firempo-pixels img')?.src.includes('file=')")
     full = page.locator(".firempo-pixels img:visible").first
     assert full.evaluate("image => image.naturalWidth") == width > 0
     address = full.evaluate("image => image.src")

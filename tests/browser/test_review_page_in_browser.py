@@ -80,9 +80,10 @@ def test_pairs_are_marked_by_keys_and_found_by_words(page):
 
 
 def test_pictures_are_drawn_and_phrases_marked(page):
-    sizes = page.evaluate("[...document.images].map((image) => image.naturalWidth)")
-    assert len(sizes) == 2
-    assert min(sizes) > 100
+    drawn = "canvas => new Set(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data).size > 50"
+    expect(page.locator("canvas")).to_have_count(2)
+    for canvas in page.locator("canvas").all():
+        page.wait_for_function(drawn, arg=canvas.element_handle())
     assert page.inner_text("#chosen mark") == "left"
     assert page.inner_text("#rejected mark") == "right"
 
@@ -211,7 +212,7 @@ def test_states_are_said_to_who_does_not_see_them(page):
 
 def test_images_open_in_full_resolution(page):
     page.keyboard.press("v")
-    page.wait_for_function("document.querySelector('.firempo-pixels img').src.endsWith('.png')")
+    page.wait_for_function("document.querySelector('.firempo-pixels img')?.src.endsWith('.png')")
     page.keyboard.press("a")
     page.keyboard.press("Escape")
     assert page.inner_text("#counts") == "0 accepted, 0 rejected, 30 undecided", "the page below heard nothing"

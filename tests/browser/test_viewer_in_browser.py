@@ -1,12 +1,14 @@
 """The viewer of images in a browser, from a file: every pixel can be seen, and all of it reached by keys."""
 
 import io
+import json
 
 import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from firempo_plugin.images.deep import as_colours
 from firempo_plugin.pages.static_page import fill, picture_blocks
 from firempo_plugin.pages.thumbnails import data_uri, shrink
 from firempo_plugin.pages.viewer import Folder
@@ -20,7 +22,9 @@ BODY = """<main><div data-firempo-view>
 <svg viewBox="0 0 1200 800" preserveAspectRatio="none"><path d="M590 390L616 390L616 416L590 416Z"/></svg>
 </div><button id="other">other</button></main>"""
 START = """
-for (const image of document.querySelectorAll("img")) image.src = pictureOf(image.dataset.part === "clean" ? 0 : 1);
+for (const image of document.querySelectorAll("img")) {
+  image.replaceWith(drawPicture(image.dataset.part === "clean" ? 0 : 1, image.alt, { ...image.dataset }));
+}
 listenTo({ d: () => (document.title = "the page heard it") });
 """
 
@@ -35,14 +39,24 @@ def images():
     return clean, noised
 
 
+@pytest.fixture(scope="module")
+def deep():
+    """Values of the clean image's file: a slope, and in the nodule values that differ by single ones."""
+    values = np.broadcast_to(np.arange(SIZE[1], dtype=np.uint16), SIZE).copy() // 3
+    values[NODULE] = 30000 + np.arange(36).reshape(6, 6)
+    return values
+
+
 @pytest.fixture
-def written(images, tmp_path):
+def written(images, deep, tmp_path):
     """The page's file."""
     folder = Folder(tmp_path / "page_files", "page_files/")
     parts, data = {}, []
     for name, pixels in zip(("clean", "noised"), images, strict=True):
         parts[name] = f'data-full="{folder.add(pixels)}" data-width="{SIZE[1]}" data-height="{SIZE[0]}"'
         data.append(data_uri(shrink(pixels, 256)))
+    about = {"full": folder.add(as_colours(deep)), "low": 0, "high": 65535, "step": 1, "window": [1000, 1600]}
+    parts["clean"] += f" data-deep='{json.dumps({**about, 'negative': False})}'"
     source = tmp_path / "source"
     source.mkdir()
     (source / "page.html").write_text(BODY)
@@ -183,6 +197,23 @@ def test_the_window_follows_keys_drag_and_sliders(tab, images):
     assert tab.evaluate("firempoViewer.window().high - firempoViewer.window().low") == pytest.approx(51)
 
 
+def test_all_bits_of_a_deep_file_are_seen_through_a_window(tab, deep):
+    look(tab, "b", "o")
+    assert "window 1000 – 1600" in tab.inner_text(".firempo-status")
+    at_nodule(tab)
+    tab.evaluate("firempoViewer.setWindow(30020, 40)")
+    assert np.abs(pixels(tab) - (deep[NODULE] - 30000.0) / 40 * 255).max() <= 2, "one of 65,536 values is 6 of grey"
+    tab.keyboard.press("w")
+    assert "window 1000 – 1600" in tab.inner_text(".firempo-status")
+    tab.keyboard.press("0")
+    tab.evaluate("firempoViewer.setWindow(256, 512)")
+    tab.wait_for_timeout(150)
+    box = tab.locator(".firempo-pane").first.bounding_box()
+    shot = np.asarray(Image.open(io.BytesIO(tab.screenshot())).convert("L")).astype(int)
+    row = shot[int(box["y"] + 0.4 * box["height"]), int(box["x"]) + 60 : int(box["x"] + box["width"]) - 60]
+    assert (np.diff(row) >= 0).all(), "a picture made smaller mixes no upper bits with lower ones"
+
+
 def test_keys_are_told_focus_is_kept_and_given_back_and_the_page_hears_nothing(tab):
     look(tab)
     tab.keyboard.press("?")
@@ -206,4 +237,4 @@ def test_a_page_without_its_folder_shows_small_pictures_and_says_so(tab, written
         file.unlink()
     look(tab, "c")
     assert "Only the small picture is here" in tab.inner_text(".firempo-status")
-    assert tab.locator(".firempo-pixels img:visible").first.evaluate("image => image.naturalWidth") == 256
+    assert tab.locator(".firempo-pixels canvas:visible").first.evaluate("canvas => canvas.width") == 256

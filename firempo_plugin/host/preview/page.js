@@ -47,7 +47,8 @@ function draw() {
     const box = document.createElement("template");
     box.innerHTML = row.html;
     for (const image of box.content.querySelectorAll("img")) {
-      image.src = pictureOf(Number(image.getAttribute("src").slice(1)));
+      const index = Number(image.getAttribute("src").slice(1));
+      image.replaceWith(drawPicture(index, image.alt, { ...image.dataset }));
     }
     box.content.firstElementChild.classList.toggle("current", row === current);
     return box.content;

@@ -68,7 +68,7 @@ def _picture(clean: str, clean_time: int, noised: str | None, noised_time: int, 
     try:
         one = _decoded(clean, clean_time)
         if noised is None:
-            small = thumbnail_of(one, side, folder)
+            small = thumbnail_of(one, side, folder, clean)
             return Picture(small.uri, attributes=small.attributes)
         other = _decoded(noised, noised_time)
     except ValueError as error:

@@ -116,9 +116,10 @@ def _pictures(
     from ...pages.thumbnails import outline, thumbnail
 
     image_files = dict.fromkeys(file for pair in pairs for file in (*pair.images, *pair.rejected_images))
+    sources = {file: source for pair in pairs for file, source in zip(pair.images, pair.sources, strict=False)}
     mask_files = dict.fromkeys(file for pair in pairs for file in pair.masks if file is not None)
     jobs: list[tuple[str, Callable[[], Any]]] = [
-        *((file, partial(thumbnail, file, SIDE, folder)) for file in image_files),
+        *((file, partial(thumbnail, file, SIDE, folder, sources.get(file))) for file in image_files),
         *((file, partial(outline, file)) for file in mask_files),
     ]
     made: dict[str, Any] = {}

@@ -18,11 +18,8 @@ function drawFrame(picture, part, image, caption) {
   }
   const frame = make("button", "", "frame firempo-open");
   frame.setAttribute("aria-label", `${caption}: full resolution`);
-  const img = make("img");
-  img.src = pictureOf(picture.index);
-  img.alt = caption;
-  Object.assign(img.dataset, { part, full: picture.full, width: picture.width, height: picture.height });
-  frame.append(img);
+  const { index, ...about } = picture;
+  frame.append(drawPicture(index, caption, { part, ...about }));
   if (image.outline) {
     const svg = document.createElementNS(SVG, "svg");
     const path = document.createElementNS(SVG, "path");
