@@ -33,11 +33,19 @@ function drawPicture(index, label, about) {
   const [head, text] = pictureBlock(Math.floor(index / size))[index % size].split(",");
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
   createImageBitmap(new Blob([bytes], { type: head.slice("data:".length, head.indexOf(";")) })).then((bitmap) => {
-    [canvas.width, canvas.height] = [bitmap.width, bitmap.height];
-    canvas.getContext("2d").drawImage(bitmap, 0, 0);
+    if (canvas.isConnected) {
+      [canvas.width, canvas.height] = [bitmap.width, bitmap.height];
+      canvas.getContext("2d").drawImage(bitmap, 0, 0);
+    }
     bitmap.close();
   });
   return canvas;
+}
+
+/** Puts nodes in the place of those of an element, whose pictures give their memory back at once. */
+function replacePictures(parent, nodes) {
+  for (const canvas of parent.querySelectorAll("canvas")) [canvas.width, canvas.height] = [0, 0];
+  parent.replaceChildren(...nodes);
 }
 
 /** Characters that turn the direction of what follows are written out: a text looks as it is read. */

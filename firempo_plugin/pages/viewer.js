@@ -80,8 +80,9 @@ class FirempoViewer {
       });
       this.buttons.set(key, button);
     }
+    const slides = stageNode(bar, "firempo-slide");
     this.sliders = ["level", "width"].map((name) => {
-      const label = stageNode(bar, "firempo-slide", "label");
+      const label = stageNode(slides, "firempo-slide", "label");
       label.textContent = this.words[name];
       const slider = stageNode(label, "", "input");
       slider.type = "range";

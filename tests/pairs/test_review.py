@@ -25,7 +25,7 @@ HOSTILE = "</script><img src=x onerror=alert(1)><!-- <script> & &lt; \u2028 ' \"
 MARKUP = {
     *("html", "head", "meta", "title", "style", "body", "header", "h1", "div", "span", "output", "button", "input"),
     *("p", "main", "aside", "article", "h2", "dl", "dt", "dd", "table", "tbody", "kbd", "code", "script"),
-    *("nav", "details", "summary", "ul", "li", "b"),
+    *("nav", "section", "details", "summary", "ul", "li", "b"),
 }
 
 

@@ -53,7 +53,7 @@ function draw() {
     box.content.firstElementChild.classList.toggle("current", row === current);
     return box.content;
   });
-  element("rows").replaceChildren(...nodes);
+  replacePictures(element("rows"), nodes);
   const pages = Math.ceil(shown.length / PAGE);
   element("place").textContent = pages ? `page ${first / PAGE + 1} of ${pages}` : "";
   element("found").textContent = counted(shown.length, "row");

@@ -43,7 +43,7 @@ function drawPictures(record) {
     if (image.noised) row.append(drawFrame(image.noised, "noised", image, caption));
     return row;
   });
-  element("pictures").replaceChildren(...rows);
+  replacePictures(element("pictures"), rows);
 }
 
 function drawDetail() {
