@@ -42,7 +42,7 @@ def images():
 @pytest.fixture(scope="module")
 def deep():
     """Values of the clean image's file: a slope, and in the nodule values that differ by single ones."""
-    values = np.broadcast_to(np.arange(SIZE[1], dtype=np.uint16), SIZE).copy() // 3
+    values = np.broadcast_to(5 * np.arange(SIZE[1], dtype=np.uint16), SIZE).copy()
     values[NODULE] = 30000 + np.arange(36).reshape(6, 6)
     return values
 
@@ -206,7 +206,7 @@ def test_all_bits_of_a_deep_file_are_seen_through_a_window(tab, deep):
     tab.keyboard.press("w")
     assert "window 1000 – 1600" in tab.inner_text(".firempo-status")
     tab.keyboard.press("0")
-    tab.evaluate("firempoViewer.setWindow(256, 512)")
+    tab.evaluate("firempoViewer.setWindow(3000, 6000)")
     tab.wait_for_timeout(150)
     box = tab.locator(".firempo-pane").first.bounding_box()
     shot = np.asarray(Image.open(io.BytesIO(tab.screenshot())).convert("L")).astype(int)
