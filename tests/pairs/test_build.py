@@ -203,7 +203,7 @@ def test_the_pairs_that_are_there_are_put_on_a_page(write, tmp_path, capsys):
     assert commands.review(path, [], None) == 0
     page = tmp_path / "work" / "review.html"
     pairs = json.loads((tmp_path / "work" / "export" / "fire_mpo_pairs.json").read_text())
-    assert f"{len(pairs)} pairs in {page} (" in capsys.readouterr().out
+    assert f"{len(pairs)} pairs in {page}; open it in a browser" in capsys.readouterr().out
     assert page.read_text().count('"digest"') == len(pairs)
 
 
