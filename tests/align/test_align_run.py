@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from itertools import islice
@@ -11,7 +12,7 @@ from typing import ClassVar
 import pytest
 import torch
 import yaml
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from places import EXAMPLES_DIR
 from transformers import AutoModelForImageTextToText
 
@@ -252,3 +253,36 @@ def test_keys_that_training_would_refuse_are_refused_before_anything_is_made(wri
     assert "fire_gama" in capsys.readouterr().err
     assert not (tmp_path / "all").exists()
     assert InProcess.ran == []
+
+
+def test_an_adapter_of_the_users_own_is_where_the_rounds_begin(write, tmp_path):
+    model = AutoModelForImageTextToText.from_pretrained(BASE, dtype=torch.float32)
+    tuned = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "down_proj"]))
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        for name, weight in tuned.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.02)
+    tuned.save_pretrained(tmp_path / "own")
+    folder, own = tmp_path / "all", str(tmp_path / "own")
+    assert main(["align", str(write(rounds=1, train=TRAIN | {"adapter_name_or_path": own}))]) == 0
+    asked = yaml.safe_load((folder / "rounds" / "1" / "build.yaml").read_text())["respond"]["engine"]
+    assert asked["adapter_name_or_path"] == own
+    trained = yaml.safe_load((folder / "rounds" / "1" / "train.yaml").read_text())
+    assert trained["create_new_adapter"]
+    log = json.loads((folder / "rounds" / "1" / "train" / "trainer_state.json").read_text())["log_history"]
+    assert log[0]["terms/rank"] == pytest.approx(math.log(2), abs=1e-4), "the reference is the model with the adapter"
+    expected = weights([own, folder / "rounds" / "1" / "train"])
+    for name, weight in weights([folder / "rounds" / "1" / "adapter"]).items():
+        torch.testing.assert_close(weight, expected[name], rtol=1e-5, atol=1e-6)
+
+
+def test_a_model_that_is_tuned_as_a_whole_is_its_own_next_checkpoint(write, tmp_path):
+    whole = {key: value for key, value in TRAIN.items() if not key.startswith("lora_")}
+    whole |= {"finetuning_type": "full", "learning_rate": 1e-4}
+    folder = tmp_path / "all"
+    assert main(["align", str(write(rounds=1, adapter="merge", train=whole))]) == 0
+    base, after = content(folder)["rounds"]
+    assert after["numbers"]["model"] == str(folder / "rounds" / "1" / "train")
+    assert base["numbers"]["columns"]["KL from reference"] == 0.0
+    assert after["numbers"]["columns"]["KL from reference"] > 1e-4
