@@ -112,12 +112,68 @@ def test_what_is_no_report_of_the_same_sentences_stays_whole(whole):
         ("The right hemidiaphragm is elevated.", "The left hemidiaphragm is elevated.", "right hemidiaphragm"),
         ("The trachea is midline.", "The trachea is deviated to the right.", "trachea"),
         ("There is no acute intracranial hemorrhage.", "There is an acute intracranial hemorrhage.", None),
+        ("The trachea is midline.", "The trachea is deviated right.", "trachea"),
+        ("No displaced rib fractures.", "Displaced left rib fractures.", "left rib"),
+        (
+            "Left greater than right pleural effusions.",
+            "Right greater than left pleural effusions.",
+            "pleural effusion",
+        ),
     ],
 )
 def test_a_statement_points_to_its_evidence_or_to_where_there_is_none(right, wrong, phrase):
     target = statement_target(right, wrong, "en", load_vocabulary())
     assert target.phrase == phrase, target
     assert target.reason
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "phrase"),
+    [
+        ("No pneumothorax, but small right effusion.", "No pneumothorax, but small left effusion.", "right effusion"),
+        ("No pneumothorax; small right effusion.", "No pneumothorax; small left effusion.", "right effusion"),
+        ("No effusion, and the right lung is clear.", "No effusion, and the left lung is clear.", "right lung"),
+        ("No effusion, mass, or nodule, or edema.", "No effusion, mass, or cyst, or edema.", "lung"),
+        ("No right pneumothorax.", "No left pneumothorax.", "lung"),
+        ("The left mass has no cavity.", "The right mass has no cavity.", "left mass"),
+        ("A pneumothorax is not seen.", "A left pneumothorax is seen.", "left lung"),
+        ("No change in the right mass.", "No change in the left mass.", "right mass"),
+    ],
+)
+def test_a_denial_reaches_as_far_as_its_list(right, wrong, phrase):
+    """Of what a statement denies, nothing is there for a segmenter to find."""
+    assert statement_target(right, wrong, "en", load_vocabulary()).phrase == phrase
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "phrase"),
+    [
+        ("Dual lead pacemaker with leads in the right atrium and right ventricle.", "Single lead pacemaker with leads "
+         "in the right atrium and right ventricle.", "pacemaker"),
+        ("Central line tip in the right atrium.", "Central line tip in the SVC.", "central line"),
+        ("Left subclavian central line with tip in the right atrium.", "Right subclavian central line with tip in the "
+         "right atrium.", "left central line"),
+        ("Chest tube in the right hemithorax.", "Chest tube in the left hemithorax.", "right chest tube"),
+        ("The left atrium is enlarged.", "The left atrium is normal.", "left atrium"),
+    ],
+)  # fmt: skip
+def test_a_device_is_on_no_side_for_the_chamber_that_it_ends_in(right, wrong, phrase):
+    assert statement_target(right, wrong, "en", load_vocabulary()).phrase == phrase
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "phrase"),
+    [
+        ("Stable cardiomegaly.", "Increased cardiomegaly.", None),
+        ("The effusion is larger compared to prior.", "The effusion is smaller compared to prior.", None),
+        ("No change in right pleural effusion.", "Interval increase in right pleural effusion.", None),
+        ("Stable small right effusion.", "Stable large right effusion.", "right effusion"),
+        ("Right upper lobe opacity has resolved.", "Right lower lobe opacity has resolved.", "right lung"),
+        ("Right PICC has been removed.", "Left PICC has been removed.", "chest"),
+    ],
+)
+def test_what_was_before_is_nowhere_on_the_image(right, wrong, phrase):
+    assert statement_target(right, wrong, "en", load_vocabulary()).phrase == phrase
 
 
 REPORT = "There is a mass in the left lung. There is no pneumothorax. The heart is enlarged."

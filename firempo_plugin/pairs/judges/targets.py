@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import pairwise
 
 from ...answers.asked_thing import asked_noun, named_thing
 from ...answers.findings import read_statements
@@ -51,15 +52,33 @@ _DEFINITE = re.compile(
 _SENTENCE = re.compile(
     r"\b(?:is|are|was|were|shows?|contains?|the|this|that|there|should|please|because)\b", re.IGNORECASE
 )
-_PARTS = re.compile(r"[,;]\s+(?:and\s+|but\s+)?|[，；]|\s+(?:and|but|with|while)\s+|\s+(?=without\b)", re.IGNORECASE)
-"""Where a sentence of a report may have another statement."""
+_PARTS = re.compile(
+    r"(?P<new>;\s+(?:and\s+|but\s+)?|；|,?\s+(?:but|while)\s+)|,\s+(?:and\s+)?|，|\s+(?:and|with)\s+|\s+(?=without\b)",
+    re.IGNORECASE,
+)
+"""Where a sentence of a report may have another statement; behind `new` no denial goes on."""
 _SAYS = re.compile(r"\b(?:is|are|was|were|has|have|shows?|appears?)\b", re.IGNORECASE)
-_DIRECTION = re.compile(r"\b(?:to|towards?) the (?:left|right)\b", re.IGNORECASE)
-"""Where something has gone, as a trachea, which has no side."""
+_DIRECTION = re.compile(
+    r"\b(?:to|towards?) the (?:left|right)\b|(?:(?<=deviated )|(?<=shifted ))(?:left|right)\b"
+    r"|\b(?:left|right) (?:side )?(?:greater|more|worse|larger) than (?:the )?(?:left|right)\b",
+    re.IGNORECASE,
+)
+"""Where something has gone, as a trachea, which has no side; which of two sides has more of it."""
+_COURSE = re.compile(r"\b(?:(?:in|de)creas(?:ed?|ing)|larger|smaller|bigger|growing)\b", re.IGNORECASE)
+"""What beside a reference tells how it was before."""
+_GONE = re.compile(
+    r"\b(?:has|have)(?: been| \w+ly)? (?:resolved|cleared|removed)\b"
+    r"|\b(?:resolution|clearing|removal) of\b|\bno longer\b",
+    re.IGNORECASE,
+)
+_DENIES_BEHIND = frozenset({"no", "without"})
+"""Words that deny only what stands behind them, not the mass of "a mass without calcification"."""
 _PHRASE = re.compile(r"\w[\w -]*\w|\w")
 _NOTHING = frozenset({"", "none", "null", "no target", "nothing", "n/a", "na", "无", "没有"})
 _POSITIONS = frozenset({"side", "vertical", "laterality"})
 _POSITION_WORDS = frozenset({"left", "right", "upper", "lower"})
+_CHAMBERS = frozenset({"atrium", "ventricle"})
+"""Parts that "right" names, and not the side of the body."""
 _LOCATED = ("organ", "lobe", "matter", "portion")
 """Groups of places; a portion is one only where it has a region: "costophrenic angle", but no "half"."""
 
@@ -98,9 +117,9 @@ def statement_target(right: str, wrong: str, language: str, vocabulary: Vocabula
     """Names the part of the image that a statement of a report is about.
 
     Of a sentence with several statements that is the one that the two differ in. Where the right statement denies a
-    finding, or names an organ alone, as normal or clear, it is the organ, on the side that the wrong one names: there
-    the evidence of absence lies. Statements that differ in what only an earlier examination can tell have no target,
-    so that the whole image is noised.
+    finding, says that it has gone, or names an organ alone, as normal or clear, it is the organ, on the side that the
+    wrong one names: there the evidence of absence lies. Statements that differ in what only an earlier examination
+    can tell have no target, so that the whole image is noised.
 
     Args:
         right, wrong: The statement as the ground truth has it, and turned.
@@ -109,33 +128,70 @@ def statement_target(right: str, wrong: str, language: str, vocabulary: Vocabula
     """
     if language not in GRAMMARS:
         return Target(None, f"the rules do not know the language {language!r}")
-    if REFERENCE.sub("", right).split() == REFERENCE.sub("", wrong).split():
+    if _without_course(right, wrong) == _without_course(wrong, right):
         return Target(None, "the statement compares with an earlier examination")
     right, wrong = _changed_part(_DIRECTION.sub("", right), _DIRECTION.sub("", wrong), language, vocabulary)
     told, turned = (read_units(text, language, vocabulary) for text in (right, wrong))
     # Behind what is told, so that a side of the one stands before no organ of the other.
     turned = tuple(replace(unit, start=unit.start + len(right), end=unit.end + len(right)) for unit in turned)
-    denied = any(one.present is False for one in read_statements(right, language, vocabulary))
-    denied = denied or _first(told, FINDINGS) is None or (_denies(told) and not _denies(turned))
-    target = _absent("", language, (*told, *turned), vocabulary) if denied else _present("", told)
+    finding = _first(told, FINDINGS)
+    denied = finding is not None and _is_denied(right, finding, told, language, vocabulary)
+    target = _present("", told) if finding and not denied else _absent("", language, (*told, *turned), vocabulary)
     if target.phrase is None:
         return Target(None, "the statement names no part of the image")
     return replace(target, reason="where the statement sees nothing" if denied else "what the statement names")
 
 
+def _without_course(text: str, other: str) -> list[str]:
+    """The words of one of two statements that one image can show."""
+    shown = REFERENCE.sub("", text)
+    compared = REFERENCE.search(text) or REFERENCE.search(other)
+    return (_COURSE.sub("", shown) if compared else shown).split()
+
+
+def _is_denied(right: str, finding: Unit, told: tuple[Unit, ...], language: str, vocabulary: Vocabulary) -> bool:
+    """Whether a statement says that its first finding is not there, or no longer."""
+    said = read_statements(right, language, vocabulary)
+    if _GONE.search(right) or any(one.present is False and one.finding == finding.key for one in said):
+        return True
+    compared = [match.span() for match in REFERENCE.finditer(right)]  # "no change in"
+    denials = [u for u in told if u.role == "negator" and not any(a <= u.start < b for a, b in compared)]
+    return any(u.end <= finding.start or not _DENIES_BEHIND.intersection(u.words) for u in denials)
+
+
 def _changed_part(right: str, wrong: str, language: str, vocabulary: Vocabulary) -> tuple[str, str]:
     """The one part of two sentences in which they differ, where it says something by itself; else both whole."""
-    sides = [[part for part in _PARTS.split(text) if part] for text in (right, wrong)]
-    differing = [n for n, parts in enumerate(zip(*sides, strict=False)) if parts[0].strip(" .") != parts[1].strip(" .")]
+    sides = [_parts(text) for text in (right, wrong)]
+    differing = [n for n, parts in enumerate(zip(*sides, strict=False)) if parts[0][0] != parts[1][0]]
     if len(sides[0]) != len(sides[1]) or len(differing) != 1:
         return right, wrong
     (place,) = differing
-    before = read_units(" ".join(sides[0][:place]), language, vocabulary)
-    part = read_units(sides[0][place], language, vocabulary)
-    says = _first(part, FINDINGS) or (_first(part, _LOCATED) and (language == "zh" or _SAYS.search(sides[0][place])))
-    if not says or _denies(before):
+    part = read_units(sides[0][place][0], language, vocabulary)
+    verb = language == "zh" or _SAYS.search(sides[0][place][0])
+    says = _first(part, FINDINGS) or (_first(part, _LOCATED) and verb)
+    if not says or _is_denied_before(sides[0][: place + 1], language, vocabulary):
         return right, wrong
-    return sides[0][place], sides[1][place]
+    return sides[0][place][0], sides[1][place][0]
+
+
+def _is_denied_before(parts: list[tuple[str, bool]], language: str, vocabulary: Vocabulary) -> bool:
+    """Whether a denial of an earlier part goes on into the last one: "no consolidation, pneumothorax, or mass"."""
+    for number in range(len(parts) - 1, 0, -1):
+        part, is_new = parts[number]
+        if is_new or _SAYS.search(part):
+            return False
+        if _denies(read_units(parts[number - 1][0], language, vocabulary)):
+            return True
+    return False
+
+
+def _parts(sentence: str) -> list[tuple[str, bool]]:
+    """What may be statements of a sentence, and whether a denial before it ends there."""
+    parts, edge, is_new = [], 0, False
+    for cut in _PARTS.finditer(sentence):
+        parts.append((sentence[edge : cut.start()].strip(" ."), is_new))
+        edge, is_new = cut.end(), cut["new"] is not None
+    return [(part, new) for part, new in (*parts, (sentence[edge:].strip(" ."), is_new)) if part]
 
 
 def _denies(units: tuple[Unit, ...]) -> bool:
@@ -297,7 +353,9 @@ def _phrase(unit: Unit, units: tuple[Unit, ...]) -> str:
     assert unit.term is not None
     side = _side(unit, units)
     name = _name(unit.term)
-    return f"{side} {name}" if side else _sided(name, units)
+    # A lead "in the right ventricle" is on no side of the body for that.
+    chambers = {side for side, part in pairwise(units) if unit.group == "device" and part.key in _CHAMBERS}
+    return f"{side} {name}" if side else _sided(name, tuple(one for one in units if one not in chambers))
 
 
 def _sided(name: str, units: tuple[Unit, ...]) -> str:

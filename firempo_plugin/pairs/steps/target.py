@@ -19,7 +19,7 @@ class TargetStep(JudgedStep):
     """Names what the noise should hide."""
 
     name = "target"
-    version = 2
+    version = 3
 
     def __init__(self, config: BuildConfig, ask: Ask | None) -> None:
         super().__init__(config, ask, by_judge=config.target.asks)
