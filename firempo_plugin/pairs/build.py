@@ -18,7 +18,7 @@ from ..store.workspace import Workspace
 from ..terminal import shown
 from .asks import Asks
 from .config import BuildConfig
-from .findings import split
+from .findings import refuse_alike, split
 from .pair import Pair
 from .steps.label import LabelStep
 from .steps.noise import NoiseStep
@@ -73,8 +73,10 @@ def make_steps(
     """The steps in their order, for items that can go through them.
 
     Raises:
-        UserError: An option of a step is wrong, or what it reads fits no item.
+        UserError: An option of a step is wrong, or what it reads fits no item; or two pairs would have one name.
     """
+    if config.edit.report == "findings":
+        refuse_alike(items)
     loaded = (lambda: engine(config.respond.engine)) if engine is not None else None
     respond = RespondStep(config.respond, asks.respond, loaded)
     respond.check(items)
@@ -136,7 +138,7 @@ def run(
         progress.advances[step.name] = done
         items = done.items
         if isinstance(step, PairingStep) and config.edit.report == "findings":
-            items = split(items)
+            items = split(items, config.edit.vocabulary)
     if make and not progress.stopped:
         progress.handed_in = [*progress.handed_in, *asks.hand_in()]
     for item in items:
@@ -186,6 +188,7 @@ def pair_of(item: Item) -> Pair:
         masks=tuple(found.mask for found in item.segmentations),
         note=note,
         sources=tuple(record.images),
+        finding=item.finding,
     )
 
 
@@ -210,7 +213,7 @@ def summary(progress: Progress, totals: Totals) -> str:
     lines.append(f"{'pairs':32}{len(pairs):8}")
     lines += _reasons(progress.unpaired)
     if pairs:
-        judged = [pair.was_correct for pair in pairs if pair.was_correct is not None]
+        judged = {pair.response_id: pair.was_correct for pair in pairs if pair.was_correct is not None}.values()
         if judged:
             correct = sum(judged)
             lines.append(f"{'  response was already correct':32}{correct:8}  {correct / len(judged):6.1%}")

@@ -58,7 +58,7 @@ def forecast(config: BuildConfig, workspace: Workspace) -> str:
         if stand_ins:
             lines.append(f"  {len(stand_ins)} responses are not there yet: the ground truth stands in for them")
     if config.edit.report == "findings":
-        edited.items = split(edited.items)
+        edited.items = split(edited.items, config.edit.vocabulary)
     unedited = [replace(item, edit=_stand_in(item.response or "")) for item in undecided]
     for step in steps[3:]:
         if isinstance(step, LabelStep) and config.label.asks:

@@ -4,48 +4,139 @@ The paper noises the whole image of a report, since a report has many findings. 
 its row can have its own target, mask and noised region. All rows of a report share prompt, clean image and chosen text.
 """
 
+import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+from ..answers.findings import Statement, read_statements
+from ..answers.grammar import GRAMMARS
 from ..answers.text import Piece, sentences
+from ..answers.vocabulary import Vocabulary, load_vocabulary
+from ..errors import UserError
 from ..records import Finding
 from ..store.engine import Item
 from .judges.wording import words_of
 
-
-def split(items: Sequence[Item]) -> list[Item]:
-    """Items of reports by their findings; those of questions, and reports that cannot be split, as they are."""
-    return [part for item in items for part in _findings(item)]
+_HEADING = re.compile(r"^(?:\W*\d+[.)]\s+|(?:findings?|impression|conclusion|opinion|summary)\s*:\s*)+", re.IGNORECASE)
+"""What may stand before a statement that a report repeats; "Heart: normal" is about the heart."""
 
 
-def _findings(item: Item) -> list[Item]:
+def refuse_alike(items: Sequence[Item]) -> None:
+    """Refuses items of one of which a finding would have another's name: "t:1#1" beside "t:1".
+
+    Raises:
+        UserError: Names both records.
+    """
+    reports = {item.name: item.record.id for item in items if item.record.kind == "report"}
+    for item in items:
+        name, mark, number = item.name.rpartition("#")
+        if mark and number.isdecimal() and name in reports:
+            raise UserError(
+                f"the records {reports[name]!r} and {item.record.id!r} cannot be told apart where edit.report is "
+                f"findings: {item.name} is a finding of one, and the id of the other; rename one"
+            )
+
+
+def split(items: Sequence[Item], vocabulary_file: str | None = None) -> list[Item]:
+    """Items of reports by their findings; those of questions, and reports that cannot be split, as they are.
+
+    Args:
+        items: Behind the edit.
+        vocabulary_file: The build's own, over the built-in one.
+    """
+    vocabulary = load_vocabulary(Path(vocabulary_file) if vocabulary_file else None)
+    return [part for item in items for part in _findings(item, vocabulary)]
+
+
+@dataclass(frozen=True)
+class _Change:
+    """A sentence that an edit changes.
+
+    Attributes:
+        place: Where chosen has it.
+        right, wrong: The sentence in chosen and in rejected.
+        said: What both say of a finding, as far as the rules can read it.
+    """
+
+    place: Piece
+    right: str
+    wrong: str
+    said: tuple[tuple[Statement, Statement], ...]
+
+    def repeats(self, other: "_Change") -> bool:
+        """Whether it is the same statement, in the same words or in others."""
+        if _bare(self.right) == _bare(other.right) and _bare(self.wrong) == _bare(other.wrong):
+            return True
+        return any(_alike(*mine, *theirs) for mine in self.said for theirs in other.said)
+
+
+def _findings(item: Item, vocabulary: Vocabulary) -> list[Item]:
     edit = item.edit
     if edit is None or item.record.kind != "report":
         return [item]
     chosen, rejected = sentences(edit.chosen), sentences(edit.rejected)
     if len(chosen) != len(rejected):
         return [item]
-    changed: dict[tuple[str, str], list[Piece]] = {}
+    # A statement that a report repeats is one: turned in one place alone, the report would contradict itself.
+    changed: list[list[_Change]] = []
     for was, now in zip(chosen, rejected, strict=True):
         right, wrong = _text(edit.chosen, was), _text(edit.rejected, now)
-        if words_of(right) != words_of(wrong):
-            # A statement that a report repeats is one: turned in one place alone, the report would contradict itself.
-            changed.setdefault((right, wrong), []).append(was)
+        if words_of(right) == words_of(wrong):
+            continue
+        change = _Change(was, right, wrong, _said(right, wrong, item.record.language, vocabulary))
+        same = next((group for group in changed if any(map(change.repeats, group))), None)
+        if same is None:
+            changed.append([change])
+        else:
+            same.append(change)
     if not changed:
         return [item]
     return [
         replace(
             item,
-            edit=replace(edit, rejected=_turned(edit.chosen, places, wrong)),
-            finding=Finding(number, len(changed), right, wrong),
+            edit=replace(edit, rejected=_turned(edit.chosen, group)),
+            finding=Finding(number, len(changed), group[0].right, group[0].wrong),
         )
-        for number, ((right, wrong), places) in enumerate(changed.items(), 1)
+        for number, group in enumerate(changed, 1)
     ]
 
 
-def _turned(report: str, places: Sequence[Piece], wrong: str) -> str:
-    for place in reversed(places):
-        report = report[: place.start] + wrong + report[place.end :]
+def _said(right: str, wrong: str, language: str, vocabulary: Vocabulary) -> tuple[tuple[Statement, Statement], ...]:
+    """What two sentences say of a finding, where both can be read and differ in it."""
+    if language not in GRAMMARS:
+        return ()
+    sides = [
+        {one.finding: one for one in read_statements(_HEADING.sub("", text), language, vocabulary)}
+        for text in (right, wrong)
+    ]
+    pairs = [(sides[0][name], sides[1][name]) for name in sides[0] if name in sides[1]]
+    return tuple(
+        (was, now)
+        for was, now in pairs
+        if None not in (was.present, now.present) and (was.present != now.present or _attributes(was, now))
+    )
+
+
+def _attributes(one: Statement, other: Statement) -> dict[str, tuple[str, str]]:
+    """The attributes that two statements both tell and tell otherwise, by group."""
+    told, also = ({unit.group: unit.key for unit in each.attributes} for each in (one, other))
+    return {group: (told[group], also[group]) for group in told if group in also and told[group] != also[group]}
+
+
+def _alike(was: Statement, now: Statement, other_was: Statement, other_now: Statement) -> bool:
+    """Whether a finding is turned in the same way, and told of nowhere as of another one."""
+    same = (was.finding, was.present, now.present) == (other_was.finding, other_was.present, other_now.present)
+    return same and _attributes(was, now) == _attributes(other_was, other_now) and not _attributes(was, other_was)
+
+
+def _bare(sentence: str) -> list[str]:
+    return words_of(_HEADING.sub("", sentence))
+
+
+def _turned(report: str, changes: Sequence[_Change]) -> str:
+    for change in reversed(changes):
+        report = report[: change.place.start] + change.wrong + report[change.place.end :]
     return report
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ..phrases import Span
-from ..records import Kind, NoisePath
+from ..records import Finding, Kind, NoisePath
 
 
 @dataclass(frozen=True)
@@ -12,7 +12,7 @@ class Pair:
 
     Attributes:
         id: Unique in an export and stable over runs: the record's id, with the sample's number where a record makes
-            several pairs.
+            several pairs, and the finding's where a response does.
         question: The prompt, without image placeholders.
         chosen, rejected: The two responses.
         chosen_spans, rejected_spans: The phrases, as [start, end) in code points; one side may have none.
@@ -31,6 +31,7 @@ class Pair:
         masks: For each image the mask's file, or None; empty: there are none.
         note: For people: how it came about.
         sources: For each image the source's own file, which may have more bits; empty: nobody knows.
+        finding: The statement of a report that it is about, where reports are split; None: all of the response.
     """
 
     id: str
@@ -54,3 +55,9 @@ class Pair:
     masks: tuple[str | None, ...] = ()
     note: str = ""
     sources: tuple[str, ...] = ()
+    finding: Finding | None = None
+
+    @property
+    def response_id(self) -> str:
+        """Names the response that it was made of; the pairs of a report that is split share it."""
+        return self.id.removesuffix(f"#{self.finding.number}") if self.finding else self.id

@@ -1,6 +1,7 @@
 """Reports split by finding: what becomes of an edit, of its target, of a build's rows."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ import yaml
 from PIL import Image
 
 from firempo_plugin.answers.vocabulary import load_vocabulary
+from firempo_plugin.errors import UserError
 from firempo_plugin.pairs import commands
 from firempo_plugin.pairs.config import load
-from firempo_plugin.pairs.findings import split
+from firempo_plugin.pairs.findings import refuse_alike, split
 from firempo_plugin.pairs.judges.targets import statement_target
 from firempo_plugin.records import Edit, Finding, Record
 from firempo_plugin.store.engine import Item
@@ -54,6 +56,47 @@ def test_a_statement_that_the_report_repeats_is_one():
     assert [each.edit.rejected for each in (first, second)] == [
         "A mass. No effusion. A mass.", "No mass. An effusion. No mass.",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("again", "turned"),
+    [
+        ("IMPRESSION: No pneumothorax.", "IMPRESSION: A left pneumothorax."),
+        ("2. No pneumothorax.", "2. A left pneumothorax."),
+        ("There is no pneumothorax.", "There is a left pneumothorax."),
+        ("There is no pneumothorax.", "There is a right pneumothorax."),
+        ("No pneumothorax or pleural effusion.", "Left pneumothorax and pleural effusion."),
+    ],
+)
+def test_a_statement_repeated_in_other_words_is_one(again, turned):
+    chosen, rejected = f"No pneumothorax. Clear. {again}", f"A left pneumothorax. Clear. {turned}"
+    (one,) = split([item(chosen, rejected)])
+    assert one.edit.rejected == rejected, "turned in one place alone, the report would contradict itself"
+    assert (one.finding.right, one.finding.wrong) == ("No pneumothorax.", "A left pneumothorax.")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("Left upper nodule.", "Right upper nodule."), ("Left lower nodule.", "Right lower nodule.")),
+        (("A 2 mm nodule in the left lung.", "A 9 mm nodule in the left lung."), ("A 5 mm nodule.", "A 7 mm nodule.")),
+        (("A small left effusion.", "A large left effusion."), ("A left effusion.", "A right effusion.")),
+        (("Heart: Normal.", "Heart: Abnormal."), ("Bones: Normal.", "Bones: Abnormal.")),
+        (("A left nodule.", "No nodule."), ("A right nodule.", "No nodules.")),
+        (("Stable left effusion.", "New left effusion."), ("Trace left effusion.", "Focal left effusion.")),
+        (("No left pneumothorax.", "Left pneumothorax."), ("No right pneumothorax.", "Right pneumothorax.")),
+    ],
+)  # fmt: skip
+def test_statements_of_different_things_stay_apart(one, other):
+    parts = split([item(f"{one[0]} Clear. {other[0]}", f"{one[1]} Clear. {other[1]}")])
+    assert [(part.finding.right, part.finding.wrong) for part in parts] == [one, other]
+
+
+def test_a_vocabulary_of_ones_own_says_what_is_the_same(tmp_path):
+    report = item("No zebra. Clear. There is no zebra.", "A zebra. Clear. There is a zebra.")
+    assert len(split([report])) == 2
+    (tmp_path / "own.yaml").write_text("groups: {finding: {terms: {zebra: {en: [zebra], organ: lung}}}}")
+    assert len(split([report], str(tmp_path / "own.yaml"))) == 1
 
 
 @pytest.mark.parametrize(
@@ -230,6 +273,33 @@ def test_a_build_noises_each_finding_where_it_is(build):
         assert len(noised_columns(row, work)) > 8
         spans = [row["chosen"]["value"][start:end] for start, end in row["chosen_spans"]]
         assert spans in (["right"], ["normal in size"])
+
+
+def test_a_row_says_which_statement_of_how_many_it_is_about(build):
+    (whole,), _ = build()
+    assert "finding" not in whole
+    rows, _ = build(report="findings")
+    assert [(row["finding"], row["statement"]) for row in rows] == [
+        ("1 of 2", "There is a mass in the right lung."), ("2 of 2", "The heart is normal in size."),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("ids", "samples", "alike"),
+    [
+        (("1", "1#1"), 1, "'table:1' and 'table:1#1'"),
+        (("1", "1/1#2"), 2, "'table:1' and 'table:1/1#2'"),
+        (("1", "1#a", "2#1"), 1, None),
+    ],
+)
+def test_a_record_named_as_a_finding_of_another_is_refused(ids, samples, alike):
+    items = [replace(item(), record=Record(f"table:{one}", (), "", "", kind="report"), sample=sample)
+             for one in ids for sample in range(samples)]  # fmt: skip
+    if alike is None:
+        refuse_alike(items)
+        return
+    with pytest.raises(UserError, match=f"the records {alike} cannot be told apart where edit.report is findings"):
+        refuse_alike(items)
 
 
 def test_findings_need_minimal_edits_scored_by_words(tmp_path):

@@ -70,6 +70,8 @@ def write(pairs: list[Pair], folder: Path, name: str, root: Path, images: str, s
 def row(pair: Pair, name_of: Callable[[str], str], template: str) -> dict[str, Any]:
     """A pair as a row; the columns from `id` on are for people."""
     kind = {"error_type": pair.error_type} if pair.error_type else {}
+    one = pair.finding
+    finding = {"finding": f"{one.number} of {one.among}", "statement": one.right} if one else {}
     return {
         "conversations": [{"from": "human", "value": prompt(pair, template)}],
         "chosen": {"from": "gpt", "value": pair.chosen},
@@ -84,6 +86,7 @@ def row(pair: Pair, name_of: Callable[[str], str], template: str) -> dict[str, A
         "target": pair.target,
         "judge": pair.judge,
         **kind,
+        **finding,
     }
 
 
@@ -167,8 +170,9 @@ def _write_parquet(file: Path, rows: list[dict[str, Any]]) -> None:
         "rejected_spans": spans,
         "weight": pa.float64(),
     }
-    labelled = ("error_type",) if any("error_type" in row for row in rows) else ()
-    people = dict.fromkeys(("id", "noise_path", "target", "judge", *labelled), pa.string())
+    known = ("error_type", "finding", "statement")
+    told = [name for name in known if any(name in row for row in rows)]
+    people = dict.fromkeys(("id", "noise_path", "target", "judge", *told), pa.string())
     with replacing(file) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, pa.schema(kinds | people)), temporary)
 
