@@ -14,6 +14,7 @@ from ..answers.grammar import GRAMMARS
 from ..answers.text import Piece, sentences
 from ..answers.vocabulary import Vocabulary, load_vocabulary
 from ..errors import UserError
+from ..phrases import Span, diff_spans
 from ..records import Finding
 from ..store.engine import Item
 from .judges.wording import words_of
@@ -92,14 +93,12 @@ def _findings(item: Item, vocabulary: Vocabulary) -> list[Item]:
             same.append(change)
     if not changed:
         return [item]
-    return [
-        replace(
-            item,
-            edit=replace(edit, rejected=_turned(edit.chosen, group)),
-            finding=Finding(number, len(changed), group[0].right, group[0].wrong),
-        )
-        for number, group in enumerate(changed, 1)
-    ]
+    parts = []
+    for number, group in enumerate(changed, 1):
+        turned, spans = _turned(edit.chosen, group)
+        finding = Finding(number, len(changed), group[0].right, group[0].wrong)
+        parts.append(replace(item, edit=replace(edit, rejected=turned), spans=spans, finding=finding))
+    return parts
 
 
 def _said(right: str, wrong: str, language: str, vocabulary: Vocabulary) -> tuple[tuple[Statement, Statement], ...]:
@@ -134,10 +133,18 @@ def _bare(sentence: str) -> list[str]:
     return words_of(_HEADING.sub("", sentence))
 
 
-def _turned(report: str, changes: Sequence[_Change]) -> str:
-    for change in reversed(changes):
-        report = report[: change.place.start] + change.wrong + report[change.place.end :]
-    return report
+def _turned(report: str, changes: Sequence[_Change]) -> tuple[str, tuple[tuple[Span, ...], tuple[Span, ...]]]:
+    """The report with changes made, and the words of them in both; a diff of both may see them in other places."""
+    turned, edge = "", 0
+    spans: tuple[list[Span], list[Span]] = ([], [])
+    for change in changes:
+        turned += report[edge : change.place.start]
+        starts = change.place.start, len(turned)
+        for side, start, words in zip(spans, starts, diff_spans(change.right, change.wrong), strict=True):
+            side += [(start + first, start + last) for first, last in words]
+        turned += change.wrong
+        edge = change.place.end
+    return turned + report[edge:], (tuple(spans[0]), tuple(spans[1]))
 
 
 def _text(report: str, piece: Piece) -> str:

@@ -61,6 +61,13 @@ def test_the_words_that_differ_tell_the_kind(question, chosen, rejected, kind):
         assert rule_error_type(record, edit, load_vocabulary()) == kind
 
 
+def test_what_a_report_is_asked_for_names_no_kind():
+    edit = Edit("No pneumothorax.", "Right pneumothorax.", True, "", "rules")
+    record = Record("r", (), "Write the findings of this chest X-ray.", "No pneumothorax.", kind="report")
+    assert rule_error_type(record, edit, load_vocabulary()) == "presence"
+    assert rule_error_type(replace(record, kind="vqa"), edit, load_vocabulary()) == "modality"
+
+
 @pytest.mark.parametrize(("chosen", "kind"), [("两肺纹理增多。", "appearance"), ("结节较前增多。", "course")])
 def test_chinese_tells_of_a_course_by_what_was_before(chosen, kind):
     edit = Edit(chosen, chosen.replace("增多", "减少"), True, "", "rules")

@@ -92,6 +92,17 @@ def test_statements_of_different_things_stay_apart(one, other):
     assert [(part.finding.right, part.finding.wrong) for part in parts] == [one, other]
 
 
+def test_phrases_are_the_words_of_the_statement_itself():
+    """A diff of whole reports that repeat themselves sees them in other places."""
+    chosen = "There is no edema. There is no pneumothorax. No pneumothorax. No pneumothorax."
+    rejected = "There is no edema. There is a pneumothorax. A pneumothorax. No pneumothorax."
+    (one,) = split([item(chosen, rejected)])
+    assert one.edit.rejected == rejected
+    words = [[text[slice(*span)] for span in side] for text, side in zip((chosen, rejected), one.spans, strict=True)]
+    assert words == [["no", "No"], ["a", "A"]]
+    assert one.spans == (((28, 30), (45, 47)), ((28, 29), (44, 45)))
+
+
 def test_a_vocabulary_of_ones_own_says_what_is_the_same(tmp_path):
     report = item("No zebra. Clear. There is no zebra.", "A zebra. Clear. There is a zebra.")
     assert len(split([report])) == 2

@@ -56,6 +56,8 @@ def rule_error_type(record: Record, edit: Edit, vocabulary: Vocabulary) -> str |
         for text, spans in zip(texts, diff_spans(*texts), strict=True)
     ]
     if any(unit.role == "negator" or _YES_OR_NO.intersection(unit.words) for side in sides for unit in side):
+        if record.kind == "report":
+            return "presence"  # "describe this chest X-ray" asks for no modality
         question = read_units(record.question, record.language, vocabulary)
         asked = {_kind(unit, record.question) for unit in question} - _WHERE
         return asked.pop() if len(asked) == 1 and "finding" not in asked else "presence"

@@ -17,7 +17,7 @@ class LabelStep(JudgedStep):
     """Names the kind of error: by the rules, and where they cannot say, by a judge or as `other`."""
 
     name = "label"
-    version = 2
+    version = 3
 
     def __init__(self, config: BuildConfig, ask: Ask | None) -> None:
         super().__init__(config, ask, by_judge=config.label.asks)
@@ -27,6 +27,7 @@ class LabelStep(JudgedStep):
         assert item.edit is not None
         return {
             "question": item.record.question,
+            "kind": item.record.kind,
             "language": item.record.language,
             "chosen": item.edit.chosen,
             "rejected": item.edit.rejected,
