@@ -123,11 +123,9 @@ def test_tokens_count_what_their_row_says(train, write_dataset, pairs, checkpoin
     assert_close(log["loss"], loss.item(), rtol=1e-4, atol=0)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("checkpointing", ["off", "reentrant", "not reentrant"])
-def test_gradients_are_those_of_plain_forwards(
-    family, checkpointing, train, write_dataset, pairs, checkpoint, adapter, monkeypatch
-):
+@pytest.fixture
+def gradients(monkeypatch):
+    """A dict that gets the gradients of a step."""
     from firempo_plugin.host.train.trainer import FireMPOTrainer
 
     found = {}
@@ -139,10 +137,10 @@ def test_gradients_are_those_of_plain_forwards(
         return loss
 
     monkeypatch.setattr(FireMPOTrainer, "training_step", remember_gradients)
-    kind = {"disable_gradient_checkpointing": checkpointing == "off", "use_reentrant_gc": checkpointing == "reentrant"}
-    first_log(train, write_dataset, pairs, family, adapter, fire_alpha=0.2, **kind)
-    plain = plain_of(family, checkpoint(family), adapter(family))
-    loss, _ = plain.batch(pairs, "fire_mpo", alpha=0.2)
+    return found
+
+
+def assert_gradients(found, plain, loss):
     loss.backward()
     expected = {n: w.grad for n, w in plain.model.named_parameters() if w.requires_grad}
     assert set(found) == set(expected)
@@ -151,6 +149,42 @@ def test_gradients_are_those_of_plain_forwards(
         scale = gradient.abs().max().item()
         assert scale > 0, name
         assert_close(found[name], gradient, rtol=1e-3, atol=1e-5 * scale, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("checkpointing", ["off", "reentrant", "not reentrant"])
+def test_gradients_are_those_of_plain_forwards(
+    family, checkpointing, train, write_dataset, pairs, checkpoint, adapter, gradients
+):
+    kind = {"disable_gradient_checkpointing": checkpointing == "off", "use_reentrant_gc": checkpointing == "reentrant"}
+    first_log(train, write_dataset, pairs, family, adapter, fire_alpha=0.2, **kind)
+    plain = plain_of(family, checkpoint(family), adapter(family))
+    loss, _ = plain.batch(pairs, "fire_mpo", alpha=0.2)
+    assert_gradients(gradients, plain, loss)
+
+
+def test_the_findings_of_a_report_share_its_trees_and_keep_their_phrases(
+    train, write_dataset, pairs, checkpoint, adapter, gradients
+):
+    """One prompt, one chosen text, two views; another statement each, noised on one view, on both, or the same one."""
+    views = [*pairs[1].images, *pairs[0].images]
+    twins = [*pairs[1].rejected_images, *pairs[0].rejected_images]
+    report = "Small left effusion. No mass. Normal heart."
+    turned = (
+        (("left",), report.replace("left", "right"), ("right",), [views[0], twins[1]]),
+        (("No",), report.replace("No", "A"), ("A",), twins),
+        (("Normal",), report.replace("Normal", "Large"), ("Large",), [views[0], twins[1]]),
+    )
+    rows = [
+        pair("<image><image>Describe it.", report, wrong, (right, words), views, noised)
+        for right, wrong, words, noised in turned
+    ]
+    keys = {"fire_alpha": 0.2, "fire_gamma": 0.7, "fire_group_by_image": 3}
+    log = first_log(train, write_dataset, rows, "qwen3_vl", adapter, **keys)
+    plain = plain_of("qwen3_vl", checkpoint("qwen3_vl"), adapter("qwen3_vl"))
+    loss, _ = plain.batch(rows, "fire_mpo", alpha=0.2, gamma=0.7)
+    assert_close(log["loss"], loss.item(), rtol=1e-4, atol=0)
+    assert_gradients(gradients, plain, loss)
 
 
 def test_several_images_a_row(train, write_dataset, pairs, checkpoint, adapter):
