@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO
 
 from .errors import UserError
@@ -51,9 +52,11 @@ def replacing(path: Path, *, lasting: bool = False) -> Iterator[Path]:
         lasting: Whether it has to survive a power cut, too.
 
     Raises:
+        UserError: There is something else, such as a folder or /dev/null, which must not be replaced.
         OSError: It cannot be written.
     """
     path = Path(os.path.realpath(path))
+    _refuse_other_things(path)
     private_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
@@ -66,6 +69,27 @@ def replacing(path: Path, *, lasting: bool = False) -> Iterator[Path]:
                 _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _refuse_other_things(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is no plain file; name another one to write to")
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Refuses a file that `replacing` could not write, before anything is computed for it.
+
+    Raises:
+        UserError: Names the file and the cause.
+    """
+    path = Path(os.path.realpath(path))
+    _refuse_other_things(path)
+    try:
+        private_folder(path.parent)
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}; name another file") from error
 
 
 def _sync(path: Path) -> None:

@@ -6,7 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from firempo_plugin.files import file_digest, is_unicode, plain, private_folder, replacing, write_text
+from firempo_plugin.errors import UserError
+from firempo_plugin.files import (
+    file_digest,
+    is_unicode,
+    plain,
+    private_folder,
+    refuse_unwritable,
+    replacing,
+    write_text,
+)
 
 
 def test_what_fails_in_mid_writing_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -31,6 +40,27 @@ def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path):
     write_text(tmp_path / "link", "new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "there" / "a").read_text() == "new"
+
+
+@pytest.mark.parametrize("write", [lambda path: write_text(path, "new"), refuse_unwritable])
+def test_what_is_no_plain_file_is_never_replaced(tmp_path, write):
+    """Root could: /dev/null would become a file."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for name in ("pipe", "folder", "link"):
+        with pytest.raises(UserError, match=r"is no plain file; name another one"):
+            write(tmp_path / name)
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+def test_what_cannot_be_written_is_refused_beforehand_and_nothing_is_left(tmp_path):
+    write_text(tmp_path / "a", "old")
+    with pytest.raises(UserError, match=r"a/b cannot be written: .*; name another file"):
+        refuse_unwritable(tmp_path / "a" / "b")
+    refuse_unwritable(tmp_path / "a")
+    refuse_unwritable(tmp_path / "c")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "old")]
 
 
 def test_threads_that_write_one_file_do_not_mix(tmp_path):

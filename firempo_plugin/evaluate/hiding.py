@@ -56,7 +56,7 @@ class Hiding:
         share: Of the image's pixels that are noised; the largest of several images.
         elsewhere: m with noise of the region's shape beside it; None where it cannot be put there.
         why_not: Why it cannot.
-        trials: m with other noise, in the order of `TRIALS`; none where the whole image is noised.
+        trials: m with other noise, in the order of `TRIALS`; none where the image is noised all over (`WHOLE`).
     """
 
     id: str
@@ -192,11 +192,11 @@ def _beside_elsewhere(summary: Summary) -> Iterator[str]:
 
 
 def _percent(found: Interval) -> str:
-    return f"{found.value:.1%} [{found.low:.1%}, {found.high:.1%}]"
+    return f"{found.value:.1%}" + (f" [{found.low:.1%}, {found.high:.1%}]" if found.n >= FEWEST else "")
 
 
 def _nats(found: Interval) -> str:
-    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
+    return f"{found.value:.2f}" + (f" [{found.low:.2f}, {found.high:.2f}]" if found.n >= FEWEST else "")
 
 
 def advice(summary: Summary) -> str:

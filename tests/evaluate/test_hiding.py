@@ -1,5 +1,7 @@
 """What a summary of noise says, from margins written by hand."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -103,6 +105,13 @@ def test_few_rows_are_not_judged_by():
     assert "too few to advise" in advice(Summary(HIDES[:4], 45.0))
     compared = [row(0, 1.0, -0.5, -0.6), *(row(n, 1.0, -0.5, share=1.0) for n in range(1, 9))]
     assert advice(Summary(compared, 45.0)).startswith("The noise hides"), "one row beside noise elsewhere says nothing"
+
+
+def test_an_interval_is_told_of_enough_rows():
+    few, enough = ("\n".join(told(Summary(SHINES[:n], 45.0))) for n in (4, 5))
+    assert "the noise turns 0.0% of what images tell" in few
+    assert re.search(r"loses 0\.\d\d nats by the row's noise, 0\.\d\d more than", few)
+    assert "the noise turns 0.0% [0.0%, 0.0%] of what images tell" in enough
 
 
 def test_the_summary_counts_what_it_saw_and_names_rows():

@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 
 from ...errors import UserError
-from ...evaluate.hiding import TRIALS, Hiding, Summary, grown, told
+from ...evaluate.hiding import TRIALS, WHOLE, Hiding, Summary, grown, told
 from ...evaluate.sensitivity import noise_elsewhere, region_of
-from ...files import write_text
+from ...files import refuse_unwritable, write_text
 from ...images.corruptions import Corruption
 from ...images.noise import corrupt, seed_of
 from ...objectives.terms import PHRASES, Cell, PreferenceTerm, Side, prefer
@@ -26,7 +26,7 @@ from ..validate import open_config, quiet_host
 from .model import load, start
 from .scoring import ReadRow, Scorer, pixels_of, rows_of
 
-OF_DATA = ("template", "cutoff_len", "media_dir", "default_system", "enable_thinking", "tool_format")
+OF_DATA = ("template", "cutoff_len", "max_samples", "media_dir", "default_system", "enable_thinking", "tool_format")
 """The host's keys of a training YAML, besides those of the model, that decide what the model is asked."""
 OWN = PreferenceTerm(
     "hiding",
@@ -56,8 +56,10 @@ def check_noise(target: str, overrides: list[str], most: int, sigma: float, list
         0.
 
     Raises:
-        UserError: The configuration, the model or the data cannot be read.
+        UserError: The configuration, the model or the data cannot be read, or the list not be written.
     """
+    if listing is not None:
+        refuse_unwritable(listing)
     with TemporaryDirectory() as scratch, quiet_host():
         config, builtin = open_config(target, overrides, Path(scratch))
         if builtin or not config.get("model_name_or_path"):
@@ -66,9 +68,11 @@ def check_noise(target: str, overrides: list[str], most: int, sigma: float, list
             raise UserError(f"{target}: dataset is missing")
         skipped: Counter[str] = Counter()
         found = list(_look(config, most, Corruption("noise", sigma), skipped))
-    if listing is not None:
-        write_text(listing, "".join(json.dumps(row.as_line()) + "\n" for row in found))
-    say(*told(Summary(found, sigma, skipped)))
+    try:
+        say(*told(Summary(found, sigma, skipped)))
+    finally:  # neither is lost with the other: to a closed pipe, to a full disk
+        if listing is not None:
+            write_text(listing, "".join(json.dumps(row.as_line()) + "\n" for row in found))
     return 0
 
 
@@ -90,7 +94,7 @@ def _look(config: dict[str, Any], most: int, noise: Corruption, skipped: Counter
             try:
                 yield _hiding(row, own, other, noise)
             except RejectedError as reason:
-                skipped[str(reason)] += 1
+                skipped[str(reason).partition(":")[0]] += 1
 
 
 def _hiding(row: ReadRow, own: Scorer, other: Scorer, noise: Corruption) -> Hiding:
@@ -116,7 +120,7 @@ def _hiding(row: ReadRow, own: Scorer, other: Scorer, noise: Corruption) -> Hidi
     except RejectedError as reason:
         why_not = str(reason)
     compared = len(others) > 1
-    for trial in TRIALS if share < 1 else ():
+    for trial in TRIALS if share < WHOLE else ():
         how = Corruption("noise", trial.sigma * noise.sigma)
         others.append(
             _with(
@@ -128,6 +132,8 @@ def _hiding(row: ReadRow, own: Scorer, other: Scorer, noise: Corruption) -> Hidi
             )
         )
     found = [each[Cell.NOISED_CHOSEN] for each in other.margins(others)]
+    if not np.isfinite([*margins.values(), *found]).all():
+        raise RejectedError("the model gives it no number; its precision may be too low")
     return Hiding(
         row.id,
         margins[Cell.CLEAN_CHOSEN],

@@ -1,7 +1,7 @@
 """Reward localisation, divergence and sensitivity to evidence: the rows of a training set, scored token by token."""
 
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from tempfile import TemporaryDirectory
@@ -212,7 +212,7 @@ def rows_of(
         dataset: Names, with a comma between them.
         dataset_dir: The folder of dataset_info.json.
         known: Ids.
-        most: Of so many rows, spread evenly over each data set; None: of all.
+        most: So many of the rows, spread evenly over each data set, or all where there are fewer; None: all.
 
     Raises:
         UserError: The data set cannot be read; with the words of training.
@@ -223,16 +223,28 @@ def rows_of(
         run = validate.start(training_arguments(arguments, dataset, dataset_dir), scratch)
         loaded = load_all(loader, run.data_args.dataset, run.model_args, run.data_args, run.training_args)
 
+        counts = shared_out(most, {name: len(part) for name, part in loaded.items()})
+
         def rows() -> Iterator[ReadRow]:
-            for part in loaded.values():
+            for name, part in loaded.items():
                 encoder = row_encoder(part, run.data_args, run.template, **run.tokens)
-                fewer = len(part) if most is None else min(len(part), -(-most // len(loaded)))
+                fewer = counts[name]
                 for aligned in (part[number * len(part) // fewer] for number in range(fewer)):
                     encoded = encoder(aligned)
                     if encoded["source"] not in known:
                         yield ReadRow(encoded["source"], aligned, encoded, encoded["problem"], encoder.media_dir)
 
         yield rows()
+
+
+def shared_out(most: int | None, there: Mapping[str, int]) -> dict[str, int]:
+    """How many rows of each data set make so many, as evenly as the small ones allow; None: all of them."""
+    left = sum(there.values()) if most is None else most
+    counts = {}
+    for behind, name in enumerate(sorted(there, key=lambda name: there[name])):
+        counts[name] = min(there[name], left // (len(there) - behind))
+        left -= counts[name]
+    return counts
 
 
 class Tokens(NamedTuple):

@@ -1,6 +1,7 @@
 """`firempo check-noise` against plain forwards (tests/plain.py), under a training YAML as users have it."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,12 +10,14 @@ import torch
 import yaml
 from PIL import Image
 from plain import Plain
+from safetensors.torch import load_file, save_file
 from test_evidence import PAIR, REJECTED_SPANS, SPANS, row
 
 from firempo_plugin import cli
-from firempo_plugin.evaluate.hiding import TRIALS, grown
+from firempo_plugin.evaluate.hiding import TRIALS, WHOLE, grown
 from firempo_plugin.evaluate.sensitivity import noise_elsewhere
 from firempo_plugin.host.evidence import hiding
+from firempo_plugin.host.evidence.scoring import shared_out
 from firempo_plugin.images.corruptions import Corruption
 from firempo_plugin.images.noise import corrupt, seed_of
 
@@ -104,6 +107,54 @@ def test_rows_that_cannot_be_looked_at_are_counted_by_reason(training, scan, tmp
     assert "1 rows left aside: one of its responses has no phrase of its own" in said
     assert "1 rows left aside: training could not use it" in said
     assert "2 rows looked at, 1 of them noised all over" in said
+
+
+def test_what_is_noised_all_over_has_no_region_to_try_other_noise_on(training, scan, tmp_path):
+    """Also where clipping leaves a pixel as it was, which the region then has not."""
+    pixels = np.asarray(Image.open(scan["clean"]))
+    everywhere = corrupt(pixels, None, NOISE, 1)
+    everywhere[40:44, 40:44] = pixels[40:44, 40:44]
+    Image.fromarray(everywhere).save(tmp_path / "whole.png")
+    rows = [row(*PAIR, [scan["clean"]], [str(tmp_path / "whole.png")])]
+    listing = tmp_path / "rows.jsonl"
+    assert cli.main(["check-noise", training(rows), "--list", str(listing)]) == 0
+    (found,) = map(json.loads, listing.read_text().splitlines())
+    assert WHOLE < found["share"] < 1
+    assert found["trials"] == []
+
+
+def test_a_model_that_gives_no_number_gives_no_verdict(training, scan, checkpoint, tmp_path, capsys):
+    broken = tmp_path / "broken"
+    shutil.copytree(checkpoint("qwen3_vl"), broken)
+    weights = load_file(broken / "model.safetensors")
+    next(weight for name, weight in weights.items() if "language_model.norm" in name).fill_(torch.nan)
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    rows = [row(*PAIR, [scan["clean"]], [scan["noised"]])]
+    assert cli.main(["check-noise", training(rows, model_name_or_path=str(broken))]) == 0
+    said = capsys.readouterr().out
+    assert "1 rows left aside: the model gives it no number" in said
+    assert "No row could be looked at." in said
+
+
+def test_a_list_that_cannot_be_written_is_refused_before_the_model_is_loaded(training, scan, capsys, monkeypatch):
+    monkeypatch.setattr(hiding, "load", None)
+    config = training([row(*PAIR, [scan["clean"]], [scan["noised"]])])
+    assert cli.main(["check-noise", config, "--list", f"{config}/rows.jsonl"]) == 1
+    assert "rows.jsonl cannot be written: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("most", "there", "counts"),
+    [
+        (None, {"a": 5, "b": 700}, {"a": 5, "b": 700}),
+        (200, {"a": 5, "b": 700}, {"a": 5, "b": 195}),
+        (200, {"a": 100, "b": 700, "c": 700}, {"a": 66, "b": 67, "c": 67}),
+        (2, {"a": 9, "b": 9, "c": 9}, {"a": 0, "b": 1, "c": 1}),
+        (200, {"a": 5, "b": 7}, {"a": 5, "b": 7}),
+    ],
+)
+def test_so_many_rows_are_shared_out_over_data_sets(most, there, counts):
+    assert shared_out(most, there) == counts
 
 
 def test_so_many_rows_are_spread_over_the_data(training, scan, tmp_path):
