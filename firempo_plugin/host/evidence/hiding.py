@@ -132,8 +132,6 @@ def _hiding(row: ReadRow, own: Scorer, other: Scorer, noise: Corruption) -> Hidi
             )
         )
     found = [each[Cell.NOISED_CHOSEN] for each in other.margins(others)]
-    if not np.isfinite([*margins.values(), *found]).all():
-        raise RejectedError("the model gives it no number; its precision may be too low")
     return Hiding(
         row.id,
         margins[Cell.CLEAN_CHOSEN],

@@ -93,6 +93,7 @@ def _diverged(row: "ReadRow", scorer: "Scorer", reference: Runner) -> Measured:
     tokens = scorer.tokens([row.encoded])
     mine = tokens.cell == Cell.CLEAN_CHOSEN
     _, kls = token_kls(*(scorer.logits(tokens, runner)[mine] for runner in (scorer.policy, reference)))
+    _numbers(kls)
     detail = {"truncated": row.encoded["truncated"], "tokens": len(kls), "largest": float(kls.max())}
     return Measured(row.id, "", {"kl": float(kls.double().mean())}, detail=json.dumps(detail))
 
@@ -176,6 +177,12 @@ def _moved(row: "ReadRow", options: sensitivity.Options) -> tuple[list[Any], dic
         images[number] = Image.fromarray(found.image)
         places[str(number)] = {"moved": list(found.moved), "pixels": found.region}
     return images, {"places": places}
+
+
+def _numbers(values: Tensor) -> Tensor:
+    if not values.isfinite().all():
+        raise RejectedError("the model gives it no number; its precision may be too low")
+    return values
 
 
 def pixels_of(image: Any) -> Pixels:
@@ -295,9 +302,13 @@ class Scorer:
         ]
 
     def logps(self, tokens: Tokens, runner: Runner) -> Tensor:
-        """log pi of the tokens under a model: [M] float32 on the CPU."""
+        """log pi of the tokens under a model: [M] float32 on the CPU.
+
+        Raises:
+            RejectedError: One is no number, of which ranks and signs would be made all the same.
+        """
         (each,) = tokens.batch.passes
-        return token_logps(self.logits(tokens, runner), each.scoring.token).cpu()
+        return _numbers(token_logps(self.logits(tokens, runner), each.scoring.token).cpu())
 
     def logits(self, tokens: Tokens, runner: Runner) -> Tensor:
         """What predicts the tokens under a model: [M, V]."""

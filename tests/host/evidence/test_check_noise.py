@@ -16,7 +16,7 @@ from test_evidence import PAIR, REJECTED_SPANS, SPANS, row
 from firempo_plugin import cli
 from firempo_plugin.evaluate.hiding import TRIALS, WHOLE, grown
 from firempo_plugin.evaluate.sensitivity import noise_elsewhere
-from firempo_plugin.host.evidence import hiding
+from firempo_plugin.host.evidence import hiding, measure
 from firempo_plugin.host.evidence.scoring import shared_out
 from firempo_plugin.images.corruptions import Corruption
 from firempo_plugin.images.noise import corrupt, seed_of
@@ -35,6 +35,17 @@ def scan(tmp_path):
     for name, pixels in (("clean", grain), ("noised", twin)):
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
     return {name: str(tmp_path / f"{name}.png") for name in ("clean", "noised")}
+
+
+@pytest.fixture
+def broken(checkpoint, tmp_path):
+    """A model that gives NaN, as one in half precision may."""
+    folder = tmp_path / "broken"
+    shutil.copytree(checkpoint("qwen3_vl"), folder)
+    weights = load_file(folder / "model.safetensors")
+    next(weight for name, weight in weights.items() if "language_model.norm" in name).fill_(torch.nan)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
 
 
 @pytest.fixture
@@ -123,17 +134,21 @@ def test_what_is_noised_all_over_has_no_region_to_try_other_noise_on(training, s
     assert found["trials"] == []
 
 
-def test_a_model_that_gives_no_number_gives_no_verdict(training, scan, checkpoint, tmp_path, capsys):
-    broken = tmp_path / "broken"
-    shutil.copytree(checkpoint("qwen3_vl"), broken)
-    weights = load_file(broken / "model.safetensors")
-    next(weight for name, weight in weights.items() if "language_model.norm" in name).fill_(torch.nan)
-    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+def test_a_model_that_gives_no_number_gives_no_verdict(training, scan, broken, capsys):
     rows = [row(*PAIR, [scan["clean"]], [scan["noised"]])]
     assert cli.main(["check-noise", training(rows, model_name_or_path=str(broken))]) == 0
     said = capsys.readouterr().out
     assert "1 rows left aside: the model gives it no number" in said
     assert "No row could be looked at." in said
+
+
+@pytest.mark.parametrize("name", ["localisation", "divergence", "sensitivity"])
+def test_nor_a_value_of_any_other_measure(name, scan, broken, adapter, write_dataset):
+    folder = str(write_dataset([row(*PAIR, [scan["clean"]], [scan["noised"]])]))
+    model = {"model_name_or_path": str(broken), "template": tiny.TEMPLATES["qwen3_vl"], "cutoff_len": 1024}
+    options = {"dataset": "pairs", "dataset_dir": folder}
+    (item,) = measure(name, model, str(adapter("qwen3_vl")), options)
+    assert (item.values, item.skipped[:29]) == ({}, "the model gives it no number;")
 
 
 def test_a_list_that_cannot_be_written_is_refused_before_the_model_is_loaded(training, scan, capsys, monkeypatch):
