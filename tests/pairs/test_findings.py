@@ -6,7 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import yaml
+from pairs_building import written
 from PIL import Image
+from pyarrow.parquet import read_table
 
 from firempo_plugin.answers.vocabulary import load_vocabulary
 from firempo_plugin.errors import UserError
@@ -293,6 +295,17 @@ def test_a_row_says_which_statement_of_how_many_it_is_about(build):
     assert [(row["finding"], row["statement"]) for row in rows] == [
         ("1 of 2", "There is a mass in the right lung."), ("2 of 2", "The heart is normal in size."),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("file_format", ["json", "parquet"])
+def test_questions_beside_reports_have_the_same_columns(tmp_path, file_format):
+    rows = [("Is there a mass?", "No", "Yes, there is a mass."), ("Describe it.", TRUTH, REPORT, "report")]
+    path = written(tmp_path, rows, edit={"report": "findings"}, export={"options": {"file_format": file_format}})
+    assert commands.build(path, []) == 0
+    file = tmp_path / "work" / "export" / f"fire_mpo_pairs.{file_format}"
+    found = json.loads(file.read_text()) if file_format == "json" else read_table(file).to_pylist()
+    assert [row["finding"] for row in found] == [None, "1 of 2", "2 of 2"]
+    assert len({tuple(row) for row in found}) == 1
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def write(pairs: list[Pair], folder: Path, name: str, root: Path, images: str, s
     _refuse_other_entry(entries.get(name), name, data_file, claims, overwrite=settings.overwrite)
     claims.take(data_file, overwrite=settings.overwrite)
     placed = Images(data_file, images, overwrite=settings.overwrite)
-    rows = [row(pair, placed.name, settings.template) for pair in pairs]
+    rows = _alike([row(pair, placed.name, settings.template) for pair in pairs])
     # In ASCII: the host opens dataset_info.json in the machine's own encoding.
     write_text(info_file, json.dumps(entries | {name: entry(data_file.name)}, indent=2) + "\n")
     _WRITERS[settings.file_format](data_file, rows)
@@ -88,6 +88,12 @@ def row(pair: Pair, name_of: Callable[[str], str], template: str) -> dict[str, A
         **kind,
         **finding,
     }
+
+
+def _alike(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows with the same keys, or the reader might take those of the first rows for all."""
+    keys = dict.fromkeys(key for each in rows for key in each)
+    return [{key: each.get(key) for key in keys} for each in rows]
 
 
 def entry(file_name: str) -> dict[str, Any]:
