@@ -136,6 +136,25 @@ def test_what_cannot_be_compared_is_left_alone(truth, response):
     assert isinstance(JUDGE.judge(record, response), Abstain)
 
 
+@pytest.mark.parametrize(
+    ("truth", "response", "judged"),
+    [
+        ("The left effusion has increased.", "The left effusion has decreased.", False),
+        ("The left effusion is decreased in size.", "The left effusion is increased in size.", False),
+        ("New left effusion. Stable cardiomegaly.", "Stable left effusion. Heart size is enlarged.", False),
+        ("Small left effusion.", "Small left effusion, unchanged.", False),
+        ("Stable cardiomegaly.", "Increased cardiomegaly.", False),
+        ("Stable small left effusion.", "Small stable left effusion.", True),
+        ("The left effusion has increased.", "There is a left effusion.", True),
+        ("Small left effusion.", "Stable small right effusion.", False),
+    ],
+)
+def test_how_a_finding_was_before_is_not_taken_for_right_unless_the_truth_says_so(truth, response, judged):
+    """What the rules call correct becomes chosen as it is."""
+    edit = JUDGE.judge(Record("r", (), "Write a report.", truth, kind="report"), response)
+    assert isinstance(edit, Abstain) != judged
+
+
 def test_an_error_contradicts_what_the_truth_says():
     truth = "Moderate right pneumothorax. Heart size is normal."
     response = "There is a moderate right pneumothorax. The heart is normal in size."

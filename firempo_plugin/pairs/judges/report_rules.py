@@ -19,9 +19,10 @@ from ...answers.findings import (
 )
 from ...answers.reading import Change, Picker, apply, put, written
 from ...answers.text import Piece, plural, sentences, word_set
-from ...answers.units import Unit, read_clauses, read_units
+from ...answers.units import Clause, Unit, read_clauses, read_units
 from ...answers.vocabulary import Term, Vocabulary, akin
 from ...records import Record
+from .priors import REFERENCE
 from .reply import ReportReply
 
 _SHAPE = re.compile(
@@ -136,7 +137,8 @@ class _Editor:
                 for u in here[0].clause.units
                 if u.group.replace(" ", "_") in _DESCRIBING and u.key not in _HEART_NAMES
             )
-            if here[0].present and self._told(here[0].finding) and not all(self._comparable(u, here[0]) for u in told):
+            affirmed = here[0].present and self._told(here[0].finding)
+            if affirmed and not (all(self._comparable(u, here[0]) for u in told) and self._is_course_told(here[0])):
                 return sentence
         return ""
 
@@ -156,6 +158,11 @@ class _Editor:
     def _is_denied(self, thing: Thing) -> bool:
         terms = findings_of(thing)
         return bool(terms) and all(self._told(term.name) is False for term in terms)
+
+    def _is_course_told(self, statement: Statement) -> bool:
+        """Whether the truth says all that a statement says of how its finding was before: stable, new, decreased."""
+        told = (s.clause for s in self.told if s.finding == statement.finding)
+        return _course(self.report, statement.clause) <= set().union(*(_course(self.truth, clause) for clause in told))
 
     def _comparable(self, unit: Unit, statement: Statement) -> bool:
         """Whether the truth tells the same of a finding, or says otherwise."""
@@ -258,6 +265,12 @@ class _Editor:
             elif term is None or kin is None or _related(term, kin):
                 return True
         return False
+
+
+def _course(text: str, clause: Clause) -> set[str]:
+    """The words of a clause that compare with an earlier examination."""
+    references = REFERENCE.finditer(text, clause.start, clause.end)
+    return {found.group().lower() for found in references} | {u.key for u in clause.units if u.group == "trend"}
 
 
 def _related(one: Term, other: Term) -> bool:
