@@ -66,7 +66,7 @@ def forecast(config: BuildConfig, workspace: Workspace) -> str:
         elif isinstance(step, SpansStep) and config.spans.asks:
             requests = [each for item in [*edited.items, *unedited] for each in step.requests(item).values()]
         elif isinstance(step, TargetStep) and config.target.asks:
-            requests = [step.request(item) for item in [*edited.items, *undecided] if item.is_local]
+            requests = [request for request in map(step.request, [*edited.items, *undecided]) if request is not None]
         else:
             continue
         lines += _section(step.name, requests, asks.estimate(config.edit.endpoint, requests, batch=judge.later))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 from pairs_building import written
+from pairs_server import PairsServer, well
 from PIL import Image
 from pyarrow.parquet import read_table
 
@@ -295,6 +296,23 @@ def test_a_row_says_which_statement_of_how_many_it_is_about(build):
     assert [(row["finding"], row["statement"]) for row in rows] == [
         ("1 of 2", "There is a mass in the right lung."), ("2 of 2", "The heart is normal in size."),
     ]  # fmt: skip
+
+
+def test_no_judge_is_asked_where_a_statement_is_what_only_an_earlier_examination_tells(tmp_path):
+    truth = "The left effusion has increased. There is a mass in the right lung."
+    wrong = "The left effusion has decreased. There is a mass in the left lung."
+
+    def script(call):
+        edited = json.dumps({"all_correct": False, "rewritten_report": truth})
+        return well(edited if "rewritten_report" in call.text else "left effusion")
+
+    with PairsServer(script) as server:
+        edit = {"judge": "endpoint", "report": "findings", "endpoint": {"base_url": server.url, "model": "judge"}}
+        path = written(tmp_path, [("Describe it.", truth, wrong, "report")], edit=edit, target={"by": "judge"})
+        assert commands.build(path, []) == 0
+        assert [text.count("has increased") for text in server.texts() if "rewritten_report" not in text] == [0]
+    rows = json.loads((tmp_path / "work" / "export" / "fire_mpo_pairs.json").read_text())
+    assert [row["target"] for row in rows] == [None, "left effusion"]
 
 
 @pytest.mark.parametrize("file_format", ["json", "parquet"])

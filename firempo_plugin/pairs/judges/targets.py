@@ -128,7 +128,7 @@ def statement_target(right: str, wrong: str, language: str, vocabulary: Vocabula
     """
     if language not in GRAMMARS:
         return Target(None, f"the rules do not know the language {language!r}")
-    if _without_course(right, wrong) == _without_course(wrong, right):
+    if only_compares(right, wrong):
         return Target(None, "the statement compares with an earlier examination")
     right, wrong = _changed_part(_DIRECTION.sub("", right), _DIRECTION.sub("", wrong), language, vocabulary)
     told, turned = (read_units(text, language, vocabulary) for text in (right, wrong))
@@ -140,6 +140,11 @@ def statement_target(right: str, wrong: str, language: str, vocabulary: Vocabula
     if target.phrase is None:
         return Target(None, "the statement names no part of the image")
     return replace(target, reason="where the statement sees nothing" if denied else "what the statement names")
+
+
+def only_compares(right: str, wrong: str) -> bool:
+    """Whether two statements differ in nothing but what an earlier examination alone can tell; of English ones."""
+    return _without_course(right, wrong) == _without_course(wrong, right)
 
 
 def _without_course(text: str, other: str) -> list[str]:

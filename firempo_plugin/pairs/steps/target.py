@@ -11,7 +11,7 @@ from ...endpoint.requests import Ask, ChatRequest, Message
 from ...records import Target
 from ...store.engine import Item
 from ..config import BuildConfig
-from ..judges.targets import parse_target, rule_target, statement_target
+from ..judges.targets import only_compares, parse_target, rule_target, statement_target
 from .judged import JudgedStep
 
 
@@ -43,9 +43,10 @@ class TargetStep(JudgedStep):
         """A whole report has no target by design; where a judge's word is refused, the rules decide."""
         if not item.is_local:
             return asdict(Target(None, "a report is about the whole image"))
-        if self._by_judge and self._ask is not None:
+        request = self.request(item)
+        if request is not None and self._ask is not None:
             try:
-                return asdict(parse_target(self._ask(self.request(item))))
+                return asdict(parse_target(self._ask(request)))
             except ReplyError as error:
                 target = self._by_rules(item)
                 return asdict(replace(target, reason=f"{target.reason}; the judge's word is refused: {error}"))
@@ -57,13 +58,16 @@ class TargetStep(JudgedStep):
         answer = item.edit.final_answer if item.edit else ""
         return rule_target(item.record, answer, self._vocabulary, _claimed(item))
 
-    def request(self, item: Item) -> ChatRequest:
-        """What the judge is asked of an item."""
+    def request(self, item: Item) -> ChatRequest | None:
+        """What the judge is asked of an item; None where nobody is, or no judge could tell it from one image."""
+        finding = item.finding
+        if not (self._by_judge and item.is_local) or (finding and only_compares(finding.right, finding.wrong)):
+            return None
         text = render(
             load_prompt("target", self._prompts),
             question=item.record.question,
-            truth=item.finding.right if item.finding else item.record.truth,
-            answer=item.finding.wrong if item.finding else item.edit.final_answer if item.edit else "",
+            truth=finding.right if finding else item.record.truth,
+            answer=finding.wrong if finding else item.edit.final_answer if item.edit else "",
         )
         return ChatRequest((Message("user", text),))
 
