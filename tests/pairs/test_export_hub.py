@@ -1,5 +1,6 @@
 """The format `hub`: what `datasets` reads of it is what was built, with the images inside, and it trains."""
 
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from PIL import Image
 
 from firempo_plugin import cli
 from firempo_plugin.errors import UserError
+from firempo_plugin.pairs.exporters import llamafactory
 from firempo_plugin.pairs.exporters.export import export
 from firempo_plugin.pairs.pair import Pair
+from firempo_plugin.records import Finding
 
 
 @pytest.fixture
@@ -63,6 +66,15 @@ def test_the_library_reads_what_was_built(pairs, tmp_path):
             assert len(row[column]) == len(files)
             for image, file in zip(row[column], files, strict=True):
                 assert (np.asarray(image) == np.asarray(Image.open(file))).all()
+
+
+def test_every_column_of_a_row_is_there(pairs, tmp_path):
+    finding = Finding(2, 3, "The left lung.", "The right lung.")
+    pair = replace(pairs[0], finding=finding, error_type="laterality")
+    (target,) = write([pair], tmp_path / "export").files
+    (found,) = load_dataset(str(target), split="train", cache_dir=str(tmp_path / "cache"))
+    assert found.keys() == llamafactory.row(pair, str, "qwen3_vl_nothink").keys()
+    assert (found["finding"], found["statement"], found["error_type"]) == ("2 of 3", "The left lung.", "laterality")
 
 
 def test_nothing_of_the_clinic_leaves_but_the_images(pairs, tmp_path):

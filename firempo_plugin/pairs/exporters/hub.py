@@ -38,7 +38,7 @@ FEATURES: dict[str, Any] = {
     "chosen_spans": _SPANS,
     "rejected_spans": _SPANS,
     "weight": {"dtype": "float64", "_type": "Value"},
-    **dict.fromkeys(("id", "noise_path", "target", "judge", "error_type"), _TEXT),
+    **dict.fromkeys(("id", "noise_path", "target", "judge", "error_type", "finding", "statement"), _TEXT),
 }
 """Columns as the library knows them."""
 
