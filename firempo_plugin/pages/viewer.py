@@ -7,10 +7,12 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import yaml
 
-from ..images.pixels import Pixels, pixel_id, write_png
+if TYPE_CHECKING:  # a page of texts loads no image library
+    from ..images.pixels import Pixels
 
 SCRIPTS = ("viewer_stage.js", "viewer.js")
 STYLE = "viewer.css"
@@ -53,12 +55,14 @@ class Folder:
         self._names: set[str] = set()
         self._lock = Lock()
 
-    def add(self, pixels: Pixels) -> str:
+    def add(self, pixels: "Pixels") -> str:
         """Writes a picture that is not there yet, as PNG, without loss; any thread may call it.
 
         Returns:
             Its address.
         """
+        from ..images.pixels import pixel_id, write_png
+
         name = f"{pixel_id(pixels)[:24]}.png"
         with self._lock:
             known = name in self._names

@@ -51,9 +51,13 @@ def write(pairs, folder, **options):
     return export("hub", pairs, folder, name="lungs", options=options)
 
 
+def folder_of(result):
+    return result.files[-1].parent
+
+
 def test_the_library_reads_what_was_built(pairs, tmp_path):
     result = write(pairs, tmp_path / "export", rows_per_file=2)
-    (target,) = result.files
+    target = folder_of(result)
     assert sorted(file.name for file in (target / "data").iterdir()) == [
         f"train-{number:05}-of-00003.parquet" for number in range(3)
     ]
@@ -71,14 +75,14 @@ def test_the_library_reads_what_was_built(pairs, tmp_path):
 def test_every_column_of_a_row_is_there(pairs, tmp_path):
     finding = Finding(2, 3, "The left lung.", "The right lung.")
     pair = replace(pairs[0], finding=finding, error_type="laterality")
-    (target,) = write([pair], tmp_path / "export").files
+    target = folder_of(write([pair], tmp_path / "export"))
     (found,) = load_dataset(str(target), split="train", cache_dir=str(tmp_path / "cache"))
     assert found.keys() == llamafactory.row(pair, str, "qwen3_vl_nothink").keys()
     assert (found["finding"], found["statement"], found["error_type"]) == ("2 of 3", "The left lung.", "laterality")
 
 
 def test_nothing_of_the_clinic_leaves_but_the_images(pairs, tmp_path):
-    (target,) = write(pairs, tmp_path / "export").files
+    target = folder_of(write(pairs, tmp_path / "export"))
     for file in target.rglob("*"):
         assert not file.is_file() or (b"Doe" not in file.read_bytes() and b"/clinic/" not in file.read_bytes())
     raw = load_dataset(str(target), split="train", cache_dir=str(tmp_path / "cache")).with_format("arrow")[0]
@@ -88,7 +92,7 @@ def test_nothing_of_the_clinic_leaves_but_the_images(pairs, tmp_path):
 
 
 def test_the_card_counts_and_names_the_licence(pairs, tmp_path):
-    (target,) = write(pairs, tmp_path / "export", license="cc0-1.0").files
+    target = folder_of(write(pairs, tmp_path / "export", license="cc0-1.0"))
     text = (target / "README.md").read_text(encoding="utf-8")
     assert yaml.safe_load(text.split("---\n")[1])["license"] == "cc0-1.0"
     assert "| whose response was right | true | 3 |" in text
@@ -97,7 +101,7 @@ def test_the_card_counts_and_names_the_licence(pairs, tmp_path):
 
 
 def test_rows_train_from_there(pairs, tmp_path, checkpoint, capsys):
-    (target,) = write(pairs, tmp_path / "export", rows_per_file=3).files
+    target = folder_of(write(pairs, tmp_path / "export", rows_per_file=3))
     text = (target / "README.md").read_text(encoding="utf-8")
     (target / "dataset_info.json").write_text(text.split("```json\n")[1].split("```")[0])
     words = [f"dataset_dir={target}", f"model_name_or_path={checkpoint('qwen3_vl')}", "template=qwen3_vl_nothink"]
@@ -107,7 +111,7 @@ def test_rows_train_from_there(pairs, tmp_path, checkpoint, capsys):
 
 def test_an_export_with_fewer_files_leaves_none_of_the_earlier(pairs, tmp_path):
     write(pairs, tmp_path / "export", rows_per_file=1)
-    (target,) = write(pairs[:2], tmp_path / "export").files
+    target = folder_of(write(pairs[:2], tmp_path / "export"))
     assert [file.name for file in (target / "data").iterdir()] == ["train-00000-of-00001.parquet"]
     assert {entry.name for entry in (tmp_path / "export").iterdir()} == {"lungs", "exports.json"}
 

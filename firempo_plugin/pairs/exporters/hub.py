@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from ...files import private_folder
+from ...files import file_digest, private_folder
 from ...settings import config_key
 from ..pair import Pair
 from .common import Claims, ExportResult, Format
@@ -74,17 +74,26 @@ def write(pairs: list[Pair], folder: Path, name: str, root: Path, images: str, s
             f"{carrying} of {len(shown)} images carry more than pixels (EXIF, comments or text of their originals): "
             "look at it before the folder leaves your house."
         )
-    return ExportResult((target,), len(pairs), notes=tuple(notes))
+    written = [*sorted(target.glob("data/*.parquet")), target / "README.md"]
+    return ExportResult(tuple(written), len(pairs), notes=tuple(notes))
 
 
 def _put(partial: Path, target: Path) -> None:
-    """Puts a whole folder in another's place."""
+    """Puts a whole folder in another's place; one of the same files stays, with their times."""
+    if target.is_dir() and _files(partial) == _files(target):
+        shutil.rmtree(partial)
+        return
     before = target.with_name(f".{target.name}.before")
     shutil.rmtree(before, ignore_errors=True)
     if target.exists():
         target.rename(before)
     partial.rename(target)
     shutil.rmtree(before, ignore_errors=True)
+
+
+def _files(folder: Path) -> dict[str, str]:
+    """The digests of all files, by their places."""
+    return {str(file.relative_to(folder)): file_digest(file) for file in folder.rglob("*") if file.is_file()}
 
 
 def _write_rows(file: Path, pairs: Sequence[Pair], template: str) -> None:

@@ -70,7 +70,7 @@ def read(path: Path) -> dict[str, Decision]:
         raise UserError(f"{path} does not exist; save it with the review page's Export button") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid JSON: {error}; export it from the review page again") from error
-    if isinstance(content, list):
+    if isinstance(content, list) and content:
         return dict(found for number, task in enumerate(content) for found in _of_task(task, f"{path}, task {number}"))
     if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(content.get("marks"), dict):
         raise UserError(f'{path} is no file of the review page; expected {{"format": "{FORMAT}", "marks": {{...}}}}')
