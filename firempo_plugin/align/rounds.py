@@ -102,7 +102,9 @@ class Rounds:
         if code == STOPPED:
             raise StopRunError(_words(f"the pairs of round {number} are not all made", log))
         pairs = self._pairs(file)
-        if code == FAILED or not pairs:
+        if code == FAILED and pairs is None:
+            raise UserError(_words(f"the pairs of round {number} could not be made", log))
+        if not pairs:
             raise NothingToLearnError(_words(f"round {number} has no pair", log))
         known = self._known(number, policy, pairs)
         if known:
@@ -122,13 +124,19 @@ class Rounds:
         rows: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
         return rows
 
-    def _pairs(self, file: Path) -> dict[str, Pair]:
+    def _pairs(self, file: Path) -> dict[str, Pair] | None:
+        """The pairs that are there; None where not all was made that could be."""
         config = building.load(file, [])
+        if not (Path(config.workspace) / "store.sqlite").is_file():
+            return None
         workspace = Workspace(Path(config.workspace), look=True)
         try:
-            return {pair.id: pair for pair in build.run(config, workspace, make=False).pairs}
+            progress = build.run(config, workspace, make=False)
         finally:
             workspace.close()
+        if any(step.pending for step in progress.advances.values()):
+            return None
+        return {pair.id: pair for pair in progress.pairs}
 
     def _known(self, number: int, policy: Policy, pairs: Mapping[str, Pair]) -> dict[str, float]:
         """Margins of pairs whose answer was right, and whose phrases the model prefers by more than is asked for."""

@@ -188,6 +188,33 @@ def test_figures_of_half_a_validation_are_never_shown(write, tmp_path, capsys, m
     assert InProcess.ran[2:] == [("evaluate", "1")], "it is measured again, whole"
 
 
+def test_a_build_that_fails_is_no_end_of_the_rounds(write, tmp_path, capsys, monkeypatch):
+    """`firempo build` ends with 1 where no pair came of it, and where it failed."""
+
+    def failing(self, command, log, fine):
+        log.write_text("Traceback (most recent call last)\nMemoryError: the model\n")
+        return 1
+
+    monkeypatch.setattr(commands, "Children", type("Failing", (InProcess,), {"run": failing}))
+    assert main(["align", str(write())]) == 1
+    assert "the pairs of round 1 could not be made; the end of" in capsys.readouterr().err
+    monkeypatch.setattr(commands, "Children", InProcess)
+    InProcess.stop_behind = "build", "1"
+    assert main(["align", str(write())]) == 3
+    monkeypatch.setattr(commands, "Children", type("Failing", (InProcess,), {"run": failing}))
+    (tmp_path / "all" / "rounds" / "1" / "settings.json").unlink()
+    assert main(["align", str(write()), "build.respond.endpoint.max_tokens=30"]) == 1
+    assert "MemoryError: the model" in capsys.readouterr().err
+
+
+def test_rounds_without_a_pair_are_over(write, data, tmp_path, capsys):
+    options = {"file": str(data / "records.jsonl"), "image_root": str(data), "columns": COLUMNS}
+    source = {"name": "table", "options": options, "limit": 3}
+    build = {"source": source, "respond": {"endpoint": {"max_tokens": 1}}}
+    assert main(["align", str(write(build=build))]) == 0
+    assert "Over: round 1 has no pair; the end of" in capsys.readouterr().out
+
+
 def check_figures(folder):
     """Works the figures out anew, from the stored answers and pairs alone."""
     rounds = content(folder)["rounds"]
