@@ -113,6 +113,7 @@ class Reporter(Work):
                     scores = {name: float(column[place]) for name, column in found.items()}
                     known[key] = Outcome({name: score for name, score in scores.items() if isfinite(score)}, None)
                     self._workspace.put_outcome(step, *key, known[key])
+                self._workspace.commit()
                 tick(len(batch))
         return [(answer, known[key].data or {}) for answer, key in keyed]
 

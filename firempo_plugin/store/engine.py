@@ -4,7 +4,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from ..phrases import Span
 from ..records import Edit, Finding, Noised, Record, RejectedError, Segmentation, Target
 from .halt import Halt
 from .progress import progress
-from .workspace import CHANGED, Outcome, Workspace
+from .workspace import CHANGED, WITHIN, Outcome, Workspace
 
 LONGEST_REASON = 160
 TOGETHER = 64
@@ -190,7 +190,7 @@ def advance(
     if not make:
         result.pending += len(due)
         due = []
-    with closing(_make(step, due, result, halt)) as made:
+    with closing(_make(step, due, result, halt, workspace.commit)) as made:
         for item, key, outcome in made:
             workspace.put_outcome(step.name, item.record.id, item.sample, key, outcome)
             outcomes[item.name, key] = outcome
@@ -213,9 +213,12 @@ def advance(
 
 
 def _make(
-    step: Step, due: list[tuple[Item, str]], result: Advance, halt: Halt
+    step: Step, due: list[tuple[Item, str]], result: Advance, halt: Halt, idle: Callable[[], object]
 ) -> Generator[tuple[Item, str, Outcome], None, None]:
-    """Runs the step on what is due and yields outcomes as they come; after a stop, those in flight still count."""
+    """Runs the step on what is due and yields outcomes as they come; after a stop, those in flight still count.
+
+    `idle` is called whenever nothing has come for a while.
+    """
     due = _side_by_side(step, due)
     chunks = deque(due[start : start + step.at_once] for start in range(0, len(due), step.at_once))
     flying: dict[Future[list[Made]], list[tuple[Item, str]]] = {}
@@ -231,7 +234,9 @@ def _make(
         try:
             launch()
             while flying:
-                done, _ = wait(flying, return_when=FIRST_COMPLETED)
+                done, _ = wait(flying, WITHIN, return_when=FIRST_COMPLETED)
+                if not done:
+                    idle()
                 for future in done:
                     chunk = flying.pop(future)
                     tick(len(chunk))

@@ -43,7 +43,7 @@ CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WI
 
 
 AT_ONCE, WITHIN = 1000, 0.5
-"""Most outcomes that are committed together, and the seconds for which the first of them may wait for the others."""
+"""Most outcomes that are committed together, and the seconds for which they may wait for others."""
 CHANGED = (
     "the stored outcome was changed or cannot be read; delete its row from the table outcomes of store.sqlite to make "
     "it again"

@@ -15,7 +15,7 @@ from firempo_plugin.files import write_text
 from firempo_plugin.records import Record, RejectedError
 from firempo_plugin.store.engine import Item, PendingError, Step, advance, lines_by_kind
 from firempo_plugin.store.halt import Halt
-from firempo_plugin.store.workspace import Outcome, Workspace
+from firempo_plugin.store.workspace import WITHIN, Outcome, Workspace
 
 
 def items(number):
@@ -224,6 +224,23 @@ def test_killed_again_and_again_nothing_is_lost_and_finished_work_is_not_repeate
     space = Workspace(tmp_path / "work")
     assert len(space.outcomes("respond")) == 600
     space.close()
+
+
+def test_what_is_made_together_is_stored_before_the_next_is_long_awaited(workspace):
+    """A chunk may take a model a minute: a kill while the next one runs must not cost it."""
+    looking = Workspace(workspace.folder, look=True)
+    stored = []
+
+    def slowly(item):
+        if item.record.id == "r4":
+            time.sleep(2.5 * WITHIN)
+            stored.append(len(looking.outcomes("respond")))
+
+    step = Answer(behave=slowly)
+    step.workers, step.at_once = 1, 4
+    advance(workspace, step, items(8))
+    looking.close()
+    assert stored == [4]
 
 
 def test_a_halt_stores_what_is_under_way_and_begins_nothing_new(workspace):
