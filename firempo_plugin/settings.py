@@ -97,19 +97,27 @@ def written(path: Path, overrides: list[str], *, resolve: bool) -> dict[str, Any
         UserError: One of them is no YAML, or the file holds no keys and values.
     """
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
     try:
         loaded = OmegaConf.load(path)
         if not OmegaConf.is_dict(loaded):
             raise UserError(f"{path} must hold keys and values")
-        given: Any = OmegaConf.to_container(OmegaConf.merge(loaded, from_overrides(overrides)), resolve=resolve)
-    except OmegaConfBaseException as error:
-        raise UserError(f"{path}: {error.full_key or ''}: {str(error).splitlines()[0]}") from error
+        return overridden(path, loaded, overrides, resolve=resolve)
     except (OSError, UnicodeDecodeError, YAMLError, RecursionError) as error:
         raise UserError(f"{path} is not readable YAML: {error}") from error
-    return given
+
+
+def overridden(path: Path, given: Any, overrides: list[str], *, resolve: bool) -> dict[str, Any]:
+    """Keys and values that were written in a file, with overrides; see `written`."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        found: Any = OmegaConf.to_container(OmegaConf.merge(given, from_overrides(overrides)), resolve=resolve)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{path}: {error.full_key or ''}: {str(error).splitlines()[0]}") from error
+    return dict(found)
 
 
 def from_overrides(overrides: list[str]) -> Any:

@@ -1,5 +1,6 @@
 """The configuration of `firempo align`: one file from records to an aligned model, checked before anything runs."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,7 +11,7 @@ from ..evaluate import config as evaluating
 from ..evaluate.registry import MEASURES
 from ..pairs import config as building
 from ..pairs.config import BuildConfig
-from ..settings import checked, config_key, from_overrides, section, written
+from ..settings import checked, config_key, overridden, section, written
 from .policy import Mode, Policy
 
 SECTIONS = ("build", "train", "evaluate")
@@ -32,7 +33,8 @@ CONTRARY = {
 }
 """Keys that would say what the rounds decide, and how they decide it. Places of files they set without a word."""
 UNMERGED = ("quantization_bit", "use_unsloth", "use_kt")
-"""Keys of `train` with which the host continues an adapter where a new one is asked for."""
+"""Keys of `train` with which the host merges no adapter, and goes on with it where a new one is asked for; as it does
+under DeepSpeed's ZeRO-3."""
 
 
 @dataclass
@@ -58,7 +60,9 @@ class AlignConfig:
     """Everything."""
 
     folder: str = config_key("", "where all rounds are kept; made if need be")
-    build: Any = config_key(None, "a file for `firempo build`, or its keys here; its model is that of each round")
+    build: Any = config_key(
+        None, "a file for `firempo build`, or its keys here; each round's model answers, in process"
+    )
     train: Any = config_key(
         None, "a file for `llamafactory-cli train`, or its keys here; data and output are the rounds'"
     )
@@ -73,7 +77,9 @@ class AlignConfig:
         "previous", "previous: the model at the start of a round; base: that of the first one"
     )
     metric: str = config_key("accuracy.judged", "measure.metric that the rounds are to raise, on validation")
-    patience: int = config_key(2, "stop after so many rounds in a row that do not raise the best one before", least=1)
+    patience: int = config_key(
+        2, "stop after so many rounds in a row that are no rise over the last one that was", least=1
+    )
     confidence: float = config_key(
         0.95, "of the paired bootstrap's interval, which must lie above 0 for a rise", above=0, below=1
     )
@@ -101,15 +107,13 @@ def load(path: Path, overrides: list[str]) -> AlignConfig:
     Raises:
         UserError: A file is missing or broken, a key is unknown, or a value cannot be. Names the key and what to write.
     """
-    from omegaconf import OmegaConf
-
     if not path.is_file():
         raise UserError(f"{path} does not exist; write `firempo align CONFIG.yaml`")
     given = written(path, [], resolve=False)
     for name in SECTIONS:
         if isinstance(given.get(name), str):
             given[name] = _section_of_file(path, name, Path(given[name]))
-    merged = OmegaConf.to_container(OmegaConf.merge(given, from_overrides(overrides)), resolve=True)
+    merged = overridden(path, given, overrides, resolve=True)
     try:
         config = checked(AlignConfig, merged)
         _check(config)
@@ -167,20 +171,34 @@ def _check_training(config: AlignConfig) -> None:
         raise UserError(f"adapter: {config.adapter} needs an adapter; with finetuning_type: full write adapter: merge")
     if config.adapter == "stack":
         _check_stack(train)
+    if config.adapter != "continue":
+        _check_merging(train)
+
+
+def _check_merging(train: Mapping[str, Any]) -> None:
+    """Refuses what the host merges no adapter into."""
+    for key in [*(key for key in UNMERGED if train.get(key)), *(["deepspeed"] if _is_zero_3(train) else [])]:
+        raise UserError(
+            f"adapter: stack and merge need a model into which the host merges an adapter, and train.{key}: "
+            f"{train[key]} keeps it from that; write adapter: continue with reference: base"
+        )
+
+
+def _is_zero_3(train: Mapping[str, Any]) -> bool:
+    """Whether DeepSpeed's third stage shards the weights; of full tuning, which has no adapter, it does not matter."""
+    given = train.get("deepspeed")
+    if isinstance(given, str) and Path(given).is_file():
+        given = json.loads(Path(given).read_text(encoding="utf-8"))
+    stage = _at(given, "zero_optimization.stage")
+    return bool(stage == 3 and train.get("finetuning_type") != "full")
 
 
 def _check_stack(train: Mapping[str, Any]) -> None:
-    """Refuses what cannot be written as one LoRA adapter, or what the host would not train as a new one."""
+    """Refuses what cannot be written as one LoRA adapter."""
     plain = {"finetuning_type": "lora", "use_dora": False, "additional_target": None, "pissa_init": False}
     for key, value in plain.items():
         if (train.get(key) or value) != value:
             raise UserError(f"adapter: stack needs plain LoRA, and train.{key} is {train[key]!r}; write adapter: merge")
-    for key in UNMERGED:
-        if train.get(key):
-            raise UserError(
-                f"adapter: stack needs a model into which the host merges an adapter, and train.{key} keeps it from "
-                "that; write adapter: continue with reference: base"
-            )
 
 
 def _at(values: Any, key: str) -> Any:

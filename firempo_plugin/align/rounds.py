@@ -107,14 +107,14 @@ class Rounds:
         if not pairs:
             raise NothingToLearnError(_words(f"round {number} has no pair", log))
         known = self._known(number, policy, pairs)
+        if len(known) == len(self.rows(number)):
+            raise NothingToLearnError(f"round {number}: the model knows all of its {len(known)} pairs")
         if known:
             marks = place / "decisions.json"
             _write_marks(marks, pairs, known)
-            self._children.firempo("export", str(file), f"export.decisions={marks}", log=log, fine=(0, FAILED))
+            self._children.firempo("export", str(file), f"export.decisions={marks}", log=log)
         rows = [pairs[row["id"]] for row in self.rows(number)]
         built = Built(len(rows), sum(pair.was_correct is False for pair in rows), len(known))
-        if len(known) == len(pairs):
-            raise NothingToLearnError(f"round {number}: the model knows all of its {len(pairs)} pairs")
         write_text(note, json.dumps(asdict(built)) + "\n", lasting=True)
         return built
 
@@ -192,11 +192,13 @@ class Rounds:
         return Policy(policy.checkpoint, str(together))
 
     def _merged(self, place: Path, policy: Policy, output: Path) -> Policy:
-        """The checkpoint with the adapter in it; of training in full, the output itself."""
+        """The checkpoint with the adapter in it; of training in full, the output itself by a name of its own."""
+        # Answers are kept under a checkpoint's place: what is trained anew there must have another.
+        merged = place / f"merged-{fingerprint(output)[:8]}"
         if not (output / ADAPTER).is_file():
-            return Policy(str(output))
-        merged = place / f"merged-{fingerprint(output)[:8]}"  # answers are kept under a checkpoint's place
-        if not merged.is_dir():
+            if not merged.is_symlink():
+                merged.symlink_to(output.name, target_is_directory=True)
+        elif not merged.is_dir():
             partial = place / "merged.partial"
             shutil.rmtree(partial, ignore_errors=True)
             adapters = ",".join(filter(None, [policy.adapter, str(output)]))

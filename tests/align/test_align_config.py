@@ -1,5 +1,6 @@
 """What a configuration of the rounds says, and what is refused before anything runs."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,10 @@ REFUSED = {
     "train.stage is 'sft'; the rounds train with fire_mpo": ["train.stage=sft"],
     "train.adapter_name_or_path names several adapters": ["train.adapter_name_or_path='a,b'"],
     "adapter: stack needs plain LoRA, and train.use_dora is True": ["train.use_dora=true"],
-    "adapter: stack needs a model into which the host merges": ["train.quantization_bit=4"],
+    "adapter: stack and merge need a model into which the host merges": ["train.quantization_bit=4"],
+    "train.quantization_bit: 8 keeps it from that": ["adapter=merge", "train.quantization_bit=8"],
+    "train.deepspeed: {'zero_optimization': {'stage': 3}} keeps": ["train.deepspeed.zero_optimization.stage=3"],
+    "train.template: KeyError raised while resolving interpolation": ["train.template='${oc.env:NOWHERE_AT_ALL}'"],
     "adapter: continue needs an adapter": ["adapter=continue", "train.finetuning_type=full"],
     "unknown key evaluate.measure; did you mean evaluate.measures?": ["evaluate.measure=accuracy"],
     "evaluate.endpoint cannot be used: the model of each round is loaded here": ["evaluate.endpoint.model=x"],
@@ -101,6 +105,19 @@ def test_a_section_that_is_not_there_is_named(read, section):
         read(**{section: None})
     with pytest.raises(UserError, match=f"{section}: nowhere.yaml does not exist"):
         read(**{section: "nowhere.yaml"})
+
+
+def test_a_deepspeed_file_is_looked_into(read, tmp_path):
+    for stage, said in ((2, None), (3, "train.deepspeed: .*zero.json keeps it from that")):
+        (tmp_path / "zero.json").write_text(json.dumps({"zero_optimization": {"stage": stage}}))
+        words = [f"train.deepspeed={tmp_path / 'zero.json'}"]
+        if said is None:
+            assert read(*words).train["deepspeed"] == str(tmp_path / "zero.json")
+        else:
+            with pytest.raises(UserError, match=said):
+                read(*words)
+            assert read(*words, "adapter=continue", "reference=base")
+            assert read(*words, "adapter=merge", "train.finetuning_type=full")
 
 
 def test_a_quantised_model_goes_on_with_one_adapter(read):

@@ -19,6 +19,7 @@ from transformers import AutoModelForImageTextToText
 from firempo_plugin.align import commands
 from firempo_plugin.align.children import FIREMPO, Children
 from firempo_plugin.align.config import PAIRS
+from firempo_plugin.checkpoints import fingerprint
 from firempo_plugin.cli import main
 from firempo_plugin.endpoint.failures import StopRunError
 from firempo_plugin.errors import UserError
@@ -310,6 +311,8 @@ def test_a_model_that_is_tuned_as_a_whole_is_its_own_next_checkpoint(write, tmp_
     folder = tmp_path / "all"
     assert main(["align", str(write(rounds=1, adapter="merge", train=whole))]) == 0
     base, after = content(folder)["rounds"]
-    assert after["numbers"]["model"] == str(folder / "rounds" / "1" / "train")
+    model = Path(after["numbers"]["model"])
+    assert model.resolve() == folder / "rounds" / "1" / "train"
+    assert model.name == f"merged-{fingerprint(model)[:8]}", "what is trained anew in its place has another name"
     assert base["numbers"]["columns"]["KL from reference"] == 0.0
     assert after["numbers"]["columns"]["KL from reference"] > 1e-4
