@@ -135,3 +135,10 @@ def test_an_objective_of_ones_own_is_one_row(with_their_own):
     assert "dpo_kl" in found["listed"]
     assert "\nfire_objective: dpo_kl\n" in (with_their_own / "examples" / "objectives" / "dpo_kl.yaml").read_text()
     assert "| [`dpo_kl`](" in (with_their_own / "docs" / "objectives.md").read_text(encoding="utf-8")
+
+
+def test_the_tutorial_is_its_text_with_what_the_commands_printed():
+    """Whose outputs `python -m docs.tutorial` writes; without them, both say the same."""
+    text, page = (ROOT.joinpath("docs", name).read_text(encoding="utf-8") for name in ("tutorial.txt", "tutorial.md"))
+    named = re.sub(r"^```(\w+) ([\w.]+)\n", r"`\2`:\n\n```\1\n", text, flags=re.M)
+    assert re.sub(r"\n```text\n.*?^```\n", "", page, flags=re.S | re.M) == named

@@ -3,24 +3,8 @@
 KL(pi || ref) at a token = sum over the vocabulary of pi log (pi / ref), in nats; the mean over a response's tokens
 """
 
-from dataclasses import MISSING, dataclass
-
-from ..settings import config_key
+from .localisation import Options
 from .measure import Column, Measure
-
-
-@dataclass(frozen=True)
-class Options:
-    """Over whose responses, and from which reference."""
-
-    dataset: str = config_key(MISSING, "pairwise set, as for training")
-    dataset_dir: str = config_key("data", "its folder")
-    reference: str | None = config_key(
-        None,
-        "what to compare a model with that was trained as a whole, as a model_name_or_path; null: the model without "
-        "its adapter",
-    )
-
 
 DIVERGENCE = Measure(
     "divergence",

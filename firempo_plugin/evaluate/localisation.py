@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # the table of measures is read where no torch is wanted
 
 @dataclass(frozen=True)
 class Options:
-    """Whose tokens are ranked, and against which reference."""
+    """Over whose responses, and against which reference; `divergence` takes the same."""
 
     dataset: str = config_key(MISSING, "pairwise set, as for training")
     dataset_dir: str = config_key("data", "its folder")

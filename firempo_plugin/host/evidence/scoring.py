@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...evaluate import divergence, localisation, sensitivity
+from ...evaluate import localisation, sensitivity
 from ...evaluate.store import Measured
 from ...forward.batch import Batch
 from ...forward.families import FAMILIES, SharedImageFeatures
@@ -49,7 +49,7 @@ def localise(
 
 
 def diverge(
-    arguments: dict[str, Any], adapter: str | None, options: divergence.Options, known: Collection[str] = ()
+    arguments: dict[str, Any], adapter: str | None, options: localisation.Options, known: Collection[str] = ()
 ) -> Iterator[Measured]:
     """KL(pi || ref) over the tokens of every row's chosen response; 0 of a model that is its own reference."""
 
@@ -62,7 +62,7 @@ def diverge(
 def _beside_reference(
     arguments: dict[str, Any],
     adapter: str | None,
-    options: localisation.Options | divergence.Options,
+    options: localisation.Options,
     known: Collection[str],
     measure: "Callable[[ReadRow, Scorer, Runner], Measured]",
     of_itself: "Callable[[ReadRow], Measured]",

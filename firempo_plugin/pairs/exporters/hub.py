@@ -5,7 +5,6 @@ exists; an earlier export of the same name is taken away when the new one is the
 """
 
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -57,7 +56,7 @@ def write(pairs: list[Pair], folder: Path, name: str, root: Path, images: str, s
     """Writes `<name>/data/train-*.parquet` and its README.md; see `export.export`. Images always lie inside."""
     target = folder / name
     Claims(root, "hub").take(target, overwrite=settings.overwrite)
-    partial = folder / f".{name}.{os.getpid()}.part"
+    partial = folder / f".{name}.part"  # a build exports in one process at a time
     shutil.rmtree(partial, ignore_errors=True)
     private_folder(partial / "data")
     starts = range(0, len(pairs), settings.rows_per_file)
