@@ -11,6 +11,7 @@ from firempo_plugin.pages.book import PAGE
 from firempo_plugin.pairs.pair import Pair
 from firempo_plugin.pairs.review import decisions
 from firempo_plugin.pairs.review.page import write_page
+from firempo_plugin.records import Finding
 
 CLEAN, NOISED = (str(TEMPLATES_DIR / "images" / name) for name in ("frontal.png", "frontal_noised.png"))
 PAIR = Pair(
@@ -208,6 +209,34 @@ def test_states_are_said_to_who_does_not_see_them(page):
     assert chosen.get_attribute("aria-posinset") == "1"
     assert chosen.get_attribute("aria-setsize") == "30"
     assert page.locator("html").get_attribute("lang") == "en"
+
+
+def test_the_findings_of_a_report_are_shown_apart_and_lead_to_each_other(open_tab, tmp_path):
+    right = ("No effusion.", "The heart is normal.", "Clear <b>lungs</b>.")
+    findings = [Finding(number, 4, text, f"not: {text}") for number, text in enumerate(right, 1)]
+    pairs = [replace(PAIR, id=f"7#{finding.number}", kind="report", finding=finding) for finding in findings]
+    write_page([PAIR, *pairs, replace(PAIR, id="8#1", finding=replace(findings[0], among=1))], tmp_path / "review.html")
+    page = open_tab(tmp_path / "review.html")
+    expect(page.locator("#findings")).to_be_hidden()
+    page.keyboard.press("n")
+    strip = page.locator("#findings")
+    expect(strip).to_contain_text("finding 1 of 4")
+    expect(strip).to_contain_text("1 not on this page")
+    expect(strip.locator("button")).to_have_text([f"{number} · {text}" for number, text in enumerate(right, 1)])
+    strip.locator("button").nth(2).click()
+    expect(page.locator("#facts")).to_contain_text("7#3")
+    page.keyboard.press("u")
+    page.keyboard.press("r")
+    page.keyboard.press("p")
+    expect(strip.locator("button").nth(2)).to_have_text("3 ✗ Clear <b>lungs</b>.")
+    expect(strip.locator("[aria-current]")).to_have_text("3 ✗ Clear <b>lungs</b>.")
+    page.keyboard.press("/")
+    page.keyboard.type("7#3")
+    page.keyboard.press("Escape")
+    expect(page.locator("#found")).to_have_text("1 of 5 pairs")
+    strip.get_by_label("finding 1, undecided: No effusion.").click()
+    expect(page.locator("#found")).to_have_text("5 of 5 pairs")
+    expect(page.locator("#place")).to_have_text("2 of 5")
 
 
 def test_images_open_in_full_resolution(page):

@@ -26,6 +26,8 @@ from .source_file import explain, explain_early
 
 ON_TEXT = ("chosen_spans", "rejected_spans", "chosen_weights", "rejected_weights", "weight")
 COLUMNS = ("rejected_images", *ON_TEXT)
+FOR_PEOPLE = ("id", "finding", "statement", "target", "noise_path", "error_type")
+"""Columns that the preprocessor writes beside these, by their own names; no training reads them."""
 
 
 def extend_parser(module: Any) -> None:
@@ -258,6 +260,7 @@ class RowConverter:
             "dataset": self.attr.title,
             "row": self.numbers[index],
             **{kind: self._value(example, kind) for kind in ON_TEXT},
+            "about": {name: example[name] for name in FOR_PEOPLE if isinstance(example.get(name), str)},
         }
         row: dict[str, Any] = {key: [] for key in ("_prompt", "_response", "_images", "_rejected_images")}
         row |= {"_system": "", "_tools": ""}

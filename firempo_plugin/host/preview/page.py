@@ -79,6 +79,7 @@ def row_html(row: SeenRow, picture_of: PictureOf, words: Mapping[str, str] = ENG
             '<article class="firempo-row">',
             _head(row, words),
             _problem(row, words),
+            _finding(row, words),
             _pictures(row, picture_of, words),
             f'<p class="firempo-earlier">{_text(row.earlier)}</p>' if row.earlier else "",
             f'<p class="firempo-question" title="{_text(words["question"])}">{_text(row.question)}</p>',
@@ -94,6 +95,8 @@ def _head(row: SeenRow, words: Mapping[str, str]) -> str:
     facts = [
         f"{words['weight']} {row.weight:g}" if not row.problem and row.weight != 1 else "",
         words["truncated"] if row.truncated else "",
+        row.about.get("id", ""),
+        f"{words['target']}: {row.about['target']}" if "target" in row.about else "",
     ]
     chips = "".join(f'<span class="firempo-fact">{_text(fact)}</span>' for fact in facts if fact)
     return f'<div class="firempo-head"><span class="firempo-place">{_text(row.place)}</span>{chips}</div>'
@@ -103,6 +106,15 @@ def _problem(row: SeenRow, words: Mapping[str, str]) -> str:
     if not row.problem:
         return ""
     return f'<p class="firempo-problem"><b>{_text(words["problem"])}:</b> {_text(row.problem)}</p>'
+
+
+def _finding(row: SeenRow, words: Mapping[str, str]) -> str:
+    """Of a report that is split by its statements, which of them this row is about."""
+    if "finding" not in row.about:
+        return ""
+    number = row.about["finding"].replace(" of ", "/")
+    statement = _text(row.about.get("statement", ""))
+    return f'<p class="firempo-finding"><b>{_text(words["finding"])} {_text(number)}:</b> {statement}</p>'
 
 
 def _pictures(row: SeenRow, picture_of: PictureOf, words: Mapping[str, str]) -> str:

@@ -1,5 +1,6 @@
 """Rows as the trainer encodes them, told for people. The tokens and phrases are the encoder's own."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -111,6 +112,7 @@ class Part:
             weight=encoded["weight"],
             truncated=encoded["truncated"],
             prompt_tokens=len(encoded["prompt_ids"]),
+            about=json.loads(aligned["_fire"])["about"],
         )
 
     def _paths(self, aligned: dict[str, Any], index: int, name: str) -> tuple[str, ...]:

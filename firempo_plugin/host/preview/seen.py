@@ -37,6 +37,7 @@ class SeenRow:
         weight: The row's share in the loss.
         truncated: Whether `cutoff_len` shortens a response.
         prompt_tokens: Tokens of the prompt, images included.
+        about: What the preprocessor notes of it for people, by column.
     """
 
     place: str
@@ -51,6 +52,7 @@ class SeenRow:
     weight: float
     truncated: bool
     prompt_tokens: int
+    about: dict[str, str]
 
     def to_json(self) -> str:
         """One line."""

@@ -108,7 +108,7 @@ def _searched(row: SeenRow) -> str:
     """What a search in the text of rows looks at."""
     responses = ("".join(piece.text for piece in side) for side in (row.chosen, row.rejected))
     files = (PurePath(file).name for file in (*row.images, *row.rejected_images))
-    return "\n".join((row.place, row.problem, row.earlier, row.question, *responses, *files))
+    return "\n".join((row.place, row.problem, row.earlier, row.question, *responses, *files, *row.about.values()))
 
 
 def _jobs(rows: Sequence[SeenRow]) -> list[list[Key]]:

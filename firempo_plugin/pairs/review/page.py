@@ -163,6 +163,7 @@ def _record(
         "rejected": _pieces(pair.rejected, pair.rejected_spans),
         "images": images,
         "facts": {name: vars(pair)[name] for name in FACTS},
+        "finding": {"of": pair.response_id, **vars(pair.finding)} if pair.finding else None,
     }
 
 

@@ -42,6 +42,7 @@ def seen(number, problem=""):
         weight=1.0,
         truncated=False,
         prompt_tokens=3,
+        about={},
     )
 
 

@@ -34,6 +34,7 @@ ROW = SeenRow(
     weight=2.0,
     truncated=True,
     prompt_tokens=12,
+    about={"id": "x:7#2", "finding": "2 of 3", "statement": "No effusion.", "target": "pleura"},
 )
 
 
@@ -66,6 +67,15 @@ def test_tokens_carry_their_kind_and_everything_is_escaped(picture):
     assert "3.7% of the pixels" in text
 
 
+def test_the_finding_of_a_report_that_a_row_is_about_is_told(picture):
+    text = row_html(ROW, picture)
+    assert '<p class="firempo-finding"><b>finding 2/3:</b> No effusion.</p>' in text
+    assert '<span class="firempo-fact">x:7#2</span>' in text
+    assert '<span class="firempo-fact">the noise hides: pleura</span>' in text
+    assert "hides" not in row_html(replace(ROW, about={}), picture)
+    assert "firempo-finding" not in row_html(replace(ROW, about={}), picture)
+
+
 def test_a_weight_stands_above_its_token(picture):
     text = row_html(replace(ROW, chosen=(Piece("The", "text"), Piece(" left", "phrase", 2.5))), picture)
     assert '<span>The</span><span class="firempo-phrase"> left<sup>\u00d72.5</sup></span>' in text
@@ -76,6 +86,13 @@ def test_no_text_of_a_row_becomes_markup(name, picture):
     text = row_html(replace(ROW, **{name: '<script>"&\u202eevil'}), picture)
     assert "<script" not in text
     assert "&lt;script&gt;&quot;&amp;[U+202E]evil" in text
+
+
+@pytest.mark.parametrize("name", ROW.about)
+def test_nor_does_what_is_noted_of_it(name, picture):
+    text = row_html(replace(ROW, about={"finding": "1 of 1", name: "<script>"}), picture)
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
 
 
 def test_neither_do_file_names_nor_words(picture):

@@ -16,6 +16,9 @@ from firempo_plugin.host.preview import rows as preview_rows
 from firempo_plugin.host.preview.rows import pieces_of, see
 from firempo_plugin.host.preview.seen import Piece, SeenRow
 from firempo_plugin.host.train.model_class import REFUSED
+from firempo_plugin.pairs.exporters import llamafactory
+from firempo_plugin.pairs.pair import Pair
+from firempo_plugin.records import Finding
 
 EXAMPLES = ",".join(
     f"fire_mpo_{name}" for name in ("sharegpt", "sharegpt_spans", "sharegpt_mask_tags", "alpaca", "openai", "mixed")
@@ -150,6 +153,17 @@ def test_tokens_show_what_the_row_says_that_they_count(config, tmp_path, write_d
     assert "".join(piece.text for piece in row.chosen if piece.weight == 2.5).strip() == "left"
     assert {piece.weight for piece in row.rejected} == {1.0}
     assert SeenRow.from_json(row.to_json()) == row
+
+
+def test_what_the_preprocessor_notes_of_a_row_is_told(config, tmp_path):
+    finding = Finding(2, 3, "No effusion.", "An effusion.")
+    spans = {"chosen_spans": ((0, 2),), "rejected_spans": ((0, 2),)}
+    report = Pair("t:7#2", "Describe.", "No effusion.", "An effusion.", **spans, target="pleura", finding=finding)
+    plain = Pair("t:8", "Describe.", "No effusion.", "An effusion.", **spans)
+    llamafactory.write([report, plain], tmp_path, "own", tmp_path, "absolute", llamafactory.Options())
+    first, second = see(config("own", folder=tmp_path), tmp_path).rows
+    assert first.about == {"id": "t:7#2", "finding": "2 of 3", "statement": "No effusion.", "target": "pleura"}
+    assert second.about == {"id": "t:8"}
 
 
 def test_a_thought_of_the_template_is_no_text(config, tmp_path):

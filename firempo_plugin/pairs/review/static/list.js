@@ -94,6 +94,16 @@ function firstOpen() {
   return Math.max(0, shown.findIndex((record) => !markOf(record)));
 }
 
+/** Goes to a pair; the filters give way where they hide it. */
+function goTo(record) {
+  if (!shown.includes(record)) {
+    for (const select of document.querySelectorAll("#filters select")) select.value = "";
+    element("search").value = "";
+    applyFilters();
+  }
+  go(shown.indexOf(record));
+}
+
 function go(index) {
   current = Math.min(Math.max(0, index), Math.max(0, shown.length - 1));
   const list = element("list");

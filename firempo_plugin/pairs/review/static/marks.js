@@ -5,6 +5,7 @@
 // pages before this one wrote { mark, reason, digest }, whose version is 0.
 
 const SIGNS = { accept: "✓", reject: "✗" };
+const STATES = { accept: "accepted", reject: "rejected" };
 const LETTERS = { accept: "a", reject: "r" };
 const OWN_KEY = page.part ? `${page.store} ${page.part}` : page.store;
 const TAB_KEY = `${OWN_KEY} tab`;
@@ -127,8 +128,7 @@ function setMark(record, mark, reason = "") {
 function tellNews({ added, changed }) {
   const news = [...added, ...changed];
   if (!news.length) return;
-  const states = { accept: "accepted", reject: "rejected" };
-  const words = news.map((id) => `${id} is now ${states[marks.get(id).mark] ?? "undecided"}`);
+  const words = news.map((id) => `${id} is now ${STATES[marks.get(id).mark] ?? "undecided"}`);
   say("tab", `From another tab: ${listed(words)}.`);
   marksChanged();
 }

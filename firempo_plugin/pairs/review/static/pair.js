@@ -46,6 +46,26 @@ function drawPictures(record) {
   replacePictures(element("pictures"), rows);
 }
 
+/** The statements of the report that the pair is about one of: how each is marked, and the way to it. */
+function drawFindings({ finding }) {
+  element("findings").hidden = !finding;
+  if (!finding) return;
+  const here = reports.get(finding.of);
+  const buttons = here.map((record) => {
+    const { number, right, wrong } = record.finding;
+    const state = markOf(record);
+    const button = make("button", `${number} ${SIGNS[state] ?? "·"} ${right}`);
+    button.title = `${right} → ${wrong}`;
+    button.setAttribute("aria-label", `finding ${number}, ${STATES[state] ?? "undecided"}: ${right}`);
+    if (record.finding === finding) button.setAttribute("aria-current", "true");
+    button.addEventListener("click", () => goTo(record));
+    return button;
+  });
+  const elsewhere = finding.among - here.length;
+  const count = make("span", `finding ${finding.number} of ${finding.among}`);
+  element("findings").replaceChildren(count, ...buttons, ...(elsewhere ? [make("span", `${elsewhere} not on this page`)] : []));
+}
+
 function drawDetail() {
   const record = shown[current];
   element("detail").hidden = !record;
@@ -57,6 +77,7 @@ function drawDetail() {
   element("place").textContent = `${current + 1} of ${shown.length}`;
   if (element("reason").value !== (mark?.reason ?? "")) element("reason").value = mark?.reason ?? "";
   element("reason").disabled = !states.reject;
+  drawFindings(record);
   if (element("detail").dataset.id === record.id) return;
   element("detail").dataset.id = record.id;
   element("detail").scrollTop = 0;
