@@ -61,7 +61,7 @@ def validate(target: str, overrides: list[str], rejected: Path | None) -> int:
     """
     with TemporaryDirectory() as scratch, quiet_host():
         config, builtin = open_config(target, overrides, Path(scratch))
-        run = start(config, scratch)
+        run = start({"preprocessing_num_workers": os.cpu_count(), **config}, scratch)
         found = _examine(run)
     if builtin:
         say("No model is named: rows are encoded with a small tokeniser, and cutoff_len is not checked.", "")

@@ -26,6 +26,7 @@ from .source_file import explain, explain_early
 
 ON_TEXT = ("chosen_spans", "rejected_spans", "chosen_weights", "rejected_weights", "weight")
 COLUMNS = ("rejected_images", *ON_TEXT)
+ROWS_PER_PROCESS = 500
 FOR_PEOPLE = ("id", "finding", "statement", "target", "noise_path", "error_type")
 """Columns that the preprocessor writes beside these, by their own names; no training reads them."""
 
@@ -174,10 +175,16 @@ def align_rows(dataset: Any, host: Any, attr: Any, data_args: Any, training_args
         with_indices=True,
         remove_columns=dataset.column_names,
         features=_aligned_features(dataset, attr),
-        num_proc=data_args.preprocessing_num_workers,
+        num_proc=_processes(len(numbers), data_args),
         load_from_cache_file=training_args.local_process_index != 0,
         desc="Converting format of dataset",
     ).with_format(None)
+
+
+def _processes(rows: int, data_args: Any) -> int | None:
+    """As many as were asked for, as far as their rows are worth a start; None: this one."""
+    processes = min(data_args.preprocessing_num_workers or 1, rows // ROWS_PER_PROCESS)
+    return processes if processes > 1 else None
 
 
 def _sample(rows: int, num_samples: int | None, max_samples: int | None) -> list[int]:
@@ -341,7 +348,7 @@ def encode_rows(
         encoder,
         remove_columns=dataset.column_names,
         features=encoded_features(dataset.features["_images"], dataset.features["_rejected_images"]),
-        num_proc=data_args.preprocessing_num_workers,
+        num_proc=_processes(len(dataset), data_args),
         load_from_cache_file=(not data_args.overwrite_cache) or training_args.local_process_index != 0,
         desc="Running tokenizer on dataset",
     )

@@ -12,6 +12,10 @@ DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 ORIENTATION, UPRIGHT = 0x0112, 1
 """The EXIF tag, and its value where nothing is turned."""
+KEPT, KEPT_PIXELS = 64, 16_000_000
+"""Images that were decoded last, and their pixels: 64 MB at most, unless one alone has more."""
+
+_recent: dict[tuple[str, int, int], Any] = {}
 
 
 def open_images(aligned: dict[str, Any], media_dir: str) -> tuple[list[Any], list[Any]]:
@@ -87,7 +91,7 @@ def _open(image: Any, name: str, media_dir: str) -> Any:
     if data is None and not (isinstance(path, str) and os.path.isfile(path)):
         raise RowError(f"{where} does not exist (looked there and in media_dir {media_dir!r})")
     try:
-        opened = Image.open(path if data is None else BytesIO(data))
+        opened = _decoded(path) if data is None else Image.open(BytesIO(data))
         opened.load()
     except Exception as error:  # decoders raise whatever a broken file makes them raise
         raise RowError(f"{where} cannot be read as an image: {_say(error)}") from error
@@ -97,6 +101,26 @@ def _open(image: Any, name: str, media_dir: str) -> Any:
             "save it as an 8-bit image with the window that you want"
         )
     return opened
+
+
+def _decoded(path: str) -> Any:
+    """An image file, decoded once for the rows that share it while they come one after another."""
+    from PIL import Image
+
+    state = os.stat(path)
+    key = (path, state.st_size, state.st_mtime_ns)
+    image = _recent.pop(key, None)
+    if image is None:
+        image = Image.open(path)
+        image.load()
+    _recent[key] = image
+    while len(_recent) > 1 and (len(_recent) > KEPT or sum(map(_pixels, _recent.values())) > KEPT_PIXELS):
+        del _recent[next(iter(_recent))]
+    return image
+
+
+def _pixels(image: Any) -> int:
+    return int(image.width * image.height)
 
 
 def _say(error: Exception) -> str:

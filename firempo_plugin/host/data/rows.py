@@ -16,6 +16,7 @@ from ...phrases import (
     token_positions,
     token_weights,
 )
+from .by_size import by_size
 from .reasons import RowError, blamed_on_the_row, together
 from .row_images import open_images
 
@@ -139,7 +140,7 @@ class RowEncoder:
         blind_prompt = self._blind_prompt(aligned, pair[0]) if noised else []
         if noised and [image.size for image in noised] != [image.size for image in clean]:
             messages = self._with_image_tokens(aligned["_prompt"], noised)
-            noised_prompt = self._encode_side(aligned, messages, aligned["_response"][0], noised, pair[0], ()).prompt
+            noised_prompt, _ = self._turn(aligned, messages, aligned["_response"][0], noised, pair[0].text)
         room = self._room(max(len(chosen.prompt), len(noised_prompt)), (chosen.phrase, rejected.phrase))
         if chosen.ids[:room] == rejected.ids[:room]:
             raise RowError(
@@ -236,11 +237,12 @@ class RowEncoder:
         placeholder = re.compile(rf"{re.escape(IMAGE_PLACEHOLDER)}\n?")
         turns = [{**turn, "content": placeholder.sub("", turn["content"])} for turn in aligned["_prompt"]]
         messages = self._with_image_tokens(turns, [])
-        return self._encode_side(aligned, messages, aligned["_response"][0], [], chosen, ()).prompt
+        return self._turn(aligned, messages, aligned["_response"][0], [], chosen.text)[0]
 
     def _with_image_tokens(self, prompt: list[Message], images: list[Any]) -> list[Message]:
         with blamed_on_the_row(""):
-            return self.template.mm_plugin.process_messages(prompt, images, [], [], self.processor)
+            plugin = by_size(self.template.mm_plugin, self.code)
+            return plugin.process_messages(prompt, images, [], [], self.processor)
 
     def _encode_side(
         self,
@@ -251,16 +253,9 @@ class RowEncoder:
         phrased: PhrasedText,
         weighted: tuple[WeightedSpan, ...],
     ) -> Side:
-        """The ids as the host makes them of the plain text."""
+        """A response and its prompt, with the tokens of phrases and weights placed."""
         text = phrased.text
-        answer = {"role": response["role"], "content": text}
-        with blamed_on_the_row("it cannot be encoded: "):
-            prompt, ids = self.template.encode_oneturn(
-                self.tokenizer, [*messages, answer], aligned["_system"], aligned["_tools"]
-            )
-            prompt, _ = self.template.mm_plugin.process_token_ids(
-                prompt, None, images, [], [], self.tokenizer, self.processor
-            )
+        prompt, ids = self._turn(aligned, messages, response, images, text)
         own_ids, offsets = self._response_tokens(text)
         lead = len(ids) - len(own_ids)
         if lead < 0 or ids[lead:] != own_ids:
@@ -274,7 +269,21 @@ class RowEncoder:
             ids = [*ids, self.tokenizer.eos_token_id]
             offsets.append((0, 0))
         weights = token_weights(weighted, offsets) if weighted else []
-        return Side(text, list(prompt), list(ids), phrase, weights, offsets)
+        return Side(text, prompt, ids, phrase, weights, offsets)
+
+    def _turn(
+        self, aligned: dict[str, Any], messages: list[Message], response: Message, images: list[Any], text: str
+    ) -> tuple[list[int], list[int]]:
+        """Prompt and response as the host makes token ids of them."""
+        answer = {"role": response["role"], "content": text}
+        with blamed_on_the_row("it cannot be encoded: "):
+            prompt, ids = self.template.encode_oneturn(
+                self.tokenizer, [*messages, answer], aligned["_system"], aligned["_tools"]
+            )
+            prompt, _ = self.template.mm_plugin.process_token_ids(
+                prompt, None, images, [], [], self.tokenizer, self.processor
+            )
+        return list(prompt), list(ids)
 
     def _response_tokens(self, text: str) -> tuple[list[int], Offsets]:
         """The assistant turn's token ids, and the characters of `text` that each stands for."""

@@ -1,6 +1,7 @@
 """Encoded rows: the host's own token ids, phrases at the right tokens, all formats alike, no stale cache."""
 
 import json
+import os
 
 import pytest
 from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
@@ -227,10 +228,17 @@ def test_cached_rows_are_served_until_an_image_or_the_code_changes(encode, write
     assert ran == 1
 
 
-def test_parallel_workers_encode_the_same_rows(encode):
+def test_parallel_workers_encode_the_same_rows(encode, monkeypatch):
     one, _ = encode(ALL)
+    asked = []
+    monkeypatch.setattr(dataset_module, "ROWS_PER_PROCESS", 2)
+    mapped = dataset_module.RowEncoder.__call__
+    monkeypatch.setattr(dataset_module.RowEncoder, "__call__", lambda *row: asked.append(os.getpid()) or mapped(*row))
     two, _ = encode(ALL, preprocessing_num_workers=2)
     assert one.to_list() == two.to_list()
+    assert asked == [], "no row was encoded here"
+    encode("fire_mpo_sharegpt", preprocessing_num_workers=2)
+    assert asked, "too few rows for a second process"
 
 
 def test_a_row_names_all_that_is_wrong_with_it(encode, write_dataset):
