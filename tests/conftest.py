@@ -5,7 +5,6 @@ import gc
 import json
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from functools import partial
@@ -64,8 +63,7 @@ MAY_SKIP = (
     "peak memory is read from Linux's /proc",
 )
 """Every reason for which a test may be skipped: a package, a program or a platform is not there; never data."""
-MANY_MODULES = 100
-frozen_modules = 0
+MANY_OBJECTS = 50_000
 
 
 def pytest_addoption(parser):
@@ -109,13 +107,23 @@ def pytest_make_collect_report():
     return fail_unless_named((yield))
 
 
-def pytest_runtest_logfinish():
-    """Takes what imports leave for good out of garbage collection, which is half of a small training run otherwise."""
-    global frozen_modules
-    if len(sys.modules) > frozen_modules + MANY_MODULES:
-        frozen_modules = len(sys.modules)
+def set_aside():
+    """Takes what imports, collected tests and caches leave for good out of garbage collection.
+
+    Every training run and every model that is put away collects garbage; a collection among a million objects takes
+    half a second, which is half of a small run.
+    """
+    if len(gc.get_objects()) > MANY_OBJECTS:  # those that were set aside are not among them
         gc.collect()
         gc.freeze()
+
+
+def pytest_collection_finish():
+    set_aside()
+
+
+def pytest_runtest_logfinish():
+    set_aside()
 
 
 @pytest.fixture(scope="session")
@@ -157,6 +165,8 @@ def train(checkpoint, tmp_path):
     import tiny
     from accelerate.state import AcceleratorState, GradientState, PartialState
     from llamafactory.train.tuner import run_exp
+
+    set_aside()
 
     def run(family: str = "qwen3_vl", **keys):
         config = {
