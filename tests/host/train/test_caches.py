@@ -186,11 +186,13 @@ def test_a_disk_that_fills_up_does_not_end_the_run(train, tmp_path, monkeypatch,
 @pytest.mark.parametrize("family", SHARING)
 def test_later_runs_need_neither_pixels_nor_the_vision_tower(family, train, adapter, tmp_path, count):
     keys = {**KEYS, "adapter_name_or_path": str(adapter(family)), "fire_vision_cache": str(tmp_path / "cache")}
-    keys |= {"fire_pass_tokens": 1}  # so that some passes know all their images and others do not
+    keys |= {"max_steps": 3, "fire_pass_tokens": 1}  # every row once; some passes know all their images, others do not
     without = train(family, **{**keys, "fire_vision_cache": None})
     first = train(family, **{**keys, "max_steps": 1})
     assert count["images"]["run"] > 0
     partly = train(family, **keys)
+    assert count["images"]["run"] > 0
+    assert count["images"]["known"] > 0
     second = train(family, **keys)
     assert count["images"]["run"] == 0
     assert count["images"]["known"] > 0
