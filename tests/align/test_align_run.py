@@ -16,13 +16,14 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from places import EXAMPLES_DIR
 from transformers import AutoModelForImageTextToText
 
-from firempo_plugin.align import commands
+from firempo_plugin.align import commands, tables
 from firempo_plugin.align.children import FIREMPO, Children
 from firempo_plugin.align.config import PAIRS
 from firempo_plugin.checkpoints import fingerprint
 from firempo_plugin.cli import main
 from firempo_plugin.endpoint.failures import StopRunError
 from firempo_plugin.errors import UserError
+from firempo_plugin.evaluate import figures
 
 PHANTOM = EXAMPLES_DIR / "phantom"
 BASE = PHANTOM / "base"
@@ -35,6 +36,9 @@ TRAIN = yaml.safe_load((PHANTOM / "train.yaml").read_text()) | {
     "logging_steps": 1,
     "per_device_train_batch_size": 8,
 }
+
+
+DRAW = tables.draw
 
 
 class InProcess(Children):
@@ -96,6 +100,8 @@ def write(data, tmp_path, monkeypatch):
     monkeypatch.setattr(commands, "Children", InProcess)
     monkeypatch.setattr(InProcess, "ran", [])
     monkeypatch.setattr(InProcess, "stop_behind", None)
+    monkeypatch.setattr(tables, "draw", lambda lines, metric, path: path)  # two seconds each; one test looks at them
+    monkeypatch.setattr(figures, "write", lambda table, folder: [])
     options = {"file": str(data / "records.jsonl"), "image_root": str(data), "columns": COLUMNS}
     source = {"name": "table", "options": options}
     config = {
@@ -136,7 +142,7 @@ def weights(adapters, checkpoint=BASE):
     return model.state_dict()
 
 
-def test_two_rounds_and_what_is_found_of_them_again(write, tmp_path, capsys):
+def test_two_rounds_and_what_is_found_of_them_again(write, tmp_path, capsys, monkeypatch):
     folder, file = tmp_path / "all", write()
     InProcess.stop_behind = "train", "1"
     assert main(["align", str(file)]) == 3
@@ -144,6 +150,7 @@ def test_two_rounds_and_what_is_found_of_them_again(write, tmp_path, capsys):
     first = [("build", "1"), ("evaluate", "1"), ("train", "1")]
     assert InProcess.ran == first
     InProcess.stop_behind = None
+    monkeypatch.setattr(tables, "draw", DRAW)
     assert main(["align", str(file)]) == 0
     rest = [("evaluate", "1"), ("build", "2"), ("train", "2"), ("evaluate", "2")]
     assert InProcess.ran == first + rest, "what was done is not done again"
