@@ -2,13 +2,17 @@
 
 import os
 import re
+import time
 from pathlib import Path
 
 from playwright.sync_api import ConsoleMessage, Locator, Page, Request, TimeoutError, expect
 
-SETTLE = 120_000
-QUIET, STREAM_QUIET = 4, 30
-"""Tenths of a second; a stream of answers may stay open after its last one."""
+SETTLE = 120
+"""Seconds."""
+QUIET, STREAM_QUIET = 4, 60
+"""Looks, each two frames of the page, a thirtieth of a second; a stream of answers may stay open after its last one."""
+FRAMES = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))"
+"""A page that is busy with an answer takes longer over them."""
 
 expect.set_options(timeout=60_000)
 
@@ -55,9 +59,9 @@ class BoardPage:
 
     def settle(self) -> None:
         """Waits until the server has answered everything, and nothing more is asked."""
-        quiet = 0
-        for _ in range(SETTLE // 100):
-            self.page.wait_for_timeout(100)
+        quiet, end = 0, time.monotonic() + SETTLE
+        while time.monotonic() < end:
+            self.page.evaluate(FRAMES)
             only_streams = all("queue/data" in request.url for request in self._asked)
             quiet = quiet + 1 if only_streams else 0
             if quiet == (STREAM_QUIET if self._asked else QUIET):
