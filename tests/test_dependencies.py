@@ -4,10 +4,10 @@ import ast
 import re
 import sys
 import tomllib
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-import pytest
 from places import ROOT
 
 DECLARED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -23,6 +23,7 @@ def names(requirements: list[str]) -> set[str]:
     return {re.match(r"[\w.-]+", requirement)[0].lower().replace("_", "-") for requirement in requirements}
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """Distributions whose modules a file imports, in functions too."""
     found = set()
@@ -34,11 +35,15 @@ def imported(path: Path) -> set[str]:
     return {DISTRIBUTIONS.get(name, name) for name in found - set(sys.stdlib_module_names) - {"firempo_plugin"}}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_what_is_imported_is_declared(path):
+def test_what_is_imported_is_declared():
     optional = {name for part in ("dicom", "demo", "qlora", "reports") for name in names(extras()[part])}
-    hosts = HOSTS_OWN | HOSTS_OPTIONS if ROOT / "firempo_plugin" / "host" in path.parents else set()
-    assert imported(path) <= names(DECLARED["dependencies"]) | optional | hosts
+    declared = names(DECLARED["dependencies"]) | optional
+
+    def foreign(path):
+        hosts = HOSTS_OWN | HOSTS_OPTIONS if ROOT / "firempo_plugin" / "host" in path.parents else set()
+        return imported(path) - declared - hosts
+
+    assert {str(path): foreign(path) for path in FILES if foreign(path)} == {}
 
 
 def extras() -> dict[str, list[str]]:
