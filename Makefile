@@ -32,8 +32,9 @@ demo: $(VENV)/demo.installed  ## set everything up and train a tiny model on rea
 	$(BIN)/firempo demo
 
 # Types and style are those of the locked versions: other versions' annotations differ.
+# For two cores: the third process works while others wait for a browser, a child or a server.
 test: $(VENV)/dev.installed $(if $(filter locked,$(VERSIONS)),check)  ## set up and run every check and test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal $(TESTS)
 
 test-fast: $(VENV)/dev.installed  ## the tests that neither load a model nor start a process
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow'
