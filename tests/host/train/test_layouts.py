@@ -64,23 +64,23 @@ def rows_for(objective, pairs):
 
 @pytest.fixture(scope="module")
 def plain(odd_pairs, checkpoint, adapter):
-    """Returns a function from family and objective to the plain loss and gradients of the odd rows."""
+    """Returns a function from family, objective and NLL weight to the odd rows' plain loss, gradients and terms."""
     known, models = {}, {}
 
-    def compute(family, objective="fire_mpo"):
-        if (family, objective) not in known:
+    def compute(family, objective="fire_mpo", nll=0.0):
+        if (family, objective, nll) not in known:
             if family not in models:
                 models.clear()  # with what its forwards hold
                 models[family] = Plain(family, checkpoint(family), adapter(family))
             model = models[family]
-            numbers = (
-                DEFAULTS.get(objective, {}) if objective in PUBLISHED else {"alpha": 0.2, "gamma": 0.7, "lam": 0.3}
-            )
-            loss, _ = model.batch(rows_for(objective, odd_pairs), objective, anew=False, **numbers)
+            published = {**DEFAULTS.get(objective, {}), "nll": nll}
+            ours = {"alpha": 0.2, "gamma": 0.7, "lam": 0.3, "ftx": nll}
+            numbers = published if objective in PUBLISHED else ours
+            loss, terms = model.batch(rows_for(objective, odd_pairs), objective, anew=False, **numbers)
             loss.backward(retain_graph=True)
             gradients = {name: w.grad for name, w in model.model.named_parameters() if w.requires_grad}
-            known[family, objective] = (loss.detach(), gradients)
-        return known[family, objective]
+            known[family, objective, nll] = (loss.detach(), gradients, terms)
+        return known[family, objective, nll]
 
     return compute
 
@@ -106,7 +106,7 @@ NOISE = dict.fromkeys(("gemma4", "gemma4_small", "gemma4n"), 5e-5)
 
 
 def check(found, expected, noise=1e-5):
-    (loss, gradients), (plain_loss, plain_gradients) = found, expected
+    (loss, gradients), (plain_loss, plain_gradients, *_) = found, expected
     assert_close(loss, plain_loss, rtol=1e-5, atol=0)
     assert gradients.keys() == plain_gradients.keys()
     for name, gradient in plain_gradients.items():
@@ -184,7 +184,7 @@ def test_odd_rows_that_are_longer_than_the_window(
 
 @pytest.mark.parametrize("objective", sorted(set(OBJECTIVES) - {"fire_mpo"}))
 def test_odd_rows_under_the_relatives(objective, odd_pairs, plain, trainer_and_batch, write_dataset, adapter):
-    """Their terms join other cells, so that the passes are cut elsewhere."""
+    """Loss, gradients and terms. These join other cells, so that the passes are cut elsewhere."""
     own = {"fire_mpo_v1": NUMBERS, "fire_mpo_v2": NUMBERS, "rrpo": {"fire_alpha": 0.2}}
     trainer, batch = trainer_and_batch(
         "qwen3_vl",
@@ -193,9 +193,14 @@ def test_odd_rows_under_the_relatives(objective, odd_pairs, plain, trainer_and_b
         adapter=adapter("qwen3_vl"),
         pass_tokens=1,
         fire_objective=objective,
+        pref_ftx=0.2,
         **own.get(objective, {}),
     )
-    check(run(trainer, batch), plain("qwen3_vl", objective))
+    expected = plain("qwen3_vl", objective, nll=0.2)
+    check(run(trainer, batch), expected)
+    found = trainer._train_means.take()
+    for name, value in expected[-1].items():
+        assert_close(found[f"terms/{name}"], value, rtol=1e-4, atol=1e-7, msg=lambda m, n=name: f"{n}: {m}")
 
 
 def test_a_tower_in_training_gets_the_gradients_of_the_plain_path(
