@@ -85,7 +85,13 @@ class Cell:
 
 
 def column(
-    values: Mapping[str, Numbers], baseline: str | None, *, draws: int, confidence: float, seed: int
+    values: Mapping[str, Numbers],
+    baseline: str | None,
+    *,
+    draws: int,
+    confidence: float,
+    seed: int,
+    clusters: Sequence[str] = (),
 ) -> dict[str, Cell]:
     """One column of a table, a metric: each row's mean, and what it has more than the baseline.
 
@@ -99,6 +105,8 @@ def column(
         draws: Of the bootstrap.
         confidence: Of the intervals.
         seed: Of the draws.
+        clusters: By item, what it is drawn together with, such as the image of several questions; empty: each alone.
+            McNemar's test and its p know nothing of them.
     """
     groups = {("mean", row): group for row, group in values.items() if _has_values(group)}
     if baseline is not None and ("mean", baseline) in groups:
@@ -107,7 +115,7 @@ def column(
             common = ~(np.isnan(a).any(axis=0) | np.isnan(b).any(axis=0))
             if common.any():
                 groups["row", row], groups["baseline", row] = (np.where(common, side, np.nan) for side in (a, b))
-    found = dict(zip(groups, _draw(list(groups.values()), draws, seed), strict=True)) if groups else {}
+    found = dict(zip(groups, _draw(list(groups.values()), draws, seed, clusters), strict=True)) if groups else {}
     cells: dict[str, Cell] = {}
     for row in values:
         mean = _interval(groups["mean", row], found["mean", row], confidence) if ("mean", row) in groups else None
@@ -179,25 +187,28 @@ def holm(ps: Sequence[float]) -> list[float]:
     return corrected
 
 
-def _draw(groups: list[Numbers], draws: int, seed: int) -> list[Numbers]:
+def _draw(groups: list[Numbers], draws: int, seed: int, clusters: Sequence[str]) -> list[Numbers]:
     """The means of groups in every draw: items drawn for all of them together, seeds within each.
 
     Args:
         groups: Each seeds x items, of the same items; NaN where there is no value.
+        clusters: See `column`.
 
     Returns:
         An array of `draws` for each group.
     """
     rng = np.random.default_rng(seed)
-    n = groups[0].shape[1]
+    names, belongs = np.unique(clusters or np.arange(groups[0].shape[1]), return_inverse=True)
+    n = len(names)
     sums = [np.nan_to_num(values).T for values in groups]
     counts = [(~np.isnan(values)).astype(np.float64).T for values in groups]
     found: list[list[Numbers]] = [[] for _ in groups]
     left = draws
     while left:
-        size = min(left, max(1, _AT_ONCE // n))
+        size = min(left, max(1, _AT_ONCE // len(belongs)))
         places = rng.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
         weights = np.bincount(places.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
+        weights = weights[:, belongs]
         for place, values in enumerate(groups):
             seeds = len(values)
             picked = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=size)

@@ -170,3 +170,28 @@ def test_rows_that_never_differ_have_a_p_of_one():
     cells = column({"a": same, "b": same.copy(), "c": same.copy()}, "b", draws=200, confidence=0.95, seed=0)
     assert [(cells[row].difference.p, cells[row].difference.p_holm) for row in "ac"] == [(1.0, 1.0)] * 2
     assert holm([0.6, 0.9, 1.0]) == [1.0, 1.0, 1.0]
+
+
+def test_items_of_a_cluster_are_drawn_together():
+    """Ten questions on each of thirty images that are answered alike say what thirty questions say, and no more."""
+    rng = np.random.default_rng(8)
+    base, new = rng.integers(0, 2, size=(2, 30)).astype(float)
+    clusters = [f"{image:02}" for image in range(30) for _ in range(10)]
+    alone = one({"base": base, "new": new}, "base")
+    together = one({"base": np.repeat(base, 10), "new": np.repeat(new, 10)}, "base", clusters=clusters)
+    for found, expected in (
+        (together["new"].mean, alone["new"].mean),
+        (together["new"].difference.interval, alone["new"].difference.interval),
+    ):
+        assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+        assert found.n == 300
+    apart = one({"base": np.repeat(base, 10), "new": np.repeat(new, 10)}, "base")["new"].difference.interval
+    wide = alone["new"].difference.interval
+    assert (apart.high - apart.low) < 0.4 * (wide.high - wide.low), "as if each told something new"
+
+
+def test_clusters_of_several_sizes_count_by_their_items():
+    values, clusters = [1.0] * 9 + [0.0], ["a"] * 9 + ["b"]
+    found = one({"x": values}, clusters=clusters)["x"].mean
+    assert found.value == pytest.approx(0.9)
+    assert (found.low, found.high) == (0.0, 1.0), "a quarter of draws has one image alone, twice"
