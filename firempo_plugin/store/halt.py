@@ -29,14 +29,18 @@ DONE, FAILED, STOPPED = 0, 1, 3
 
 @contextmanager
 def halted_by_signals() -> Iterator[Halt]:
-    """A halt that the first SIGINT or SIGTERM sets; the second SIGINT interrupts at once."""
+    """A halt that the first SIGINT, SIGTERM or end of the terminal sets; the second SIGINT interrupts at once.
+
+    Where SIGHUP is ignored, as under nohup, it stays so.
+    """
     halt = Halt()
 
     def stop(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         halt.set(f"{signal.Signals(number).name}; run the same command again to go on")
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    hangup = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, *hangup)}
     try:
         yield halt
     finally:
