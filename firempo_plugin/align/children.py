@@ -1,6 +1,5 @@
 """The commands that a round joins, each in a process of its own, which ends with this one."""
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -17,7 +16,8 @@ from ..processes import host_command, search_path
 from ..store.halt import Halt
 from ..terminal import say
 
-FIREMPO = (sys.executable, "-m", "firempo_plugin.cli")
+FIREMPO = (sys.executable, "-P", "-m", "firempo_plugin.cli")
+"""Without the folder of the command among the places of modules, as an installed command has it."""
 SHOWN = 15
 """Lines of a log that are shown when a command failed."""
 INTERVAL = 60.0
@@ -26,8 +26,22 @@ PATIENCE = 60.0
 """Seconds that a command has to end by itself when the run is to end."""
 _TAIL = 100_000
 """Bytes of a log that its end is looked for in."""
-_PARENT_DIES = 1
-"""PR_SET_PDEATHSIG of prctl(2)."""
+_WATCH = """
+import os, signal, sys, time
+group, ends = int(sys.argv[1]), float(sys.argv[2])
+os.read(0, 1)
+try:
+    os.killpg(group, signal.SIGTERM)
+    ends += time.monotonic()
+    while time.monotonic() < ends:
+        os.killpg(group, 0)
+        time.sleep(0.1)
+    os.killpg(group, signal.SIGKILL)
+except ProcessLookupError:
+    pass
+"""
+"""Waits until its standard input ends, as it does when this process is gone, and ends a command with all that this has
+started: the host's, on several devices, starts others that know nothing of a lock."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +86,23 @@ class Children:
                 env=environment,
                 pass_fds=(self.lock.fileno(),),
                 start_new_session=True,
-                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
             )
-        self._await(process, log)
+        watch = subprocess.Popen(
+            [sys.executable, "-S", "-c", _WATCH, str(process.pid), str(PATIENCE)],
+            stdin=subprocess.PIPE,
+            pass_fds=(self.lock.fileno(),),
+            start_new_session=True,
+        )
+        try:
+            self._await(process, log)
+        finally:
+            if not _lives(process):
+                watch.kill()
+                watch.communicate()
         if process.returncode not in fine:
             raise UserError(
-                f"{' '.join(command[-2:])} ended with {process.returncode}; the end of its log, {log}:\n"
-                + "\n".join(f"  {line}" for line in last_lines(log, SHOWN))
+                f"{' '.join(command[-2:])} {_ended(process.returncode)}; the same command goes on where it was. "
+                f"The end of its log, {log}:\n" + "\n".join(f"  {line}" for line in last_lines(log, SHOWN))
             )
         return process.returncode
 
@@ -97,15 +121,29 @@ class Children:
 def _end(process: "subprocess.Popen[bytes]") -> None:
     """Ends a command and all that it started: with its own care first, then without."""
     os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
+    ends = time.monotonic() + PATIENCE
+    while _lives(process) and time.monotonic() < ends:
+        time.sleep(0.1)
+    if _lives(process):
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PARENT_DIES, signal.SIGTERM)
+def _lives(process: "subprocess.Popen[bytes]") -> bool:
+    """Whether a command is there, or something that it started."""
+    process.poll()
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _ended(code: int) -> str:
+    if code >= 0:
+        return f"ended with {code}"
+    name = signal.Signals(-code).name
+    return f"was ended by {name}{', as where memory runs out' if name == 'SIGKILL' else ''}"
 
 
 def last_lines(log: Path, most: int) -> list[str]:

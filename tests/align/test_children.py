@@ -18,6 +18,10 @@ from firempo_plugin.store.halt import Halt
 PYTHON = (sys.executable, "-c")
 SLEEPER = "import os, pathlib, sys, time; pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(600)"
 
+STUBBORN = f"import signal, time; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), exit())); {SLEEPER}"
+NESTED = ("import subprocess, sys; subprocess.run([sys.executable, '-c', *sys.argv[1:]])",)
+"""Starts what follows it, as a launcher does: with no open file but its own."""
+
 
 @pytest.fixture
 def children(tmp_path):
@@ -35,12 +39,23 @@ def test_what_a_command_prints_is_in_its_log_behind_what_was_there(children, tmp
     assert lines[-1] == "said"
 
 
+def test_a_module_in_the_folder_of_the_command_is_not_taken_for_another(children, tmp_path, monkeypatch):
+    (tmp_path / "argparse.py").write_text("raise RuntimeError('of the user')")
+    monkeypatch.chdir(tmp_path)
+    assert children.firempo("--version", log=tmp_path / "log") == 0
+
+
 def test_a_command_that_fails_is_quoted(children, tmp_path):
     with pytest.raises(UserError) as error:
         children.run([*PYTHON, "print('\\n'.join(map(str, range(100)))); raise SystemExit(2)"], tmp_path / "log", (0,))
     said = str(error.value).splitlines()
-    assert "ended with 2; the end of its log" in said[0]
+    assert "ended with 2; the same command goes on where it was. The end of its log" in said[0]
     assert said[1:] == [f"  {number}" for number in range(85, 100)]
+
+
+def test_a_command_that_is_killed_is_told_of_as_such(children, tmp_path):
+    with pytest.raises(UserError, match="was ended by SIGKILL, as where memory runs out;"):
+        children.run([*PYTHON, "import os; os.kill(os.getpid(), 9)"], tmp_path / "log", (0,))
 
 
 def test_the_end_of_a_log_is_its_last_state(tmp_path):
@@ -84,8 +99,9 @@ def ends(pid):
     return False
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a command ends with the run that started it on Linux alone")
-def test_a_run_that_is_killed_takes_its_command_with_it(tmp_path):
+@pytest.mark.parametrize("words", [(), NESTED], ids=["the command", "what the command started"])
+def test_a_run_that_is_killed_takes_its_command_with_it(tmp_path, words):
+    """And keeps its folder locked until then."""
     mark = tmp_path / "pid"
     code = (
         "import pathlib, sys\n"
@@ -93,19 +109,26 @@ def test_a_run_that_is_killed_takes_its_command_with_it(tmp_path):
         "from firempo_plugin.files import locked\n"
         "from firempo_plugin.store.halt import Halt\n"
         "place = pathlib.Path(sys.argv[1])\n"
-        f"command = [sys.executable, '-c', {SLEEPER!r}, sys.argv[2]]\n"
+        f"command = [sys.executable, '-c', *{words!r}, {STUBBORN!r}, sys.argv[2]]\n"
         "Children(locked(place), Halt()).run(command, place / 'log', (0,))"
     )
     run = subprocess.Popen([*PYTHON, code, str(tmp_path / "folder"), str(mark)])
     while not (mark.is_file() and mark.read_text()):
         assert run.poll() is None
         time.sleep(0.05)
-    with pytest.raises(UserError, match="another firempo run works in"):
-        locked(tmp_path / "folder")
     run.kill()
     run.wait()
+    with pytest.raises(UserError, match="another firempo run works in"):
+        locked(tmp_path / "folder")
     assert ends(int(mark.read_text()))
-    locked(tmp_path / "folder").close()
+    for _ in range(200):
+        try:
+            locked(tmp_path / "folder").close()
+            break
+        except UserError:
+            time.sleep(0.05)
+    else:
+        pytest.fail("the folder is locked for good")
 
 
 def test_while_a_command_lives_the_folder_is_locked(tmp_path):
