@@ -117,6 +117,8 @@ def overridden(path: Path, given: Any, overrides: list[str], *, resolve: bool) -
         found: Any = OmegaConf.to_container(OmegaConf.merge(given, from_overrides(overrides)), resolve=resolve)
     except OmegaConfBaseException as error:
         raise UserError(f"{path}: {error.full_key or ''}: {str(error).splitlines()[0]}") from error
+    except TypeError as error:  # omegaconf's, of a list in the place of keys, and the other way round
+        raise UserError(f"{path}: an override is of another kind than what it is to replace: {error}") from error
     return dict(found)
 
 

@@ -93,10 +93,7 @@ def read(folder: Path) -> Adapter:
     for name in (ADAPTER, WEIGHTS):
         if not (folder / name).is_file():
             raise UserError(f"{folder} holds no {name}; expected an adapter that training wrote")
-    settings = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
-    for key, plain in PLAIN.items():
-        if (settings.get(key) or None) != (plain or None):
-            raise UserError(f"{folder}: {key} is {settings[key]!r}; only plain LoRA is stacked: write adapter: merge")
+    settings = plain_settings(folder)
     tensors = {name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()}
     names = [name.removeprefix(PREFIX).removesuffix(A) for name in tensors if name.endswith(A)]
     strange = set(tensors) - {PREFIX + name + side for name in names for side in (A, B)}
@@ -110,6 +107,19 @@ def read(folder: Path) -> Adapter:
         rank = a.shape[0]
         modules[name] = a, settings["lora_alpha"] / (sqrt(rank) if settings.get("use_rslora") else rank) * b
     return Adapter(settings, modules)
+
+
+def plain_settings(folder: Path) -> dict[str, Any]:
+    """What an adapter says of itself.
+
+    Raises:
+        UserError: It is another kind than plain LoRA.
+    """
+    settings: dict[str, Any] = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
+    for key, plain in PLAIN.items():
+        if key in settings and (settings[key] or None) != (plain or None):
+            raise UserError(f"{folder}: {key} is {settings[key]!r}; only plain LoRA is stacked: write adapter: merge")
+    return settings
 
 
 def _padded(

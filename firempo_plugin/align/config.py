@@ -1,17 +1,21 @@
 """The configuration of `firempo align`: one file from records to an aligned model, checked before anything runs."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from ..checkpoints import ADAPTER
 from ..errors import UserError
 from ..evaluate import config as evaluating
 from ..evaluate.registry import MEASURES
 from ..pairs import config as building
 from ..pairs.config import BuildConfig
+from ..scrub import scrub
 from ..settings import checked, config_key, overridden, section, written
+from .adapters import plain_settings
 from .policy import Mode, Policy
 
 SECTIONS = ("build", "train", "evaluate")
@@ -19,19 +23,28 @@ PAIRS = "pairs"
 """Name of a round's data set, and of its folder."""
 INFERENCE = (
     *("template", "trust_remote_code", "image_max_pixels", "image_min_pixels", "cutoff_len", "default_system"),
-    *("enable_thinking", "flash_attn", "rope_scaling", "quantization_bit", "quantization_method"),
+    *("enable_thinking", "preserve_thinking", "flash_attn", "rope_scaling", "model_revision", "cache_dir"),
+    *("quantization_bit", "quantization_method", "quantization_type", "double_quantization"),
+    *("use_fast_tokenizer", "split_special_tokens", "resize_vocab", "add_tokens", "add_special_tokens"),
+    *("new_special_tokens_config", "init_special_tokens", "crop_to_patches", "image_do_pan_and_scan"),
 )
 """Keys of `train` that also decide how the model answers."""
 STAGE = "fire_mpo"
 CONTRARY = {
     "build": {"respond.file": "the model of each round answers", "export.decisions": "pairs are new in every round"},
-    "train": dict.fromkeys(
-        ("create_new_adapter", "ref_model", "ref_model_adapters", "resume_from_checkpoint"),
-        "`adapter` and `reference` decide it",
-    ),
+    "train": {
+        **dict.fromkeys(
+            ("create_new_adapter", "ref_model", "ref_model_adapters", "resume_from_checkpoint"),
+            "`adapter` and `reference` decide it",
+        ),
+        **dict.fromkeys(("val_size", "eval_dataset"), "`evaluate` says what validation is; all pairs are trained on"),
+        "max_samples": "all pairs of a round are trained on; build.source.limit makes fewer",
+    },
     "evaluate": {"endpoint": "the model of each round is loaded here", "groups": "each round is a row"},
 }
 """Keys that would say what the rounds decide, and how they decide it. Places of files they set without a word."""
+SECRET = re.compile(r"_(?:token|api_key|secret|password)$")
+"""Names of keys that hold secrets, such as the host's for hubs and trackers."""
 UNMERGED = ("quantization_bit", "use_unsloth", "use_kt")
 """Keys of `train` with which the host merges no adapter, and goes on with it where a new one is asked for; as it does
 under DeepSpeed's ZeRO-3."""
@@ -75,6 +88,9 @@ class AlignConfig:
     )
     reference: Literal["previous", "base"] = config_key(
         "previous", "previous: the model at the start of a round; base: that of the first one"
+    )
+    overlap: Literal["refuse", "report"] = config_key(
+        "refuse", "what to do where validation shows an image or a study that training shows, too"
     )
     metric: str = config_key("accuracy.judged", "measure.metric that the rounds are to raise, on validation")
     patience: int = config_key(
@@ -131,9 +147,14 @@ def _section_of_file(path: Path, name: str, file: Path) -> dict[str, Any]:
 def _check(config: AlignConfig) -> None:
     if not config.folder:
         raise UserError("folder is missing; write where the rounds are to be kept")
+    if "," in config.folder:
+        raise UserError(f"folder: {config.folder} has a comma, which the host takes for an end of an adapter's place")
+    if Path(config.folder).exists() and not Path(config.folder).is_dir():
+        raise UserError(f"folder: {config.folder} is no folder; write where the rounds are to be kept")
     for name in SECTIONS:
         if not isinstance(vars(config)[name], dict):
             raise UserError(f"{name} is missing; write a file's name, or the keys themselves")
+        _refuse_secrets(name, vars(config)[name])
         for key, why in CONTRARY[name].items():
             if _at(vars(config)[name], key) not in (None, False, {}):
                 raise UserError(f"{name}.{key} cannot be used: {why}")
@@ -146,6 +167,23 @@ def _check(config: AlignConfig) -> None:
     if measure not in rows.measures or "." not in config.metric:
         measured = ", ".join(rows.measures)
         raise UserError(f"metric is {config.metric!r}; write measure.metric of one that evaluate measures: {measured}")
+    if rows.options(measure).get("dataset_dir") == str(_pairs_folder(config, 1)):
+        raise UserError(
+            f"metric is {config.metric}, of pairs that the rounds train on; write a metric of records, or "
+            f"evaluate.{measure}.dataset and dataset_dir of pairs that are held out"
+        )
+
+
+def _refuse_secrets(place: str, values: Mapping[str, Any]) -> None:
+    """Of what is written into files of the rounds."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            _refuse_secrets(f"{place}.{key}", value)
+        elif isinstance(value, str) and value and (SECRET.search(str(key)) or scrub(value) != value):
+            raise UserError(
+                f"{place}.{key} holds what looks like a key or a token, and would be written into the folder; leave it "
+                "out, and put it into the environment or log in with the service's own command"
+            )
 
 
 def _check_build(config: AlignConfig) -> None:
@@ -167,6 +205,8 @@ def _check_training(config: AlignConfig) -> None:
     adapter = train.get("adapter_name_or_path")
     if not isinstance(adapter, str | None) or "," in (adapter or ""):
         raise UserError("train.adapter_name_or_path names several adapters; merge them first (llamafactory-cli export)")
+    if adapter and not (Path(adapter) / ADAPTER).is_file():
+        raise UserError(f"train.adapter_name_or_path: {adapter} holds no {ADAPTER}; expected a folder with an adapter")
     if train.get("finetuning_type", "lora") == "full" and config.adapter != "merge":
         raise UserError(f"adapter: {config.adapter} needs an adapter; with finetuning_type: full write adapter: merge")
     if config.adapter == "stack":
@@ -187,7 +227,9 @@ def _check_merging(train: Mapping[str, Any]) -> None:
 def _is_zero_3(train: Mapping[str, Any]) -> bool:
     """Whether DeepSpeed's third stage shards the weights; of full tuning, which has no adapter, it does not matter."""
     given = train.get("deepspeed")
-    if isinstance(given, str) and Path(given).is_file():
+    if isinstance(given, str):
+        if not Path(given).is_file():
+            raise UserError(f"train.deepspeed: {given} does not exist; paths are seen from the folder of the command")
         given = json.loads(Path(given).read_text(encoding="utf-8"))
     stage = _at(given, "zero_optimization.stage")
     return bool(stage == 3 and train.get("finetuning_type") != "full")
@@ -199,6 +241,8 @@ def _check_stack(train: Mapping[str, Any]) -> None:
     for key, value in plain.items():
         if (train.get(key) or value) != value:
             raise UserError(f"adapter: stack needs plain LoRA, and train.{key} is {train[key]!r}; write adapter: merge")
+    if train.get("adapter_name_or_path"):
+        plain_settings(Path(train["adapter_name_or_path"]))
 
 
 def _at(values: Any, key: str) -> Any:
@@ -218,7 +262,7 @@ def build_keys(config: AlignConfig, number: int, policy: Policy) -> dict[str, An
         **(export.get("options") or {}),
     }
     export["options"] = {key: value for key, value in options.items() if value is not None} | {"file_format": "json"}
-    place = {"folder": str(Path(config.folder, "rounds", str(number), PAIRS)), "name": PAIRS}
+    place = {"folder": str(_pairs_folder(config, number)), "name": PAIRS}
     return {
         **config.build,
         "workspace": str(Path(config.folder, "build")),
@@ -235,7 +279,7 @@ def evaluate_keys(config: AlignConfig, policies: Sequence[Policy]) -> dict[str, 
     places = [one.adapter or (one.checkpoint if one.checkpoint != base else None) for one in policies]
     given |= {"workspace": str(Path(config.folder, "evaluate")), "model": model, "baseline": row_of(0)}
     given["models"] = {row_of(number): place for number, place in enumerate(places)}
-    first = {"dataset": PAIRS, "dataset_dir": str(Path(config.folder, "rounds", "1", PAIRS))}
+    first = {"dataset": PAIRS, "dataset_dir": str(_pairs_folder(config, 1))}
     for name in [name for name in given.get("measures") or () if name in MEASURES]:
         options = MEASURES.load(name).options
         known = {key.name for key in fields(options)} if options else set()
@@ -243,6 +287,10 @@ def evaluate_keys(config: AlignConfig, policies: Sequence[Policy]) -> dict[str, 
         if own:
             given[name] = own | dict(given.get(name) or {})
     return given
+
+
+def _pairs_folder(config: AlignConfig, number: int) -> Path:
+    return Path(config.folder, "rounds", str(number), PAIRS)
 
 
 def row_of(number: int) -> str:

@@ -85,6 +85,16 @@ REFUSED = {
     "evaluate.endpoint cannot be used: the model of each round is loaded here": ["evaluate.endpoint.model=x"],
     "metric is 'bleu'; write measure.metric of one that evaluate measures: accuracy, localisation": ["metric=bleu"],
     "metric is 'reports.bleu'": ["metric=reports.bleu"],
+    "train.adapter_name_or_path: nowhere holds no adapter_config.json": ["train.adapter_name_or_path=nowhere"],
+    "train.val_size cannot be used: `evaluate` says what validation is": ["train.val_size=0.1"],
+    "train.max_samples cannot be used: all pairs of a round are trained on": ["train.max_samples=100"],
+    "train.deepspeed: nowhere.json does not exist": ["train.deepspeed=nowhere.json"],
+    "an override is of another kind than what it is to replace": ["train=[1,2]"],
+    "folder: a,b has a comma": ["folder='a,b'"],
+    f"folder: {__file__} is no folder": [f"folder={__file__}"],
+    "train.hf_hub_token holds what looks like a key or a token": ["train.hf_hub_token=abcdef"],
+    "build.edit.endpoint.note holds what looks like a key": ["build.edit.endpoint.note='sk-abcdefghijklmnop'"],
+    "metric is localisation.auc, of pairs that the rounds train on": ["metric=localisation.auc"],
     "rounds must be a whole number (at least 1), found 0": ["rounds=0"],
     "unknown key watch.length": ["watch.length=3"],
     "folder is missing": ["folder=''"],
@@ -97,6 +107,19 @@ def test_what_cannot_work_is_refused_with_its_key(read, said):
         read(*REFUSED[said])
     assert said in str(error.value)
     assert "align.yaml" in str(error.value)
+
+
+def test_an_adapter_that_cannot_be_stacked_is_refused_before_a_round_is_trained(read, tmp_path):
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "use_dora": True}))
+    words = [f"train.adapter_name_or_path={tmp_path}"]
+    with pytest.raises(UserError, match="use_dora is True; only plain LoRA is stacked"):
+        read(*words)
+    assert read(*words, "adapter=merge").base.adapter == str(tmp_path)
+
+
+def test_a_metric_of_pairs_that_are_held_out_may_choose_the_round(read):
+    own = {"dataset": "held_out", "dataset_dir": "data"}
+    assert read("metric=localisation.auc", evaluate=GIVEN["evaluate"] | {"localisation": own}).metric
 
 
 @pytest.mark.parametrize("section", ["build", "train", "evaluate"])
@@ -118,6 +141,14 @@ def test_a_deepspeed_file_is_looked_into(read, tmp_path):
                 read(*words)
             assert read(*words, "adapter=continue", "reference=base")
             assert read(*words, "adapter=merge", "train.finetuning_type=full")
+
+
+def test_a_round_is_answered_by_the_revision_and_the_tokens_that_it_is_trained_with(read):
+    own = {"model_revision": "v1", "add_special_tokens": "<finding>", "crop_to_patches": True}
+    config = read(train=GIVEN["train"] | own | {"learning_rate": 1e-6})
+    for arguments in (build_keys(config, 1, config.base)["respond"]["engine"], evaluate_keys(config, [])["model"]):
+        assert own.items() <= arguments.items()
+        assert "learning_rate" not in arguments
 
 
 def test_a_quantised_model_goes_on_with_one_adapter(read):
