@@ -97,7 +97,7 @@ BELOW = {
     "evaluate": "answers checkpoints endpoint errors files forward images records registry report_metrics respond "
     "settings sources store terminal",
     "demo": "errors files images processes torch_releases",
-    "align": "checkpoints endpoint errors evaluate files pairs processes scrub settings store terminal",
+    "align": "checkpoints endpoint errors evaluate files pairs processes records scrub settings sources store terminal",
     "convert": "errors terminal",
 }
 """By room, the rooms that it knows; all others are unknown to it. Only the host and the commands know every one."""

@@ -12,12 +12,13 @@ from ..files import locked
 from ..store.halt import DONE, STOPPED, halted_by_signals
 from ..terminal import say
 from . import config as configuration
-from . import tables
+from . import split, tables
 from .children import Children
 from .config import AlignConfig
 from .numbers import gather
 from .policy import Policy, training_keys
 from .rounds import Built, NothingToLearnError, Rounds
+from .split import Split
 from .verdict import Verdict, decide
 
 Check = Callable[[dict[str, Any]], None]
@@ -34,24 +35,26 @@ def align(path: Path, overrides: list[str], *, check: Check) -> int:
         UserError: A file or value is wrong, another run is at work in the folder, or a command failed.
     """
     config = configuration.load(path, overrides)
+    records = split.read(config)
     folder = Path(config.folder)
     first = training_keys(config.train, config.adapter, config.base, config.base, folder / "rounds" / "1" / "train")
     check({**first, "dataset": configuration.PAIRS})
     with closing(locked(folder)) as lock, halted_by_signals() as halt:
         try:
-            _go(config, Rounds(config, Children(lock, halt)))
+            say(*records.lines)
+            _go(config, records, Rounds(config, records, Children(lock, halt)))
         except StopRunError as stop:
             say(f"Stopped: {stop}", file=sys.stderr)
             return STOPPED
     return DONE
 
 
-def _go(config: AlignConfig, rounds: Rounds) -> None:
+def _go(config: AlignConfig, records: Split, rounds: Rounds) -> None:
     policies: list[Policy] = [config.base]
     built: list[Built] = []
     for number in range(1, config.rounds + 1):
         start = policies[-1]
-        rounds.claim(number)
+        rounds.claim(number, start)
         say(f"round {number}: pairs of the answers of {start.adapter or start.checkpoint}")
         try:
             built.append(rounds.build(number, start))
@@ -60,26 +63,30 @@ def _go(config: AlignConfig, rounds: Rounds) -> None:
             return
         if number == 1:
             say("base: validation")
-            rounds.evaluate(policies)
+            # For the metric's sake: one that has no value is told of before a round is trained.
+            gather(rounds, rounds.evaluate(policies), policies, [], config.metric, records.clusters)
         one = built[-1]
         dropped = f", {one.dropped} left out" if one.dropped else ""
         say(f"round {number}: training on {one.pairs} pairs, {one.from_wrong} of wrong answers{dropped}")
         policies.append(rounds.train(number, start))
         say(f"round {number}: validation")
-        verdict = _published(config, rounds, rounds.evaluate(policies), policies, built)
+        verdict = _published(config, records, rounds, policies, built)
         if verdict.stop:
             say(f"Over after round {number}: {verdict.stop}")
             return
     say(f"Over: {config.rounds} round{'s' * (config.rounds > 1)}, as asked for")
 
 
-def _published(config: AlignConfig, rounds: Rounds, file: Path, policies: list[Policy], built: list[Built]) -> Verdict:
-    """Writes the tables of all rounds until now, and says what the last one brought."""
+def _published(
+    config: AlignConfig, records: Split, rounds: Rounds, policies: list[Policy], built: list[Built]
+) -> Verdict:
+    """Measures, writes the tables of all rounds until now, and says what the last one brought."""
+    file = rounds.evaluate(policies)
     compare = evaluating.load(file, []).compare
-    history = gather(rounds, file, policies, built, config.metric)
+    history = gather(rounds, file, policies, built, config.metric, records.clusters)
     verdict = decide(history, config, compare)
     lines = tables.lines_of(history, compare)
-    files = tables.write(lines, config.metric, verdict, compare, rounds.folder)
+    files = tables.write(lines, config.metric, verdict, compare, records.note, rounds.folder)
     last, best = lines[-1], history[verdict.best]
     over = last.over_base
     assert over is not None

@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+import yaml
 
 from ..errors import UserError
 from ..evaluate import config as evaluating
@@ -19,7 +20,7 @@ from ..evaluate.store import ItemFile, Measured
 from ..pairs.audit import files as audit_files
 from ..pairs.audit import style
 from .config import PAIRS, row_of
-from .policy import Policy
+from .policy import Policy, is_its_own_reference
 from .rounds import Built, Rounds
 
 PHRASE, TIMES = 4, 3
@@ -34,18 +35,27 @@ class Answers:
     Attributes:
         words: Their lengths.
         repeated: 1 for those that say the same four words three times or more, else 0.
+        clusters: What each is drawn together with by the bootstrap; empty: each alone.
     """
 
     words: tuple[float, ...]
     repeated: tuple[float, ...]
+    clusters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Training:
-    """What the log of a round's training says: mean reward accuracy over its first quarter, and over its last."""
+    """What the log of a round's training says.
+
+    Attributes:
+        early: Mean reward accuracy over its first quarter; where that has no entry, up to the first one.
+        late: Over its last quarter.
+        until: Share of training that `early` is over.
+    """
 
     early: float
     late: float
+    until: float = EARLY
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,8 @@ class Numbers:
         answers: None where nothing is asked.
         columns: Means of `firempo evaluate`, as its table shows them, by title.
         built, training, style: Of a round, not of the base model.
+        skipped: Its pairs that training could not use.
+        clusters: Of the items, in their order; see `Answers`.
     """
 
     number: int
@@ -79,6 +91,8 @@ class Numbers:
     built: Built | None = None
     training: Training | None = None
     style: Style | None = None
+    clusters: tuple[str, ...] = ()
+    skipped: int = 0
 
     @property
     def mean(self) -> float:
@@ -87,7 +101,12 @@ class Numbers:
 
 
 def gather(
-    rounds: Rounds, file: Path, policies: Sequence[Policy], built: Sequence[Built], metric: str
+    rounds: Rounds,
+    file: Path,
+    policies: Sequence[Policy],
+    built: Sequence[Built],
+    metric: str,
+    clusters: Mapping[str, str],
 ) -> list[Numbers]:
     """What is known of all rounds until now, from what the last evaluation left.
 
@@ -97,6 +116,7 @@ def gather(
         policies: The base model, and the model after each round.
         built: Of each round that was trained.
         metric: measure.metric.
+        clusters: By record, what the bootstrap draws it together with.
 
     Raises:
         UserError: The metric has no value.
@@ -106,8 +126,10 @@ def gather(
     names = [row_of(number) for number in range(len(policies))]
     items = {row: {item.id: item for item in _items(config, measure, row) if not item.skipped} for row in names}
     known = list(dict.fromkeys(item for found in items.values() for item in found))
-    if not any(name in item.values for found in items.values() for item in found.values()):
-        raise UserError(f"metric: {metric} has no value; look at what {config.workspace}/tables has")
+    measured = {metric: None for found in items.values() for item in found.values() for metric in item.values}
+    if name not in measured:
+        there = ", ".join(f"{measure}.{one}" for one in measured) or f"nothing, see {config.workspace}/items"
+        raise UserError(f"metric: {metric} has no value; there is {there}")
     table = tables.make(config)
     history = []
     for number, (row, policy) in enumerate(zip(names, policies, strict=True)):
@@ -115,7 +137,8 @@ def gather(
         values = {item: items[row][item].values.get(name) if item in items[row] else None for item in known}
         of_round: dict[str, Any] = {}
         if number:
-            of_round = {"built": built[number - 1], "training": training(place / "train")}
+            of_round = {"built": built[number - 1], "training": training(place)}
+            of_round["skipped"] = skipped(place)
             of_round["style"] = style_of(place / PAIRS / f"{PAIRS}.json")
         history.append(
             Numbers(
@@ -123,8 +146,9 @@ def gather(
                 policy.adapter or policy.checkpoint,
                 {item: value or 0.0 for item, value in values.items()},
                 tuple(float(value is None) for value in values.values()),
-                answers(Path(config.workspace, "answers", f"{row}.jsonl")),
+                answers(Path(config.workspace, "answers", f"{row}.jsonl"), clusters),
                 {one.title: _mean(table.cells[one.title][row], one.scale) for one in table.columns},
+                clusters=tuple(clusters.get(item, item) for item in known),
                 **of_round,
             )
         )
@@ -139,13 +163,17 @@ def _mean(cell: Cell, scale: float) -> float | None:
     return None if cell.mean is None else cell.mean.value * scale
 
 
-def answers(file: Path) -> Answers | None:
+def answers(file: Path, clusters: Mapping[str, str]) -> Answers | None:
     """How the answers are written that `firempo evaluate` wrote down; None where it asked nothing."""
     if not file.is_file():
         return None
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
     texts = [style.words(row["answer"] or "") for row in rows]
-    return Answers(tuple(float(len(text)) for text in texts), tuple(float(repeats(text)) for text in texts))
+    return Answers(
+        tuple(float(len(text)) for text in texts),
+        tuple(float(repeats(text)) for text in texts),
+        tuple(clusters.get(row["id"], row["id"]) for row in rows),
+    )
 
 
 def repeats(words: Sequence[str]) -> bool:
@@ -154,16 +182,30 @@ def repeats(words: Sequence[str]) -> bool:
     return any(count >= TIMES for count in phrases.values())
 
 
-def training(output: Path) -> Training | None:
-    """Reward accuracies of a run; None where its log has none."""
-    history = json.loads((output / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
-    found = [(entry["step"], entry["rewards/accuracies"]) for entry in history if "rewards/accuracies" in entry]
+def training(place: Path) -> Training | None:
+    """Reward accuracies of a round's training; None where its log has none.
+
+    Without the first step of a model that is its own reference: its rewards are all 0, so that it has no pair right.
+    """
+    state = json.loads((place / "train" / "trainer_state.json").read_text(encoding="utf-8"))
+    log = [entry for entry in state["log_history"] if "rewards/accuracies" in entry]
+    found = [(entry["step"], entry["rewards/accuracies"]) for entry in log]
+    if found and is_its_own_reference(yaml.safe_load((place / "train.yaml").read_text(encoding="utf-8"))):
+        (step, accuracy), *found = found
+        found = [(step, min(1.0, accuracy * step / (step - 1))), *found] if step > 1 else found
     if not found:
         return None
     last = found[-1][0]
-    early = [accuracy for step, accuracy in found if step <= max(found[0][0], EARLY * last)]
+    until = max(found[0][0], EARLY * last)
+    early = [accuracy for step, accuracy in found if step <= until]
     late = [accuracy for step, accuracy in found if step > (1 - EARLY) * last]
-    return Training(fmean(early), fmean(late))
+    return Training(fmean(early), fmean(late), until / state["global_step"])
+
+
+def skipped(place: Path) -> int:
+    """Pairs of a round that training left out, under `fire_skip_invalid`."""
+    settings = json.loads((place / "train" / "fire_mpo.json").read_text(encoding="utf-8"))
+    return int(settings["rows"]["train"]["skipped"])
 
 
 def style_of(file: Path) -> Style:
@@ -174,13 +216,13 @@ def style_of(file: Path) -> Style:
 
 def difference(than: Numbers, numbers: Numbers, how: CompareConfig) -> Interval:
     """What a round has more of the metric than another: paired over the items."""
-    return rise(list(than.values.values()), list(numbers.values.values()), how)
+    return rise(list(than.values.values()), list(numbers.values.values()), numbers.clusters, how)
 
 
-def rise(before: Sequence[float], now: Sequence[float], how: CompareConfig) -> Interval:
-    """By how much a mean rose: paired, both in the same order."""
+def rise(before: Sequence[float], now: Sequence[float], clusters: Sequence[str], how: CompareConfig) -> Interval:
+    """By how much a mean rose: paired, both in the same order, with those of a cluster drawn together."""
     values = {"before": np.array([before]), "now": np.array([now])}
-    cells = column(values, "before", draws=how.draws, confidence=how.confidence, seed=how.seed)
+    cells = column(values, "before", draws=how.draws, confidence=how.confidence, seed=how.seed, clusters=clusters)
     found = cells["now"].difference
     assert found is not None
     return found.interval
@@ -189,6 +231,8 @@ def rise(before: Sequence[float], now: Sequence[float], how: CompareConfig) -> I
 def spread(numbers: Numbers, how: CompareConfig) -> Interval:
     """The metric of a round with its interval."""
     values = {"": np.array([list(numbers.values.values())])}
-    found = column(values, None, draws=how.draws, confidence=how.confidence, seed=how.seed)[""].mean
+    found = column(values, None, draws=how.draws, confidence=how.confidence, seed=how.seed, clusters=numbers.clusters)[
+        ""
+    ].mean
     assert found is not None
     return found

@@ -39,7 +39,8 @@ def training_keys(
         reference: The model that the rewards are relative to.
         output: The folder of the run.
     """
-    given = {key: value for key, value in train.items() if key != "adapter_name_or_path"}
+    # The host logs each 500th step if nothing is said, and a round may have fewer: none would be watched.
+    given = {"logging_steps": 1} | {key: value for key, value in train.items() if key != "adapter_name_or_path"}
     own = {"stage": "fire_mpo", "do_train": True, "output_dir": str(output), "overwrite_output_dir": False}
     keys = {**given, **start.arguments, **own}
     if mode != "continue" and start.adapter:
@@ -50,3 +51,8 @@ def training_keys(
         if reference.adapter:
             keys["ref_model_adapters"] = reference.adapter
     return keys
+
+
+def is_its_own_reference(keys: Mapping[str, Any]) -> bool:
+    """Whether a run begins with rewards of 0: no other model is named, and no adapter of before is trained on."""
+    return "ref_model" not in keys and ("create_new_adapter" in keys or "adapter_name_or_path" not in keys)

@@ -1,9 +1,11 @@
 """The rounds: what each is made of lies in its folder, and what is finished is found there again."""
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,17 @@ from .adapters import stack
 from .children import Children, last_lines
 from .config import PAIRS, AlignConfig, build_keys, evaluate_keys, row_of
 from .policy import Policy, training_keys
+from .split import Split, content_of
 
 SETTINGS = ("build", "train", "adapter", "reference", "drop_margin")
 """What a round is made by; it cannot change behind it."""
+COSTS = re.compile(
+    r"build\.(?:max_cost|\w+\.endpoint\.(?:base_url|key_env|timeout|concurrency|\w+_per_minute|retries|backoff|price_\w+))"
+)
+"""Settings that say what the calls may cost and how fast they go, and decide no reply: a build that stopped at a limit
+goes on under another one."""
+MODEL, RECORDS = "model", "records"
+"""Beside them, what is in the model that a round begins with, and in the records that it is made of."""
 
 
 class NothingToLearnError(Exception):
@@ -55,35 +65,47 @@ class Rounds:
 
     Args:
         config: What is wanted.
+        split: The records of both sides.
         children: Starts the commands.
     """
 
-    def __init__(self, config: AlignConfig, children: Children) -> None:
+    def __init__(self, config: AlignConfig, split: Split, children: Children) -> None:
         self._config = config
+        self._split = split
         self._children = children
+        self._content_of = cache(lambda place: fingerprint(Path(place)) if Path(place).is_dir() else place)
         self.folder = Path(config.folder)
 
     def place(self, number: int) -> Path:
         """The folder of a round."""
         return self.folder / "rounds" / str(number)
 
-    def claim(self, number: int) -> None:
+    def claim(self, number: int, policy: Policy) -> None:
         """Begins a round, or goes on with it.
 
         Raises:
-            UserError: It was begun with other settings.
+            UserError: It was begun with other settings, or from a model that is another one now.
         """
         file, own = self.place(number) / "settings.json", {key: vars(self._config)[key] for key in SETTINGS}
+        own |= {MODEL: self._content(policy), RECORDS: content_of(self._split.training)}
         if not file.is_file():
             write_text(file, json.dumps(own, indent=1) + "\n")
             return
         before, now = _flat(json.loads(file.read_text(encoding="utf-8"))), _flat(json.loads(json.dumps(own)))
         for key in sorted({*before, *now}):
-            if before.get(key) != now.get(key):
+            if before.get(key) != now.get(key) and not COSTS.fullmatch(key):
+                what = {
+                    MODEL: f"another model than {policy.adapter or policy.checkpoint} is",
+                    RECORDS: "other records than build.source gives",
+                }.get(key, f"{key} {before.get(key)!r}, and it is {now.get(key)!r}")
                 raise UserError(
-                    f"round {number} was made with {key} {before.get(key)!r}, and it is {now.get(key)!r} now; use "
-                    f"another folder, or delete {self.place(number)} and the rounds behind it"
+                    f"round {number} was made with {what} now; use another folder, or delete {self.place(number)} and "
+                    "the rounds behind it (answers and edits are found again in the build)"
                 )
+
+    def _content(self, policy: Policy) -> list[str]:
+        """What tells a model from another one in its place; of what is no folder, its name."""
+        return [self._content_of(place) for place in (policy.checkpoint, policy.adapter) if place]
 
     def build(self, number: int, policy: Policy) -> Built:
         """Makes the pairs of a round: answers of its model, edits, noise.
@@ -166,7 +188,8 @@ class Rounds:
         place = self.place(number)
         output, file = place / "train", place / "train.yaml"
         reference = self._config.base if self._config.reference == "base" else policy
-        if not (output / "trainer_state.json").is_file():  # which the trainer writes last
+        if not _is_json(output / "trainer_state.json"):  # which the trainer writes last
+            shutil.rmtree(place / "adapter", ignore_errors=True)  # made of what was trained here before
             resumable = any(output.glob("checkpoint-*")) and not self._config.train.get("save_only_model")
             if not resumable:
                 shutil.rmtree(output, ignore_errors=True)
@@ -223,8 +246,10 @@ class Rounds:
         name = "evaluate" if len(policies) > 1 else "evaluate_base"
         file, note = place / f"{name}.yaml", place / f"{name}.done"
         keys = evaluate_keys(self._config, policies)
-        if note.is_file() and note.read_text(encoding="utf-8") == digest_of(keys):
+        made_of = digest_of([keys, self._content(policies[-1]), content_of(self._split.validation)])
+        if note.is_file() and note.read_text(encoding="utf-8") == made_of:
             return file
+        note.unlink(missing_ok=True)
         _write_yaml(file, keys)
         log = place / f"{name}.log"
         # Where a package for one of several metrics is missing, `firempo evaluate` says so and ends with 3, too.
@@ -233,12 +258,21 @@ class Rounds:
             found = ItemFile(Path(keys["workspace"]), measure, row_of(len(policies) - 1)).read()
             if not found.complete and not found.missing:
                 raise StopRunError(_words(f"{row_of(len(policies) - 1)} is not wholly measured", log))
-        write_text(note, digest_of(keys))
+        write_text(note, made_of)
         return file
 
 
 def _write_yaml(file: Path, keys: Mapping[str, Any]) -> None:
     write_text(file, yaml.safe_dump(dict(keys), allow_unicode=True, sort_keys=False))
+
+
+def _is_json(file: Path) -> bool:
+    """Whether a file is there, and whole: a full disk leaves half of one."""
+    try:
+        json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _write_marks(file: Path, pairs: Mapping[str, Pair], margins: Mapping[str, float]) -> None:

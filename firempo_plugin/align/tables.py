@@ -71,6 +71,7 @@ def _interval(value: Interval | None) -> str:
 SHOWN: dict[str, Callable[[Line], str]] = {
     "pairs": lambda line: str(line.numbers.built.pairs) if line.numbers.built else "",
     "of wrong answers": lambda line: str(line.numbers.built.from_wrong) if line.numbers.built else "",
+    "skipped by training": lambda line: str(line.numbers.skipped or ""),
     "metric": lambda line: f"{line.mean.value:.3f} [{line.mean.low:.3f}, {line.mean.high:.3f}]",
     "over base": lambda line: _interval(line.over_base),
     "over the round before": lambda line: _interval(line.over_last),
@@ -88,7 +89,7 @@ SHOWN: dict[str, Callable[[Line], str]] = {
 """Rows of the table, but those of `firempo evaluate`."""
 
 
-def markdown(lines: Sequence[Line], metric: str, verdict: Verdict, compare: CompareConfig) -> str:
+def markdown(lines: Sequence[Line], metric: str, verdict: Verdict, compare: CompareConfig, shared: str) -> str:
     """The table, a column a round, with what it means."""
     rows = {metric if title == "metric" else title: [show(line) for line in lines] for title, show in SHOWN.items()}
     for title in lines[0].numbers.columns:
@@ -101,9 +102,12 @@ def markdown(lines: Sequence[Line], metric: str, verdict: Verdict, compare: Comp
         f"Best: {_name(best.number)}, {best.model}",
         *([f"Stopped: {verdict.stop}"] if verdict.stop else []),
         *(f"Trouble in the last round: {trouble}" for trouble in verdict.troubles),
-        "An item that could be measured and has no value, such as an answer that nobody can read, counts as 0. "
-        f"Intervals: {compare.confidence:.0%}, paired bootstrap over items, {compare.draws} draws; they say nothing of "
-        "other seeds. The best round was chosen on these items: measure it on others before you tell anybody.",
+        *([f"{shared}: the metric is not to be believed"] if shared else []),
+        "An item that could be measured and has no value, such as an answer that nobody can read, counts as 0 in "
+        f"{metric}; the rows of `firempo evaluate` below leave it out. "
+        f"Intervals: {compare.confidence:.0%}, paired bootstrap, {compare.draws} draws, which draws the items of "
+        "one study or image together; they say nothing of other seeds. The best round was chosen on these items: "
+        "measure it on others before you tell anybody.",
     ]
     shown = ["| " + " | ".join(cells) + " |" for cells in table]
     return "\n".join(["# Rounds", "", *shown, "", *(f"- {note}" for note in notes), ""])
@@ -113,10 +117,12 @@ def _name(number: int) -> str:
     return f"round {number}" if number else "base"
 
 
-def write(lines: Sequence[Line], metric: str, verdict: Verdict, compare: CompareConfig, folder: Path) -> list[Path]:
+def write(
+    lines: Sequence[Line], metric: str, verdict: Verdict, compare: CompareConfig, shared: str, folder: Path
+) -> list[Path]:
     """Writes rounds.md, rounds.csv, rounds.json and rounds.png; says where."""
     files = {
-        "rounds.md": markdown(lines, metric, verdict, compare),
+        "rounds.md": markdown(lines, metric, verdict, compare, shared),
         "rounds.csv": _csv(lines, metric),
         "rounds.json": json.dumps(_content(lines, metric, verdict), indent=1, ensure_ascii=False) + "\n",
     }

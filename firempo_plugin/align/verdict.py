@@ -70,25 +70,28 @@ def _words(base: Numbers, numbers: Numbers, bound: float, how: CompareConfig) ->
     if base.answers is None or numbers.answers is None:
         return ""
     before, now = fmean(base.answers.words), fmean(numbers.answers.words)
-    change = rise(base.answers.words, numbers.answers.words, how)
+    change = rise(base.answers.words, numbers.answers.words, numbers.answers.clusters, how)
     if abs(now - before) <= bound * before or change.low <= 0 <= change.high:
         return ""
     return f"its answers have {now:.1f} words, and those of the base model {before:.1f}"
 
 
 def _unread(base: Numbers, numbers: Numbers, bound: float, how: CompareConfig) -> str:
-    return _risen("have no value", base.unread, numbers.unread, bound, how)
+    return _risen("have no value", base.unread, numbers.unread, numbers.clusters, bound, how)
 
 
 def _repeated(base: Numbers, numbers: Numbers, bound: float, how: CompareConfig) -> str:
     if base.answers is None or numbers.answers is None:
         return ""
-    return _risen("repeat themselves", base.answers.repeated, numbers.answers.repeated, bound, how)
+    before, now = base.answers.repeated, numbers.answers.repeated
+    return _risen("repeat themselves", before, now, numbers.answers.clusters, bound, how)
 
 
-def _risen(what: str, base: Sequence[float], now: Sequence[float], bound: float, how: CompareConfig) -> str:
+def _risen(
+    what: str, base: Sequence[float], now: Sequence[float], clusters: Sequence[str], bound: float, how: CompareConfig
+) -> str:
     """Of shares: only what is surely more than before, and by more than the bound."""
-    change = rise(base, now, how)
+    change = rise(base, now, clusters, how)
     if change.value <= bound or change.low <= 0:
         return ""
     return f"{fmean(now):.1%} of its answers {what}, and {fmean(base):.1%} of the base model's"
@@ -98,8 +101,8 @@ def _saturated(base: Numbers, numbers: Numbers, bound: float, how: CompareConfig
     if numbers.training is None or numbers.training.early < bound:
         return ""
     return (
-        f"its reward accuracy was {numbers.training.early:.2f} over the first quarter of training: the pairs are told "
-        "apart by something easier than the finding, or teach nothing"
+        f"its reward accuracy was {numbers.training.early:.2f} over the first {numbers.training.until:.0%} of "
+        "training: the pairs are told apart by something easier than the finding, or teach nothing"
     )
 
 

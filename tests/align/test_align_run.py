@@ -108,6 +108,7 @@ def write(data, tmp_path, monkeypatch):
         "folder": str(tmp_path / "all"),
         "rounds": 2,
         "patience": 5,
+        "overlap": "report",
         "watch": dict.fromkeys(("words", "unread", "repeated", "saturated")),
         "build": {
             "source": source,

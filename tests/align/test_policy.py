@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from firempo_plugin.align.policy import Policy, training_keys
+from firempo_plugin.align.policy import Policy, is_its_own_reference, training_keys
 
 BASE, TUNED = Policy("base"), Policy("base", "first")
 LATER = Policy("base", "later")
@@ -42,5 +42,8 @@ def test_the_host_is_told(case):
     mode, start, reference = case
     keys = training_keys(TRAIN, mode, start, reference, OUTPUT)
     own = {"stage": "fire_mpo", "do_train": True, "output_dir": "out", "overwrite_output_dir": False}
+    own |= {"logging_steps": 1}
     expected = {"template": "qwen3_vl_nothink", "model_name_or_path": start.checkpoint, **own}
     assert keys == expected | CASES[case]
+    alone = mode == "continue" and start != BASE
+    assert is_its_own_reference(keys) == (start == reference and not alone)

@@ -64,7 +64,7 @@ TROUBLES = [
     ({"written": answers(words=16.0)}, "words", "16.0 words"),
     ({"unread": 0.2}, "unread", "20.0% of its answers have no value, and 0.0%"),
     ({"written": answers(repeated=0.1)}, "repeated", "10.0% of its answers repeat themselves"),
-    ({"early": 1.0}, "saturated", "its reward accuracy was 1.00 over the first quarter"),
+    ({"early": 1.0}, "saturated", "its reward accuracy was 1.00 over the first 25% of"),
 ]
 
 
@@ -106,7 +106,9 @@ def test_the_table_says_what_became_of_right_and_wrong_answers():
     assert (lines[1].corrected, lines[1].spoilt) == (0.5, 0.2)
     assert lines[1].over_base.value == pytest.approx(0.15)
     assert lines[0].over_base is lines[0].corrected is None
-    text = markdown(lines, "accuracy.judged", decide([line.numbers for line in lines], AlignConfig(), COMPARE), COMPARE)
+    verdict = decide([line.numbers for line in lines], AlignConfig(), COMPARE)
+    text = markdown(lines, "accuracy.judged", verdict, COMPARE, "3 of 9 validation records show an image")
+    assert "- 3 of 9 validation records show an image: the metric is not to be believed" in text
     assert "| wrong ones corrected |  | 50.0 % |" in text
     assert "| accuracy.judged | 0.500 [" in text
     assert "Best: round 1, model 1" in text
