@@ -64,7 +64,10 @@ class WatchConfig:
         0.05, "most that the share of answers that say four words three times may rise likewise", least=0, most=1
     )
     saturated: float | None = config_key(
-        0.98, "reward accuracy, over the first quarter of a round's training, that ends the rounds", above=0, most=1
+        0.98,
+        "reward accuracy, over the first quarter of a round's training, that ends the rounds; of 50 pairs or more",
+        above=0,
+        most=1,
     )
 
 
@@ -207,6 +210,9 @@ def _check_training(config: AlignConfig) -> None:
         raise UserError("train.adapter_name_or_path names several adapters; merge them first (llamafactory-cli export)")
     if adapter and not (Path(adapter) / ADAPTER).is_file():
         raise UserError(f"train.adapter_name_or_path: {adapter} holds no {ADAPTER}; expected a folder with an adapter")
+    deepspeed = train.get("deepspeed")
+    if isinstance(deepspeed, str) and not Path(deepspeed).is_file():
+        raise UserError(f"train.deepspeed: {deepspeed} does not exist; paths are seen from the folder of the command")
     if train.get("finetuning_type", "lora") == "full" and config.adapter != "merge":
         raise UserError(f"adapter: {config.adapter} needs an adapter; with finetuning_type: full write adapter: merge")
     if config.adapter == "stack":
@@ -228,9 +234,10 @@ def _is_zero_3(train: Mapping[str, Any]) -> bool:
     """Whether DeepSpeed's third stage shards the weights; of full tuning, which has no adapter, it does not matter."""
     given = train.get("deepspeed")
     if isinstance(given, str):
-        if not Path(given).is_file():
-            raise UserError(f"train.deepspeed: {given} does not exist; paths are seen from the folder of the command")
-        given = json.loads(Path(given).read_text(encoding="utf-8"))
+        try:
+            given = json.loads(Path(given).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"train.deepspeed: {given} is no JSON: {error}") from error
     stage = _at(given, "zero_optimization.stage")
     return bool(stage == 3 and train.get("finetuning_type") != "full")
 

@@ -51,11 +51,13 @@ class Training:
         early: Mean reward accuracy over its first quarter; where that has no entry, up to the first one.
         late: Over its last quarter.
         until: Share of training that `early` is over.
+        pairs: And how many pairs.
     """
 
     early: float
     late: float
-    until: float = EARLY
+    until: float
+    pairs: float
 
 
 @dataclass(frozen=True)
@@ -198,14 +200,21 @@ def training(place: Path) -> Training | None:
     last = found[-1][0]
     until = max(found[0][0], EARLY * last)
     early = [accuracy for step, accuracy in found if step <= until]
+    share = until / state["global_step"]
     late = [accuracy for step, accuracy in found if step > (1 - EARLY) * last]
-    return Training(fmean(early), fmean(late), until / state["global_step"])
+    return Training(fmean(early), fmean(late), share, share * state["epoch"] * _rows(place)["rows"])
 
 
 def skipped(place: Path) -> int:
     """Pairs of a round that training left out, under `fire_skip_invalid`."""
+    return _rows(place)["skipped"]
+
+
+def _rows(place: Path) -> dict[str, int]:
+    """Counts of the rows that a round was trained on, as the stage writes them."""
     settings = json.loads((place / "train" / "fire_mpo.json").read_text(encoding="utf-8"))
-    return int(settings["rows"]["train"]["skipped"])
+    found: dict[str, int] = settings["rows"]["train"]
+    return found
 
 
 def style_of(file: Path) -> Style:

@@ -8,6 +8,9 @@ from ..evaluate.config import CompareConfig
 from .config import AlignConfig, WatchConfig
 from .numbers import Numbers, difference, rise
 
+ENOUGH = 50
+"""Pairs at the beginning of training, of which fewer may all be right by chance."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -98,7 +101,7 @@ def _risen(
 
 
 def _saturated(base: Numbers, numbers: Numbers, bound: float, how: CompareConfig) -> str:
-    if numbers.training is None or numbers.training.early < bound:
+    if numbers.training is None or numbers.training.pairs < ENOUGH or numbers.training.early < bound:
         return ""
     return (
         f"its reward accuracy was {numbers.training.early:.2f} over the first {numbers.training.until:.0%} of "

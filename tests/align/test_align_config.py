@@ -88,7 +88,9 @@ REFUSED = {
     "train.adapter_name_or_path: nowhere holds no adapter_config.json": ["train.adapter_name_or_path=nowhere"],
     "train.val_size cannot be used: `evaluate` says what validation is": ["train.val_size=0.1"],
     "train.max_samples cannot be used: all pairs of a round are trained on": ["train.max_samples=100"],
-    "train.deepspeed: nowhere.json does not exist": ["train.deepspeed=nowhere.json"],
+    "train.deepspeed: nowhere.json does not exist": [
+        *("adapter=continue", "reference=base", "train.deepspeed=nowhere.json"),
+    ],
     "an override is of another kind than what it is to replace": ["train=[1,2]"],
     "folder: a,b has a comma": ["folder='a,b'"],
     f"folder: {__file__} is no folder": [f"folder={__file__}"],
@@ -131,6 +133,9 @@ def test_a_section_that_is_not_there_is_named(read, section):
 
 
 def test_a_deepspeed_file_is_looked_into(read, tmp_path):
+    (tmp_path / "zero.json").write_text("{")
+    with pytest.raises(UserError, match=r"train.deepspeed: .*zero.json is no JSON"):
+        read(f"train.deepspeed={tmp_path / 'zero.json'}")
     for stage, said in ((2, None), (3, "train.deepspeed: .*zero.json keeps it from that")):
         (tmp_path / "zero.json").write_text(json.dumps({"zero_optimization": {"stage": stage}}))
         words = [f"train.deepspeed={tmp_path / 'zero.json'}"]

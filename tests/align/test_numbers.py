@@ -28,12 +28,17 @@ OWN, OTHER = {}, {"ref_model": "base"}
 @pytest.mark.parametrize(
     ("keys", "logged", "steps", "expected"),
     [
-        (OTHER, {1: 0.1, 2: 0.3, 3: 0.5, 4: 0.9}, 4, Training(0.1, 0.9, 0.25)),
-        (OTHER, dict(zip(range(1, 9), (0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), strict=True)), 8, Training(0.2, 0.95)),
-        (OTHER, {3: 0.7}, 4, Training(0.7, 0.7, 0.75)),
+        (OTHER, {1: 0.1, 2: 0.3, 3: 0.5, 4: 0.9}, 4, Training(0.1, 0.9, 0.25, 20)),
+        (
+            OTHER,
+            dict(zip(range(1, 9), (0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), strict=True)),
+            8,
+            Training(0.2, 0.95, 0.25, 20),
+        ),
+        (OTHER, {3: 0.7}, 4, Training(0.7, 0.7, 0.75, 60)),
         (OTHER, {}, 4, None),
-        (OWN, {1: 0.0, 2: 1.0, 3: 1.0, 4: 1.0}, 4, Training(1.0, 1.0, 0.5)),
-        (OWN, {5: 0.8, 10: 1.0, 15: 1.0, 20: 1.0}, 20, Training(1.0, 1.0)),
+        (OWN, {1: 0.0, 2: 1.0, 3: 1.0, 4: 1.0}, 4, Training(1.0, 1.0, 0.5, 40)),
+        (OWN, {5: 0.8, 10: 1.0, 15: 1.0, 20: 1.0}, 20, Training(1.0, 1.0, 0.25, 20)),
         (OWN, {1: 0.0}, 1, None),
     ],
 )
@@ -42,7 +47,8 @@ def test_reward_accuracy_at_the_beginning_and_the_end(tmp_path, keys, logged, st
     log = [{"step": step, "loss": 1.0} for step in range(1, steps + 1)]
     log += [{"step": step, "rewards/accuracies": accuracy} for step, accuracy in logged.items()]
     (tmp_path / "train").mkdir()
-    state = {"global_step": steps, "log_history": log}
+    state = {"global_step": steps, "epoch": 2.0, "log_history": log}
+    (tmp_path / "train" / "fire_mpo.json").write_text(json.dumps({"rows": {"train": {"rows": 40, "skipped": 3}}}))
     (tmp_path / "train" / "trainer_state.json").write_text(json.dumps(state))
     (tmp_path / "train.yaml").write_text(yaml.safe_dump(keys))
     found = training(tmp_path)

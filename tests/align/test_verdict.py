@@ -23,11 +23,11 @@ def share(of):
     return tuple(float(item < of * ITEMS) for item in range(ITEMS))
 
 
-def numbers(number, right, *, unread=0.0, written=None, early=0.6):
+def numbers(number, right, *, unread=0.0, written=None, early=0.6, pairs=100):
     """A round that has the first `right` of its items right."""
     values = {str(item): float(item < right) for item in range(ITEMS)}
     about = share(unread), written or answers(), {}
-    return Numbers(number, f"model {number}", values, *about, training=Training(early, 0.9))
+    return Numbers(number, f"model {number}", values, *about, training=Training(early, 0.9, 0.25, pairs))
 
 
 def decided(*rounds, **keys):
@@ -83,6 +83,7 @@ def test_what_may_be_chance_is_no_trouble():
     few = numbers(1, 120, written=replace(answers(), repeated=share(3 / ITEMS)))
     verdict = decided(few, watch=WatchConfig(repeated=0.01))
     assert not verdict.stop, "three of two hundred"
+    assert not decided(numbers(1, 120, early=1.0, pairs=49)).stop, "so few may all be right"
 
 
 @pytest.mark.parametrize(
