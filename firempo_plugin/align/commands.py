@@ -86,7 +86,7 @@ def _published(
     history = gather(rounds, file, policies, built, config.metric, records.clusters)
     verdict = decide(history, config, compare)
     lines = tables.lines_of(history, compare)
-    files = tables.write(lines, config.metric, verdict, compare, records.note, rounds.folder)
+    files = tables.write(lines, config.metric, verdict, compare, records.about, rounds.folder)
     last, best = lines[-1], history[verdict.best]
     over = last.over_base
     assert over is not None

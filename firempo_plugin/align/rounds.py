@@ -119,7 +119,8 @@ class Rounds:
         if note.is_file():
             return Built(**json.loads(note.read_text(encoding="utf-8")))
         file, log = place / "build.yaml", place / "build.log"
-        _write_yaml(file, build_keys(self._config, number, policy))
+        keys = build_keys(self._config, number, policy)
+        _write_yaml(file, keys)
         code = self._children.firempo("build", str(file), log=log, fine=(0, FAILED, STOPPED))
         if code == STOPPED:
             raise StopRunError(_words(f"the pairs of round {number} are not all made", log))
@@ -132,9 +133,10 @@ class Rounds:
         if len(known) == len(self.rows(number)):
             raise NothingToLearnError(f"round {number}: the model knows all of its {len(known)} pairs")
         if known:
-            marks = place / "decisions.json"
+            marks, again = place / "decisions.json", place / "export.yaml"
             _write_marks(marks, pairs, known)
-            self._children.firempo("export", str(file), f"export.decisions={marks}", log=log)
+            _write_yaml(again, {**keys, "export": {**keys["export"], "decisions": str(marks)}})
+            self._children.firempo("export", str(again), log=log)
         rows = [pairs[row["id"]] for row in self.rows(number)]
         built = Built(len(rows), sum(pair.was_correct is False for pair in rows), len(known))
         write_text(note, json.dumps(asdict(built)) + "\n", lasting=True)

@@ -48,6 +48,12 @@ class Split:
         )
 
     @property
+    def about(self) -> str:
+        """Of validation, for the tables."""
+        counts = f"validation has {len(self.validation.records)} records, {len(self.validation.problems)} rows left out"
+        return counts + (f"; {self.note}, so that the metric is not to be believed" if self.note else "")
+
+    @property
     def lines(self) -> list[str]:
         """How many records there are, and why rows are none."""
         found = []

@@ -89,7 +89,7 @@ SHOWN: dict[str, Callable[[Line], str]] = {
 """Rows of the table, but those of `firempo evaluate`."""
 
 
-def markdown(lines: Sequence[Line], metric: str, verdict: Verdict, compare: CompareConfig, shared: str) -> str:
+def markdown(lines: Sequence[Line], metric: str, verdict: Verdict, compare: CompareConfig, about: str) -> str:
     """The table, a column a round, with what it means."""
     rows = {metric if title == "metric" else title: [show(line) for line in lines] for title, show in SHOWN.items()}
     for title in lines[0].numbers.columns:
@@ -102,9 +102,9 @@ def markdown(lines: Sequence[Line], metric: str, verdict: Verdict, compare: Comp
         f"Best: {_name(best.number)}, {best.model}",
         *([f"Stopped: {verdict.stop}"] if verdict.stop else []),
         *(f"Trouble in the last round: {trouble}" for trouble in verdict.troubles),
-        *([f"{shared}: the metric is not to be believed"] if shared else []),
+        f"{metric} is over {lines[0].mean.n} items; {about}.",
         "An item that could be measured and has no value, such as an answer that nobody can read, counts as 0 in "
-        f"{metric}; the rows of `firempo evaluate` below leave it out. "
+        f"{metric}; the last rows, those of `firempo evaluate`, leave it out. "
         f"Intervals: {compare.confidence:.0%}, paired bootstrap, {compare.draws} draws, which draws the items of "
         "one study or image together; they say nothing of other seeds. The best round was chosen on these items: "
         "measure it on others before you tell anybody.",
@@ -118,11 +118,11 @@ def _name(number: int) -> str:
 
 
 def write(
-    lines: Sequence[Line], metric: str, verdict: Verdict, compare: CompareConfig, shared: str, folder: Path
+    lines: Sequence[Line], metric: str, verdict: Verdict, compare: CompareConfig, about: str, folder: Path
 ) -> list[Path]:
     """Writes rounds.md, rounds.csv, rounds.json and rounds.png; says where."""
     files = {
-        "rounds.md": markdown(lines, metric, verdict, compare, shared),
+        "rounds.md": markdown(lines, metric, verdict, compare, about),
         "rounds.csv": _csv(lines, metric),
         "rounds.json": json.dumps(_content(lines, metric, verdict), indent=1, ensure_ascii=False) + "\n",
     }

@@ -1,14 +1,18 @@
 """What a round finds again of itself, and what it makes anew; no command is run."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import yaml
 
 from firempo_plugin.align.config import AlignConfig, evaluate_keys
 from firempo_plugin.align.policy import Policy
 from firempo_plugin.align.rounds import Rounds
 from firempo_plugin.align.split import Split
 from firempo_plugin.errors import UserError
+from firempo_plugin.pairs.pair import Pair
 from firempo_plugin.records import Record
 from firempo_plugin.sources.reading import Reading
 
@@ -79,6 +83,20 @@ def test_a_round_goes_on_under_another_limit_of_costs_and_no_other_judge(rounds)
     rounds._config.build["edit"]["endpoint"]["model"] = "another"
     with pytest.raises(UserError, match=r"build.edit.endpoint.model 'judge', and it is 'another' now; .*found again"):
         rounds.claim(1, Policy("base"))
+
+
+def test_known_pairs_are_left_out_whatever_the_folder_is_called(tmp_path, commands, rounds, monkeypatch):
+    """An override would read the place of the marks as YAML."""
+    strange = Rounds(replace(rounds._config, folder=str(tmp_path / "a: [b")), rounds._split, commands)
+    pairs = {name: Pair(name, "Which?", "a", "b", (), ()) for name in "xy"}
+    monkeypatch.setattr(strange, "_pairs", lambda file: pairs)
+    monkeypatch.setattr(strange, "_known", lambda number, policy, given: {"x": 3.0})
+    monkeypatch.setattr(strange, "rows", lambda number: [{"id": name} for name in pairs])
+    assert strange.build(1, Policy("base")).dropped == 1
+    exported = yaml.safe_load((strange.place(1) / "export.yaml").read_text())["export"]
+    marks = json.loads(Path(exported["decisions"]).read_text())["marks"]
+    assert set(marks) == {"x"}
+    assert commands.asked == ["build", "export"]
 
 
 def test_half_a_state_is_no_end_of_training(rounds, commands):

@@ -57,6 +57,9 @@ def test_what_validation_shares_with_training_is_refused_or_told_of(split, train
     found = split(training, validation, overlap="report")
     assert len(found.shared) == 1
     assert found.lines[-1] == found.note != ""
+    assert found.about == (
+        f"validation has 2 records, 0 rows left out; {found.note}, so that the metric is not to be believed"
+    )
 
 
 def test_questions_on_one_study_or_image_go_together(split):

@@ -108,8 +108,8 @@ def test_the_table_says_what_became_of_right_and_wrong_answers():
     assert lines[1].over_base.value == pytest.approx(0.15)
     assert lines[0].over_base is lines[0].corrected is None
     verdict = decide([line.numbers for line in lines], AlignConfig(), COMPARE)
-    text = markdown(lines, "accuracy.judged", verdict, COMPARE, "3 of 9 validation records show an image")
-    assert "- 3 of 9 validation records show an image: the metric is not to be believed" in text
+    text = markdown(lines, "accuracy.judged", verdict, COMPARE, "validation has 230 records")
+    assert "- accuracy.judged is over 200 items; validation has 230 records." in text
     assert "| wrong ones corrected |  | 50.0 % |" in text
     assert "| accuracy.judged | 0.500 [" in text
     assert "Best: round 1, model 1" in text
