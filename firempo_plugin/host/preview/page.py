@@ -62,7 +62,7 @@ def legend_html(words: Mapping[str, str] = ENGLISH) -> str:
         _mark("chosen", Piece("clear", "cut")),
     ]
     names = ("legend_phrase", "legend_text", "legend_template", "legend_cut")
-    entries = (f"<span>{mark} {_text(words[name])}</span>" for mark, name in zip(marks, names, strict=True))
+    entries = (f"<span>{mark} {escaped(words[name])}</span>" for mark, name in zip(marks, names, strict=True))
     return f'<div class="firempo-legend">{"".join(entries)}</div>'
 
 
@@ -81,8 +81,8 @@ def row_html(row: SeenRow, picture_of: PictureOf, words: Mapping[str, str] = ENG
             _problem(row, words),
             _finding(row, words),
             _pictures(row, picture_of, words),
-            f'<p class="firempo-earlier">{_text(row.earlier)}</p>' if row.earlier else "",
-            f'<p class="firempo-question" title="{_text(words["question"])}">{_text(row.question)}</p>',
+            f'<p class="firempo-earlier">{escaped(row.earlier)}</p>' if row.earlier else "",
+            f'<p class="firempo-question" title="{escaped(words["question"])}">{escaped(row.question)}</p>',
             _side("chosen", row.chosen, words),
             _side("rejected", row.rejected, words),
             _prompt(row, words),
@@ -98,14 +98,14 @@ def _head(row: SeenRow, words: Mapping[str, str]) -> str:
         row.about.get("id", ""),
         f"{words['target']}: {row.about['target']}" if "target" in row.about else "",
     ]
-    chips = "".join(f'<span class="firempo-fact">{_text(fact)}</span>' for fact in facts if fact)
-    return f'<div class="firempo-head"><span class="firempo-place">{_text(row.place)}</span>{chips}</div>'
+    chips = "".join(f'<span class="firempo-fact">{escaped(fact)}</span>' for fact in facts if fact)
+    return f'<div class="firempo-head"><span class="firempo-place">{escaped(row.place)}</span>{chips}</div>'
 
 
 def _problem(row: SeenRow, words: Mapping[str, str]) -> str:
     if not row.problem:
         return ""
-    return f'<p class="firempo-problem"><b>{_text(words["problem"])}:</b> {_text(row.problem)}</p>'
+    return f'<p class="firempo-problem"><b>{escaped(words["problem"])}:</b> {escaped(row.problem)}</p>'
 
 
 def _finding(row: SeenRow, words: Mapping[str, str]) -> str:
@@ -113,8 +113,8 @@ def _finding(row: SeenRow, words: Mapping[str, str]) -> str:
     if "finding" not in row.about:
         return ""
     number = row.about["finding"].replace(" of ", "/")
-    statement = _text(row.about.get("statement", ""))
-    return f'<p class="firempo-finding"><b>{_text(words["finding"])} {_text(number)}:</b> {statement}</p>'
+    statement = escaped(row.about.get("statement", ""))
+    return f'<p class="firempo-finding"><b>{escaped(words["finding"])} {escaped(number)}:</b> {statement}</p>'
 
 
 def _pictures(row: SeenRow, picture_of: PictureOf, words: Mapping[str, str]) -> str:
@@ -143,14 +143,14 @@ def _figures(
 def _figure(shown: Picture, part: str, caption: str, file: str, words: Mapping[str, str]) -> str:
     """A picture that the viewer opens, or why it cannot be shown."""
     if shown.uri:
-        about = "".join(f' data-{name}="{_text(str(value))}"' for name, value in shown.attributes.items())
-        image = f'<img src="{shown.uri}" alt="{_text(caption)}" loading="lazy" data-part="{part}"{about}>'
-        hint = _text(words["enlarge"])
+        about = "".join(f' data-{name}="{escaped(str(value))}"' for name, value in shown.attributes.items())
+        image = f'<img src="{shown.uri}" alt="{escaped(caption)}" loading="lazy" data-part="{part}"{about}>'
+        hint = escaped(words["enlarge"])
         content = f'<button type="button" class="firempo-frame firempo-open" title="{hint}">{image}</button>'
     else:
-        content = f'<div class="firempo-frame"><span>{_text(shown.problem)}</span></div>'
-    name = f'<span class="firempo-file" title="{_text(file)}">{_text(PurePath(file).name)}</span>' if file else ""
-    return f"<figure>{content}<figcaption>{_text(caption)}{name}</figcaption></figure>"
+        content = f'<div class="firempo-frame"><span>{escaped(shown.problem)}</span></div>'
+    name = f'<span class="firempo-file" title="{escaped(file)}">{escaped(PurePath(file).name)}</span>' if file else ""
+    return f"<figure>{content}<figcaption>{escaped(caption)}{name}</figcaption></figure>"
 
 
 def _outline(path: str, view: str) -> str:
@@ -165,7 +165,7 @@ def _percent(share: float) -> str:
 def _side(side: str, pieces: tuple[Piece, ...], words: Mapping[str, str]) -> str:
     if not pieces:
         return ""
-    label = f'<span class="firempo-label">{_text(words[side])}</span>'
+    label = f'<span class="firempo-label">{escaped(words[side])}</span>'
     tokens = f'<p class="firempo-tokens">{_tokens(pieces)}</p>'
     return f'<div class="firempo-response firempo-{side}">{label}{tokens}</div>'
 
@@ -176,7 +176,7 @@ def _mark(side: str, *pieces: Piece) -> str:
 
 def _tokens(pieces: tuple[Piece, ...]) -> str:
     """One element a token, its weight above it; an ordinary one has no class, for there are many of them."""
-    return "".join(f"<span{_CLASSES[piece.kind]}>{_text(_visible(piece))}{_weight(piece)}</span>" for piece in pieces)
+    return "".join(f"<span{_CLASSES[piece.kind]}>{escaped(_visible(piece))}{_weight(piece)}</span>" for piece in pieces)
 
 
 def _weight(piece: Piece) -> str:
@@ -191,10 +191,10 @@ def _visible(piece: Piece) -> str:
 def _prompt(row: SeenRow, words: Mapping[str, str]) -> str:
     if not row.prompt:
         return ""
-    title = f"{_text(words['prompt'])} ({row.prompt_tokens} {_text(words['tokens'])})"
-    return f'<details class="firempo-prompt"><summary>{title}</summary><pre>{_text(row.prompt)}</pre></details>'
+    title = f"{escaped(words['prompt'])} ({row.prompt_tokens} {escaped(words['tokens'])})"
+    return f'<details class="firempo-prompt"><summary>{title}</summary><pre>{escaped(row.prompt)}</pre></details>'
 
 
-def _text(text: str) -> str:
-    """Escaped; characters that turn the direction of what follows are written out."""
+def escaped(text: str) -> str:
+    """Text as markup; characters that turn the direction of what follows are written out."""
     return html.escape(_DIRECTION_MARKS.sub(lambda mark: f"[U+{ord(mark.group()):04X}]", text))
