@@ -18,6 +18,22 @@ STAGE = "fire_mpo"
 STAGE_TITLE = "FiRe-MPO"
 
 
+class WrongValueError(UserError):
+    """A key holds a value that it cannot have.
+
+    Attributes:
+        key: As written in YAML.
+        wanted: What it takes, in words.
+        found: What it holds.
+        example: A value that it takes; None for none.
+    """
+
+    def __init__(self, key: str, wanted: str, found: Any, example: Any = None) -> None:
+        more = "" if example is None else f" Write for example `{key}: {example}`."
+        super().__init__(f"{key} must be {wanted}, found {found!r}.{more}")
+        self.key, self.wanted, self.found, self.example = key, wanted, found, example
+
+
 @dataclass(frozen=True)
 class Option:
     """A key of the stage with a numeric or named value that an objective may use.
@@ -235,10 +251,10 @@ def resolve(args: Any) -> None:
     for key, least in (("fire_pass_tokens", 1), ("fire_group_by_image", 2)):
         value = vars(args)[key]
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-            raise UserError(f"{key} must be a whole number of at least {least}, found {value!r}.")
+            raise WrongValueError(key, f"a whole number of at least {least}", value)
     limit = args.fire_vision_cache_gb
     if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 < limit < math.inf:
-        raise UserError(f"fire_vision_cache_gb must be a number above 0, found {limit!r}.")
+        raise WrongValueError("fire_vision_cache_gb", "a number above 0", limit)
     _refuse_ignored_host_keys(args)
     objective = OBJECTIVES[args.fire_objective]
     for option in (*HOST_OPTIONS, *OPTIONS):
@@ -286,12 +302,12 @@ def _refuse_ignored_host_keys(args: Any) -> None:
 
 def _check_ranges(args: Any) -> None:
     ranges: dict[str, tuple[str, Callable[[float], bool], float]] = {
-        "pref_beta": ("greater than 0", lambda x: x > 0, 0.1),
+        "pref_beta": ("above 0", lambda x: x > 0, 0.1),
         "pref_ftx": (">= 0", lambda x: x >= 0, 0.0),
         "fire_alpha": (">= 0", lambda x: x >= 0, 0.01),
         "fire_gamma": (">= 0", lambda x: x >= 0, 0.1),
         "fire_lambda": ("in [0, 1]", lambda x: 0 <= x <= 1, 0.5),
-        "fire_phrase_weight": ("greater than 0", lambda x: x > 0, 4.0),
+        "fire_phrase_weight": ("above 0", lambda x: x > 0, 4.0),
         "fire_margin": (">= 0", lambda x: x >= 0, 0.5),
         "fire_length_weight": (">= 0", lambda x: x >= 0, 0.05),
         "fire_label_smoothing": ("in [0, 0.5)", lambda x: 0 <= x < 0.5, 0.1),
@@ -305,7 +321,7 @@ def _check_ranges(args: Any) -> None:
             continue
         number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         if not number or not holds(value):
-            raise UserError(f"{key} must be a number {words}, found {value!r}. Write for example `{key}: {example}`.")
+            raise WrongValueError(key, f"a number {words}", value, example)
     if args.fire_kl_scope not in (None, *SCOPES):
         raise UserError(f"fire_kl_scope: {args.fire_kl_scope} is unknown. Write one of: {', '.join(SCOPES)}.")
 

@@ -16,7 +16,6 @@ HOOKED = frozenset(
     for name in (
         "chat.hf_engine",
         "extras.constants",
-        "extras.ploting",
         "hparams.model_args",
         "hparams.finetuning_args",
         "hparams.parser",
@@ -31,6 +30,7 @@ HOOKED = frozenset(
         "webui.locales",
         "webui.control",
         "webui.runner",
+        "webui.engine",
         "webui.components.train",
     )
 )

@@ -1,14 +1,19 @@
 """What this package refuses reaches a terminal as a sentence; a traceback is for what went wrong unforeseen."""
 
+import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 
 from ..errors import UserError
 from .touchpoints import UnsupportedHost
 
 SPOKEN = (UserError, UnsupportedHost)
+ENDED_FILE = "firempo_ended.json"
+"""Beside a run that LLaMA-Board started: what ended it. Its log holds that between the words of all processes."""
 
 
 def install() -> None:
@@ -18,12 +23,24 @@ def install() -> None:
         return
 
     def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if folder := os.environ.get("LLAMABOARD_WORKDIR"):
+            note_end(Path(folder), error)
         if isinstance(error, SPOKEN):
             print(f"firempo: {error}", file=sys.stderr)
         else:
             before(kind, error, trace)
 
     sys.excepthook = show
+
+
+def note_end(folder: Path, error: BaseException) -> None:
+    """Writes down what ends a run; of several processes the first one, since the others end by it."""
+    noted = {"kind": type(error).__name__, "spoken": isinstance(error, SPOKEN), "sentence": str(error)}
+    try:
+        with open(folder / ENDED_FILE, "x", encoding="utf-8") as file:
+            json.dump(noted, file)
+    except OSError:  # it is there, or the folder is not
+        return
 
 
 @contextmanager

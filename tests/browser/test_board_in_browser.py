@@ -1,6 +1,7 @@
 """The stage in LLaMA-Board, in a browser."""
 
 import json
+import re
 
 import pytest
 import yaml
@@ -146,10 +147,10 @@ def load(tab, name):
 
 def test_a_wrong_value_is_refused_before_anything_starts(board, board_folder):
     wrong = (
-        ("KL weight (α)", "-1", "fire_alpha must be a number >= 0"),
-        ("Beta (β)", "0,1", "pref_beta must be a number, found '0,1'"),
-        ("Tokens per pass", "10.5", "fire_pass_tokens must be a whole number"),
-        ("Rows per image", "1", "fire_group_by_image must be a whole number of at least 2"),
+        ("KL weight (α)", "-1", "KL weight (α) must be a number >= 0"),
+        ("Beta (β)", "0,1", "Beta (β) must be a number; found: '0,1'"),
+        ("Tokens per pass", "10.5", "Tokens per pass must be a whole number"),
+        ("Rows per image", "1", "Rows per image must be a whole number of at least 2"),
     )
     runs = set(board_folder.glob("saves/**/training_args.yaml"))
     for label, text, reason in wrong:
@@ -293,15 +294,24 @@ def test_a_run_draws_its_terms_is_taken_up_by_a_reloaded_page_and_aborted(board,
     extra = {"optim": "adamw_torch", "max_steps": 5000, "use_cpu": True, "save_strategy": "no", "logging_steps": 1}
     board.fill("Extra arguments", json.dumps(extra | {"preprocessing_num_workers": None}))
     board.button("Start").click()
-    curves = board.page.locator("[data-testid='matplotlib'] img")
-    expect(curves).to_be_visible(timeout=300_000)
-    tall = "image => image.naturalHeight > 2 * image.naturalWidth"
-    assert curves.evaluate(tall), "one picture below the other, not the loss alone"
+    curves = board.page.locator("#fire_curves figure")
+    expect(curves.first).to_be_visible(timeout=300_000)
+    titles = curves.locator("b").all_inner_texts()
+    assert {"loss", "terms/rank", "terms/visual", "rewards/accuracies", "rewards/margins"} <= set(titles)
+    verdict = curves.first.locator("figcaption")
+    expect(verdict).to_contain_text("Too early to say")
+    expect(verdict).not_to_contain_text("Too early to say", timeout=300_000)  # it follows the run
+    said = verdict.inner_text()[2:].strip()
+    expect(curves.first.locator("img")).to_have_attribute("alt", re.compile(rf"^loss: {said[:5]}"))
+    expect(board.page.locator("[data-testid='matplotlib']").locator("visible=true")).to_have_count(0)
 
     board.page.reload()
     board.errors.clear()  # a reload breaks off what the page was waiting for
     expect(board.page.get_by_text("Running").first).to_be_visible(timeout=300_000)
-    expect(curves).to_be_visible()
+    expect(curves.first).to_be_visible()
+    board.page.wait_for_timeout(3_000)  # the host's reactions to what it has put in
+    expect(board.field("Chat template")).to_have_value(TEMPLATE)
+    expect(board.page.get_by_text("firempo_demo", exact=True).first).to_be_visible()
     board.button("Abort").click()
     expect(board.page.get_by_text("Finished.").last).to_be_visible(timeout=300_000)
     board.picture("run", board.button("Preview command"))

@@ -13,6 +13,7 @@ from llamafactory.hparams import get_train_args
 
 from firempo_plugin.errors import UserError
 from firempo_plugin.host import sentences
+from firempo_plugin.host.arguments import WrongValueError
 from firempo_plugin.host.train import demands, unknown_keys
 
 CLI = Path(sys.executable).parent / "llamafactory-cli"
@@ -97,7 +98,7 @@ def test_a_fault_keeps_its_traceback(error, monkeypatch, capsys):
         ({"fire_objektive": "dpo"}, UserError, "unknown key fire_objektive; did you mean fire_objective?"),
         ({"fire-lambda": 1}, UserError, "unknown key fire-lambda; did you mean fire_lambda?"),
         ({"fire_temperature": 1}, UserError, "unknown key fire_temperature; known: fire_alpha, "),
-        ({"fire_lambda": 2}, UserError, "fire_lambda must be a number in [0, 1], found 2. Write for example"),
+        ({"fire_lambda": 2}, WrongValueError, "fire_lambda must be a number in [0, 1], found 2. Write for example"),
         ({"learning_rat": 1}, ValueError, "Some keys are not used by the HfArgumentParser"),
     ],
 )

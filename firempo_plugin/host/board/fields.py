@@ -1,13 +1,15 @@
 """The section's fields as data: which key of the training YAML each writes, and when it has an effect."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ...errors import UserError
+from ...objectives.guide import needs_of
 from ...objectives.table import OBJECTIVES
 from ...objectives.terms import SCOPES
-from ..arguments import HOST_OPTIONS, OPTIONS, STAGE, VISION_CACHE_GB
+from ..arguments import HOST_OPTIONS, OPTIONS, STAGE, VISION_CACHE_GB, WrongValueError
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Field:
         default: What it starts with.
         choices: Of a choice.
         setting: The field of `Settings` that an objective must read to give it an effect; None where every one does.
+        of_reference: Whether it has an effect only where the objective has a reference.
     """
 
     name: str
@@ -30,13 +33,14 @@ class Field:
     default: Any = ""
     choices: tuple[str, ...] = ()
     setting: str | None = None
+    of_reference: bool = False
 
 
 _SETTINGS = {option.key: option.setting for option in OPTIONS}
 _DEFAULTS = {option.key: option.default for option in OPTIONS}
 
 
-def _number(key: str) -> Field:
+def _weight(key: str) -> Field:
     return Field(key, key, "number", str(_DEFAULTS[key]), setting=_SETTINGS[key])
 
 
@@ -44,18 +48,19 @@ OBJECTIVE = Field("fire_objective", "fire_objective", "choice", STAGE, tuple(OBJ
 ROWS: tuple[tuple[Field, ...], ...] = (
     (
         Field("fire_beta", "pref_beta", "number", "0.1"),
-        _number("fire_gamma"),
-        _number("fire_alpha"),
-        _number("fire_lambda"),
+        _weight("fire_gamma"),
+        _weight("fire_alpha"),
+        _weight("fire_lambda"),
     ),
     (
         Field("fire_kl_scope", "fire_kl_scope", "choice", _DEFAULTS["fire_kl_scope"], SCOPES, "kl_scope"),
         Field("fire_nll", "pref_ftx", "number", "0.0"),
         Field("fire_skip_invalid", "fire_skip_invalid", "switch", False),
         Field("fire_processor", "processor_name_or_path", "text"),
+        Field("fire_ref_model", "ref_model", "text", of_reference=True),
     ),
-    tuple(_number(key) for key in ("fire_phrase_weight", "fire_margin", "fire_length_weight", "fire_label_smoothing")),
-    tuple(_number(key) for key in ("fire_sequence_kl_weight", "fire_floor_weight", "fire_consistency_weight")),
+    tuple(_weight(key) for key in ("fire_phrase_weight", "fire_margin", "fire_length_weight", "fire_label_smoothing")),
+    tuple(_weight(key) for key in ("fire_sequence_kl_weight", "fire_floor_weight", "fire_consistency_weight")),
     (
         Field("fire_pass_tokens", "fire_pass_tokens", "count"),
         Field("fire_group_by_image", "fire_group_by_image", "count"),
@@ -72,7 +77,10 @@ SWITCHES = frozenset(field.key for field in FIELDS if field.kind == "switch")
 
 def has_effect(field: Field, objective: str) -> bool:
     """Whether the objective makes use of a field."""
-    return field.setting is None or field.setting in OBJECTIVES[objective].reads
+    row = OBJECTIVES[objective]
+    if field.of_reference:
+        return needs_of(row).reference
+    return field.setting is None or field.setting in row.reads
 
 
 def changing(objective: str) -> dict[str, str]:
@@ -86,14 +94,18 @@ def changing(objective: str) -> dict[str, str]:
     }
 
 
-def arguments(values: dict[str, Any]) -> dict[str, Any]:
-    """Training arguments of the fields' values by name: all that have an effect and are not empty, 0 and False too.
+def arguments(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Training arguments of the fields' values by name: all that have an effect, 0 and False too.
+
+    An empty text or whole number is left out, which its help line explains; an empty number is not, since training
+    would put its own default in its place.
 
     Raises:
-        UserError: A field does not hold a number; names its key.
+        WrongValueError: A field does not hold a number.
     """
     objective = values["fire_objective"]
-    written = [field for field in FIELDS if has_effect(field, objective) and not _is_empty(values[field.name])]
+    used = [field for field in FIELDS if has_effect(field, objective)]
+    written = [field for field in used if field.kind == "number" or not _is_empty(values[field.name])]
     return {field.key: _read(field, values[field.name]) for field in written}
 
 
@@ -102,36 +114,81 @@ def _is_empty(value: Any) -> bool:
 
 
 def _read(field: Field, value: Any) -> Any:
-    readers: dict[str, tuple[Callable[[str], Any], str]] = {
-        "number": (float, "a number"),
-        "count": (int, "a whole number"),
-        "text": (str.strip, "text"),
-    }
-    if field.kind not in readers:
+    if field.kind not in READERS:
         return value
-    read, wanted = readers[field.kind]
+    return read(field.kind, field.key, "" if value is None else str(value), field.default or None)
+
+
+def _number(text: str) -> float:
+    return float(_plain(text, r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"))
+
+
+def _count(text: str) -> int:
+    return int(_plain(text, r"[+-]?\d+"))
+
+
+def _plain(text: str, shape: str) -> str:
+    """A number as YAML writes it: Python would also take `1_000`, other scripts' digits and `nan`."""
+    if not re.fullmatch(shape, text.strip(), re.ASCII):
+        raise ValueError(text)
+    return text.strip()
+
+
+def _pixels(text: str) -> str:
+    """What the host computes pixels from: a number or a product of two; it would leave a third factor out."""
+    return _plain(text, r"\d+( *\* *\d+)?")
+
+
+READERS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "number": (_number, "a number"),
+    "count": (_count, "a whole number"),
+    "pixels": (_pixels, "a number of pixels such as 589824 or 768*768"),
+    "text": (str.strip, "text"),
+}
+"""By the kind of a field: what reads it, raising ValueError, and what it takes."""
+HOST_NUMBERS = {
+    "learning_rate": "number",
+    "num_train_epochs": "number",
+    "max_grad_norm": "number",
+    "max_samples": "count",
+    **dict.fromkeys(("image_max_pixels", "image_min_pixels", "video_max_pixels", "video_min_pixels"), "pixels"),
+}
+"""The host's own fields in which a number is written as text; it reads them without a check, by name their kind."""
+
+
+def read(kind: str, key: str, text: str, example: Any = None) -> Any:
+    """What is written in a field of a kind.
+
+    Raises:
+        WrongValueError: It is something else.
+    """
+    reader, wanted = READERS[kind]
     try:
-        return read(str(value))
+        return reader(text)
     except ValueError:
-        raise UserError(f"{field.key} must be {wanted}, found {value!r}.") from None
+        raise WrongValueError(key, wanted, text, example) from None
 
 
-def problem(values: dict[str, Any], extra: dict[str, Any]) -> str | None:
-    """Why training would refuse these fields, in its words; None where it would not.
+def problem(values: Mapping[str, Any], host: Mapping[str, Any], extra: dict[str, Any]) -> ValueError | None:
+    """Why training would refuse these fields; None where it would not.
 
     Args:
         values: By name of the field.
+        host: What the host's fields of HOST_NUMBERS hold, by name.
         extra: The arguments that the board takes as JSON.
     """
     from llamafactory.hparams import FinetuningArguments
 
     twice = sorted(set(extra) & {field.key for field in FIELDS})
     if twice:
-        return f"Extra arguments hold {twice[0]}, which the FiRe-MPO section writes. Remove it there, and set it here."
+        words = f"Extra arguments hold {twice[0]}, which the FiRe-MPO section writes. Remove it there, and set it here."
+        return UserError(words)
     try:
+        for name, kind in HOST_NUMBERS.items():
+            read(kind, name, str(host[name]))
         written = arguments(values)
         known = {key: value for key, value in written.items() if key in FinetuningArguments.__dataclass_fields__}
         FinetuningArguments(stage=STAGE, **known)
     except ValueError as error:
-        return str(error)
+        return error
     return None

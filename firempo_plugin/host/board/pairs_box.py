@@ -4,6 +4,7 @@ The rows are read in a process of their own, the way training reads them; the wi
 """
 
 import os
+import re
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
@@ -22,6 +23,8 @@ from .texts import say
 AT_ONCE: dict[str, Any] = {"queue": False, "api_name": False}
 """A reaction that does not wait for a run, and is none of the board's programming interface."""
 PAGE_SIZE = 5
+OF_THE_TEMPLATE = re.compile("`template`|AttributeError")
+"""In what kinds of rows say whose template takes no images, or is not their model's: the host's words, or its fall."""
 ALL = "all"
 FRAME = f"""<style>{viewer.style()}</style><style>
 .firempo-box {{ max-width: 1400px !important; width: 94vw; max-height: 94vh !important; }}
@@ -36,11 +39,13 @@ class Window:
 
     Attributes:
         look: At the rows.
+        template: The name of the template that the rows are read with.
         images: Where those of the rows that were drawn lie in full resolution; the board serves it.
         drawn: What stands on the page: which rows, page and how many of its rows.
     """
 
     look: Look
+    template: str
     images: "TemporaryDirectory[str]"
     drawn: tuple[str, int, int] | None = None
 
@@ -99,13 +104,14 @@ window.firempoOpenBox(document.getElementById("fire_preview_btn").textContent.tr
 }}"""
 
 
-def create_pairs_box(engine: Any, elems: dict[str, Any], inputs: set[Any]) -> dict[str, Any]:
+def create_pairs_box(engine: Any, elems: dict[str, Any], inputs: set[Any], rows_button: Any) -> dict[str, Any]:
     """Builds the window and its button, both hidden.
 
     Args:
         engine: The board's.
         elems: Of the host's training tab, by name.
         inputs: All that a training command is made of.
+        rows_button: A button that opens it, too, on the rows that cannot be used.
 
     Returns:
         Our elements that have words, by name.
@@ -127,13 +133,14 @@ def create_pairs_box(engine: Any, elems: dict[str, Any], inputs: set[Any]) -> di
     lang = engine.manager.get_elem_by_id("top.lang")
     look_at = [state, lang, shown, page]
     elems["dataset"].change(can_preview, [elems["dataset_dir"], elems["dataset"]], [button], **AT_ONCE)
-    button.click(None, js=script(), **AT_ONCE)
-    button.click(
-        lambda data: open_window(engine, data, data[state]),
-        {*inputs, state},
-        [state, box, timer, status, shown, page, rows],
-        **AT_ONCE,
-    )
+    for opener, first in ((button, ALL), (rows_button, ANY_PROBLEM)):
+        opener.click(None, js=script(), **AT_ONCE)
+        opener.click(
+            lambda data, first=first: open_window(engine, data, data[state], first),
+            {*inputs, state},
+            [state, box, timer, status, shown, page, rows],
+            **AT_ONCE,
+        )
     timer.tick(follow, look_at, [timer, status, shown, page, rows], **AT_ONCE)
     for turned, turn in ((shown.input, 0), (previous.click, -1), (following.click, 1)):
         turned(lambda *where, turn=turn: turn_page(*where, turn=turn), look_at, [page, rows], **AT_ONCE)
@@ -149,24 +156,24 @@ def create_pairs_box(engine: Any, elems: dict[str, Any], inputs: set[Any]) -> di
     }
 
 
-def open_window(engine: Any, data: dict[Any, Any], before: Window | None) -> list[Any]:
-    """Starts to read the chosen data sets with the settings of the board as they are."""
+def open_window(engine: Any, data: dict[Any, Any], before: Window | None, shown: str) -> list[Any]:
+    """Starts to read the chosen data sets with the settings of the board as they are, and shows rows of a kind."""
     import gradio as gr
 
     if before is not None:
         before.close()
     language = data[engine.manager.get_elem_by_id("top.lang")]
     try:
-        window, status = Window(Look.start(rows_config(engine, data)), _served()), say("loading", language)
+        template = data[engine.manager.get_elem_by_id("top.template")]
+        window, status = Window(Look.start(rows_config(engine, data)), template, _served()), say("loading", language)
     except ValueError as error:  # a field of the board that takes a number does not hold one
         window, status = None, say("failed", language, error=error)
-    every = (say("all_rows", language, number="…"), ALL)
     return [
         window,
         gr.Column(visible=True),
         gr.Timer(active=window is not None),
         status,
-        gr.Dropdown(choices=[every], value=ALL),
+        gr.Dropdown(choices=choices(Standing(), language, shown), value=shown),
         1,
         FRAME,
     ]
@@ -197,15 +204,15 @@ def follow(window: Window | None, language: str, shown: str, page: int) -> list[
     standing = window.look.poll()
     return [
         gr.Timer(active=standing.state in ("loading", "checking")),
-        status_line(standing, language),
-        gr.Dropdown(choices=choices(standing, language)),
+        status_line(standing, window.template, language),
+        gr.Dropdown(choices=choices(standing, language, shown)),
         gr.Number(label=say("page", language, pages=window.pages(shown))),
         window.draw(language, shown, page, anew=False),
     ]
 
 
-def status_line(standing: Standing, language: str) -> str:
-    """How far the reading is, or why it ended."""
+def status_line(standing: Standing, template: str, language: str) -> str:
+    """How far the reading is, or why it ended; and what most rows fail by, where that is the template."""
     line = say(
         standing.state,
         language,
@@ -214,14 +221,20 @@ def status_line(standing: Standing, language: str) -> str:
         bad=standing.bad,
         error=standing.error,
     )
-    return f"{line} {say('builtin_tokenizer', language)}" if standing.builtin_tokenizer else line
+    at_fault = sum(number for kind, number in standing.kinds.items() if OF_THE_TEMPLATE.search(kind))
+    more = (
+        (standing.builtin_tokenizer, say("builtin_tokenizer", language)),
+        (at_fault > standing.bad / 2, say("template_at_fault", language, template=template, number=at_fault)),
+    )
+    return " ".join([line, *(words for said, words in more if said)])
 
 
-def choices(standing: Standing, language: str) -> list[tuple[str, str]]:
-    """Which rows can be shown: all, those with any problem, those of each reason."""
-    found = [(say("all_rows", language, number=standing.checked), ALL)]
-    if standing.bad:
-        found.append((say("bad_rows", language, number=standing.bad), ANY_PROBLEM))
+def choices(standing: Standing, language: str, shown: str) -> list[tuple[str, str]]:
+    """Which rows can be shown: all, those with any problem, those of each reason; what is shown is among them."""
+    unknown = "…" if standing.total is None else None
+    found = [(say("all_rows", language, number=unknown or standing.checked), ALL)]
+    if standing.bad or shown == ANY_PROBLEM:
+        found.append((say("bad_rows", language, number=unknown or standing.bad), ANY_PROBLEM))
     return found + [(f"{number} × {kind}", kind) for kind, number in standing.kinds.items()]
 
 

@@ -1,11 +1,12 @@
-"""Loading saved arguments of the stage, whole.
+"""Loading saved arguments of the stage, whole, and those of a run under way into a page that was opened anew.
 
 The host's board sets all fields at once; in reaction to the changes it then empties the data sets (another stage), puts
-the model's own template in and takes the checkpoints out (another model). For a short while after a browser tab loaded
-arguments of our stage, these reactions answer that tab with what was loaded.
+the model's own path and template in and takes the checkpoints out (another model). For a short while after a browser
+tab loaded arguments of our stage, these reactions answer that tab with what was loaded.
 """
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from ..arguments import STAGE, STAGE_TITLE
@@ -57,8 +58,12 @@ def extend_control(module: Any) -> None:
         return datasets, packing
 
     def get_model_info(model_name: str, request: gr.Request | None = None) -> tuple[str, str]:
-        path, template = react_to_model(model_name)
-        return path, LOADED.recall(tab_of(request), "top.template", model_name=model_name) or template
+        now = react_to_model(model_name)
+        kept = (
+            LOADED.recall(tab_of(request), f"top.{name}", model_name=model_name) for name in ("model_path", "template")
+        )
+        path, template = (old or new for old, new in zip(kept, now, strict=True))
+        return path, template
 
     def list_checkpoints(model_name: str, finetuning_type: str, request: gr.Request | None = None) -> Any:
         listed = list_all(model_name, finetuning_type)
@@ -69,6 +74,24 @@ def extend_control(module: Any) -> None:
     module.change_stage = change_stage
     module.get_model_info = get_model_info
     module.list_checkpoints = list_checkpoints
+
+
+def extend_engine(module: Any) -> None:
+    """Notes what the host puts into a page that is opened while a run of ours goes on."""
+    import gradio as gr
+
+    base: Any = module.Engine
+
+    class Engine(base):
+        __doc__ = base.__doc__
+
+        def resume(self, request: gr.Request | None = None) -> Iterator[dict[Any, Any]]:
+            if self.runner.running:
+                remember(self.manager, tab_of(request), self.runner.running_data)
+            yield from super().resume()
+
+    Engine.__module__, Engine.__qualname__ = base.__module__, base.__qualname__
+    module.Engine = Engine
 
 
 def tab_of(request: Any) -> str | None:

@@ -2,11 +2,18 @@
 
 import json
 import shutil
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
 from typing import Any
 
 from ..arguments import STAGE, STAGE_TITLE
+from ..sentences import ENDED_FILE
 from . import restore
-from .fields import FIELDS, SWITCHES, arguments, problem
+from .failure import Failure, alerted, of_run, target_of
+from .fields import FIELDS, HOST_NUMBERS, SWITCHES, arguments, problem
+from .monitor import Run
+from .texts import say, say_refusal
 
 
 def extend_common(module: Any) -> None:
@@ -23,24 +30,56 @@ def extend_common(module: Any) -> None:
 def extend_runner(module: Any) -> None:
     """Puts a runner in the host's place that knows the section; for other stages it does what the host's does."""
     import gradio as gr
+    from llamafactory.extras.constants import TRAINER_LOG
 
     base: Any = module.Runner
 
     class Runner(base):
         __doc__ = base.__doc__
 
+        failure: Failure | None = None
+        """Why the last run of the stage was not started, or what ended it."""
+        run: Run | None = None
+        """The last run of the stage."""
+
         def _initialize(self, data: dict[Any, Any], do_train: bool, from_preview: bool) -> str:
             found: str = super()._initialize(data, do_train, from_preview)
-            if found or not do_train or not is_chosen(self.manager, data):
+            if not do_train or not is_chosen(self.manager, data):
                 return found
-            if not from_preview and shutil.which("llamafactory-cli") is None:
-                return "llamafactory-cli is not on PATH. Activate the environment that it is installed in."
-            extra = json.loads(data[self.manager.get_elem_by_id("train.extra_args")])
-            return problem(section_values(self.manager, data), extra) or ""
+            self.failure = refusal(self.manager, data, found, starts=not from_preview)
+            return self.failure.text if self.failure else ""
+
+        def _launch(self, data: dict[Any, Any], do_train: bool) -> Iterator[dict[Any, Any]]:
+            if do_train and is_chosen(self.manager, data) and not self.running:
+                folder = run_folder(self.manager, data)
+                (folder / ENDED_FILE).unlink(missing_ok=True)
+                self.run = Run.start(folder / TRAINER_LOG)
+            yield from super()._launch(data, do_train)
+
+        def monitor(self) -> Iterator[dict[Any, Any]]:
+            data, trainer = self.running_data, self.trainer
+            if not self.do_train or not is_chosen(self.manager, data):
+                yield from super().monitor()
+                return
+            assert self.run is not None  # whoever takes up a run finds it started by `_launch`
+            box = self.manager.get_elem_by_id("train.output_box")
+            for update in super().monitor():
+                if not self.running and self._has_failed:
+                    self.failure = run_failure(self.manager, data, trainer.returncode, update[box])
+                    update = update | {box: self.failure.text}
+                self.run.text = update[box]
+                yield update
+
+        def _finalize(self, lang: str, finish_info: str) -> None:
+            ours = self.do_train and is_chosen(self.manager, self.running_data)
+            self._has_failed = ours and not self.aborted and self.trainer.returncode != 0
+            super()._finalize(lang, say("ended_note", lang) if self._has_failed else finish_info)
 
         def _parse_train_args(self, data: dict[Any, Any]) -> dict[str, Any]:
             args: dict[str, Any] = super()._parse_train_args(data)
-            return args | section_arguments(self.manager, data) if args["stage"] == STAGE else args
+            if args["stage"] != STAGE:
+                return args
+            return args | image_arguments(self.manager, data) | section_arguments(self.manager, data)
 
         def _build_config_dict(self, data: dict[Any, Any]) -> dict[str, Any]:
             config: dict[str, Any] = super()._build_config_dict(data)
@@ -62,6 +101,72 @@ def extend_runner(module: Any) -> None:
     module.Runner = Runner
 
 
+def refusal(manager: Any, data: dict[Any, Any], found: str, *, starts: bool) -> Failure | None:
+    """Why a run of the stage is refused; None where it is not.
+
+    Args:
+        manager, data: Of the board.
+        found: What the host refuses it for; "" for nothing.
+        starts: Whether it is to be started now, on this machine.
+    """
+    from llamafactory.webui.locales import ALERTS
+
+    values = by_id(manager, data)
+    language, extra, chosen = (values[name] for name in ("top.lang", "train.extra_args", "train.compute_type"))
+    if not found and not isinstance(json.loads(extra), dict):
+        found = ALERTS["err_json_schema"][language]
+    if found:
+        return Failure("refused", found, alerted(found, language), found)
+    target = None
+    if starts and shutil.which("llamafactory-cli") is None:
+        wrong = say("not_found_cli", language)
+    elif starts and lacks_precision(chosen, json.loads(extra)):
+        wrong, target = say("no_half_precision", language, chosen=chosen), "train.compute_type"
+    else:
+        host = {name: values[f"train.{name}"] for name in HOST_NUMBERS}
+        error = problem(section_values(manager, data), host, json.loads(extra))
+        wrong = say_refusal(error, language) if error else ""
+        target = target_of(str(error), values, extra)
+    return Failure("refused", wrong, target, escape(wrong, quote=False)) if wrong else None
+
+
+def lacks_precision(chosen: str, extra: dict[str, Any]) -> bool:
+    """Whether the host would refuse a compute type on this machine, or go on until it fails.
+
+    It asks a CUDA device itself, before it loads anything; asked here, that would hold GPU memory while the board runs.
+    """
+    import torch
+    from llamafactory.extras.misc import is_accelerator_available
+    from transformers.utils import is_torch_bf16_gpu_available
+
+    on_the_cpu = bool(extra.get("use_cpu"))
+    if chosen == "fp32" or (chosen == "bf16" and on_the_cpu):
+        return False
+    if chosen == "fp16":
+        return on_the_cpu or not is_accelerator_available()
+    return not torch.cuda.is_available() and not is_torch_bf16_gpu_available()
+
+
+def run_failure(manager: Any, data: dict[Any, Any], returncode: int, text: str) -> Failure:
+    """What ended a run of the stage, of which the host shows a text."""
+    values = by_id(manager, data)
+    folder = run_folder(manager, data)
+    return of_run(folder, returncode, text, values["top.lang"], values, values["train.extra_args"])
+
+
+def run_folder(manager: Any, data: dict[Any, Any]) -> Path:
+    """Where a run writes, as the host names it."""
+    from llamafactory.webui.common import get_save_dir
+
+    names = ("top.model_name", "top.finetuning_type", "train.output_dir")
+    return Path(get_save_dir(*(data[manager.get_elem_by_id(name)] or "" for name in names)))
+
+
+def by_id(manager: Any, data: dict[Any, Any]) -> dict[str, Any]:
+    """The board's data by the names of its elements."""
+    return {manager.get_id_by_elem(element): value for element, value in data.items()}
+
+
 def is_chosen(manager: Any, data: dict[Any, Any]) -> bool:
     """Whether the stage chosen on the training tab is ours."""
     return bool(data[manager.get_elem_by_id("train.training_stage")] == STAGE_TITLE)
@@ -79,3 +184,20 @@ def section_arguments(manager: Any, data: dict[Any, Any]) -> dict[str, Any]:
         UserError: A field does not hold a number.
     """
     return arguments(section_values(manager, data))
+
+
+def image_arguments(manager: Any, data: dict[Any, Any]) -> dict[str, Any]:
+    """The arguments of the host's section on multimodal models.
+
+    The host writes them for the models of its list alone, and drops them for one of the user's own (`Custom`), whose
+    images would then have the sizes of its defaults whatever the board shows. A model of our stage sees images.
+    """
+    from llamafactory.webui.common import calculate_pixels
+
+    values = by_id(manager, data)
+    frozen = ("freeze_vision_tower", "freeze_multi_modal_projector", "freeze_language_model")
+    pixels = (name for name, kind in HOST_NUMBERS.items() if kind == "pixels")
+    return {
+        **{name: values[f"train.{name}"] for name in frozen},
+        **{name: calculate_pixels(values[f"train.{name}"]) for name in pixels},
+    }

@@ -6,6 +6,7 @@ from typing import Any
 from ..arguments import STAGE, STAGE_TITLE
 from .fields import FIELDS, OBJECTIVE, ROWS, Field, changing, has_effect
 from .pairs_box import AT_ONCE, create_pairs_box
+from .run_box import create_run_box
 from .texts import about
 
 DISABLED_LOOK = """<style>
@@ -25,16 +26,19 @@ def extend_train_tab(module: Any) -> None:
             elems: dict[str, Any] = create(engine)
         finally:
             del engine.manager.get_base_elems
-        pairs_box = create_pairs_box(engine, elems, inputs)
+        run_box = create_run_box(engine, elems)
+        pairs_box = create_pairs_box(engine, elems, inputs, run_box["fire_rows_btn"])
         put_before(tab, elems["extra_tab"])
+        put_before(run_box["fire_card"], elems["output_box"].parent)
+        put_before(run_box["fire_curves"], elems["loss_viewer"])
         put_before(pairs_box["fire_preview_btn"], elems["data_preview_btn"])
         elems["training_stage"].change(
             show_stage,
             [elems["training_stage"]],
-            [tab, elems["rlhf_tab"], elems["data_preview_btn"], pairs_box["fire_preview_btn"]],
+            [tab, elems["rlhf_tab"], elems["data_preview_btn"], pairs_box["fire_preview_btn"], elems["loss_viewer"]],
             **AT_ONCE,
         )
-        return {**elems, "fire_tab": tab, "fire_note": note, **fields, **pairs_box}
+        return {**elems, "fire_tab": tab, "fire_note": note, **fields, **pairs_box, **run_box}
 
     module.create_train_tab = create_train_tab
 
@@ -69,7 +73,7 @@ def create_section(lang: Any) -> tuple[Any, dict[str, Any], Any]:
                 for field in row:
                     fields[field.name] = make[field.kind](field)
         gr.HTML(DISABLED_LOOK, padding=False)
-    owned = [field for field in FIELDS if field.setting is not None]
+    owned = [field for field in FIELDS if field.setting is not None or field.of_reference]
     objective.change(
         lambda objective: [type(fields[f.name])(interactive=has_effect(f, objective)) for f in owned],
         [objective],
@@ -88,7 +92,7 @@ def create_section(lang: Any) -> tuple[Any, dict[str, Any], Any]:
 
 
 def show_stage(training_stage: str) -> list[Any]:
-    """Shows the section and the look at pairs for our stage; else the host's own two in their place."""
+    """Shows the section and the look at pairs for our stage; else the host's own two, and its curve of the loss."""
     import gradio as gr
 
     ours = training_stage == STAGE_TITLE
@@ -97,6 +101,7 @@ def show_stage(training_stage: str) -> list[Any]:
         gr.Accordion(visible=not ours),
         gr.Button(visible=not ours),
         gr.Button(visible=ours),
+        gr.Plot(visible=not ours),
     ]
 
 

@@ -8,6 +8,8 @@ import yaml
 
 from ...objectives.guide import grouped, needs_of
 from ...objectives.table import OBJECTIVES
+from ..arguments import WrongValueError
+from ..train.verdicts import Verdict
 from .fields import FIELDS
 
 LANGUAGES = ("en", "ru", "zh", "ko", "ja")
@@ -65,6 +67,36 @@ def about(objective: str, language: str) -> str:
     )
 
 
+def say_refusal(error: ValueError, language: str) -> str:
+    """Why a start is refused: of a wrong value under the label that the page shows, else in training's own words."""
+    if not isinstance(error, WrongValueError):
+        return str(error)
+    from llamafactory.webui.locales import LOCALES
+
+    element = {field.key: field.name for field in FIELDS}.get(error.key, error.key)
+    return say(
+        "wrong_value" if error.example is None else "wrong_value_and_example",
+        language,
+        label=LOCALES[element][language]["label"],
+        wanted=_messages()["wanted"].get(error.wanted, {}).get(language, error.wanted),
+        found=repr(error.found),
+        example=error.example,
+    )
+
+
+def say_verdict(verdict: Verdict, language: str) -> str:
+    """What a verdict says under its curve."""
+    words = _verdicts()
+    advice = str(words["advice"][verdict.name][language]).format(**verdict.values) if verdict.name else ""
+    if verdict.course is None:
+        return advice
+    numbers = {"start": f"{verdict.start:.3g}", "now": f"{verdict.now:.3g}"}
+    course = words["course"][verdict.course][language].format(**numbers)
+    healthy = words["healthy"].get(verdict.healthy, {}).get(language, verdict.healthy)
+    judged = words["judged"][verdict.level if healthy else "plain"][language]
+    return str(judged.format(course=course, healthy=healthy, advice=advice))
+
+
 def _said(text: str, language: str) -> str:
     """Words of the table of objectives in a language; as they stand where nobody has translated them yet."""
     return _objectives().get(text, {}).get(language, text)
@@ -76,7 +108,12 @@ def _objectives() -> dict[str, dict[str, str]]:
 
 
 @lru_cache(maxsize=1)
-def _messages() -> dict[str, dict[str, str]]:
+def _verdicts() -> dict[str, dict[str, dict[str, str]]]:
+    return _read("verdicts.yaml")
+
+
+@lru_cache(maxsize=1)
+def _messages() -> dict[str, Any]:
     return _read("messages.yaml")
 
 

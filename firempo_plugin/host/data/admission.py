@@ -13,6 +13,10 @@ SHOWN = 20
 SKIPPED_FILE = "skipped_rows.jsonl"
 
 
+class UnusableRowsError(DatasetError):
+    """Rows cannot be used, and are not to be skipped or leave none; the message lists them."""
+
+
 @dataclass
 class RowCount:
     """What a split holds after admission.
@@ -98,17 +102,17 @@ def admit(
         The module without unusable rows, and the counts by split.
 
     Raises:
-        DatasetError: A row cannot be used and is not to be skipped, or no row is left.
+        UnusableRowsError: A row cannot be used and is not to be skipped, or no row is left.
     """
     found = examine(dataset_module, settings, encoding)
     if found.problems and not skip_invalid:
-        raise DatasetError(_report(found.problems, found.total, tokenized_path))
+        raise UnusableRowsError(_report(found.problems, found.total, tokenized_path))
     if output_dir is not None:
         _list_skipped(Path(output_dir) / SKIPPED_FILE, found.problems)
     for name, count in found.counts.items():
         if count.rows == 0:
             reasons = _report(found.problems, found.total, tokenized_path)
-            raise DatasetError(f"no usable row is left in the {name} split. {reasons}")
+            raise UnusableRowsError(f"no usable row is left in the {name} split. {reasons}")
     return _put_back(dataset_module, found.splits), found.counts
 
 

@@ -1,5 +1,6 @@
-"""A run's curves: the picture that is saved with it, and the one that LLaMA-Board shows while it runs."""
+"""A run's curves: the picture that is saved with it, and those that LLaMA-Board shows while it runs."""
 
+import io
 import json
 import math
 from pathlib import Path
@@ -10,18 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from .signs import RunWatch
-
 CURVES_FILE = "training_fire_mpo.png"
 COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd")
 EVAL_COLOUR, WARNING_COLOUR = "#d62728", "#fbeaea"
 ACCURACIES, MARGINS = "rewards/accuracies", "rewards/margins"
-TITLES = {
-    "shortcut": "Shortcut? Accuracy 1.0 since epoch {epoch:.2f}, margin {margin:.1f}",
-    "noise_tells": "Does the noise hide? terms/visual {start:.2f} to {now:.2f}",
-}
-SHADED = {"shortcut": (ACCURACIES, MARGINS), "noise_tells": ("terms/visual",)}
-"""By the sign of a run that learns something else: the picture's title, and the curves that show it."""
 
 
 def plot_metrics(output_dir: str) -> Path | None:
@@ -52,42 +45,37 @@ def plot_metrics(output_dir: str) -> Path | None:
     return path
 
 
-def live_figure(log: list[dict[str, Any]]) -> Figure | None:
-    """Draws a running stage's log: the loss and, below it, each term, the reward accuracies and the margins.
+def live_groups(log: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """What is drawn of a running stage's log: the loss, each term, the reward accuracies and the margins.
 
     Args:
         log: Entries of the host's `trainer_log.jsonl`.
 
     Returns:
-        None where the log is not of this stage.
+        By title the metrics of one picture; none where the log is not of this stage.
     """
     names = list(dict.fromkeys(name for entry in log for name in entry))
     terms = [name for name in names if name.startswith("terms/")]
     if not terms:
-        return None
+        return {}
     groups = {"loss": ["loss"], **{name: [name] for name in terms}}
     groups |= {kind: [name for name in names if name.startswith(kind)] for kind in (ACCURACIES, MARGINS)}
-    figure = Figure(figsize=(5, 1.2 + 1.75 * len(groups)), layout="constrained")
-    axes = figure.subplots(len(groups), 1, sharex=True, squeeze=False).flatten()
-    for axis, (title, group) in zip(axes, groups.items(), strict=True):
-        for name, colour in zip(group, COLOURS, strict=False):
-            draw(axis, log, name, step="current_steps", colour=colour)
-        axis.set_title(title, fontsize=10)
-        if len(group) > 1 or title == "loss":
-            axis.legend(fontsize=7)
-    axes[-1].set_xlabel("step", fontsize=9)
-    watch = RunWatch()
-    for entry in log:
-        watch.see(entry)
-    if watch.found:
-        for sign in watch.found:
-            for name in SHADED[sign.name]:
-                axes[list(groups).index(name)].set_facecolor(WARNING_COLOUR)
-        title = "\n".join(TITLES[sign.name].format(**sign.values) for sign in watch.found)
-        figure.suptitle(title, color=EVAL_COLOUR, fontsize=10)
-    else:
-        figure.suptitle(" ")  # the board writes its own label over the picture's corner
-    return figure
+    return {title: group for title, group in groups.items() if group}
+
+
+def live_picture(log: list[dict[str, Any]], names: list[str], *, warned: bool) -> bytes:
+    """One of `live_groups` as PNG, shaded where its verdict warns."""
+    figure = Figure(figsize=(5, 1.75), layout="constrained")
+    axis = figure.subplots()
+    for name, colour in zip(names, COLOURS, strict=False):
+        draw(axis, log, name, step="current_steps", colour=colour)
+    if len(names) > 1 or names == ["loss"]:
+        axis.legend(fontsize=7)
+    if warned:
+        axis.set_facecolor(WARNING_COLOUR)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=80)
+    return picture.getvalue()
 
 
 def draw(axis: Axes, log: list[dict[str, Any]], name: str, *, step: str, colour: str = COLOURS[0]) -> None:

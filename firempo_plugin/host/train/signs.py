@@ -6,7 +6,7 @@ whose visual term nearly doubled in 38 steps while the rank fell.
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
@@ -84,7 +84,7 @@ class RunWatch:
         self._recent.append(_means(self._block))
         self._block = []
         self._start = self._start or self._recent[0]
-        noise = _noise([visual for visual, _ in self._recent])
+        noise = noise_of([visual for visual, _ in self._recent])
         for blocks, rise, epoch in ((SOON, STEEP_RISE, 0.0), (LATE, SLIGHT_RISE, LATE_EPOCH)):
             if len(self._recent) < blocks or entry["epoch"] < epoch:
                 continue
@@ -100,6 +100,6 @@ def _means(pairs: list[tuple[float, float]]) -> tuple[float, float]:
     return visual, rank
 
 
-def _noise(values: list[float]) -> float:
+def noise_of(values: Sequence[float]) -> float:
     """The standard deviation of numbers around their course, from the differences of neighbours."""
     return math.sqrt(fmean((b - a) ** 2 for a, b in pairwise(values)) / 2) if len(values) > 1 else 0.0

@@ -8,17 +8,30 @@ import sys
 import pytest
 import stock_board
 from llamafactory.hparams import FinetuningArguments, ModelArguments
+from llamafactory.webui.locales import LOCALES
 
 from firempo_plugin.convert.kinds import KINDS
 from firempo_plugin.host.board import monitor, restore, texts
-from firempo_plugin.host.board.fields import FIELDS, arguments, changing, problem
+from firempo_plugin.host.board.fields import FIELDS, arguments, changing, has_effect, problem
+from firempo_plugin.host.board.pairs_box import status_line
+from firempo_plugin.host.preview.look import Standing
 from firempo_plugin.host.preview.page import words_in
-from firempo_plugin.host.train.curves import live_figure
+from firempo_plugin.host.train.curves import live_groups, live_picture
 from firempo_plugin.objectives.guide import grouped, needs_of
 from firempo_plugin.objectives.table import OBJECTIVES
 from firempo_plugin.objectives.terms import GROUPS
 
 DEFAULTS = {field.name: field.default for field in FIELDS}
+HOST = {
+    "learning_rate": "5e-5",
+    "num_train_epochs": "3.0",
+    "max_grad_norm": "1.0",
+    "max_samples": "100000",
+    "image_max_pixels": "768*768",
+    "image_min_pixels": "32 * 32",
+    "video_max_pixels": "65536",
+    "video_min_pixels": "16*16",
+}
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +67,7 @@ def test_the_hosts_elements_are_untouched(boards):
         if hidden and depth > hidden[-1]:
             continue  # within one of ours
         hidden = hidden[:0]
-        if name in ("fire_tab", "fire_pairs", "fire_preview_btn"):
+        if name in ("fire_tab", "fire_card", "fire_curves", "fire_pairs", "fire_preview_btn"):
             assert props["visible"] is False
             hidden = [depth]
         else:
@@ -142,10 +155,28 @@ def test_all_keys_of_the_stage_have_a_field():
 
 
 def test_zero_and_false_are_written_and_empty_is_not():
-    values = DEFAULTS | {"fire_alpha": "0", "fire_nll": "0", "fire_skip_invalid": False, "fire_gamma": "  "}
+    values = DEFAULTS | {"fire_alpha": "0", "fire_nll": "0", "fire_skip_invalid": False, "fire_vision_cache": "  "}
     written = arguments(values)
     assert (written["fire_alpha"], written["pref_ftx"], written["fire_skip_invalid"]) == (0.0, 0.0, False)
-    assert "fire_gamma" not in written
+    assert not {"fire_vision_cache", "fire_pass_tokens", "ref_model"} & set(written)
+
+
+def test_an_emptied_number_is_refused_where_it_has_an_effect():
+    """Training would take its own default in its place, and the page would show none."""
+    for empty in ("", "  ", None):
+        error = problem(DEFAULTS | {"fire_gamma": empty}, HOST, {})
+        assert str(error) == f"fire_gamma must be a number, found {empty or ''!r}. Write for example `fire_gamma: 0.1`."
+    assert problem(DEFAULTS | {"fire_objective": "dpo", "fire_gamma": ""}, HOST, {}) is None
+
+
+def test_a_reference_of_its_own_can_be_named_where_there_is_a_reference():
+    (field,) = (field for field in FIELDS if field.key == "ref_model")
+    values = DEFAULTS | {"fire_ref_model": " base "}
+    assert arguments(values)["ref_model"] == "base"
+    assert problem(values, HOST, {}) is None
+    for name in OBJECTIVES:
+        assert has_effect(field, name) == (name not in ("simpo", "orpo"))
+    assert "ref_model" not in arguments(values | {"fire_objective": "simpo"})
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -172,18 +203,81 @@ def test_what_the_objective_does_not_use_is_not_written(objective):
         ({"fire_lambda": "1.5"}, {}, "fire_lambda must be a number in"),
         ({"fire_vision_cache_gb": "0"}, {}, "fire_vision_cache_gb must be a number above 0"),
         ({"fire_pass_tokens": "1e3"}, {}, "fire_pass_tokens must be a whole number, found '1e3'"),
-        ({"fire_alpha": "nan"}, {}, "fire_alpha must be a number >= 0, found nan"),
+        ({"fire_alpha": "nan"}, {}, "fire_alpha must be a number, found 'nan'"),
+        ({"fire_alpha": "1_0"}, {}, "fire_alpha must be a number, found '1_0'"),
+        ({"fire_alpha": "٠.٥"}, {}, "fire_alpha must be a number, found '٠.٥'"),
+        ({"fire_alpha": "1e400"}, {}, "fire_alpha must be a number >= 0, found inf"),
+        ({"fire_pass_tokens": "1_000"}, {}, "fire_pass_tokens must be a whole number, found '1_000'"),
+        ({"fire_pass_tokens": "５"}, {}, "fire_pass_tokens must be a whole number, found '５'"),
+        ({"fire_alpha": " .5 ", "fire_gamma": "+1.e-3"}, {}, None),
         ({}, {"fire_alpha": 0.5}, "Extra arguments hold fire_alpha"),
     ],
 )
 def test_a_problem_is_told_in_the_words_of_training(changes, extra, reason):
-    found = problem(DEFAULTS | changes, extra)
-    assert found is None if reason is None else reason in found
+    found = problem(DEFAULTS | changes, HOST, extra)
+    assert found is None if reason is None else reason in str(found)
+
+
+IMAGELESS = "ValueError: This model does not support image input. Please check whether the correct `template` is used."
+
+
+@pytest.mark.parametrize(
+    ("kinds", "at_fault"),
+    [
+        ({IMAGELESS: 22}, 22),
+        ({"AttributeError: ... object has no attribute ...": 3, "equal": 1}, 3),
+        ({IMAGELESS: 1, "equal": 4}, None),
+        ({"the template rewrites this response": 5}, None),
+        ({}, None),
+    ],
+)
+def test_the_look_at_pairs_names_the_template_that_most_rows_fail_by(kinds, at_fault):
+    standing = Standing("done", checked=24, total=24, kinds=kinds, bad=sum(kinds.values()))
+    for language in texts.LANGUAGES:
+        line = status_line(standing, "default", language)
+        said = texts.say("template_at_fault", language, template="default", number=at_fault)
+        assert (said in line) == (at_fault is not None)
+        assert ("default" in line) == (at_fault is not None)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("learning_rate", "1_000"),
+        ("max_samples", "1e3"),
+        ("num_train_epochs", "٣"),
+        ("max_grad_norm", ""),
+        ("image_max_pixels", "768*768*3"),
+        ("image_max_pixels", "768x768"),
+    ],
+)
+def test_a_number_of_the_hosts_is_read_as_strictly(name, text):
+    assert str(problem(DEFAULTS, HOST | {name: text}, {})).startswith(f"{name} must be ")
+
+
+@pytest.mark.parametrize("language", texts.LANGUAGES)
+def test_a_wrong_value_is_told_of_the_label_that_the_page_shows(language):
+    """In its language; what training refuses otherwise is in its own words."""
+    wrong = [({"fire_alpha": "-1"}, "fire_alpha", "-1.0"), ({"fire_gamma": "x"}, "fire_gamma", "'x'")]
+    wrong += [({name: "0"}, name, "0") for name in ("fire_beta", "fire_pass_tokens", "fire_group_by_image")]
+    wrong += [({"fire_vision_cache_gb": "0"}, "fire_vision_cache_gb", "0"), ({"fire_lambda": "7"}, "fire_lambda", "7")]
+    wrong += [({"fire_pass_tokens": "x"}, "fire_pass_tokens", "'x'")]
+    for changes, name, found in wrong:
+        error = problem(DEFAULTS | changes, HOST, {})
+        said = texts.say_refusal(error, language)
+        assert texts.labels()[name][language]["label"] in said
+        assert found in said
+        assert (error.wanted in said) == (language == "en")
+    host = texts.say_refusal(problem(DEFAULTS, HOST | {"image_max_pixels": ""}, {}), language)
+    assert LOCALES["image_max_pixels"][language]["label"] in host
+    twice = problem(DEFAULTS, HOST, {"fire_alpha": 1})
+    assert texts.say_refusal(twice, language) == str(twice)
 
 
 def entry(step, epoch, accuracy, margin):
     return {
         "current_steps": step,
+        "percentage": 100 * epoch,
         "epoch": epoch,
         "loss": 0.7,
         "terms/rank": 0.69,
@@ -199,58 +293,57 @@ CALM = [entry(1, 0.05, 0.5, 0.1), entry(2, 0.1, 1.0, 0.2)]
 RUNAWAY = [entry(1, 0.05, 1.0, 1.0), entry(2, 0.4, 1.0, 12.5)]
 
 
-def test_the_live_figure_draws_loss_terms_accuracies_and_margins():
-    titles = [axis.get_title() for axis in live_figure(CALM).axes]
-    assert titles == ["loss", "terms/rank", "terms/visual", "rewards/accuracies", "rewards/margins"]
-    margins = live_figure(CALM).axes[-1]
-    assert [line.get_label() for line in margins.get_lines()][1::2] == [
-        "rewards/margins, smoothed",
-        "rewards/margins_visual, smoothed",
-    ]
-    assert list(margins.get_lines()[0].get_ydata()) == [0.1, 0.2]
+def test_the_live_curves_are_loss_terms_accuracies_and_margins():
+    assert live_groups(CALM) == {
+        "loss": ["loss"],
+        "terms/rank": ["terms/rank"],
+        "terms/visual": ["terms/visual"],
+        "rewards/accuracies": ["rewards/accuracies", "rewards/accuracies_visual"],
+        "rewards/margins": ["rewards/margins", "rewards/margins_visual"],
+    }
+    assert live_groups([{"current_steps": 1, "loss": 0.5}]) == {}, "of another stage"
+    calm, warned = (live_picture(CALM, ["terms/rank"], warned=warned) for warned in (False, True))
+    assert calm.startswith(b"\x89PNG")
+    assert calm != warned
 
 
-def test_the_log_of_another_stage_is_drawn_by_the_host():
-    from llamafactory.extras.ploting import gen_loss_plot
+def test_every_curve_has_its_verdict_below_it_and_as_its_text():
+    html = monitor.curves_html(RUNAWAY, "en")
+    assert html.count("<figure>") == html.count("<figcaption") == 5
+    assert html.count("a shortcut. Look at your pairs") == 4, "accuracies and margins, below and as text alternatives"
+    assert 'alt="loss: Too early to say: 2 of 8 logged values."' in html
+    assert "捷径" in monitor.curves_html(RUNAWAY, "zh")
+    assert monitor.curves_html([{"current_steps": 1, "loss": 0.5}], "en") == ""
 
-    assert live_figure([{"current_steps": 1, "loss": 0.5}]) is None
-    assert [axis.get_ylabel() for axis in gen_loss_plot([{"current_steps": 1, "loss": 0.5}]).axes] == ["loss"]
+
+def test_a_log_is_that_of_the_last_run_in_its_folder(tmp_path):
+    log = tmp_path / "trainer_log.jsonl"
+    steps = [1, 5, 10, 10, 6, 8, 1, 2, 3, 2]
+    log.write_text("".join(json.dumps({"current_steps": step}) + "\n" for step in steps) + '{"current_')
+    assert [entry["current_steps"] for entry in monitor.entries(log)] == [1, 2]
+    log.write_text("".join(json.dumps({"current_steps": step}) + "\n" for step in steps[:6]))
+    assert [entry["current_steps"] for entry in monitor.entries(log)] == [1, 5, 6, 8], "it went on at a checkpoint"
 
 
-def test_a_shortcut_is_shown_above_the_log_and_on_the_curves(tmp_path):
+def test_a_shortcut_is_shown_above_the_log(tmp_path):
     log = tmp_path / "trainer_log.jsonl"
     assert monitor.warning("en", log) == ""
     log.write_text("".join(json.dumps(line) + "\n" for line in CALM))
     assert monitor.warning("en", log) == ""
-    assert live_figure(CALM)._suptitle.get_text().strip() == ""
     log.write_text("".join(json.dumps(line) + "\n" for line in RUNAWAY))
     assert "epoch 0.05" in monitor.warning("en", log)
     assert "12.5" in monitor.warning("zh", log)
-    assert "margin 12.5" in live_figure(RUNAWAY)._suptitle.get_text()
 
 
-def test_noise_that_does_not_hide_is_shown_too_and_beside_a_shortcut(tmp_path):
+def test_noise_that_does_not_hide_is_shown_above_the_log(tmp_path):
     log = tmp_path / "trainer_log.jsonl"
     rising = [
-        {
-            "current_steps": n,
-            "epoch": 0.1 * n,
-            "loss": 0.5,
-            "terms/rank": 0.74 - 0.05 * n,
-            "terms/visual": 0.59 + 0.1 * n,
-        }
+        {"current_steps": n, "epoch": 0.1 * n, "terms/rank": 0.74 - 0.05 * n, "terms/visual": 0.59 + 0.1 * n}
         for n in range(1, 9)
     ]
     log.write_text("".join(json.dumps(line) + "\n" for line in rising))
     for language in texts.LANGUAGES:
         assert "1.19" in monitor.warning(language, log)
-    figure = live_figure([*RUNAWAY, *rising])
-    assert figure._suptitle.get_text().splitlines() == [
-        "Shortcut? Accuracy 1.0 since epoch 0.05, margin 12.5",
-        "Does the noise hide? terms/visual 0.69 to 1.19",
-    ]
-    shaded = [axis.get_title() for axis in figure.axes if axis.get_facecolor()[:3] != (1, 1, 1)]
-    assert shaded == ["terms/visual", "rewards/accuracies", "rewards/margins"]
 
 
 def test_what_was_loaded_is_recalled_for_a_while_in_the_same_tab_and_for_the_same_model(monkeypatch):
