@@ -42,6 +42,7 @@ def test_a_start_that_is_refused_leads_to_its_field(board):
     board.press("Start")
     expect(card).to_contain_text("Training was not started")
     expect(card.locator("p")).to_contain_text("KL weight (α) must be a number >= 0; found: -1.0")
+    board.picture("card", board.button("Preview command"))
     board.press("Go to the field")
     expect(board.field("KL weight (α)")).to_be_focused()
     board.fill("KL weight (α)", before)
@@ -74,7 +75,6 @@ def test_a_run_over_unusable_rows_leads_to_them(board, broken, demo_data):
     expect(card.locator("pre")).to_contain_text("Exit code: 1")
     assert page.get_by_text("Exit code: 1").locator("visible=true").count() == 1, "the log stands in the card alone"
     card.locator("summary").click()
-    board.picture("card", card)
     board.press("Show the rows that cannot be used")
     rows = page.locator("#fire_rows .firempo-row")
     expect(page.locator("#fire_status")).to_contain_text("All rows are checked: 6", timeout=300_000)

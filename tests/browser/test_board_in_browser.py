@@ -157,7 +157,7 @@ def test_a_wrong_value_is_refused_before_anything_starts(board, board_folder):
         before = board.field(label).input_value()
         board.fill(label, text)
         board.press("Start")
-        expect(board.page.locator("p", has_text=reason).last).to_be_visible()
+        expect(board.page.locator("#fire_card p")).to_contain_text(reason)
         board.fill(label, before)
     assert set(board_folder.glob("saves/**/training_args.yaml")) == runs
 
@@ -169,7 +169,17 @@ def test_the_section_speaks_the_hosts_languages(board):
         board.speak(language)
         expect(section).to_contain_text(label)
         expect(section).to_contain_text("YAML: fire_objective")
+        expect(board.page.locator("html")).to_have_attribute("lang", language)
+    help_line = section.get_by_text("YAML: fire_gamma")
+    grey = re.findall(r"\d+", help_line.evaluate("line => getComputedStyle(line).color"))[:3]
+    assert contrast_to_white(*map(int, grey)) >= 4.5
     expect(section).to_contain_text("FiRe-MPO configurations")
+
+
+def contrast_to_white(*colour):
+    """As WCAG 2 computes it."""
+    linear = [c / 255 / 12.92 if c / 255 <= 0.04045 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
+    return 1.05 / (0.05 + 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
 
 
 @pytest.fixture
@@ -272,7 +282,7 @@ def test_the_look_at_pairs_says_why_it_cannot_be_had(board, checkpoint, tmp_path
     status = board.page.locator("#fire_status")
     board.fill("KL weight (α)", "abc")
     board.press("Preview dataset")
-    expect(status).to_contain_text("fire_alpha must be a number, found 'abc'")
+    expect(status).to_contain_text("KL weight (α) must be a number; found: 'abc'")
     board.press("Close")
     board.fill("KL weight (α)", "0")
     board.fill("Model path", str(tmp_path / "nowhere"))

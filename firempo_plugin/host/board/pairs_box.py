@@ -18,7 +18,7 @@ from ..preview.look import ANY_PROBLEM, PREFIX, Look, Standing, sweep
 from ..preview.page import rows_html
 from ..preview.pictures import picture
 from .runner import section_arguments
-from .texts import say
+from .texts import say, say_refusal
 
 AT_ONCE: dict[str, Any] = {"queue": False, "api_name": False}
 """A reaction that does not wait for a run, and is none of the board's programming interface."""
@@ -117,7 +117,6 @@ def create_pairs_box(engine: Any, elems: dict[str, Any], inputs: set[Any], rows_
         Our elements that have words, by name.
     """
     import gradio as gr
-    from llamafactory.webui.components.data import can_preview
 
     button = gr.Button(interactive=False, visible=False, scale=1, elem_id="fire_preview_btn")
     with gr.Column(visible=False, elem_id="fire_pairs", elem_classes=["modal-box", "firempo-box"]) as box:
@@ -132,7 +131,8 @@ def create_pairs_box(engine: Any, elems: dict[str, Any], inputs: set[Any], rows_
 
     lang = engine.manager.get_elem_by_id("top.lang")
     look_at = [state, lang, shown, page]
-    elems["dataset"].change(can_preview, [elems["dataset_dir"], elems["dataset"]], [button], **AT_ONCE)
+    for changed in (elems["dataset"], lang):
+        changed.change(preview_button, [elems["dataset_dir"], elems["dataset"], lang], [button], **AT_ONCE)
     for opener, first in ((button, ALL), (rows_button, ANY_PROBLEM)):
         opener.click(None, js=script(), **AT_ONCE)
         opener.click(
@@ -156,6 +156,21 @@ def create_pairs_box(engine: Any, elems: dict[str, Any], inputs: set[Any], rows_
     }
 
 
+def preview_button(dataset_dir: str, dataset: list[str] | None, language: str) -> Any:
+    """The button of the window; where there is nothing to look at it says why it is grey."""
+    import gradio as gr
+    from llamafactory.webui.components.data import can_preview
+    from llamafactory.webui.locales import LOCALES
+
+    name = LOCALES["data_preview_btn"][language]["value"]
+    try:
+        ready = bool(dataset) and can_preview(dataset_dir, dataset).constructor_args["interactive"]
+    except KeyError:  # a name that is not in dataset_info.json
+        ready = False
+    reason = "no_file" if dataset else "no_dataset"
+    return gr.Button(name if ready else f"{name}: {say(reason, language)}", interactive=ready)
+
+
 def open_window(engine: Any, data: dict[Any, Any], before: Window | None, shown: str) -> list[Any]:
     """Starts to read the chosen data sets with the settings of the board as they are, and shows rows of a kind."""
     import gradio as gr
@@ -167,7 +182,7 @@ def open_window(engine: Any, data: dict[Any, Any], before: Window | None, shown:
         template = data[engine.manager.get_elem_by_id("top.template")]
         window, status = Window(Look.start(rows_config(engine, data)), template, _served()), say("loading", language)
     except ValueError as error:  # a field of the board that takes a number does not hold one
-        window, status = None, say("failed", language, error=error)
+        window, status = None, say("failed", language, error=say_refusal(error, language))
     return [
         window,
         gr.Column(visible=True),

@@ -194,10 +194,9 @@ def image_arguments(manager: Any, data: dict[Any, Any]) -> dict[str, Any]:
     """
     from llamafactory.webui.common import calculate_pixels
 
-    values = by_id(manager, data)
+    def value(name: str) -> Any:
+        return data[manager.get_elem_by_id(f"train.{name}")]
+
     frozen = ("freeze_vision_tower", "freeze_multi_modal_projector", "freeze_language_model")
     pixels = (name for name, kind in HOST_NUMBERS.items() if kind == "pixels")
-    return {
-        **{name: values[f"train.{name}"] for name in frozen},
-        **{name: calculate_pixels(values[f"train.{name}"]) for name in pixels},
-    }
+    return {name: value(name) for name in frozen} | {name: calculate_pixels(value(name)) for name in pixels}

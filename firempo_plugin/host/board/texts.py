@@ -15,7 +15,6 @@ from .fields import FIELDS
 LANGUAGES = ("en", "ru", "zh", "ko", "ja")
 
 AS_THE_HOST_SAYS = {
-    "fire_preview_btn": "data_preview_btn",
     "fire_page": "page_index",
     "fire_prev_btn": "prev_btn",
     "fire_next_btn": "next_btn",

@@ -37,7 +37,7 @@ class RowCount:
 
     def __str__(self) -> str:
         return (
-            f"{self.rows} rows, {self.noised} with a noised image, {self.phrase_tokens} phrase tokens, "
+            f"{_rows(self.rows)}, {self.noised} with a noised image, {self.phrase_tokens} phrase tokens, "
             f"{self.truncated} with a response shortened by cutoff_len, {self.skipped} skipped"
         )
 
@@ -198,9 +198,13 @@ def _report(problems: list[dict[str, str]], total: int, tokenized_path: str | No
     more = f"\n  ... and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
     kept = f" and delete {tokenized_path}, which keeps them as they are" if tokenized_path else ""
     return (
-        f"{len(problems)} of {total} rows cannot be used (rows count from 0):\n{shown}{more}\n"
+        f"{len(problems)} of {_rows(total)} cannot be used (rows count from 0):\n{shown}{more}\n"
         f"Correct them{kept}, or write `fire_skip_invalid: true` to skip and count them."
     )
+
+
+def _rows(number: int) -> str:
+    return f"{number} row{'' if number == 1 else 's'}"
 
 
 def warnings(counts: dict[str, RowCount], settings: Settings) -> list[str]:
@@ -209,7 +213,7 @@ def warnings(counts: dict[str, RowCount], settings: Settings) -> list[str]:
     uses_noised = any(cell.image != "clean" for cell in settings.cells(has_noised=True))
     for name, count in counts.items():
         if count.skipped:
-            found.append(f"{name}: {count.skipped} rows cannot be used and are skipped; {SKIPPED_FILE} lists them")
+            found.append(f"{name}: {_rows(count.skipped)} that cannot be used, skipped; {SKIPPED_FILE} lists them")
         if uses_noised and not count.noised:
             found.append(
                 f"{name}: no row has a noised image, so the terms on noised images stay empty. Give the dataset a "
@@ -217,7 +221,7 @@ def warnings(counts: dict[str, RowCount], settings: Settings) -> list[str]:
             )
         if count.truncated:
             found.append(
-                f"{name}: cutoff_len shortens a response of {count.truncated} rows; phrases beyond it do not train. "
+                f"{name}: cutoff_len shortens a response of {_rows(count.truncated)}; phrases beyond it do not train. "
                 "Raise cutoff_len to keep them"
             )
     return found

@@ -13,7 +13,7 @@ from llamafactory.webui.locales import LOCALES
 from firempo_plugin.convert.kinds import KINDS
 from firempo_plugin.host.board import monitor, restore, texts
 from firempo_plugin.host.board.fields import FIELDS, arguments, changing, has_effect, problem
-from firempo_plugin.host.board.pairs_box import status_line
+from firempo_plugin.host.board.pairs_box import preview_button, status_line
 from firempo_plugin.host.preview.look import Standing
 from firempo_plugin.host.preview.page import words_in
 from firempo_plugin.host.train.curves import live_groups, live_picture
@@ -344,6 +344,23 @@ def test_noise_that_does_not_hide_is_shown_above_the_log(tmp_path):
     log.write_text("".join(json.dumps(line) + "\n" for line in rising))
     for language in texts.LANGUAGES:
         assert "1.19" in monitor.warning(language, log)
+
+
+def test_a_grey_preview_button_says_why(tmp_path):
+    (tmp_path / "dataset_info.json").write_text(
+        json.dumps({"here": {"file_name": "a.json"}, "gone": {"file_name": "b"}})
+    )
+    (tmp_path / "a.json").write_text("[]")
+    for language in texts.LANGUAGES:
+        name = LOCALES["data_preview_btn"][language]["value"]
+        found = {
+            str(dataset): preview_button(str(tmp_path), dataset, language)
+            for dataset in (["here"], ["gone"], ["unknown"], [], None)
+        }
+        given = [button.constructor_args for button in found.values()]
+        assert [each["interactive"] for each in given] == [True, False, False, False, False]
+        reasons = [each["value"].removeprefix(name) for each in given]
+        assert reasons == ["", *[f": {texts.say(why, language)}" for why in ("no_file",) * 2 + ("no_dataset",) * 2]]
 
 
 def test_what_was_loaded_is_recalled_for_a_while_in_the_same_tab_and_for_the_same_model(monkeypatch):

@@ -1,6 +1,7 @@
 """The card of a run that was not started or failed: what it says, and where it leads."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -31,7 +32,7 @@ raise {}
 def ended(tmp_path, error="", *, returncode=1, text="Failed.", language="en", extra="{}"):
     """What is made of a process that ended with an error, as it does beside a board; without one, of its end alone."""
     for words in filter(None, error.split("; then ")):
-        environment = {"LLAMABOARD_WORKDIR": str(tmp_path), "FIREMPO_DISABLE": "1"}
+        environment = os.environ | {"LLAMABOARD_WORKDIR": str(tmp_path), "FIREMPO_DISABLE": "1"}
         subprocess.run([sys.executable, "-c", RAISE.format(words)], env=environment, capture_output=True, check=False)
     assert (tmp_path / ENDED_FILE).is_file() == bool(error)
     return of_run(tmp_path, returncode, text, language, ELEMENTS, extra)
@@ -91,6 +92,7 @@ def test_a_process_that_was_killed_says_so(error, returncode, text, tmp_path):
         ("fire_alpha_2 and xfire_alpha are no keys", None),
         ("no entry in dataset_info.json", "train.dataset_dir"),
         ("fire_margin is out of range", None),
+        ("cutoff_len cuts the images: raise it, or write `template: llava`, fire_pass_tokens", "train.cutoff_len"),
     ],
 )
 def test_a_sentence_leads_to_the_field_of_the_key_that_it_names_first(sentence, target):

@@ -12,6 +12,7 @@ from llamafactory.webui.engine import Engine
 
 from firempo_plugin.errors import UserError
 from firempo_plugin.host.board import restore, run_box
+from firempo_plugin.host.board.pairs_box import rows_config
 from firempo_plugin.host.board.texts import say
 from firempo_plugin.host.sentences import note_end
 
@@ -50,7 +51,7 @@ def data_of(engine):
 
 def test_the_multimodal_settings_of_a_model_of_ones_own_are_written(engine, data_of):
     """The host leaves them out, which for its own stages stays so."""
-    args = engine.runner._parse_train_args(data_of())
+    args = rows_config(engine, data_of() | {object(): "a state of the page"})
     found = {key: args[key] for key in ("image_max_pixels", "video_min_pixels", "image_min_pixels")}
     assert found == {"image_max_pixels": 2048, "video_min_pixels": 99, "image_min_pixels": 1024}
     assert [args[f"freeze_{part}"] for part in ("vision_tower", "multi_modal_projector", "language_model")] == [

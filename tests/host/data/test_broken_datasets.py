@@ -256,7 +256,7 @@ def test_row_numbers_are_those_of_the_file_after_sampling(train, write_dataset, 
 def test_row_numbers_are_right_where_one_row_is_picked(train, write_dataset, media, no_model):
     """Every row is bad, so whichever is picked must be named by its own number: its weight says it."""
     folder = write_dataset([row(weight=-1.0 - number) for number in range(6)], num_samples=1)
-    with pytest.raises(ValueError, match="1 of 1 rows") as caught:
+    with pytest.raises(ValueError, match="1 of 1 row ") as caught:
         train(dataset="pairs", dataset_dir=str(folder))
     number, weight = re.search(r"row (\d+): .* found -(\d+)", str(caught.value)).groups()
     assert int(number) == int(weight) - 1

@@ -98,6 +98,14 @@ def test_what_does_not_move_is_watched_at_first_and_then_a_fault():
     assert {(verdict(name, late).level, verdict(name, late).name) for name in names(late)} == {("warn", "too_slow")}
 
 
+def test_what_noise_may_have_done_is_no_course():
+    def shaken(curve):
+        return [{**entry, "loss": entry["loss"] + (-1) ** number / 10} for number, entry in enumerate(run(loss=curve))]
+
+    assert verdict("loss", shaken(lambda at: 0.7)[:39]).course == "flat"
+    assert verdict("loss", shaken(lambda at: 0.7 - 0.3 * at)).course == "falls"
+
+
 def test_a_kl_that_grows_is_watched_and_is_a_fault_late_in_the_run():
     growing = {"terms_kl_forward": lambda at: at}
     assert [verdict("terms/kl_forward", run(share=share, **growing)).name for share in (0.5, 0.9)] == ["", "kl_grows"]
