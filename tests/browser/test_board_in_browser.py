@@ -309,7 +309,6 @@ def test_a_run_draws_its_terms_is_taken_up_by_a_reloaded_page_and_aborted(board,
     titles = curves.locator("b").all_inner_texts()
     assert {"loss", "terms/rank", "terms/visual", "rewards/accuracies", "rewards/margins"} <= set(titles)
     verdict = curves.first.locator("figcaption")
-    expect(verdict).to_contain_text("Too early to say")
     expect(verdict).not_to_contain_text("Too early to say", timeout=300_000)  # it follows the run
     said = verdict.inner_text()[2:].strip()
     expect(curves.first.locator("img")).to_have_attribute("alt", re.compile(rf"^loss: {said[:5]}"))

@@ -34,8 +34,9 @@ def create_run_box(engine: Any, elems: dict[str, Any]) -> dict[str, Any]:
             field = gr.Button(visible=False, elem_id="fire_field_btn")
     curves = gr.HTML(visible=False, elem_id="fire_curves", padding=False)
     lang = engine.manager.get_elem_by_id("top.lang")
-    for changed in (box, lang):
-        changed.change(lambda *seen: show(engine, *seen), [box, lang], [card, what, rows, field, curves], **AT_ONCE)
+    seen, shown = [box, lang], [card, what, rows, field, curves]
+    for changed in seen:  # every two seconds of a run, hence without a sign of loading over what is there
+        changed.change(lambda *now: show(engine, *now), seen, shown, show_progress="hidden", **AT_ONCE)
     field.click(None, js=files(__package__).joinpath("run_box.js").read_text(encoding="utf-8"), **AT_ONCE)
     return {"fire_card": card, "fire_curves": curves, "fire_rows_btn": rows, "fire_field_btn": field}
 

@@ -117,17 +117,17 @@ def refusal(manager: Any, data: dict[Any, Any], found: str, *, starts: bool) -> 
         found = ALERTS["err_json_schema"][language]
     if found:
         return Failure("refused", found, alerted(found, language), found)
+    host = {name: values[f"train.{name}"] for name in HOST_NUMBERS}
     target = None
-    if starts and shutil.which("llamafactory-cli") is None:
+    if error := problem(section_values(manager, data), host, json.loads(extra)):
+        wrong, target = say_refusal(error, language), target_of(str(error), values, extra)
+    elif starts and shutil.which("llamafactory-cli") is None:
         wrong = say("not_found_cli", language)
     elif starts and lacks_precision(chosen, json.loads(extra)):
         wrong, target = say("no_half_precision", language, chosen=chosen), "train.compute_type"
     else:
-        host = {name: values[f"train.{name}"] for name in HOST_NUMBERS}
-        error = problem(section_values(manager, data), host, json.loads(extra))
-        wrong = say_refusal(error, language) if error else ""
-        target = target_of(str(error), values, extra)
-    return Failure("refused", wrong, target, escape(wrong, quote=False)) if wrong else None
+        return None
+    return Failure("refused", wrong, target, escape(wrong, quote=False))
 
 
 def lacks_precision(chosen: str, extra: dict[str, Any]) -> bool:
