@@ -11,7 +11,8 @@ from typing import Any
 
 from ..arguments import STAGE, STAGE_TITLE
 
-SECONDS = 10.0
+SECONDS, OPENED_SECONDS = 10.0, 120.0
+"""How long a tab may still report the changes that loading made, and those that opening the page made."""
 
 
 class Loaded:
@@ -20,12 +21,12 @@ class Loaded:
     def __init__(self) -> None:
         self._by_tab: dict[str | None, tuple[float, dict[str, Any]]] = {}
 
-    def remember(self, tab: str | None, values: dict[str, Any]) -> None:
+    def remember(self, tab: str | None, values: dict[str, Any], seconds: float = SECONDS) -> None:
         """Takes values of our stage; others, and those of long ago, are forgotten."""
         now = time.monotonic()
         self._by_tab = {other: kept for other, kept in self._by_tab.items() if other != tab and kept[0] > now}
         if values.get("train.training_stage") == STAGE_TITLE:
-            self._by_tab[tab] = (now + SECONDS, values)
+            self._by_tab[tab] = (now + seconds, values)
 
     def recall(self, tab: str | None, element: str, **now: Any) -> Any:
         """The value of an element; None if the tab loaded nothing just now, or not together with what is set `now`."""
@@ -37,9 +38,9 @@ class Loaded:
 LOADED = Loaded()
 
 
-def remember(manager: Any, tab: str | None, update: dict[Any, Any]) -> dict[Any, Any]:
+def remember(manager: Any, tab: str | None, update: dict[Any, Any], seconds: float = SECONDS) -> dict[Any, Any]:
     """Notes what an update of the board loads into a tab, and returns it."""
-    LOADED.remember(tab, {manager.get_id_by_elem(element): value for element, value in update.items()})
+    LOADED.remember(tab, {manager.get_id_by_elem(element): value for element, value in update.items()}, seconds)
     return update
 
 
@@ -87,7 +88,7 @@ def extend_engine(module: Any) -> None:
 
         def resume(self, request: gr.Request | None = None) -> Iterator[dict[Any, Any]]:
             if self.runner.running:
-                remember(self.manager, tab_of(request), self.runner.running_data)
+                remember(self.manager, tab_of(request), self.runner.running_data, OPENED_SECONDS)
             yield from super().resume()
 
     Engine.__module__, Engine.__qualname__ = base.__module__, base.__qualname__

@@ -141,12 +141,14 @@ def entry(step):
 
 
 @pytest.mark.filterwarnings("ignore:The value passed into gr.Dropdown")  # the host names no choices there
-def test_a_page_that_is_opened_during_a_run_gets_what_the_run_was_started_with(engine, data_of):
+def test_a_page_that_is_opened_during_a_run_gets_what_the_run_was_started_with(engine, data_of, monkeypatch):
     runner, request = engine.runner, SimpleNamespace(session_hash="reloaded")
     data = data_of(**{"top.template": "llava", "top.model_path": "mine", "train.dataset": ["my pairs"]})
     runner.running, runner.running_data, runner.do_train = True, data, True
     list(engine.resume(request))
     runner.running = False
+    now = restore.time.monotonic()
+    monkeypatch.setattr(restore.time, "monotonic", lambda: now + 60.0)  # a busy browser is slow to open a page
     for element, value in (("train.dataset", ["my pairs"]), ("top.template", "llava"), ("top.model_path", "mine")):
         assert restore.LOADED.recall("reloaded", element) == value
     from llamafactory.webui import control
