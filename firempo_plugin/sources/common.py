@@ -1,6 +1,8 @@
 """What a source is: its options, its rows, and how a row becomes a record or is left aside with a reason."""
 
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -47,26 +49,41 @@ class Source(Generic[OptionsT, RowT]):
             options: Values by name, as a configuration gives them.
 
         Raises:
-            UserError: An option is unknown, missing or of the wrong kind (at once), or a file is missing or broken
-                (before the first record).
+            UserError: An option is unknown, missing or of the wrong kind (at once), or a file is missing (before the
+                first record) or broken (when its place is read).
         """
         return self._items(checked(self.options, options, "source.options."))
 
     def _items(self, options: OptionsT) -> Iterator[Record | Problem]:
-        taken: set[str] = set()
-        for own, row in self.rows(options):
-            record_id = first = _storable(f"{self.name}:{own}")
-            count = 1
-            while record_id in taken:
-                count += 1
-                record_id = f"{first}#{count}"
-            taken.add(record_id)
-            item: Record | Problem
-            try:
-                item = self.record(record_id, row, options)
-            except RejectedError as error:
-                item = Problem(record_id, _storable(str(error)))
-            yield item
+        with closing(_Taken()) as taken:
+            for own, row in self.rows(options):
+                record_id = first = _storable(f"{self.name}:{own}")
+                count = 1
+                while not taken.add(record_id):
+                    count += 1
+                    record_id = f"{first}#{count}"
+                try:
+                    yield self.record(record_id, row, options)
+                except RejectedError as error:
+                    yield Problem(record_id, _storable(str(error)))
+
+
+class _Taken:
+    """Ids, in a file of SQLite's own that is gone with it: there may be millions."""
+
+    def __init__(self) -> None:
+        self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA synchronous = OFF")
+        self._db.execute("PRAGMA journal_mode = OFF")
+        self._db.execute("CREATE TABLE taken (id TEXT PRIMARY KEY) WITHOUT ROWID")
+        self._db.execute("BEGIN")
+
+    def add(self, name: str) -> bool:
+        """Takes an id; False where it was taken already."""
+        return self._db.execute("INSERT OR IGNORE INTO taken VALUES (?)", (name,)).rowcount == 1
+
+    def close(self) -> None:
+        self._db.close()
 
 
 def _storable(text: str) -> str:

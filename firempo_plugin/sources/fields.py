@@ -4,6 +4,7 @@ import math
 import os
 import re
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +98,18 @@ def image_file(root: Path, name: Any, *, allow_outside: bool) -> str:
     Raises:
         RejectedError: As `image_path`, or there is no such file.
     """
-    path = image_path(root, name, allow_outside=allow_outside)
+    # What is no name at all may be no key of a cache, either.
+    find = _followed if isinstance(name, str) else image_path
+    path = str(find(root, name, allow_outside=allow_outside))
     if not os.path.isfile(path):
         raise RejectedError(f"image not found: {name} in {root}")
-    return str(path)
+    return path
+
+
+@lru_cache(maxsize=10_000)
+def _followed(root: Path, name: str, *, allow_outside: bool) -> str:
+    """`image_path`; its links are followed once, since many questions may be about one image."""
+    return str(image_path(root, name, allow_outside=allow_outside))
 
 
 def is_wanted(row: Row, key: str, choice: str) -> bool:

@@ -1,8 +1,9 @@
 """Rows of the sources' files; a broken file is a ValueError that names the place and what belongs there."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ..errors import UserError
 
@@ -56,24 +57,54 @@ def not_empty(rows: list[Row], file: Path) -> list[Row]:
     return rows
 
 
-def read_jsonl(file: Path) -> list[Row]:
-    """The objects of a JSON-lines file; blank lines are skipped.
+def read_jsonl(file: Path) -> Iterator[Row]:
+    """The objects of a JSON-lines file, read as they are asked for; blank lines are skipped.
 
     Raises:
         UserError: The file is missing, unreadable or empty, or a line is no JSON object; names the line.
     """
-    rows = []
-    for number, line in enumerate(read_text(file).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{file}, line {number}: is not valid JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise UserError(f"{file}, line {number}: must be an object, found {row!r:.80}")
-        rows.append(row)
-    return not_empty(rows, file)
+    number = 0
+    with opened(file) as lines:
+        for line_number, line in enumerate(whole_lines(lines, file), start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise UserError(f"{file}, line {line_number}: is not valid JSON: {error}") from error
+            if not isinstance(row, dict):
+                raise UserError(f"{file}, line {line_number}: must be an object, found {row!r:.80}")
+            number += 1
+            yield row
+    if not number:
+        raise UserError(f"{file} holds no row")
+
+
+def opened(file: Path) -> IO[str]:
+    """A UTF-8 file for `whole_lines`.
+
+    Raises:
+        UserError: It is missing or unreadable.
+    """
+    try:
+        return file.open(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def whole_lines(lines: IO[str], file: Path) -> Iterator[str]:
+    """The lines of an open file, with their ends.
+
+    Raises:
+        UserError: It is unreadable, or not UTF-8.
+    """
+    try:
+        yield from lines
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        read_text(file)  # says which byte of the whole file it is
+        raise
 
 
 def read_text(file: Path) -> str:

@@ -1,9 +1,9 @@
 """Questions in a plain table: JSON lines, CSV or Parquet, with a map that says which column holds what."""
 
 import csv
-import io
 import json
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,12 +13,14 @@ from ..records import Record, RejectedError
 from ..settings import config_key
 from .common import Source
 from .fields import closed, image_file, is_written, own_id, plain
-from .files import Row, not_empty, read_jsonl, read_text
+from .files import Row, opened, read_jsonl, whole_lines
 
 FIELDS = ("id", "image", "images", "question", "truth", "response", "kind", "language", "closed", "study")
 KINDS = ("vqa", "report")
 LANGUAGES = ("en", "zh")
 _REQUIRED = ("question", "truth")
+AT_ONCE = 1000
+"""Rows of a Parquet file that are unpacked together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +54,12 @@ def _rows(options: Options) -> Iterator[tuple[str, Row]]:
     for name, column in options.columns.items():
         if column not in names:
             raise UserError(f"{file} has no column {column!r} for {name}; it has: {', '.join(names)}")
-    for number, row in enumerate(not_empty(rows, file)):
+    number = -1
+    for number, row in enumerate(rows):
         mapped = {name: row.get(column) for name, column in options.columns.items()}
         yield own_id(mapped, "id", number), mapped
+    if number < 0:
+        raise UserError(f"{file} holds no row")
 
 
 def _record(record_id: str, row: Row, options: Options) -> Record:
@@ -94,41 +99,61 @@ def _choice(value: Any, name: str, choices: tuple[str, ...], default: Any) -> An
     return value
 
 
-def _jsonl(file: Path, columns: list[str]) -> tuple[list[str], list[Row]]:
-    rows = read_jsonl(file)
-    return list(dict.fromkeys(name for row in rows for name in row)), rows
+def _jsonl(file: Path, columns: list[str]) -> tuple[list[str], Iterator[Row]]:
+    """The names of the first rows, up to the one with which all columns that are asked for have been there."""
+    names: dict[str, None] = {}
+    with closing(read_jsonl(file)) as rows:
+        for row in rows:
+            names |= dict.fromkeys(row)
+            if names.keys() >= set(columns):
+                break
+    return list(names), read_jsonl(file)
 
 
-def _csv(file: Path, columns: list[str]) -> tuple[list[str], list[Row]]:
-    reader = csv.reader(io.StringIO(read_text(file), newline=""), strict=True)
-    try:
-        names = next(reader, [])
-        if len(set(names)) != len(names):
-            raise UserError(f"{file}: two columns have one name: {', '.join(names)}")
-        rows = []
-        for cells in reader:
-            if cells and len(cells) != len(names):
-                raise UserError(f"{file}, line {reader.line_num}: {len(cells)} cells, but {len(names)} columns")
-            if cells:
-                rows.append(dict(zip(names, cells, strict=True)))
-    except csv.Error as error:
-        raise UserError(f"{file}, line {reader.line_num}: is not valid CSV: {error}") from error
-    return names, rows
+def _csv(file: Path, columns: list[str]) -> tuple[list[str], Iterator[Row]]:
+    lines = _csv_lines(file)
+    names = next(lines, [])
+    if len(set(names)) != len(names):
+        raise UserError(f"{file}: two columns have one name: {', '.join(names)}")
+    return names, (dict(zip(names, cells, strict=True)) for cells in lines)
 
 
-def _parquet(file: Path, columns: list[str]) -> tuple[list[str], list[Row]]:
+def _csv_lines(file: Path) -> Iterator[list[str]]:
+    """The cells of each line that is not blank, as many as the first one has."""
+    with opened(file) as text:
+        reader = csv.reader(whole_lines(text, file), strict=True)
+        try:
+            names = next(reader, [])
+            yield names
+            for cells in reader:
+                if cells and len(cells) != len(names):
+                    raise UserError(f"{file}, line {reader.line_num}: {len(cells)} cells, but {len(names)} columns")
+                if cells:
+                    yield cells
+        except csv.Error as error:
+            raise UserError(f"{file}, line {reader.line_num}: is not valid CSV: {error}") from error
+
+
+def _parquet(file: Path, columns: list[str]) -> tuple[list[str], Iterator[Row]]:
     import pyarrow.lib
     import pyarrow.parquet
+
+    def rows(wanted: list[str]) -> Iterator[Row]:
+        try:
+            for batch in table.iter_batches(AT_ONCE, columns=wanted):
+                yield from batch.to_pylist()
+        except (OSError, pyarrow.lib.ArrowException) as error:
+            raise UserError(f"{file} cannot be read as Parquet: {error}") from error
 
     try:
         table = pyarrow.parquet.ParquetFile(file)
         names = list(table.schema_arrow.names)
-        return names, table.read(columns=[name for name in names if name in columns]).to_pylist()
     except (OSError, pyarrow.lib.ArrowException) as error:
         raise UserError(f"{file} cannot be read as Parquet: {error}") from error
+    return names, rows([name for name in names if name in columns])
 
 
-_READERS: dict[str, Callable[[Path, list[str]], tuple[list[str], list[Row]]]] = {
+_READERS: dict[str, Callable[[Path, list[str]], tuple[list[str], Iterator[Row]]]] = {
     ".jsonl": _jsonl,
     ".csv": _csv,
     ".parquet": _parquet,

@@ -422,6 +422,7 @@ def test_the_place_in_a_broken_file_is_named(tmp_path: Path) -> None:
         (tmp_path / "l.jsonl").write_text('{"image": "a"}\n\n' + line + "\n")
         with pytest.raises(ValueError, match=why):
             read("llava_med", file=tmp_path / "l.jsonl", image_root=tmp_path)
+    columns = {"image": "a", "question": "b", "truth": "b"}
     for text, why in (
         ("a,b\n1,2\n1,2,3\n", "line 3: 3 cells, but 2 columns"),
         ('a,b\n1,"2"3\n', "line 2: is not valid CSV"),
@@ -429,7 +430,7 @@ def test_the_place_in_a_broken_file_is_named(tmp_path: Path) -> None:
     ):
         (tmp_path / "t.csv").write_text(text)
         with pytest.raises(ValueError, match=why):
-            read("table", file=tmp_path / "t.csv", image_root=tmp_path, columns=COLUMNS)
+            read("table", file=tmp_path / "t.csv", image_root=tmp_path, columns=columns)
 
 
 # --- The package -----------------------------------------------------------------------------------------------------

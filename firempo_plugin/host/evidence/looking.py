@@ -59,7 +59,7 @@ def read_records(options: Options) -> list[tuple[str, Record]]:
     """
     if isinstance(options.records, str):
         file = Path(options.records)
-        rows = read_jsonl(file) if file.suffix == ".jsonl" else read_json_rows(file)
+        rows = list(read_jsonl(file)) if file.suffix == ".jsonl" else read_json_rows(file)
         name, folder = file.name, Path(options.folder) if options.folder else file.parent
     else:
         rows = not_empty(as_rows(options.records, "records"), Path("records"))
