@@ -8,8 +8,9 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from firempo_plugin.pairs.build import Progress, run
+from firempo_plugin.pairs.build import run
 from firempo_plugin.pairs.config import load
+from firempo_plugin.pairs.progress import Progress
 from firempo_plugin.store.workspace import Workspace
 
 FIELDS = ("id", "image", "question", "truth", "response", "kind")
@@ -36,6 +37,12 @@ def built(path: Path, *overrides: str, **how: Any) -> Progress:
     config = load(path, list(overrides))
     workspace = Workspace(Path(config.workspace))
     try:
-        return run(config, workspace, **how)
+        return with_pairs(run(config, workspace, **how))
     finally:
         workspace.close()
+
+
+def with_pairs(progress: Progress) -> Progress:
+    """The same with its pairs in memory, for when its store is closed."""
+    progress.pairs = list(progress.pairs)
+    return progress

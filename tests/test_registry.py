@@ -170,12 +170,12 @@ def test_one_more_entry_is_all_that_configuration_and_steps_need(one_more, tmp_p
     config = configuration.load(path, [])
     workspace = Workspace(Path(config.workspace), look=True)
     progress = run(config, workspace, make=False)
-    workspace.close()
     (pair,) = progress.pairs
+    workspace.close()
     assert (pair.id, pair.judge, pair.chosen, pair.rejected) == ("fake:0", "opposite", "no", "yes")
     assert pair.noise_path == "ablation"
     assert (np.asarray(Image.open(pair.rejected_images[0])) == 255).all()
-    assert progress.advances["edit"].rejected == {"fake:1": "it knows yes and no alone"}
+    assert progress.steps["edit"].rejected.first == {"fake:1": "it knows yes and no alone"}
     assert (tmp_path / "work" / "export" / "fire_mpo_pairs.txt").read_text() == "yes"
 
 

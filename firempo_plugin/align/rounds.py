@@ -156,11 +156,11 @@ class Rounds:
         workspace = Workspace(Path(config.workspace), look=True)
         try:
             progress = build.run(config, workspace, make=False)
+            if any(step.pending for step in progress.steps.values()):
+                return None
+            return {pair.id: pair for pair in progress.pairs}
         finally:
             workspace.close()
-        if any(step.pending for step in progress.advances.values()):
-            return None
-        return {pair.id: pair for pair in progress.pairs}
 
     def _known(self, number: int, policy: Policy, pairs: Mapping[str, Pair]) -> dict[str, float]:
         """Margins of pairs whose answer was right, and whose phrases the model prefers by more than is asked for."""

@@ -18,8 +18,9 @@ from ..respond.read import ReadStep
 from ..respond.respond import THOUGHT_END, THOUGHT_START, ChatEngine, RespondStep
 from ..respond.settings import RespondConfig
 from ..sources.reading import read_source
-from ..store.engine import Advance, Item, advance, lines_by_kind
+from ..store.engine import Advance, Item, advance
 from ..store.halt import Halt
+from ..store.reasons import lines_by_kind
 from ..store.request_store import WorkspaceRequests
 from ..store.workspace import Workspace
 from .config import EvaluateConfig

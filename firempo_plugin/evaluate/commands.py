@@ -10,9 +10,9 @@ from typing import Any
 from ..endpoint.costs import Budget
 from ..endpoint.failures import CallFailedError, StopRunError
 from ..errors import UserError
-from ..store.engine import lines_by_kind
 from ..store.halt import DONE, FAILED, STOPPED, Halt, halted_by_signals
 from ..store.progress import progress
+from ..store.reasons import lines_by_kind
 from ..store.request_store import WorkspaceRequests
 from ..store.workspace import Workspace, later
 from ..terminal import say

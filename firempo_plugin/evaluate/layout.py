@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_text
-from ..store.engine import lines_by_kind
+from ..store.reasons import lines_by_kind
 from .compare import Cell, Difference, Interval
 from .config import CompareConfig
 from .measure import Column

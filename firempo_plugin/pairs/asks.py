@@ -61,9 +61,9 @@ class Asks:
 
         return ask
 
-    def hand_in(self) -> list[str]:
-        """Submits what waits for a batch; says what was submitted."""
-        return self._batch.hand_in() if self._batch else []
+    def hand_in(self, least: int = 1) -> list[str]:
+        """Submits what waits for a batch, if it is so many; says what was submitted."""
+        return self._batch.hand_in() if self._batch and self._batch.waiting >= least else []
 
     def stop(self, reason: str) -> None:
         """Ends the threads that wait for a server; calls under way are stored."""
@@ -90,6 +90,11 @@ class BatchAsk:
         self._waiting: dict[str, ChatRequest] = {}
         self._lock = Lock()
 
+    @property
+    def waiting(self) -> int:
+        """Requests to be handed in."""
+        return len(self._waiting)
+
     def collect(self) -> list[str]:
         """Stores what has been answered since; says so."""
         if not open_keys(self._folder):
@@ -115,10 +120,11 @@ class BatchAsk:
 
     def hand_in(self) -> list[str]:
         """Submits what waits and is not handed in already; says so."""
-        if not self._waiting:
+        waiting, self._waiting = self._waiting, {}
+        if not waiting:
             return []
         taken = submit(
-            self._waiting.values(),
+            waiting.values(),
             self._settings,
             self._store,
             self._folder,

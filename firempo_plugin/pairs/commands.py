@@ -14,8 +14,9 @@ from ..store.request_store import WorkspaceRequests
 from ..store.workspace import Workspace
 from ..terminal import say
 from . import config as configuration
-from .build import Progress, run, summary
+from .build import run
 from .config import BuildConfig
+from .progress import Progress, summary
 from .quotas import Quotas
 
 Engine = Callable[[dict[str, Any]], ChatEngine]
@@ -43,7 +44,7 @@ def build(path: Path, overrides: list[str], *, only: str | None = None, engine: 
             return STOPPED
         if only in (None, "export"):
             _export(config, workspace, progress)
-        steps = [progress.advances[only]] if only in progress.advances else list(progress.advances.values())
+        steps = [progress.steps[only]] if only in progress.steps else list(progress.steps.values())
         still_open = sum(step.pending + len(step.failed) for step in steps)
         if progress.made == 0 and not still_open:
             print("\nNothing was left to do.")
@@ -94,8 +95,8 @@ def status(path: Path, overrides: list[str]) -> int:
         print(summary(progress, WorkspaceRequests(workspace).totals()))
         for line in progress.handed_in:
             say(line)
-        for name, step in progress.advances.items():
-            for item, reason in list(step.rejected.items())[:10]:
+        for name, step in progress.steps.items():
+            for item, reason in list(step.rejected.first.items())[:10]:
                 say(f"  {name}: {item}: {reason}")
         return DONE
     finally:
@@ -135,7 +136,7 @@ def review(path: Path, overrides: list[str], page: Path | None) -> int:
     config = configuration.load(path, overrides)
     workspace = Workspace(Path(config.workspace), look=True)
     try:
-        pairs = run(config, workspace, make=False).pairs
+        pairs = list(run(config, workspace, make=False).pairs)
         if not pairs:
             print("There is no pair to review; run `firempo build` first.", file=sys.stderr)
             return FAILED

@@ -32,7 +32,7 @@ def forecast(config: BuildConfig, workspace: Workspace) -> str:
     workspace.put_records(reading.records, reading.problems)
     items = [Item(record, sample) for record in reading.records for sample in range(config.respond.samples)]
     asks = Asks(config, workspace, collect_batches=False)
-    steps = make_steps(config, workspace, asks, None, items)
+    steps = make_steps(config, workspace, asks, None, lambda: reading.records)
     read, respond, edit = steps[:3]
     assert isinstance(read, ReadStep)
     assert isinstance(respond, RespondStep)

@@ -5,7 +5,8 @@ its row can have its own target, mask and noised region. All rows of a report sh
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from ..answers.text import Piece, sentences
 from ..answers.vocabulary import Vocabulary, load_vocabulary
 from ..errors import UserError
 from ..phrases import Span, diff_spans
-from ..records import Finding
+from ..records import Finding, Record
+from ..respond.names import Names
 from ..store.engine import Item
 from .judges.wording import words_of
 
@@ -23,20 +25,27 @@ _HEADING = re.compile(r"^(?:\W*\d+[.)]\s+|(?:findings?|impression|conclusion|opi
 """What may stand before a statement that a report repeats; "Heart: normal" is about the heart."""
 
 
-def refuse_alike(items: Sequence[Item]) -> None:
-    """Refuses items of one of which a finding would have another's name: "t:1#1" beside "t:1".
+def refuse_alike(records: Callable[[], Iterable[Record]], samples: int) -> None:
+    """Refuses records of one of which a finding would have another's name: "t:1#1" beside "t:1".
+
+    Args:
+        records: Gives all of them, each time.
+        samples: Responses to each.
 
     Raises:
         UserError: Names both records.
     """
-    reports = {item.name: item.record.id for item in items if item.record.kind == "report"}
-    for item in items:
-        name, mark, number = item.name.rpartition("#")
-        if mark and number.isdecimal() and name in reports:
-            raise UserError(
-                f"the records {reports[name]!r} and {item.record.id!r} cannot be told apart where edit.report is "
-                f"findings: {item.name} is a finding of one, and the id of the other; rename one"
-            )
+    with closing(Names(samples)) as reports:
+        for record in records():
+            if record.kind == "report":
+                reports.add(record.id)
+        for record in records():
+            name, mark, number = record.id.rpartition("#")
+            if mark and number.isdecimal() and name in reports:
+                raise UserError(
+                    f"the records {reports.owner(name)!r} and {record.id!r} cannot be told apart where edit.report is "
+                    f"findings: {record.id} is a finding of one, and the id of the other; rename one"
+                )
 
 
 def split(items: Sequence[Item], vocabulary_file: str | None = None) -> list[Item]:

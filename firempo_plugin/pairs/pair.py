@@ -1,9 +1,12 @@
 """A finished pair: what the exporters write and what a person reviews."""
 
+import json
 from dataclasses import dataclass
+from typing import Self
 
 from ..phrases import Span
 from ..records import Finding, Kind, NoisePath
+from ..store.workspace import dump
 
 
 @dataclass(frozen=True)
@@ -61,3 +64,19 @@ class Pair:
     def response_id(self) -> str:
         """Names the response that it was made of; the pairs of a report that is split share it."""
         return self.id.removesuffix(f"#{self.finding.number}") if self.finding else self.id
+
+    def text(self) -> str:
+        """As JSON."""
+        return dump({**vars(self), "finding": vars(self.finding) if self.finding else None})
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """From `text`."""
+        plain = json.loads(text)
+        for side in ("chosen_spans", "rejected_spans"):
+            plain[side] = tuple([(start, end) for start, end in plain[side]])
+        for files in ("images", "rejected_images", "masks", "sources"):
+            plain[files] = tuple(plain[files])
+        if plain["finding"]:
+            plain["finding"] = Finding(**plain["finding"])
+        return cls(**plain)

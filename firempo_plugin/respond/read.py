@@ -21,6 +21,11 @@ def file_id(path: str) -> str:
     return content_id(path)
 
 
+def known_id(path: str) -> str | None:
+    """A file by its content; None where it cannot be read."""
+    return file_id(path) if os.access(path, os.R_OK) and Path(path).is_file() else None
+
+
 class ReadStep(Step):
     """Decodes a record's images, and writes those that the trainer cannot read as they are as 8-bit PNG."""
 
@@ -35,12 +40,9 @@ class ReadStep(Step):
 
     def depends_on(self, item: Item) -> dict[str, Any]:
         """The files' content, and how they are read; the first placeholder in a text, which is not there as a rule."""
-        ids = [
-            file_id(path) if os.access(path, os.R_OK) and Path(path).is_file() else None for path in item.record.images
-        ]
         return {
             "images": list(item.record.images),
-            "content": ids,
+            "content": [known_id(path) for path in item.record.images],
             "window": self._window,
             "max_pixels": self._max_pixels,
             **_placeholder(item.record),

@@ -1,6 +1,7 @@
 """The step that gets the model's response to a record's question."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
 from importlib.util import find_spec
@@ -11,8 +12,9 @@ from ..checkpoints import ADAPTER, fingerprint
 from ..endpoint.failures import StopRunError
 from ..endpoint.requests import Ask, ChatRequest, Message
 from ..errors import UserError
-from ..records import RejectedError
+from ..records import Record, RejectedError
 from ..store.engine import Item, PendingError, Step
+from .names import Names
 from .read import PLACEHOLDERS
 from .settings import STORED, RespondConfig
 
@@ -125,43 +127,51 @@ class RespondStep(Step):
         own = item.name.partition(":")[2]
         return self._recorded.get(item.name, self._recorded.get(own))
 
-    def check(self, items: Sequence[Item]) -> None:
-        """Refuses items of one name, and a file that has a response for none of them or more than are asked for.
+    def check(self, records: Iterable[Record]) -> None:
+        """Refuses records of one name, and a file that has a response for none of them or more than are asked for.
 
         Raises:
             UserError: Names an id of each.
         """
-        records: dict[str, str] = {}
-        for item in items:
-            other = records.setdefault(item.name, item.record.id)
-            if other != item.record.id:
-                raise UserError(
-                    f"the records {other!r} and {item.record.id!r} cannot be told apart where respond.samples is "
-                    f"{self._config.samples}: {item.name} is a further response of one, and the id of the other; "
-                    "rename one"
-                )
-        self._check_file(items, set(records.values()))
+        if self._config.samples == 1 and self._recorded is None:
+            return
+        first: str | None = None
+        count = 0
+        with closing(Names(self._config.samples)) as names:
+            for record in records:
+                count += 1
+                first = first or record.id
+                clash = names.add(record.id)
+                if clash is not None:
+                    other, name = clash
+                    raise UserError(
+                        f"the records {other!r} and {record.id!r} cannot be told apart where respond.samples is "
+                        f"{self._config.samples}: {name} is a further response of one, and the id of the other; "
+                        "rename one"
+                    )
+            if self._recorded is not None and first is not None:
+                self._check_file(self._recorded, names, first, count)
 
-    def _check_file(self, items: Sequence[Item], records: set[str]) -> None:
-        names = {item.name for item in items}
-        own = {name.partition(":")[2] for name in names}
-        ids = records | {record.partition(":")[2] for record in records}
-        beyond = [
-            key
-            for key in self._recorded or ()
-            if key not in names | own and (parts := key.rpartition("/"))[0] in ids and parts[2].isdecimal()
-        ]
+    def _check_file(self, recorded: Mapping[str, str], names: Names, first: str, count: int) -> None:
+        source = first.partition(":")[0]
+        beyond, fitting = [], False
+        for key, response in recorded.items():
+            full = [key, f"{source}:{key}"]
+            if any(name in names for name in full):
+                fitting = fitting or bool(response)
+            elif any(names.is_further(name) for name in full):
+                beyond.append(key)
         if beyond:
             raise UserError(
                 f"respond.file: {self._config.file} has {len(beyond)} further responses that are not asked for, the "
                 f"first is {beyond[0]!r}: with respond.samples: {self._config.samples} the responses of a record R are "
                 f"{', '.join(['R', *(f'R/{n}' for n in range(1, self._config.samples))])}"
             )
-        if self._recorded is not None and items and not any(self._known(item) for item in items):
-            theirs = next(iter(self._recorded), None)
+        if not fitting:
+            theirs = next(iter(recorded), None)
             raise UserError(
-                f"respond.file: {self._config.file} has a response for none of the {len(records)} records: its ids are "
-                f"like {theirs!r}, theirs like {items[0].record.id!r}; what stands before the colon may be left out"
+                f"respond.file: {self._config.file} has a response for none of the {count} records: its ids are "
+                f"like {theirs!r}, theirs like {first!r}; what stands before the colon may be left out"
             )
 
     def request(self, item: Item) -> ChatRequest:

@@ -1,6 +1,5 @@
 """What a source is: its options, its rows, and how a row becomes a record or is left aside with a reason."""
 
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from ..records import Record, RejectedError
 from ..settings import checked
+from .ids import Ids
 
 OptionsT = TypeVar("OptionsT")
 RowT = TypeVar("RowT")
@@ -55,7 +55,7 @@ class Source(Generic[OptionsT, RowT]):
         return self._items(checked(self.options, options, "source.options."))
 
     def _items(self, options: OptionsT) -> Iterator[Record | Problem]:
-        with closing(_Taken()) as taken:
+        with closing(Ids()) as taken:
             for own, row in self.rows(options):
                 record_id = first = _storable(f"{self.name}:{own}")
                 count = 1
@@ -66,24 +66,6 @@ class Source(Generic[OptionsT, RowT]):
                     yield self.record(record_id, row, options)
                 except RejectedError as error:
                     yield Problem(record_id, _storable(str(error)))
-
-
-class _Taken:
-    """Ids, in a file of SQLite's own that is gone with it: there may be millions."""
-
-    def __init__(self) -> None:
-        self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA synchronous = OFF")
-        self._db.execute("PRAGMA journal_mode = OFF")
-        self._db.execute("CREATE TABLE taken (id TEXT PRIMARY KEY) WITHOUT ROWID")
-        self._db.execute("BEGIN")
-
-    def add(self, name: str) -> bool:
-        """Takes an id; False where it was taken already."""
-        return self._db.execute("INSERT OR IGNORE INTO taken VALUES (?)", (name,)).rowcount == 1
-
-    def close(self) -> None:
-        self._db.close()
 
 
 def _storable(text: str) -> str:

@@ -3,7 +3,6 @@
 import csv
 import json
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -102,11 +101,10 @@ def _choice(value: Any, name: str, choices: tuple[str, ...], default: Any) -> An
 def _jsonl(file: Path, columns: list[str]) -> tuple[list[str], Iterator[Row]]:
     """The names of the first rows, up to the one with which all columns that are asked for have been there."""
     names: dict[str, None] = {}
-    with closing(read_jsonl(file)) as rows:
-        for row in rows:
-            names |= dict.fromkeys(row)
-            if names.keys() >= set(columns):
-                break
+    for row in read_jsonl(file):
+        names |= dict.fromkeys(row)
+        if names.keys() >= set(columns):
+            break
     return list(names), read_jsonl(file)
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -17,7 +17,6 @@ from .halt import Halt
 from .progress import progress
 from .workspace import CHANGED, WITHIN, Outcome, Workspace
 
-LONGEST_REASON = 160
 TOGETHER = 64
 """Items of a call to a step that asks nobody: each takes next to nothing."""
 
@@ -149,24 +148,14 @@ class Advance:
     stopped: str | None = None
 
 
-def lines_by_kind(reasons: Iterable[str]) -> list[str]:
-    """A line for each kind of reason, the most frequent first: how often, and the reason or an example of it.
-
-    A kind is the reason up to its first colon.
-    """
-    examples: dict[str, list[str]] = {}
-    for reason in reasons:
-        examples.setdefault(reason.split(":")[0], []).append(reason)
-    lines = []
-    for kind, found in sorted(examples.items(), key=lambda kind: -len(kind[1])):
-        same = len(set(found)) == 1
-        text = found[0] if same else f"{kind}, such as{found[0][len(kind) :]}"
-        lines.append(f"{len(found):6}  {text[:LONGEST_REASON]}")
-    return lines
-
-
 def advance(
-    workspace: Workspace, step: Step, items: list[Item], *, make: bool = True, halt: Halt | None = None
+    workspace: Workspace,
+    step: Step,
+    items: list[Item],
+    *,
+    make: bool = True,
+    halt: Halt | None = None,
+    among: str = "",
 ) -> Advance:
     """Takes items through a step, in order; what is finished is stored, `Workspace` says when.
 
@@ -176,11 +165,12 @@ def advance(
         items: What the step before let through.
         make: Whether to make what is due; else it counts as pending.
         halt: May end the run early.
+        among: Which items these are, for progress lines, where there are others.
     """
     halt = halt or Halt()
-    known = workspace.outcomes(step.name)
     result = Advance()
     keyed = [(item, step.key(item)) for item in items]
+    known = workspace.found(step.name, ((item.record.id, item.sample, key) for item, key in keyed))
     outcomes = {
         (item.name, key): known[item.record.id, item.sample, key]
         for item, key in keyed
@@ -190,7 +180,7 @@ def advance(
     if not make:
         result.pending += len(due)
         due = []
-    with closing(_make(step, due, result, halt, workspace.commit)) as made:
+    with closing(_make(step, due, result, halt, workspace.commit, among)) as made:
         for item, key, outcome in made:
             workspace.put_outcome(step.name, item.record.id, item.sample, key, outcome)
             outcomes[item.name, key] = outcome
@@ -213,7 +203,7 @@ def advance(
 
 
 def _make(
-    step: Step, due: list[tuple[Item, str]], result: Advance, halt: Halt, idle: Callable[[], object]
+    step: Step, due: list[tuple[Item, str]], result: Advance, halt: Halt, idle: Callable[[], object], among: str
 ) -> Generator[tuple[Item, str, Outcome], None, None]:
     """Runs the step on what is due and yields outcomes as they come; after a stop, those in flight still count.
 
@@ -224,7 +214,7 @@ def _make(
     flying: dict[Future[list[Made]], list[tuple[Item, str]]] = {}
     doubtful: list[tuple[Item, str]] = []
     asked_again = False
-    with ThreadPoolExecutor(step.workers) as pool, progress(step.name, len(due)) as tick:
+    with ThreadPoolExecutor(step.workers) as pool, progress(step.name, len(due), among) as tick:
 
         def launch() -> None:
             while chunks and len(flying) < 2 * step.workers and not (result.stopped or halt.reason):

@@ -11,15 +11,24 @@ INTERVAL = 60.0
 
 
 @contextmanager
-def progress(name: str, total: int) -> Iterator[Callable[[int], object]]:
-    """Yields a function that takes how many items are done more; nothing is shown for nothing to do."""
+def progress(name: str, total: int, among: str = "") -> Iterator[Callable[[int], object]]:
+    """Yields a function that takes how many items are done more; nothing is shown for nothing to do.
+
+    Args:
+        name: Of what is done.
+        total: Items.
+        among: Which items of how many these are: the end of one of many parts is not worth a line.
+    """
     if total == 0:
         yield lambda count: None
         return
     from tqdm import tqdm
 
+    name = f"{name}, {among}" if among else name
     if sys.stderr.isatty():
-        with tqdm(total=total, desc=name, unit="item", file=sys.stderr, dynamic_ncols=True) as bar:
+        with tqdm(
+            total=total, desc=name, unit="item", file=sys.stderr, dynamic_ncols=True, leave=None if among else True
+        ) as bar:
             yield bar.update
         return
     lines = _Lines(name, total)
@@ -30,7 +39,8 @@ def progress(name: str, total: int) -> Iterator[Callable[[int], object]]:
     finally:
         lines.ended.set()
         teller.join()
-        print(lines.written(), file=sys.stderr, flush=True)
+        if not among:
+            print(lines.written(), file=sys.stderr, flush=True)
 
 
 class _Lines:

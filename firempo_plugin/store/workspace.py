@@ -42,6 +42,8 @@ CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WI
 """
 
 
+CACHE = 32_000
+"""KiB of the store's pages that are kept in memory."""
 AT_ONCE, WITHIN = 1000, 0.5
 """Most outcomes that are committed together, and the seconds for which they may wait for others."""
 CHANGED = (
@@ -69,6 +71,9 @@ class Workspace:
         folder: Made if need be, for its owner alone, as the store is.
         look: Only look: nothing can be written.
 
+    Attributes:
+        look: As above.
+
     Raises:
         UserError: Another process works in the folder, or its store is not one of ours, of another version, cannot be
             written, or is not there to look at.
@@ -76,6 +81,7 @@ class Workspace:
 
     def __init__(self, folder: Path, *, look: bool = False) -> None:
         self.folder = folder
+        self.look = look
         self._mutex = threading.RLock()
         self._lock_file: IO[str] | None = None
         self._waiting: list[tuple[Any, ...]] = []
@@ -115,6 +121,7 @@ class Workspace:
             return
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
+        self._db.execute(f"PRAGMA cache_size=-{CACHE}")
         with self.transaction() as db:
             if version == 0 and tables:
                 db.execute("ALTER TABLE outcomes ADD COLUMN digest TEXT")
@@ -168,20 +175,24 @@ class Workspace:
 
     def put_records(self, records: Iterable[Record], problems: Mapping[str, str]) -> None:
         """Takes a new reading of the source: what it holds now counts, what it no longer holds is left aside."""
-        with self.transaction() as db:
-            last = self.query("SELECT value FROM notes WHERE name = 'reading'")
-            reading = int(last[0][0]) + 1 if last else 1
-            db.executemany(
-                "INSERT INTO records VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
-                "position = excluded.position, data = excluded.data, reading = excluded.reading",
-                ((record.id, place, _dump(asdict(record)), reading) for place, record in enumerate(records)),
-            )
-            db.executemany(
-                "INSERT INTO problems VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
-                "reason = excluded.reason, reading = excluded.reading",
-                ((name, reason, reading) for name, reason in problems.items()),
-            )
-            db.execute("INSERT OR REPLACE INTO notes VALUES ('reading', ?)", (str(reading),))
+        with self.transaction():
+            self.put_texts(((record.id, dump(asdict(record))) for record in records), problems.items())
+
+    def put_texts(self, records: Iterable[tuple[str, str]], problems: Iterable[tuple[str, str]]) -> None:
+        """`put_records` within a transaction, of records as JSON and problems by their ids."""
+        last = self.query("SELECT value FROM notes WHERE name = 'reading'")
+        reading = int(last[0][0]) + 1 if last else 1
+        self._db.executemany(
+            "INSERT INTO records VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+            "position = excluded.position, data = excluded.data, reading = excluded.reading",
+            ((name, place, data, reading) for place, (name, data) in enumerate(records)),
+        )
+        self._db.executemany(
+            "INSERT INTO problems VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+            "reason = excluded.reason, reading = excluded.reading",
+            ((name, reason, reading) for name, reason in problems),
+        )
+        self._db.execute("INSERT OR REPLACE INTO notes VALUES ('reading', ?)", (str(reading),))
 
     # outcomes ------------------------------------------------------------------------------------------------
 
@@ -191,9 +202,17 @@ class Workspace:
         rows = self.query("SELECT record, sample, key, data, reason, digest FROM outcomes WHERE step = ?", step)
         return {(record, sample, key): _outcome(*stored) for record, sample, key, *stored in rows}
 
+    def found(self, step: str, keys: Iterable[tuple[str, int, str]]) -> dict[tuple[str, int, str], Outcome]:
+        """What a step made of these records, samples and keys; see `outcomes`."""
+        self.commit()
+        query = "SELECT data, reason, digest FROM outcomes WHERE step = ? AND record = ? AND sample = ? AND key = ?"
+        with self._mutex:
+            rows = ((key, self._db.execute(query, (step, *key)).fetchone()) for key in keys)
+            return {key: _outcome(*stored) for key, stored in rows if stored is not None}
+
     def put_outcome(self, step: str, record: str, sample: int, key: str, outcome: Outcome) -> None:
         """Keeps an outcome, with others that come soon; one that is there already under this key stays as it is."""
-        data = _dump(outcome.data) if outcome.data is not None else None
+        data = dump(outcome.data) if outcome.data is not None else None
         reason = plain(outcome.reason) if outcome.reason is not None else None
         with self._mutex:
             self._waiting.append((step, record, sample, key, data, reason, time.time(), _digest(data, reason)))
@@ -224,7 +243,8 @@ def later(**versions: int) -> dict[str, int]:
     return {name: version for name, version in versions.items() if version > 1}
 
 
-def _dump(data: Any) -> str:
+def dump(data: Any) -> str:
+    """Data as JSON that a file can hold."""
     text = json.dumps(data, ensure_ascii=False, sort_keys=True)
     # Names of files that are not UTF-8 hold such halves, and must come back as they were.
     return json.dumps(data, sort_keys=True) if not is_unicode(text) else text

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import yaml
+from pairs_building import with_pairs
 from pairs_server import PairsServer, error, well
 from PIL import Image
 
@@ -71,7 +72,7 @@ def outcome(path: Path, *overrides: str, make: bool = True):
     config = load(path, list(overrides))
     workspace = Workspace(Path(config.workspace))
     try:
-        return run(config, workspace, make=make)
+        return with_pairs(run(config, workspace, make=make))
     finally:
         workspace.close()
 
@@ -88,7 +89,7 @@ def test_records_become_pairs_with_reasons_for_those_that_do_not(write):
     assert not heart.was_correct
     assert heart.chosen.startswith("Yes")
     assert "table:5" not in by_id
-    assert "abstain" in progress.advances["edit"].rejected["table:5"]
+    assert "abstain" in progress.steps["edit"].rejected.first["table:5"]
     assert {(pair.noise_path, pair.sigma) for pair in progress.pairs} == {("no_target", 45.0)}, "nobody looked"
     for pair in progress.pairs:
         assert pair.chosen_spans or pair.rejected_spans
@@ -123,7 +124,7 @@ def test_responses_may_come_from_a_file_by_record(write, tmp_path, written):
     progress = outcome(write(), f"respond.file={file}")
     (pair,) = progress.pairs
     assert (pair.id, pair.chosen, pair.was_correct) == ("table:1", "Yes, the heart is enlarged.", True)
-    assert "responses.jsonl has none for this record" in progress.advances["respond"].rejected["table:0"]
+    assert "responses.jsonl has none for this record" in progress.steps["respond"].rejected.first["table:0"]
 
 
 def test_a_file_of_responses_to_other_records_is_refused_at_once(write, tmp_path):
@@ -219,7 +220,7 @@ def test_a_changed_setting_redoes_the_steps_that_depend_on_it_and_no_other(write
     path = write()
     outcome(path)
     louder = outcome(path, "noise.sigma=60")
-    assert {name: step.made for name, step in louder.advances.items()} == {
+    assert {name: step.made for name, step in louder.steps.items()} == {
         "read": 0,
         "respond": 0,
         "edit": 0,
@@ -236,20 +237,20 @@ def test_one_step_runs_over_what_is_there(write):
     path = write()
     assert commands.build(path, [], only="edit") == 0
     progress = outcome(path, make=False)
-    assert progress.advances["read"].pending == len(QUESTIONS), "nothing was read, so there was nothing to edit"
+    assert progress.steps["read"].pending == len(QUESTIONS), "nothing was read, so there was nothing to edit"
     assert commands.build(path, [], only="read") == 0
     assert commands.build(path, [], only="respond") == 0
     assert commands.build(path, [], only="edit") == 0
     progress = outcome(path, make=False)
-    assert len(progress.advances["edit"].items) == len(QUESTIONS) - 1
-    assert progress.advances["target"].pending == len(QUESTIONS) - 1
+    assert progress.steps["edit"].through == len(QUESTIONS) - 1
+    assert progress.steps["target"].pending == len(QUESTIONS) - 1
 
 
 def test_a_broken_image_rejects_its_record_and_the_run_goes_on(write, tmp_path):
     path = write()
     (tmp_path / "images" / "1.png").write_bytes(b"\x89PNG broken")
     progress = outcome(path)
-    assert "table:1" in progress.advances["read"].rejected
+    assert "table:1" in progress.steps["read"].rejected.first
     assert "table:0" in {pair.id for pair in progress.pairs}
 
 
@@ -258,9 +259,9 @@ def test_test_images_are_leaks(write, tmp_path):
     (tmp_path / "test").mkdir()
     shutil.copy(tmp_path / "images" / "2.png", tmp_path / "test" / "other_name.png")
     refused = outcome(path, f"source.test_images={tmp_path / 'test'}")
-    assert "leak" in refused.problems["table:2"]
+    assert "leak" in refused.problems.first["table:2"]
     reported = outcome(path, f"source.test_images={tmp_path / 'test'}", "source.leaks=report")
-    assert list(reported.leaks) == ["table:2"]
+    assert list(reported.leaks.first) == ["table:2"]
     assert "table:2" in {pair.id for pair in reported.pairs}
 
 
@@ -345,7 +346,7 @@ def test_a_judge_is_believed_only_after_the_checks_and_asked_twice_at_most(write
         assert len(server.texts()) == calls
         assert bool(progress.pairs) == accepted
         if not accepted:
-            assert "refused twice" in progress.advances["edit"].rejected["table:0"]
+            assert "refused twice" in progress.steps["edit"].rejected.first["table:0"]
 
 
 def test_secrets_stay_out_of_the_workspace(write, tmp_path, monkeypatch):
@@ -364,9 +365,9 @@ def test_a_batch_is_submitted_then_collected(write):
         edit = {"judge": "batch", "max_words": 6, "endpoint": {"base_url": server.url, "model": "judge"}}
         path = write(QUESTIONS[5:], edit=edit)
         first = outcome(path)
-        assert first.advances["edit"].pending == 1
+        assert first.steps["edit"].pending == 1
         assert "1 requests submitted" in first.handed_in[0]
-        assert outcome(path).advances["edit"].pending == 1, "not answered yet, and not submitted again"
+        assert outcome(path).steps["edit"].pending == 1, "not answered yet, and not submitted again"
         for batch in [b["id"] for b in server.list_batches({}).body["data"]]:
             server.finish_batch(batch)
         last = outcome(path)
@@ -493,8 +494,8 @@ def test_a_first_refusal_is_believed_once_others_are_answered(write):
         endpoint = {"base_url": server.url, "model": "tiny", "concurrency": 1}
         path = write(respond={"backend": "endpoint", "endpoint": endpoint})
         progress = outcome(path)
-        assert "strange image" in progress.advances["respond"].rejected["table:0"]
-        assert not any(step.pending or step.failed for step in progress.advances.values())
+        assert "strange image" in progress.steps["respond"].rejected.first["table:0"]
+        assert not any(step.pending or step.failed for step in progress.steps.values())
         assert len(server.calls) == len(QUESTIONS) + 1
         assert outcome(path).made == 0
 
@@ -509,7 +510,7 @@ def test_thoughts_are_no_part_of_the_response(write):
         progress = outcome(path)
     by_id = {pair.id: pair for pair in progress.pairs}
     assert by_id["table:0"].chosen == "No, there is no pleural effusion."
-    assert progress.advances["respond"].rejected == {"table:1": "placeholder in the response: <think>"}
+    assert progress.steps["respond"].rejected.first == {"table:1": "placeholder in the response: <think>"}
 
 
 class Fake:
@@ -539,7 +540,7 @@ def test_the_engine_gets_images_system_and_sampling(write, monkeypatch):
         config = load(path, list(overrides))
         workspace = Workspace(Path(config.workspace))
         try:
-            return run(config, workspace, engine=ChatEngine)
+            return with_pairs(run(config, workspace, engine=ChatEngine))
         finally:
             workspace.close()
 
@@ -553,12 +554,12 @@ def test_the_engine_gets_images_system_and_sampling(write, monkeypatch):
         "max_new_tokens": 99,
         "do_sample": False,
     }
-    assert progress.advances["respond"].rejected == {
+    assert progress.steps["respond"].rejected.first == {
         "table:1": "empty response",
         "table:3": "the reply was cut off: raise respond.endpoint.max_tokens (99)",
     }
     sampled = go("respond.samples=2", "respond.endpoint.temperature=0.7")
-    assert sampled.advances["respond"].made == 2 * len(QUESTIONS), "the temperature is another"
+    assert sampled.steps["respond"].made == 2 * len(QUESTIONS), "the temperature is another"
     assert Fake.last.chats[0][1]["temperature"] == 0.7
     assert Fake.last.chats[0][1]["do_sample"]
 
@@ -638,9 +639,11 @@ def test_real_samples_build_without_network_and_train(source, options, real, tmp
         assert commands.build(path, []) == 0
     progress = outcome(path, make=False)
     assert progress.pairs
-    edited = progress.advances["edit"]
-    assert progress.records == len(progress.pairs) + len(edited.rejected), "every record is a pair or has its reason"
-    assert all(edited.rejected.values())
+    edited = progress.steps["edit"]
+    assert progress.tally.records == len(progress.pairs) + len(edited.rejected), (
+        "every record is a pair or has its reason"
+    )
+    assert all(edited.rejected.first.values())
     log = train(
         dataset="fire_mpo_pairs",
         dataset_dir=str(tmp_path / "work" / "export"),

@@ -136,5 +136,5 @@ def test_only_the_contract_makes_edits():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Edit":
                 made.add(str(path.relative_to(PACKAGE)))
-    others = {"pairs/steps/rank.py", "pairs/steps/priors.py", "pairs/dry_run.py"}
+    others = {"pairs/steps/rank.py", "pairs/steps/priors.py", "pairs/dry_run.py", "pairs/decided.py"}
     assert made == {"pairs/judges/contract.py", "pairs/steps/pairing.py", *others}

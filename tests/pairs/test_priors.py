@@ -198,7 +198,7 @@ def test_a_reply_that_breaks_the_contract_twice_is_no_pair(tmp_path):
         assert len(server.calls) == 2
     assert (
         "refused twice: the sentence 'No pneumothorax.' has no reference; keep it as it is"
-        in progress.advances["edit"].rejected["table:0"]
+        in progress.steps["edit"].rejected.first["table:0"]
     )
 
 

@@ -91,7 +91,7 @@ def test_a_gap_is_asked_for_and_changes_what_is_made(path):
     scores = ROUGE_L.of([TRUTH] * 4, WRITTEN)
     gap = max(scores) - min(scores)
     assert len(built(path, f"rank.gap={gap - 1e-9!r}").pairs) == 1
-    refused = built(path, f"rank.gap={gap!r}").advances["edit"].rejected["table:0"]
+    refused = built(path, f"rank.gap={gap!r}").steps["edit"].rejected.first["table:0"]
     assert refused == f"best and worst response are no more than rank.gap ({gap:g}) apart"
 
 
@@ -99,7 +99,7 @@ def test_equal_responses_are_no_pair(tmp_path):
     lines = [{"id": name, "response": "Clear."} for name in ("0", "0/1")]
     (tmp_path / "said.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     path = written(tmp_path, ROWS[:1], respond={"samples": 2, "file": str(tmp_path / "said.jsonl")}, **HOW)
-    assert "rank.gap (0) apart" in built(path).advances["edit"].rejected["table:0"]
+    assert "rank.gap (0) apart" in built(path).steps["edit"].rejected.first["table:0"]
 
 
 def test_a_record_waits_for_all_of_its_responses_and_none_is_asked_for_twice(tmp_path, capsys):
@@ -123,7 +123,7 @@ def test_a_record_waits_for_all_of_its_responses_and_none_is_asked_for_twice(tmp
 
 
 def test_sentences_of_different_responses_are_read_and_not_taken_for_edits(path):
-    reason = built(path, "spans.of=sentences").advances["spans"].rejected["table:0"]
+    reason = built(path, "spans.of=sentences").steps["spans"].rejected.first["table:0"]
     assert "cannot say whether the truth supports 'Nothing to report.'" in reason
 
     def judge(call):
@@ -166,7 +166,7 @@ def test_a_metric_of_radeval_is_loaded_once_and_when_it_is_due(path, monkeypatch
     assert (pair.chosen, pair.judge) == (WRITTEN[1], "green")
     assert (metrics.loaded, metrics.scored) == (["green"], [5])
     monkeypatch.setattr(radeval, "radeval_version", lambda key: "2.3")
-    assert built(path, "rank.by=green").advances["edit"].made == 2, "another version, other figures"
+    assert built(path, "rank.by=green").steps["edit"].made == 2, "another version, other figures"
 
 
 def test_a_metric_that_cannot_be_had_is_said_before_or_stops_the_run(path, monkeypatch):

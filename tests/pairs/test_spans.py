@@ -34,7 +34,7 @@ def test_sentences_are_marked_to_the_last_character(tmp_path):
         ["There is a large left pleural effusion."],
     ]
     reason = "the rules abstain: they cannot say whether the truth supports 'The scan is of good quality.'"
-    assert progress.advances["spans"].rejected == {"table:1": reason}
+    assert progress.steps["spans"].rejected.first == {"table:1": reason}
 
 
 def test_words_are_marked_as_ever_and_all_of_a_response_by_choice(tmp_path):
@@ -94,7 +94,7 @@ def test_a_reply_that_breaks_the_contract_is_asked_again_once(tmp_path, wrong):
         if right != wrong:
             assert marked(progress.pairs[0])[0] == ["No, there is no pleural effusion.", "This is an axial CT."]
         else:
-            assert "verdicts on sentences are refused twice: " in progress.advances["spans"].rejected["table:0"]
+            assert "verdicts on sentences are refused twice: " in progress.steps["spans"].rejected.first["table:0"]
 
 
 def test_the_reasons_of_a_refusal_say_what_was_found():

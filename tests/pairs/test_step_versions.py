@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import yaml
+from pairs_building import with_pairs
 from pairs_server import PairsServer, well
 from PIL import Image
 
@@ -93,10 +94,10 @@ def build(tmp_path):
             settings = load(tmp_path / "build.yaml", list(overrides))
             workspace = Workspace(tmp_path / "work")
             try:
-                made.progress = run(settings, workspace)
+                made.progress = with_pairs(run(settings, workspace))
             finally:
                 workspace.close()
-            return {name: step.made for name, step in made.progress.advances.items()}
+            return {name: step.made for name, step in made.progress.steps.items()}
 
         made.server, made.rows, made.images = server, rows, images
         yield made
@@ -208,10 +209,10 @@ def test_a_question_without_its_placeholder_is_read(build):
     question = build.rows[0]["question"]
     build.rows[0]["question"] = f"<mask>{question}"
     build()
-    assert "placeholder in the question" in build.progress.advances["read"].rejected["table:0"]
+    assert "placeholder in the question" in build.progress.steps["read"].rejected.first["table:0"]
     build.rows[0]["question"] = question
     build()
-    assert not build.progress.advances["read"].rejected
+    assert not build.progress.steps["read"].rejected.first
 
 
 def test_an_image_of_another_name_is_looked_up_by_that(build):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from pairs_building import with_pairs
 from pairs_memory import dicom
 from PIL import Image
 
@@ -59,7 +60,7 @@ def progress(path, make=True):
     config = load(path, [])
     workspace = Workspace(Path(config.workspace))
     try:
-        return run(config, workspace, make=make)
+        return with_pairs(run(config, workspace, make=make))
     finally:
         workspace.close()
 
@@ -93,7 +94,7 @@ def test_no_image_of_the_same_study_or_record_and_no_copy(make):
     rows.append(("a.png", scan(0.0), {"p": "three"}))
     found, done = twins(make(rows, name="linked"))
     assert "table:r0" not in found, "another question says that the image is of the third patient, too"
-    assert "no similar image" in done.advances["noise"].rejected["table:r0"]
+    assert "no similar image" in done.steps["noise"].rejected.first["table:r0"]
 
 
 def test_deep_images_and_dicom_files_are_shown_as_they_are_read(make):
@@ -132,7 +133,7 @@ def test_a_record_that_is_no_pair_still_lends_its_image(make):
     """Else the choice would depend on how far the judges are."""
     rows = [PLAIN[0], PLAIN[1], (*PLAIN[2][:2], {"a": "I like bananas."})]
     found, done = twins(make(rows))
-    assert "table:r2" in done.advances["edit"].rejected
+    assert "table:r2" in done.steps["edit"].rejected.first
     assert np.array_equal(found["table:r0"], PLAIN[2][1])
 
 
@@ -161,7 +162,7 @@ def test_more_records_choose_anew_and_what_stays_keeps_its_file(make):
     before = {pair.id: pair.rejected_images for pair in progress(make(PLAIN)).pairs}
     more = [*PLAIN, ("d.png", scan(0.2), {})]
     after = progress(make(more))
-    assert after.advances["noise"].made == 4
+    assert after.steps["noise"].made == 4
     images = {pair.id: pair.rejected_images for pair in after.pairs}
     assert images["table:r0"] != before["table:r0"], "the new one is closer"
     assert images["table:r1"] == before["table:r1"]

@@ -1,6 +1,7 @@
 """Records that show an image of a test split."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,10 +10,14 @@ from samples import SHARED, SMALL, Samples
 
 from firempo_plugin.errors import UserError
 from firempo_plugin.records import Record
-from firempo_plugin.sources.leaks import leaks
+from firempo_plugin.sources.leaks import TestImages
 from firempo_plugin.sources.reading import read_source
 from firempo_plugin.sources.registry import SOURCES
 from firempo_plugin.sources.settings import SourceConfig
+
+
+def leaks(records: list[Record], test_images: Any) -> dict[str, str]:
+    return TestImages(test_images).shown(records)
 
 
 def picture(path: Path, seed: int) -> Path:

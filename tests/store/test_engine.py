@@ -13,8 +13,9 @@ import pytest
 from firempo_plugin.endpoint.failures import StopRunError
 from firempo_plugin.files import write_text
 from firempo_plugin.records import Record, RejectedError
-from firempo_plugin.store.engine import Item, PendingError, Step, advance, lines_by_kind
+from firempo_plugin.store.engine import Item, PendingError, Step, advance
 from firempo_plugin.store.halt import Halt
+from firempo_plugin.store.reasons import lines_by_kind
 from firempo_plugin.store.workspace import WITHIN, Outcome, Workspace
 
 

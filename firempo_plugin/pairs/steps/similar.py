@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
@@ -33,7 +33,7 @@ class SimilarStep(Step):
     name = "noise"
     version = 1
 
-    def __init__(self, config: SourceConfig, workspace: Workspace, records: Sequence[Record], workers: int) -> None:
+    def __init__(self, config: SourceConfig, workspace: Workspace, records: Iterable[Record], workers: int) -> None:
         self._reading: Any = (tuple(config.window) if config.window else None, config.max_pixels)
         self._workspace = workspace
         self.workers = workers
