@@ -64,12 +64,14 @@ def phrase_pair(
         plain[side], tagged[side] = strip_tags(text, side)
     if plain["chosen"] == plain["rejected"]:
         raise PhraseError("chosen and rejected are equal")
-    derived = dict(zip(("chosen", "rejected"), diff_spans(plain["chosen"], plain["rejected"]), strict=True))
+    derived: dict[str, tuple[Span, ...]] = {}
     sides = []
     for side, given in (("chosen", chosen_spans), ("rejected", rejected_spans)):
         if given is not None and tagged[side] is not None:
             raise PhraseError(f"{side} has <mask> tags and {side}_spans; give one of them")
         spans = tagged[side] if given is None else read_spans(plain[side], given, side)
+        if spans is None and not derived:
+            derived = dict(zip(plain, diff_spans(plain["chosen"], plain["rejected"]), strict=True))
         sides.append(PhrasedText(plain[side], derived[side] if spans is None else spans))
     if not sides[0].spans and not sides[1].spans:
         raise PhraseError("neither chosen nor rejected has a phrase (no span, or they differ in white space only)")

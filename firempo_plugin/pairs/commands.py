@@ -80,7 +80,7 @@ def _export(config: BuildConfig, workspace: Workspace, progress: Progress) -> No
         quotas=Quotas(config.export.most, config.export.share),
     )
     print(f"\n{result.rows} pairs in {', '.join(str(file) for file in result.files)}")
-    for name, reason in list(result.left_out.items())[:20]:
+    for name, reason in result.left_out.first.items():
         say(f"  left out: {name}: {reason}")
     for note in result.notes:
         say(f"  {note}")

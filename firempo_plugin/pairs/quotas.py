@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -21,24 +21,35 @@ class Quotas:
     most: Mapping[str, int] = field(default_factory=dict)
     share: Mapping[str, float] = field(default_factory=dict)
 
-    def take(self, pairs: Sequence[Pair]) -> tuple[list[Pair], dict[str, str], tuple[str, ...]]:
+    def take(self, pairs: Collection[Pair]) -> tuple[bytearray, tuple[str, ...]]:
         """Takes as many pairs as keep all quotas.
 
         A hash of a pair's id decides which ones of a kind: the same ones in every run, whatever their order, and a
         smaller quota takes some of those that a larger one takes.
 
         Returns:
-            The pairs that are taken, in their order; the reason of each other one by its id; and how many of a kind.
+            For each pair whether it is taken; and how many of a kind.
         """
-        there = Counter(pair.error_type for pair in pairs)
+        if not self.most and not self.share:
+            return bytearray(b"\1") * len(pairs), ()
+        import numpy as np
+
+        kinds = np.empty(len(pairs), dtype=np.int32)
+        hashes = np.empty((len(pairs), 4), dtype=">u8")
+        numbers: dict[str | None, int] = {}
+        for place, pair in enumerate(pairs):
+            kinds[place] = numbers.setdefault(pair.error_type, len(numbers))
+            content = hashlib.sha256(pair.id.encode(errors="surrogatepass")).digest()
+            hashes[place] = np.frombuffer(content, dtype=">u8")
+        there = Counter({kind: int((kinds == number).sum()) for kind, number in numbers.items()})
+        taken = np.zeros(len(pairs), dtype=np.uint8)
         counts = self._counts(there)
-        ranked = sorted(pairs, key=lambda pair: hashlib.sha256(pair.id.encode(errors="surrogatepass")).digest())
-        taken: set[str] = set()
         for kind, count in counts.items():
-            taken |= {pair.id for pair in [pair for pair in ranked if pair.error_type == kind][:count]}
-        reasons = {pair.id: f"the quota of {pair.error_type} is full" for pair in pairs if pair.id not in taken}
+            places = np.flatnonzero(kinds == numbers[kind])
+            ranked = np.lexsort(hashes[places].T[::-1])
+            taken[places[ranked[:count]]] = 1
         notes = (f"{count} of {there[kind]} pairs with an error of {kind}." for kind, count in counts.items() if kind)
-        return [pair for pair in pairs if pair.id in taken], reasons, tuple(notes if reasons else ())
+        return bytearray(taken.tobytes()), tuple(notes if not taken.all() else ())
 
     def _counts(self, there: Mapping[str | None, int]) -> dict[str | None, int]:
         """The largest numbers by kind that keep all quotas."""

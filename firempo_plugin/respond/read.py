@@ -37,6 +37,7 @@ class ReadStep(Step):
         self._window = tuple(config.window) if config.window else None
         self._max_pixels = config.max_pixels
         self._workspace = workspace
+        self._read = lru_cache(10_000)(self._prepared)  # many records may show one image
 
     def depends_on(self, item: Item) -> dict[str, Any]:
         """The files' content, and how they are read; the first placeholder in a text, which is not there as a rule."""
@@ -50,23 +51,22 @@ class ReadStep(Step):
 
     def run(self, item: Item) -> dict[str, Any]:
         """Raises RejectedError where an image cannot be read, or the text holds a placeholder."""
-        from ..images.pixels import decode, pixel_id, write_png
-
         for what, mark in _placeholder(item.record).items():
             raise RejectedError(f"placeholder in the {what}: {mark}")
-        files, ids = [], []
-        for path in item.record.images:
-            pixels = decode(path, self._window, self._max_pixels)  # type: ignore[arg-type]
-            content = file_id(path)
-            if is_plain(path):
-                files.append(path)
-            else:
-                content = pixel_id(pixels)
-                file = self._workspace.path("images", "clean", f"{content[:32]}.png")
-                write_png(pixels, file)
-                files.append(self._workspace.relative(file))
-            ids.append(content)
-        return {"images": files, "ids": ids}
+        read = [self._read(path, known_id(path)) for path in item.record.images]
+        return {"images": [file for file, _ in read], "ids": [content for _, content in read]}
+
+    def _prepared(self, path: str, known: str | None) -> tuple[str, str]:
+        """An image's file as the trainer reads it, and the hash of what it shows."""
+        from ..images.pixels import decode, pixel_id, write_png
+
+        pixels = decode(path, self._window, self._max_pixels)  # type: ignore[arg-type]
+        if is_plain(path):
+            return path, known or file_id(path)
+        content = pixel_id(pixels)
+        file = self._workspace.path("images", "clean", f"{content[:32]}.png")
+        write_png(pixels, file)
+        return self._workspace.relative(file), content
 
     def apply(self, item: Item, data: dict[str, Any]) -> Item:
         """Fills in `images` and `image_ids`."""

@@ -85,7 +85,7 @@ def read(file):
 def test_rows_carry_everything_the_trainer_reads(pairs, workspace):
     result = export("llamafactory", pairs, workspace / "export", name="lungs", root=workspace)
     assert [file.name for file in result.files] == ["lungs.json", "dataset_info.json", "lungs.yaml"]
-    assert (result.rows, result.left_out, result.notes) == (7, {}, ())
+    assert (result.rows, result.left_out.first, result.notes) == (7, {}, ())
     rows = {row["id"]: row for row in read(result.files[0])}
     assert rows["plain"] == {
         "conversations": [{"from": "human", "value": "<image>Which lung is opaque?"}],
@@ -183,7 +183,7 @@ def test_unusable_pairs_are_left_out_with_their_reason(make, workspace):
     }
     result = export("llamafactory", [make("good"), *broken.values()], workspace, name="lungs")
     assert result.rows == 1
-    assert result.left_out == {
+    assert result.left_out.first == {
         "same": "its noised images are its images: nothing is noised",
         "missing": f"an image file is missing: {workspace / 'none.png'}",
         "unequal": "its noised images do not match: 1 for 2 images; an image file is missing: x.png",
@@ -211,7 +211,7 @@ def test_what_a_reviewer_rejected_is_left_out(make, workspace):
     file.write_text(json.dumps({"format": decisions.FORMAT, "title": "lungs", "marks": marks}))
     result = export("llamafactory", [a, b, c, d], workspace, name="lungs", decisions=decisions.read(file))
     assert [row["id"] for row in read(result.files[0])] == ["c", "d"]
-    assert result.left_out == {"a": "rejected in review: wrong side", "b": "rejected in review"}
+    assert result.left_out.first == {"a": "rejected in review: wrong side", "b": "rejected in review"}
     assert result.notes == ("Marks that are not used because their pair has changed since: 1.",)
 
 

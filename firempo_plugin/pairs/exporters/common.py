@@ -4,8 +4,10 @@ import filecmp
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import compress, islice
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,12 @@ from ...chat_templates import IMAGE, lead
 from ...errors import UserError
 from ...files import is_unicode, write_text
 from ...phrases import PhraseError, phrase_pair
+from ...store.reasons import Reasons
 from ..pair import Pair
 from .images import REMEDY
 
+PACKED, GROUP = 2048, 65_536
+"""Rows of a Parquet file that are packed together, and those of its row groups."""
 FOREIGN_PLACEHOLDERS = ("<video>", "<audio>")
 
 
@@ -26,13 +31,13 @@ class ExportResult:
     Attributes:
         files: In the order of writing; the dataset file first.
         rows: Pairs in the dataset file.
-        left_out: Reason by id of the pairs that are not in it.
+        left_out: Why others are not in it.
         notes: Sentences for people.
     """
 
     files: tuple[Path, ...]
     rows: int
-    left_out: dict[str, str] = field(default_factory=dict)
+    left_out: Reasons = field(default_factory=Reasons)
     notes: tuple[str, ...] = ()
 
 
@@ -42,24 +47,58 @@ class Format:
 
     Attributes:
         options: Dataclass of `export.options`, made by `config_key`.
-        write: Writes pairs to a folder, under a name, into a build whose root is told, with images placed as told.
+        write: Writes pairs, which it may go through again and again, to a folder, under a name, into a build whose root
+            is told, with images placed as told.
     """
 
     options: type[Any]
-    write: Callable[[list[Pair], Path, str, Path, str, Any], ExportResult]
+    write: Callable[[Collection[Pair], Path, str, Path, str, Any], ExportResult]
 
 
-def usable(pairs: Iterable[Pair]) -> tuple[list[Pair], dict[str, str]]:
-    """Parts the pairs that a trainer can use from the others, whose reason is given by id."""
-    good: list[Pair] = []
-    left_out: dict[str, str] = {}
-    for pair in pairs:
-        problems = "; ".join(_problems(pair))
-        if problems:
-            left_out[pair.id] = problems
-        else:
-            good.append(pair)
-    return good, left_out
+class Kept(Collection[Pair]):
+    """Those of some pairs that are exported, in their order; no more than a few are in memory.
+
+    Args:
+        pairs: All of them, which can be gone through again and again.
+        mask: For each, whether it is.
+    """
+
+    def __init__(self, pairs: Collection[Pair], mask: Sequence[int]) -> None:
+        self._pairs = pairs
+        self._mask = mask
+        self._amount = sum(mask)
+
+    def __len__(self) -> int:
+        return self._amount
+
+    def __iter__(self) -> Iterator[Pair]:
+        return compress(self._pairs, self._mask)
+
+    def __contains__(self, pair: object) -> bool:
+        return any(pair == mine for mine in self)
+
+
+class Checks:
+    """Finds what keeps a trainer from using a pair; every file is looked at once."""
+
+    def __init__(self) -> None:
+        self._is_file = lru_cache(10_000)(os.path.isfile)
+        self._same_file = lru_cache(10_000)(_same_file)
+
+    def problems(self, pair: Pair) -> str:
+        """All of them; "" where there is none."""
+        return "; ".join((*_problems(pair), *self._of_files(pair)))
+
+    def _of_files(self, pair: Pair) -> Iterator[str]:
+        if pair.rejected_images and len(pair.rejected_images) != len(pair.images):
+            yield f"its noised images do not match: {len(pair.rejected_images)} for {len(pair.images)} images"
+        if pair.rejected_images and all(map(self._same_file, pair.images, pair.rejected_images)):
+            yield "its noised images are its images: nothing is noised"
+        for file in (*pair.images, *pair.rejected_images):
+            if not self._is_file(file):
+                yield f"an image file is missing: {file}"
+        if pair.weight is not None and not (math.isfinite(pair.weight) and pair.weight > 0):
+            yield f"its weight is not a positive number: {pair.weight}"
 
 
 def question(pair: Pair) -> str:
@@ -72,6 +111,17 @@ def prompt(pair: Pair, template: str = "") -> str:
     if pair.question.count(IMAGE) == len(pair.images):
         return pair.question
     return lead(len(pair.images), template) + question(pair)
+
+
+def write_parquet(file: Path, rows: Iterator[dict[str, Any]], schema: Any) -> None:
+    """Writes rows in groups, of which no more than one is in memory."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    packed = iter(lambda: pa.RecordBatch.from_pylist(list(islice(rows, PACKED)), schema), None)
+    with pq.ParquetWriter(file, schema) as writer:
+        while some := [batch for batch in islice(packed, GROUP // PACKED) if len(batch)]:
+            writer.write_table(pa.Table.from_batches(some).combine_chunks())
 
 
 class Claims:
@@ -125,12 +175,3 @@ def _problems(pair: Pair) -> Iterator[str]:
         phrase_pair(pair.chosen, pair.rejected, pair.chosen_spans, pair.rejected_spans)
     except PhraseError as error:
         yield f"its phrases cannot be used: {error}"
-    if pair.rejected_images and len(pair.rejected_images) != len(pair.images):
-        yield f"its noised images do not match: {len(pair.rejected_images)} for {len(pair.images)} images"
-    if pair.rejected_images and all(map(_same_file, pair.images, pair.rejected_images)):
-        yield "its noised images are its images: nothing is noised"
-    for file in (*pair.images, *pair.rejected_images):
-        if not os.path.isfile(file):
-            yield f"an image file is missing: {file}"
-    if pair.weight is not None and not (math.isfinite(pair.weight) and pair.weight > 0):
-        yield f"its weight is not a positive number: {pair.weight}"

@@ -4,17 +4,20 @@ Left out are those that a reviewer rejected, that a trainer cannot use, or that 
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
+from itertools import compress
+from operator import not_
 from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
 from ...settings import checked
+from ...store.reasons import Reasons
 from ..pair import Pair
 from ..quotas import Quotas
 from ..review import decisions as review_decisions
-from .common import ExportResult, usable
+from .common import Checks, ExportResult, Kept
 from .registry import FORMATS
 
 _NAME = re.compile(r"[^\W\d_][\w.-]*")
@@ -22,7 +25,7 @@ _NAME = re.compile(r"[^\W\d_][\w.-]*")
 
 def export(
     format_name: str,
-    pairs: Iterable[Pair],
+    pairs: Collection[Pair],
     folder: Path,
     *,
     name: str,
@@ -37,7 +40,7 @@ def export(
 
     Args:
         format_name: Key of FORMATS.
-        pairs: In the order of the rows.
+        pairs: In the order of the rows; they are gone through several times.
         folder: Where the dataset file goes; made if need be.
         name: Of the dataset and its files.
         root: The build's folder, which knows the files that it has exported. Default: `folder`.
@@ -53,17 +56,36 @@ def export(
     if not _NAME.fullmatch(name):
         raise UserError(f"export.name is {name!r}; write letters, digits, '_', '-' and '.', starting with a letter")
     chosen = FORMATS.load(format_name)
-    verdict = review_decisions.apply(pairs, decisions or {})
-    good, unusable = usable(verdict.kept)
-    good, over, counted = (quotas or Quotas()).take(good)
-    left_out = verdict.rejected | unusable | over
+    good, left_out, outdated = _usable(pairs, decisions or {})
+    taken, counted = (quotas or Quotas()).take(good)
+    for pair in compress(good, map(not_, taken)) if len(taken) > sum(taken) else ():
+        left_out.add(pair.id, f"the quota of {pair.error_type} is full")
+    good = Kept(good, taken)
     if not good:
-        reasons = "; ".join(sorted(set(left_out.values()))[:3])
+        reasons = "; ".join(sorted(set(left_out.first.values()))[:3])
         raise UserError(f"no pair to export: {len(left_out)} left out{': ' if reasons else ''}{reasons}")
     made_for = {"objective": objective} if any(f.name == "objective" for f in fields(chosen.options)) else {}
     settings = checked(chosen.options, made_for | dict(options or {}), "export.options.")
     result = chosen.write(good, folder, name, root or folder, images, settings)
     notes = (*result.notes, *counted)
-    if verdict.outdated:
-        notes += (f"Marks that are not used because their pair has changed since: {len(verdict.outdated)}.",)
+    if outdated:
+        notes += (f"Marks that are not used because their pair has changed since: {outdated}.",)
     return replace(result, left_out=left_out, notes=notes)
+
+
+def _usable(pairs: Collection[Pair], decisions: Mapping[str, review_decisions.Decision]) -> tuple[Kept, Reasons, int]:
+    """Pairs that a trainer can use and nobody rejected; why others are left out; and how many marks are outdated."""
+    mask = bytearray()
+    rejected, unusable, outdated = Reasons(), Reasons(), 0
+    checks = Checks()
+    for pair in pairs:
+        verdict = review_decisions.apply((pair,) if pair.id in decisions else (), decisions)
+        for name, reason in verdict.rejected.items():
+            rejected.add(name, reason)
+        problems = "" if verdict.rejected else checks.problems(pair)
+        if problems:
+            unusable.add(pair.id, problems)
+        outdated += len(verdict.outdated)
+        mask.append(not (verdict.rejected or problems))
+    rejected.update(unusable)
+    return Kept(pairs, mask), rejected, outdated

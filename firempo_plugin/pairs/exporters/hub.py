@@ -7,9 +7,10 @@ exists; an earlier export of the same name is taken away when the new one is the
 import json
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -52,7 +53,7 @@ class Options:
     overwrite: bool = config_key(False, "replace a folder of the same name even where it is not this export's")
 
 
-def write(pairs: list[Pair], folder: Path, name: str, root: Path, images: str, settings: Options) -> ExportResult:
+def write(pairs: Collection[Pair], folder: Path, name: str, root: Path, images: str, settings: Options) -> ExportResult:
     """Writes `<name>/data/train-*.parquet` and its README.md; see `export.export`. Images always lie inside."""
     target = folder / name
     Claims(root, "hub").take(target, overwrite=settings.overwrite)
@@ -60,9 +61,10 @@ def write(pairs: list[Pair], folder: Path, name: str, root: Path, images: str, s
     shutil.rmtree(partial, ignore_errors=True)
     private_folder(partial / "data")
     starts = range(0, len(pairs), settings.rows_per_file)
-    for number, start in enumerate(starts):
+    left = iter(pairs)
+    for number in range(len(starts)):
         file = partial / "data" / f"train-{number:05}-of-{len(starts):05}.parquet"
-        _write_rows(file, pairs[start : start + settings.rows_per_file], settings.template)
+        _write_rows(file, list(islice(left, settings.rows_per_file)), settings.template)
     (partial / "README.md").write_text(card(pairs, name, settings.license), encoding="utf-8")
     _put(partial, target)
     shown = {file for pair in pairs for file in (*pair.images, *pair.rejected_images)}
@@ -128,7 +130,7 @@ def _image(file: Path) -> dict[str, Any]:
     return {"bytes": file.read_bytes(), "path": content_name(file)}
 
 
-def card(pairs: Sequence[Pair], name: str, licence: str) -> str:
+def card(pairs: Collection[Pair], name: str, licence: str) -> str:
     """What a reader of the data set has to know."""
     head = {
         "license": licence,

@@ -6,13 +6,13 @@ LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and LABEL_STUDIO_LOCAL_FILES_DOCUM
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from ...files import write_text
+from ...files import replacing, write_text
 from ...phrases import Span
 from ...settings import config_key
 from ..pair import Pair
@@ -42,7 +42,7 @@ class Options:
     overwrite: bool = config_key(False, "replace files of the same name even where they are not this export's")
 
 
-def write(pairs: list[Pair], folder: Path, name: str, root: Path, images: str, settings: Options) -> ExportResult:
+def write(pairs: Collection[Pair], folder: Path, name: str, root: Path, images: str, settings: Options) -> ExportResult:
     """Writes the tasks; see `export.export`. The first image of a pair is shown, with its noised twin."""
     tasks, interface = folder / name / "tasks.json", folder / name / "config.xml"
     claims = Claims(root, "label_studio")
@@ -53,8 +53,12 @@ def write(pairs: list[Pair], folder: Path, name: str, root: Path, images: str, s
     def address(file: str) -> str:
         return f"{ADDRESS}{name}/{placed.name(file)}"
 
-    found = [{"data": {**_texts(pair), **_pictures(pair, address)}} for pair in pairs]
-    write_text(tasks, json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+    with replacing(tasks) as temporary, temporary.open("w", encoding="utf-8") as data:
+        data.write("[")
+        for number, pair in enumerate(pairs):
+            task = json.dumps([{"data": {**_texts(pair), **_pictures(pair, address)}}], ensure_ascii=False, indent=1)
+            data.write(("," if number else "") + task.removeprefix("[").removesuffix("\n]"))
+        data.write("\n]\n")
     write_text(interface, INTERFACE)
     several = sum(len(pair.images) > 1 for pair in pairs)
     notes = [f"Label Studio has to serve local files from {folder.resolve()}: see docs/build.md."]

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -16,10 +16,12 @@ from ...errors import UserError
 from ...files import replacing, write_text
 from ...settings import config_key
 from ..pair import Pair
-from .common import Claims, ExportResult, Format, prompt
+from .common import Claims, ExportResult, Format, prompt, write_parquet
 from .images import REMEDY, Images
 
 COLUMNS = ("chosen", "rejected", "images", "rejected_images", "chosen_spans", "rejected_spans", "weight")
+_PEOPLE = ("id", "noise_path", "target", "judge")
+_COLUMNS = ("conversations", *COLUMNS, *_PEOPLE)
 MADE_BY = "firempo build"
 FILE_FORMATS = ("json", "parquet")
 
@@ -46,7 +48,7 @@ class Options:
     processor: str | None = config_key(None, "where to load the processor from, for a model that ships none")
 
 
-def write(pairs: list[Pair], folder: Path, name: str, root: Path, images: str, settings: Options) -> ExportResult:
+def write(pairs: Collection[Pair], folder: Path, name: str, root: Path, images: str, settings: Options) -> ExportResult:
     """Writes `<name>.json` (or `.parquet`), dataset_info.json and `<name>.yaml`; see `export.export`."""
     data_file, info_file, yaml_file = (
         folder / f"{name}.{settings.file_format}",
@@ -58,10 +60,12 @@ def write(pairs: list[Pair], folder: Path, name: str, root: Path, images: str, s
     _refuse_other_entry(entries.get(name), name, data_file, claims, overwrite=settings.overwrite)
     claims.take(data_file, overwrite=settings.overwrite)
     placed = Images(data_file, images, overwrite=settings.overwrite)
-    rows = _alike([row(pair, placed.name, settings.template) for pair in pairs])
-    # In ASCII: the host opens dataset_info.json in the machine's own encoding.
-    write_text(info_file, json.dumps(entries | {name: entry(data_file.name)}, indent=2) + "\n")
-    _WRITERS[settings.file_format](data_file, rows)
+    told = dict.fromkeys(column for pair in pairs for column in _told(pair))
+    rows = (_blank(told) | row(pair, placed.name, settings.template) for pair in pairs)
+    with replacing(data_file) as temporary:
+        _WRITERS[settings.file_format](temporary, rows, list(told))
+        # In ASCII: the host opens dataset_info.json in the machine's own encoding.
+        write_text(info_file, json.dumps(entries | {name: entry(data_file.name)}, indent=2) + "\n")
     place = str(folder.resolve()) if images == "absolute" else "."
     notes = _write_training(yaml_file, training(name, place, settings), settings)
     return ExportResult((data_file, info_file, yaml_file), len(pairs), notes=(*notes, *placed.finish()))
@@ -69,9 +73,6 @@ def write(pairs: list[Pair], folder: Path, name: str, root: Path, images: str, s
 
 def row(pair: Pair, name_of: Callable[[str], str], template: str) -> dict[str, Any]:
     """A pair as a row; the columns from `id` on are for people."""
-    kind = {"error_type": pair.error_type} if pair.error_type else {}
-    one = pair.finding
-    finding = {"finding": f"{one.number} of {one.among}", "statement": one.right} if one else {}
     return {
         "conversations": [{"from": "human", "value": prompt(pair, template)}],
         "chosen": {"from": "gpt", "value": pair.chosen},
@@ -85,15 +86,20 @@ def row(pair: Pair, name_of: Callable[[str], str], template: str) -> dict[str, A
         "noise_path": pair.noise_path,
         "target": pair.target,
         "judge": pair.judge,
-        **kind,
-        **finding,
+        **_told(pair),
     }
 
 
-def _alike(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows with the same keys, or the reader might take those of the first rows for all."""
-    keys = dict.fromkeys(key for each in rows for key in each)
-    return [{key: each.get(key) for key in keys} for each in rows]
+def _told(pair: Pair) -> dict[str, str]:
+    """The columns that only some pairs have."""
+    kind = {"error_type": pair.error_type} if pair.error_type else {}
+    one = pair.finding
+    return kind | ({"finding": f"{one.number} of {one.among}", "statement": one.right} if one else {})
+
+
+def _blank(told: Iterable[str]) -> dict[str, Any]:
+    """A row of nothing: all have the same keys, or the reader might take those of the first rows for all."""
+    return dict.fromkeys((*_COLUMNS, *told))
 
 
 def entry(file_name: str) -> dict[str, Any]:
@@ -155,14 +161,16 @@ def _refuse_other_entry(existing: Any, name: str, data_file: Path, claims: Claim
         raise UserError(f"dataset_info.json in {data_file.parent} has another dataset {name!r}; {REMEDY}")
 
 
-def _write_json(file: Path, rows: list[dict[str, Any]]) -> None:
-    lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
-    write_text(file, f"[\n{lines}\n]\n")
+def _write_json(file: Path, rows: Iterator[dict[str, Any]], told: list[str]) -> None:
+    with file.open("w", encoding="utf-8") as data:
+        data.write("[\n")
+        for number, row in enumerate(rows):
+            data.write((",\n" if number else "") + json.dumps(row, ensure_ascii=False))
+        data.write("\n]\n")
 
 
-def _write_parquet(file: Path, rows: list[dict[str, Any]]) -> None:
+def _write_parquet(file: Path, rows: Iterator[dict[str, Any]], told: list[str]) -> None:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     message = pa.struct([("from", pa.string()), ("value", pa.string())])
     names, spans = pa.list_(pa.string()), pa.list_(pa.list_(pa.int32()))
@@ -176,11 +184,9 @@ def _write_parquet(file: Path, rows: list[dict[str, Any]]) -> None:
         "rejected_spans": spans,
         "weight": pa.float64(),
     }
-    known = ("error_type", "finding", "statement")
-    told = [name for name in known if any(name in row for row in rows)]
-    people = dict.fromkeys(("id", "noise_path", "target", "judge", *told), pa.string())
-    with replacing(file) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, pa.schema(kinds | people)), temporary)
+    known = [name for name in ("error_type", "finding", "statement") if name in told]
+    people = dict.fromkeys((*_PEOPLE, *known), pa.string())
+    write_parquet(file, rows, pa.schema(kinds | people))
 
 
 def _write_training(file: Path, text: str, settings: Options) -> tuple[str, ...]:
@@ -191,7 +197,11 @@ def _write_training(file: Path, text: str, settings: Options) -> tuple[str, ...]
     return ()
 
 
-_WRITERS: dict[str, Callable[[Path, list[dict[str, Any]]], None]] = {"json": _write_json, "parquet": _write_parquet}
+_Writer = Callable[[Path, Iterator[dict[str, Any]], list[str]], None]
+_WRITERS: dict[str, _Writer] = {
+    "json": _write_json,
+    "parquet": _write_parquet,
+}
 
 
 LLAMAFACTORY = Format(Options, write)

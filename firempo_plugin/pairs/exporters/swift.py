@@ -5,12 +5,12 @@ noised/rejected (the objective `mmedpo`); without them, clean/chosen > clean/rej
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...files import write_text
+from ...files import replacing
 from ...settings import config_key
 from ..pair import Pair
 from .common import Claims, ExportResult, Format, prompt
@@ -25,17 +25,18 @@ class Options:
     overwrite: bool = config_key(False, "replace files of the same name even where they are not this export's")
 
 
-def write(pairs: list[Pair], folder: Path, name: str, root: Path, images: str, settings: Options) -> ExportResult:
+def write(pairs: Collection[Pair], folder: Path, name: str, root: Path, images: str, settings: Options) -> ExportResult:
     """Writes `<name>.jsonl`; see `export.export`."""
     file = folder / f"{name}.jsonl"
     Claims(root, "swift").take(file, overwrite=settings.overwrite)
     placed = Images(file, images, overwrite=settings.overwrite)
-    rows = [_row(pair, placed.name, noised=settings.noised) for pair in pairs]
-    write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    rows = (_row(pair, placed.name, noised=settings.noised) for pair in pairs)
+    with replacing(file) as temporary, temporary.open("w", encoding="utf-8") as data:
+        data.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     notes = ["ms-swift has no columns for phrases and weights: they are not in this file."]
     if images != "absolute":
         notes.append(f"Image files are named relative to {folder}: run ms-swift there, or set ROOT_IMAGE_DIR to it.")
-    return ExportResult((file,), len(rows), notes=(*notes, *placed.finish()))
+    return ExportResult((file,), len(pairs), notes=(*notes, *placed.finish()))
 
 
 def _row(pair: Pair, name_of: Callable[[str], str], *, noised: bool) -> dict[str, Any]:

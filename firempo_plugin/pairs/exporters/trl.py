@@ -5,6 +5,7 @@ The Parquet file carries the column types of the `datasets` library, so that it 
 """
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from ...files import replacing
 from ...settings import config_key
 from ..pair import Pair
-from .common import Claims, ExportResult, Format, question
+from .common import Claims, ExportResult, Format, question, write_parquet
 from .images import Images
 
 _TEXT = {"dtype": "string", "_type": "Value"}
@@ -32,10 +33,9 @@ class Options:
     overwrite: bool = config_key(False, "replace files of the same name even where they are not this export's")
 
 
-def write(pairs: list[Pair], folder: Path, name: str, root: Path, images: str, settings: Options) -> ExportResult:
+def write(pairs: Collection[Pair], folder: Path, name: str, root: Path, images: str, settings: Options) -> ExportResult:
     """Writes `<name>.parquet`; see `export.export`."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     part = pa.struct([("type", pa.string()), ("text", pa.string())])
     messages = pa.list_(pa.struct([("role", pa.string()), ("content", pa.list_(part))]))
@@ -51,9 +51,8 @@ def write(pairs: list[Pair], folder: Path, name: str, root: Path, images: str, s
     file = folder / f"{name}.parquet"
     Claims(root, "trl").take(file, overwrite=settings.overwrite)
     placed = Images(file, images, overwrite=settings.overwrite)
-    table = pa.Table.from_pylist([_row(pair, [placed.name(image) for image in pair.images]) for pair in pairs], schema)
     with replacing(file) as temporary:
-        pq.write_table(table, temporary)
+        write_parquet(temporary, (_row(pair, [placed.name(image) for image in pair.images]) for pair in pairs), schema)
     notes = ["TRL has no columns for noised images, phrases and weights: they are not in this file."]
     if images != "absolute":
         notes.append(f"Image files are named relative to {folder}: run TRL there.")

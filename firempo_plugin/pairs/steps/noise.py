@@ -11,6 +11,9 @@ from ...respond.read import file_id
 from ...store.engine import Item, Step
 from ...store.workspace import Workspace, later
 
+REMEMBERED = 100_000
+"""Shared images of which it is known that they are written."""
+
 
 class NoiseStep(Step):
     """Writes the noised twins of an item's images."""
@@ -24,6 +27,7 @@ class NoiseStep(Step):
         self._workspace = workspace
         self._located = located
         self.workers, self.at_once = config.workers, 8
+        self._written: set[str] = set()
 
     def _target(self, item: Item) -> str | None:
         return item.target.phrase if item.target and self._located else None
@@ -56,7 +60,12 @@ class NoiseStep(Step):
             name = self._name(item, place, choice, mask_file)
             file = self._workspace.path("images", "noised", f"{name}.png")
             owner = (item.image_ids[place], 0) if self._config.shared else (item.record.id, place)
-            write_png(_noised(path, mask_file, choice, owner), file)
+            if name not in self._written:
+                write_png(_noised(path, mask_file, choice, owner), file)
+            if self._config.shared:
+                if len(self._written) >= REMEMBERED:
+                    self._written.clear()
+                self._written.add(name)
             made.append({"file": self._workspace.relative(file), "clean": item.images[place]})
         return {"path": choice.path, "sigma": choice.how.sigma, "corruption": choice.how.name, "images": made}
 
