@@ -46,9 +46,8 @@ class Asks:
             self.judge = self._endpoint(config.edit.endpoint)
         if self._batch is not None and collect_batches:
             self.collected = self._batch.collect()
-        elif self._open:
-            hint = "" if self._batch else "; set edit.judge to batch to collect them"
-            self.collected = [f"batches: {len(self._open)} requests are in open batches{hint}"]
+        else:
+            self.collected = open_batches(config, len(self._open))
 
     def _endpoint(self, settings: EndpointSettings) -> Ask:
         endpoint = Endpoint(settings, self.store, self._budget)
@@ -73,6 +72,12 @@ class Asks:
     def estimate(self, settings: EndpointSettings, requests: Iterable[ChatRequest], *, batch: bool) -> Estimate:
         """What requests would take; makes no call."""
         return estimate(requests, settings, self.store, batch=batch, handed_in=self._open)
+
+
+def open_batches(config: BuildConfig, requests: int) -> list[str]:
+    """Says how many requests are in batches that are handed in and not collected."""
+    hint = "" if JUDGES.load(config.edit.judge).later else "; set edit.judge to batch to collect them"
+    return [f"batches: {requests} requests are in open batches{hint}"] if requests else []
 
 
 class BatchAsk:

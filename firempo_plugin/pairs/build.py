@@ -20,6 +20,7 @@ from .asks import Asks
 from .config import BuildConfig
 from .decided import settings_digest
 from .findings import refuse_alike
+from .left import leave
 from .progress import Counts, Pairs, Progress, Tally
 from .steps.label import LabelStep
 from .steps.noise import NoiseStep
@@ -113,8 +114,14 @@ def run(
             progress.tally.update(walk.tally if known is None else Tally.of(known))
             if make and not progress.stopped:
                 progress.handed_in = [*progress.handed_in, *asks.hand_in(BatchLimits.requests)]
+            progress.totals = asks.store.totals()
+            if known is None and not workspace.look:
+                leave(config, workspace, progress, chunks.amount)
             tick(chunk.amount)
     if make and not progress.stopped:
         progress.handed_in = [*progress.handed_in, *asks.hand_in()]
+    progress.totals = asks.store.totals()
+    if not workspace.look:
+        leave(config, workspace, progress, chunks.amount)
     progress.pairs = Pairs(progress.tally.pairs, lambda: chain.from_iterable(map(chunks.pairs, chunks)))
     return progress

@@ -10,12 +10,12 @@ from typing import Any
 from ..endpoint.failures import CallFailedError, StopRunError
 from ..respond.respond import ChatEngine
 from ..store.halt import DONE, FAILED, STOPPED, halted_by_signals
-from ..store.request_store import WorkspaceRequests
 from ..store.workspace import Workspace
 from ..terminal import say
 from . import config as configuration
 from .build import run
 from .config import BuildConfig
+from .left import left
 from .progress import Progress, summary
 from .quotas import Quotas
 
@@ -34,7 +34,7 @@ def build(path: Path, overrides: list[str], *, only: str | None = None, engine: 
     try:
         with halted_by_signals() as halt:
             progress = run(config, workspace, only=only, engine=engine, make=only != "export", halt=halt)
-        print(summary(progress, WorkspaceRequests(workspace).totals()))
+        print(summary(progress))
         for line in progress.handed_in:
             say(line)
         if progress.stopped:
@@ -91,8 +91,13 @@ def status(path: Path, overrides: list[str]) -> int:
     config = configuration.load(path, overrides)
     workspace = Workspace(Path(config.workspace), look=True)
     try:
-        progress = run(config, workspace, make=False)
-        print(summary(progress, WorkspaceRequests(workspace).totals()))
+        progress, records = left(config, workspace) or (run(config, workspace, make=False), None)
+        print(summary(progress))
+        if records is not None:
+            whole = progress.tally.records == records
+            print(
+                f"As the last run left it{'' if whole else f', after {progress.tally.records} of {records} records'}."
+            )
         for line in progress.handed_in:
             say(line)
         for name, step in progress.steps.items():

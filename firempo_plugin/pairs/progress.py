@@ -151,6 +151,7 @@ class Progress:
         tally: What came of the records.
         pairs: What came out of the last step.
         handed_in: What was submitted to be answered later.
+        totals: What the replies in the store have taken.
     """
 
     problems: Reasons = field(default_factory=Reasons)
@@ -158,6 +159,18 @@ class Progress:
     tally: Tally = field(default_factory=Tally)
     pairs: Collection[Pair] = ()
     handed_in: list[str] = field(default_factory=list)
+    totals: Totals = field(default_factory=Totals)
+
+    def plain(self) -> dict[str, Any]:
+        """The counts as JSON can hold them."""
+        told = {"problems": self.problems.plain(), "leaks": self.leaks.plain(), "tally": self.tally.plain()}
+        return told | {"totals": vars(self.totals)}
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> Self:
+        """From `plain`, by way of JSON."""
+        problems, leaks = Reasons.of(plain["problems"]), Reasons.of(plain["leaks"])
+        return cls(problems, leaks, Tally.of(plain["tally"]), totals=Totals(**plain["totals"]))
 
     @property
     def steps(self) -> dict[str, Counts]:
@@ -175,7 +188,7 @@ class Progress:
         return sum(step.made for step in self.steps.values())
 
 
-def summary(progress: Progress, totals: Totals) -> str:
+def summary(progress: Progress) -> str:
     """The table at the end of a run."""
     tally = progress.tally
     lines = [f"{'records':32}{tally.records:8}"]
@@ -201,6 +214,7 @@ def summary(progress: Progress, totals: Totals) -> str:
         lines += [_share(f"  noise: {path}", count, tally.pairs) for path, count in tally.noise.most_common()]
         lines += [f"{'  judged by ' + judge:32}{count:8}" for judge, count in tally.judges.most_common()]
         lines += [_share(f"  error of {kind}", count, tally.pairs) for kind, count in tally.errors.most_common()]
+    totals = progress.totals
     if totals.replies:
         tokens = f"{totals.prompt_tokens} + {totals.completion_tokens} tokens, {_price(totals)}"
         lines.append(f"{'replies in the store':32}{totals.replies:8}  {tokens}")

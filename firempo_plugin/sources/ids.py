@@ -1,4 +1,6 @@
-"""A set of ids that may be millions."""
+"""Ids that may be millions, with a value each."""
+
+from collections.abc import Iterator
 
 
 class Ids:
@@ -9,16 +11,32 @@ class Ids:
 
         self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode = OFF")
-        self._db.execute("CREATE TABLE ids (id TEXT PRIMARY KEY) WITHOUT ROWID")
+        self._db.execute("CREATE TABLE ids (id BLOB PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID")
         self._db.execute("BEGIN")
 
-    def add(self, name: str) -> bool:
-        """Takes an id; False where it was there already."""
-        return self._db.execute("INSERT OR IGNORE INTO ids VALUES (?)", (name,)).rowcount == 1
+    def add(self, name: str, value: str = "") -> bool:
+        """Takes an id, with a value; False where it was there already."""
+        return self._db.execute("INSERT OR IGNORE INTO ids VALUES (?, ?)", (_plain(name), value)).rowcount == 1
+
+    def get(self, name: str) -> str | None:
+        """An id's value; None where it is not there."""
+        found = self._db.execute("SELECT value FROM ids WHERE id = ?", (_plain(name),)).fetchone()
+        return found and str(found[0])
 
     def __contains__(self, name: str) -> bool:
-        return self._db.execute("SELECT 1 FROM ids WHERE id = ?", (name,)).fetchone() is not None
+        return self.get(name) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return (plain.decode(errors="surrogatepass") for (plain,) in self._db.execute("SELECT id FROM ids ORDER BY id"))
+
+    def __len__(self) -> int:
+        return int(self._db.execute("SELECT count(*) FROM ids").fetchone()[0])
 
     def close(self) -> None:
         """Lets the file go."""
         self._db.close()
+
+
+def _plain(name: str) -> bytes:
+    """An id as SQLite can hold it: names of files may have halves of characters."""
+    return name.encode(errors="surrogatepass")

@@ -3,7 +3,8 @@
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from threading import Lock
 from typing import Any
 
 from ..endpoint.replies import Reply, StoredReply
@@ -26,11 +27,23 @@ class Totals:
         unpriced: How many have none.
     """
 
-    replies: int
-    prompt_tokens: int
-    completion_tokens: int
-    cost: float
-    unpriced: int
+    replies: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float = 0.0
+    unpriced: int = 0
+
+    def more(self, reply: Reply | None) -> "Totals":
+        """With a reply more; None: with one that cannot be read."""
+        if reply is None:
+            return replace(self, replies=self.replies + 1, unpriced=self.unpriced + 1)
+        return Totals(
+            self.replies + 1,
+            self.prompt_tokens + reply.prompt_tokens,
+            self.completion_tokens + reply.completion_tokens,
+            self.cost + (reply.cost or 0.0),
+            self.unpriced + (reply.cost is None),
+        )
 
 
 class WorkspaceRequests:
@@ -38,6 +51,8 @@ class WorkspaceRequests:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
+        self._lock = Lock()
+        self._totals: Totals | None = None
 
     def get(self, key: str) -> StoredReply | None:
         """How the request ended for good, or None where it is due."""
@@ -72,11 +87,13 @@ class WorkspaceRequests:
 
     def finish(self, key: str, reply: Reply) -> None:
         """Keeps a reply; the first one stays."""
-        with self._workspace.transaction() as db:
-            db.execute(
+        with self._lock, self._workspace.transaction() as db:
+            kept = db.execute(
                 "UPDATE requests SET reply = ?, ended = ? WHERE key = ? AND reply IS NULL",
                 (json.dumps(asdict(reply), ensure_ascii=False), time.time(), key),
             )
+            if self._totals is not None and kept.rowcount:
+                self._totals = self._totals.more(reply)
 
     def fail(self, key: str, error: str, permanent: bool) -> None:
         """Keeps a reason."""
@@ -88,16 +105,20 @@ class WorkspaceRequests:
 
     def totals(self) -> Totals:
         """What all replies in the store have taken."""
-        rows = self._workspace.query("SELECT reply FROM requests WHERE reply IS NOT NULL")
-        replies = [reply for row in rows if (reply := _read(row[0])) is not None]
-        costs = [reply.cost for reply in replies if reply.cost is not None]
-        return Totals(
-            replies=len(rows),
-            prompt_tokens=sum(reply.prompt_tokens for reply in replies),
-            completion_tokens=sum(reply.completion_tokens for reply in replies),
-            cost=sum(costs),
-            unpriced=len(rows) - len(costs),
-        )
+        with self._lock:
+            if self._totals is None:
+                self._totals = self._added()
+            return self._totals
+
+    def _added(self) -> Totals:
+        """Some rows at a time: all replies of a large build are more than memory holds."""
+        totals, last = Totals(), ""
+        query = "SELECT key, reply FROM requests WHERE reply IS NOT NULL AND key > ? ORDER BY key LIMIT 1000"
+        while rows := self._workspace.query(query, last):
+            last = rows[-1][0]
+            for _, reply in rows:
+                totals = totals.more(_read(reply))
+        return totals
 
 
 def _read(stored: Any) -> Reply | None:

@@ -171,6 +171,20 @@ class Workspace:
         with self._mutex:
             return self._db.execute(query, values).fetchall()
 
+    def note(self, name: str, content: Any) -> None:
+        """Keeps something of the build as a whole, in the place of what was kept under that name."""
+        with self.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, dump(content)))
+
+    def noted(self, name: str) -> Any:
+        """What is kept under a name; None where nothing is that can be read."""
+        for (content,) in self.query("SELECT value FROM notes WHERE name = ?", name):
+            try:
+                return json.loads(content)
+            except ValueError:
+                return None
+        return None
+
     # records -------------------------------------------------------------------------------------------------
 
     def put_records(self, records: Iterable[Record], problems: Mapping[str, str]) -> None:

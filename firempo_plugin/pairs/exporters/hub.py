@@ -19,6 +19,7 @@ import yaml
 
 from ...files import file_digest, private_folder
 from ...settings import config_key
+from ...sources.ids import Ids
 from ..pair import Pair
 from .common import Claims, ExportResult, Format
 from .images import carries_more, content_name
@@ -67,8 +68,9 @@ def write(pairs: Collection[Pair], folder: Path, name: str, root: Path, images: 
         _write_rows(file, list(islice(left, settings.rows_per_file)), settings.template)
     (partial / "README.md").write_text(card(pairs, name, settings.license), encoding="utf-8")
     _put(partial, target)
-    shown = {file for pair in pairs for file in (*pair.images, *pair.rejected_images)}
-    carrying = sum(carries_more(Path(file)) for file in shown)
+    shown = Ids()
+    new = (file for pair in pairs for file in (*pair.images, *pair.rejected_images) if shown.add(file))
+    carrying = sum(carries_more(Path(file)) for file in new)
     notes = [f"Images are inside the files. Load them with datasets.load_dataset({str(target)!r})."]
     if carrying:
         notes.append(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ...errors import UserError
 from ...files import private_folder
+from ...sources.ids import Ids
 
 REMEDY = "choose another export.name, or set export.options.overwrite: true"
 
@@ -36,7 +37,7 @@ class Images:
         self._folder = self._base / "images" / data_file.name
         self._place = place
         self._overwrite = overwrite
-        self._names: dict[str, str] = {}
+        self._names, self._kept = Ids(), Ids()
 
     def name(self, file: str) -> str:
         """How a row names an image file, which is in place then.
@@ -47,25 +48,28 @@ class Images:
         real = os.path.realpath(file)
         if self._place == "absolute":
             return real
-        if real not in self._names:
-            self._names[real] = self._put(Path(real)).relative_to(self._base).as_posix()
-        return self._names[real]
+        name = self._names.get(real)
+        if name is None:
+            name = self._put(Path(real)).relative_to(self._base).as_posix()
+            self._names.add(real, name)
+            self._kept.add(name)
+        return name
 
     def finish(self) -> tuple[str, ...]:
         """Takes away what an earlier export put here and no row names any more; returns what to say of the others.
 
         Only after the dataset file is written: a kill before leaves every image that either of the two files names.
         """
-        kept = {self._base / name for name in self._names.values()}
-        for file in sorted(self._folder.iterdir()) if self._folder.is_dir() else []:
+        for file in self._folder.iterdir() if self._folder.is_dir() else ():
             ours = _OURS.fullmatch(file.name)
-            if ours and file not in kept and not file.is_symlink() and _content(file)[:_ID_LENGTH] == ours[1]:
+            named = file.relative_to(self._base).as_posix() in self._kept
+            if ours and not named and not file.is_symlink() and _content(file)[:_ID_LENGTH] == ours[1]:
                 file.unlink()
-        carrying = sum(carries_more(file) for file in kept)
+        carrying, kept = sum(carries_more(self._base / name) for name in self._kept), len(self._kept)
         if not carrying:
             return ()
         return (
-            f"{carrying} of {len(kept)} images carry more than pixels (EXIF, comments or text of their originals): "
+            f"{carrying} of {kept} images carry more than pixels (EXIF, comments or text of their originals): "
             "look at it before the folder leaves your house.",
         )
 
