@@ -92,6 +92,12 @@ def image_path(root: Path, name: Any, *, allow_outside: bool) -> Path:
     return inside(root, name, allow_outside=allow_outside)
 
 
+@lru_cache(maxsize=10)
+def folder(place: str) -> Path:
+    """The same for the same place, since a path keeps what it has found out of itself."""
+    return Path(place)
+
+
 def image_file(root: Path, name: Any, *, allow_outside: bool) -> str:
     """Absolute path of an image file that a row names.
 

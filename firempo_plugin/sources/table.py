@@ -11,7 +11,7 @@ from ..errors import UserError
 from ..records import Record, RejectedError
 from ..settings import config_key
 from .common import Source
-from .fields import closed, image_file, is_written, own_id, plain
+from .fields import closed, folder, image_file, is_written, own_id, plain
 from .files import Row, opened, read_jsonl, whole_lines
 
 FIELDS = ("id", "image", "images", "question", "truth", "response", "kind", "language", "closed", "study")
@@ -62,7 +62,7 @@ def _rows(options: Options) -> Iterator[tuple[str, Row]]:
 
 
 def _record(record_id: str, row: Row, options: Options) -> Record:
-    root = Path(options.image_root)
+    root = folder(options.image_root)
     names = _listed(row["images"]) if "images" in row else [row["image"]]
     response, study = row.get("response"), row.get("study")
     return Record(

@@ -21,6 +21,9 @@ TOGETHER = 64
 """Items of a call to a step that asks nobody: each takes next to nothing."""
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
+
+
 class PendingError(Exception):
     """An item waits for a reply that comes later, as from a batch; it is neither done nor rejected."""
 
@@ -123,7 +126,7 @@ class Step(ABC):
 
     def key(self, item: Item) -> str:
         """Hash of everything that decides the outcome."""
-        content = json.dumps([self.name, self.version, self.depends_on(item)], sort_keys=True, ensure_ascii=False)
+        content = _encode([self.name, self.version, self.depends_on(item)])
         return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()
 
 

@@ -257,9 +257,12 @@ def later(**versions: int) -> dict[str, int]:
     return {name: version for name, version in versions.items() if version > 1}
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
+
+
 def dump(data: Any) -> str:
     """Data as JSON that a file can hold."""
-    text = json.dumps(data, ensure_ascii=False, sort_keys=True)
+    text = _encode(data)
     # Names of files that are not UTF-8 hold such halves, and must come back as they were.
     return json.dumps(data, sort_keys=True) if not is_unicode(text) else text
 

@@ -4,7 +4,7 @@ import filecmp
 import json
 import math
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import compress, islice
@@ -41,6 +41,31 @@ class ExportResult:
     notes: tuple[str, ...] = ()
 
 
+class Kept(Collection[Pair]):
+    """Those of some pairs that are exported, in their order; no more than a few are in memory.
+
+    Args:
+        pairs: All of them, which can be gone through again and again.
+        mask: For each, whether it is.
+        told: Columns that only some of them have, in the order in which they come.
+    """
+
+    def __init__(self, pairs: Collection[Pair], mask: Sequence[int], told: Iterable[str] | None = None) -> None:
+        self._pairs = pairs
+        self._mask = mask
+        self._amount = sum(mask)
+        self.told = tuple(dict.fromkeys(name for pair in self for name in pair.told) if told is None else told)
+
+    def __len__(self) -> int:
+        return self._amount
+
+    def __iter__(self) -> Iterator[Pair]:
+        return compress(self._pairs, self._mask)
+
+    def __contains__(self, pair: object) -> bool:
+        return any(pair == mine for mine in self)
+
+
 @dataclass(frozen=True)
 class Format:
     """A format of exports.
@@ -52,30 +77,7 @@ class Format:
     """
 
     options: type[Any]
-    write: Callable[[Collection[Pair], Path, str, Path, str, Any], ExportResult]
-
-
-class Kept(Collection[Pair]):
-    """Those of some pairs that are exported, in their order; no more than a few are in memory.
-
-    Args:
-        pairs: All of them, which can be gone through again and again.
-        mask: For each, whether it is.
-    """
-
-    def __init__(self, pairs: Collection[Pair], mask: Sequence[int]) -> None:
-        self._pairs = pairs
-        self._mask = mask
-        self._amount = sum(mask)
-
-    def __len__(self) -> int:
-        return self._amount
-
-    def __iter__(self) -> Iterator[Pair]:
-        return compress(self._pairs, self._mask)
-
-    def __contains__(self, pair: object) -> bool:
-        return any(pair == mine for mine in self)
+    write: Callable[[Kept, Path, str, Path, str, Any], ExportResult]
 
 
 class Checks:

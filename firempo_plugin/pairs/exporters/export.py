@@ -58,9 +58,10 @@ def export(
     chosen = FORMATS.load(format_name)
     good, left_out, outdated = _usable(pairs, decisions or {})
     taken, counted = (quotas or Quotas()).take(good)
-    for pair in compress(good, map(not_, taken)) if len(taken) > sum(taken) else ():
-        left_out.add(pair.id, f"the quota of {pair.error_type} is full")
-    good = Kept(good, taken)
+    if len(taken) > sum(taken):
+        for pair in compress(good, map(not_, taken)):
+            left_out.add(pair.id, f"the quota of {pair.error_type} is full")
+        good = Kept(good, taken)
     if not good:
         reasons = "; ".join(sorted(set(left_out.first.values()))[:3])
         raise UserError(f"no pair to export: {len(left_out)} left out{': ' if reasons else ''}{reasons}")
@@ -77,7 +78,7 @@ def _usable(pairs: Collection[Pair], decisions: Mapping[str, review_decisions.De
     """Pairs that a trainer can use and nobody rejected; why others are left out; and how many marks are outdated."""
     mask = bytearray()
     rejected, unusable, outdated = Reasons(), Reasons(), 0
-    checks = Checks()
+    checks, told = Checks(), dict[str, None]()
     for pair in pairs:
         verdict = review_decisions.apply((pair,) if pair.id in decisions else (), decisions)
         for name, reason in verdict.rejected.items():
@@ -87,5 +88,7 @@ def _usable(pairs: Collection[Pair], decisions: Mapping[str, review_decisions.De
             unusable.add(pair.id, problems)
         outdated += len(verdict.outdated)
         mask.append(not (verdict.rejected or problems))
+        if mask[-1]:
+            told |= dict.fromkeys(pair.told)
     rejected.update(unusable)
-    return Kept(pairs, mask), rejected, outdated
+    return Kept(pairs, mask, told), rejected, outdated

@@ -21,7 +21,7 @@ from ...files import file_digest, private_folder
 from ...settings import config_key
 from ...sources.ids import Ids
 from ..pair import Pair
-from .common import Claims, ExportResult, Format
+from .common import Claims, ExportResult, Format, Kept
 from .images import carries_more, content_name
 from .llamafactory import entry, row
 
@@ -54,7 +54,7 @@ class Options:
     overwrite: bool = config_key(False, "replace a folder of the same name even where it is not this export's")
 
 
-def write(pairs: Collection[Pair], folder: Path, name: str, root: Path, images: str, settings: Options) -> ExportResult:
+def write(pairs: Kept, folder: Path, name: str, root: Path, images: str, settings: Options) -> ExportResult:
     """Writes `<name>/data/train-*.parquet` and its README.md; see `export.export`. Images always lie inside."""
     target = folder / name
     Claims(root, "hub").take(target, overwrite=settings.overwrite)

@@ -8,6 +8,7 @@ among them, are PNG files that carry nothing.
 import os
 import re
 import shutil
+from functools import lru_cache
 from pathlib import Path
 
 from ...errors import UserError
@@ -38,8 +39,9 @@ class Images:
         self._place = place
         self._overwrite = overwrite
         self._names, self._kept = Ids(), Ids()
+        self.name = lru_cache(10_000)(self._name)
 
-    def name(self, file: str) -> str:
+    def _name(self, file: str) -> str:
         """How a row names an image file, which is in place then.
 
         Raises:

@@ -6,7 +6,7 @@ LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and LABEL_STUDIO_LOCAL_FILES_DOCUM
 """
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -17,7 +17,7 @@ from ...phrases import Span
 from ...settings import config_key
 from ..pair import Pair
 from ..review.decisions import CHOICE, MARKS, REASON, digest
-from .common import Claims, ExportResult, Format, question
+from .common import Claims, ExportResult, Format, Kept, question
 from .images import Images
 
 ADDRESS = "/data/local-files/?d="
@@ -42,7 +42,7 @@ class Options:
     overwrite: bool = config_key(False, "replace files of the same name even where they are not this export's")
 
 
-def write(pairs: Collection[Pair], folder: Path, name: str, root: Path, images: str, settings: Options) -> ExportResult:
+def write(pairs: Kept, folder: Path, name: str, root: Path, images: str, settings: Options) -> ExportResult:
     """Writes the tasks; see `export.export`. The first image of a pair is shown, with its noised twin."""
     tasks, interface = folder / name / "tasks.json", folder / name / "config.xml"
     claims = Claims(root, "label_studio")

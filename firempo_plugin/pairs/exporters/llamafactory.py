@@ -4,7 +4,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -16,7 +16,7 @@ from ...errors import UserError
 from ...files import replacing, write_text
 from ...settings import config_key
 from ..pair import Pair
-from .common import Claims, ExportResult, Format, prompt, write_parquet
+from .common import Claims, ExportResult, Format, Kept, prompt, write_parquet
 from .images import REMEDY, Images
 
 COLUMNS = ("chosen", "rejected", "images", "rejected_images", "chosen_spans", "rejected_spans", "weight")
@@ -48,7 +48,7 @@ class Options:
     processor: str | None = config_key(None, "where to load the processor from, for a model that ships none")
 
 
-def write(pairs: Collection[Pair], folder: Path, name: str, root: Path, images: str, settings: Options) -> ExportResult:
+def write(pairs: Kept, folder: Path, name: str, root: Path, images: str, settings: Options) -> ExportResult:
     """Writes `<name>.json` (or `.parquet`), dataset_info.json and `<name>.yaml`; see `export.export`."""
     data_file, info_file, yaml_file = (
         folder / f"{name}.{settings.file_format}",
@@ -60,10 +60,9 @@ def write(pairs: Collection[Pair], folder: Path, name: str, root: Path, images: 
     _refuse_other_entry(entries.get(name), name, data_file, claims, overwrite=settings.overwrite)
     claims.take(data_file, overwrite=settings.overwrite)
     placed = Images(data_file, images, overwrite=settings.overwrite)
-    told = dict.fromkeys(column for pair in pairs for column in _told(pair))
-    rows = (_blank(told) | row(pair, placed.name, settings.template) for pair in pairs)
+    rows = (_blank(pairs.told) | row(pair, placed.name, settings.template) for pair in pairs)
     with replacing(data_file) as temporary:
-        _WRITERS[settings.file_format](temporary, rows, list(told))
+        _WRITERS[settings.file_format](temporary, rows, pairs.told)
         # In ASCII: the host opens dataset_info.json in the machine's own encoding.
         write_text(info_file, json.dumps(entries | {name: entry(data_file.name)}, indent=2) + "\n")
     place = str(folder.resolve()) if images == "absolute" else "."
@@ -86,15 +85,8 @@ def row(pair: Pair, name_of: Callable[[str], str], template: str) -> dict[str, A
         "noise_path": pair.noise_path,
         "target": pair.target,
         "judge": pair.judge,
-        **_told(pair),
+        **pair.told,
     }
-
-
-def _told(pair: Pair) -> dict[str, str]:
-    """The columns that only some pairs have."""
-    kind = {"error_type": pair.error_type} if pair.error_type else {}
-    one = pair.finding
-    return kind | ({"finding": f"{one.number} of {one.among}", "statement": one.right} if one else {})
 
 
 def _blank(told: Iterable[str]) -> dict[str, Any]:
@@ -161,15 +153,15 @@ def _refuse_other_entry(existing: Any, name: str, data_file: Path, claims: Claim
         raise UserError(f"dataset_info.json in {data_file.parent} has another dataset {name!r}; {REMEDY}")
 
 
-def _write_json(file: Path, rows: Iterator[dict[str, Any]], told: list[str]) -> None:
+def _write_json(file: Path, rows: Iterator[dict[str, Any]], told: Sequence[str]) -> None:
     with file.open("w", encoding="utf-8") as data:
         data.write("[\n")
         for number, row in enumerate(rows):
-            data.write((",\n" if number else "") + json.dumps(row, ensure_ascii=False))
+            data.write((",\n" if number else "") + _encode(row))
         data.write("\n]\n")
 
 
-def _write_parquet(file: Path, rows: Iterator[dict[str, Any]], told: list[str]) -> None:
+def _write_parquet(file: Path, rows: Iterator[dict[str, Any]], told: Sequence[str]) -> None:
     import pyarrow as pa
 
     message = pa.struct([("from", pa.string()), ("value", pa.string())])
@@ -197,7 +189,8 @@ def _write_training(file: Path, text: str, settings: Options) -> tuple[str, ...]
     return ()
 
 
-_Writer = Callable[[Path, Iterator[dict[str, Any]], list[str]], None]
+_Writer = Callable[[Path, Iterator[dict[str, Any]], Sequence[str]], None]
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 _WRITERS: dict[str, _Writer] = {
     "json": _write_json,
     "parquet": _write_parquet,

@@ -5,7 +5,7 @@ noised/rejected (the objective `mmedpo`); without them, clean/chosen > clean/rej
 """
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from ...files import replacing
 from ...settings import config_key
 from ..pair import Pair
-from .common import Claims, ExportResult, Format, prompt
+from .common import Claims, ExportResult, Format, Kept, prompt
 from .images import Images
 
 
@@ -25,7 +25,7 @@ class Options:
     overwrite: bool = config_key(False, "replace files of the same name even where they are not this export's")
 
 
-def write(pairs: Collection[Pair], folder: Path, name: str, root: Path, images: str, settings: Options) -> ExportResult:
+def write(pairs: Kept, folder: Path, name: str, root: Path, images: str, settings: Options) -> ExportResult:
     """Writes `<name>.jsonl`; see `export.export`."""
     file = folder / f"{name}.jsonl"
     Claims(root, "swift").take(file, overwrite=settings.overwrite)

@@ -5,7 +5,6 @@ The Parquet file carries the column types of the `datasets` library, so that it 
 """
 
 import json
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from ...files import replacing
 from ...settings import config_key
 from ..pair import Pair
-from .common import Claims, ExportResult, Format, question, write_parquet
+from .common import Claims, ExportResult, Format, Kept, question, write_parquet
 from .images import Images
 
 _TEXT = {"dtype": "string", "_type": "Value"}
@@ -33,7 +32,7 @@ class Options:
     overwrite: bool = config_key(False, "replace files of the same name even where they are not this export's")
 
 
-def write(pairs: Collection[Pair], folder: Path, name: str, root: Path, images: str, settings: Options) -> ExportResult:
+def write(pairs: Kept, folder: Path, name: str, root: Path, images: str, settings: Options) -> ExportResult:
     """Writes `<name>.parquet`; see `export.export`."""
     import pyarrow as pa
 
