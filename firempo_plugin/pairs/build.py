@@ -86,7 +86,7 @@ def run(
     Raises:
         UserError: There is no such step in this build, or the source or an option of a step is wrong.
     """
-    chunks = Chunks(workspace)
+    chunks = Chunks(workspace, asked=config.respond.backend == "endpoint" or config.asks_judge)
     progress = Progress(problems=chunks.problems)
     rows = read_rows(config.source, progress.leaks.add)
     chunks.take((row.id, row.reason) if isinstance(row, Problem) else row for row in rows)

@@ -16,8 +16,8 @@ from ..records import Record, Region
 from .reasons import Reasons
 from .workspace import Workspace, dump
 
-AT_ONCE, MOST = 4000, 16_000_000
-"""Records of a chunk, and their characters."""
+AT_ONCE, ASKED_AT_ONCE, MOST = 4000, 16_000, 16_000_000
+"""Records of a chunk; of one about which a model is asked, which waits for its slowest call; and their characters."""
 _TABLE = """CREATE {temporary} TABLE IF NOT EXISTS chunks (
     number INTEGER PRIMARY KEY, content TEXT NOT NULL, amount INTEGER NOT NULL, settings TEXT, digest TEXT,
     counts TEXT, files BLOB, pairs BLOB, problems BLOB, records BLOB)"""
@@ -49,13 +49,18 @@ class Chunk:
 class Chunks:
     """The chunks of a workspace.
 
+    Args:
+        workspace: Where they are kept.
+        asked: Whether a model is asked about them.
+
     Attributes:
         amount: Records of all chunks.
         problems: Rows of the source that are no records.
     """
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, *, asked: bool = False) -> None:
         self._workspace = workspace
+        self._at_once = ASKED_AT_ONCE if asked else AT_ONCE
         self._own = "temp" if workspace.look else "main"
         self._chunks: list[Chunk] = []
         self.amount = 0
@@ -98,7 +103,7 @@ class Chunks:
     def _take(self, rows: Iterable[Source]) -> bool:
         """Keeps the chunks that differ from what is there; whether there is one."""
         changed = False
-        for records, problems in _cut(rows):
+        for records, problems in _cut(rows, self._at_once):
             number, texts = len(self), "\n".join(dump([name, reason]) for name, reason in problems)
             lines = "\n".join(records)
             content = hashlib.sha256(f"{len(records)}\n{lines}\n{texts}".encode()).hexdigest()
@@ -186,7 +191,7 @@ class Chunks:
         return f"{settings} {self._touched}"
 
 
-def _cut(rows: Iterable[Source]) -> Iterator[tuple[list[str], list[tuple[str, str]]]]:
+def _cut(rows: Iterable[Source], most: int) -> Iterator[tuple[list[str], list[tuple[str, str]]]]:
     """Rows by chunks: records as JSON, and problems."""
     records: list[str] = []
     problems: list[tuple[str, str]] = []
@@ -198,7 +203,7 @@ def _cut(rows: Iterable[Source]) -> Iterator[tuple[list[str], list[tuple[str, st
         else:
             records.append(dump({**vars(row), "regions": [vars(region) for region in row.regions]}))
             size += len(records[-1])
-        if len(records) >= AT_ONCE or len(problems) >= AT_ONCE or size >= MOST:
+        if len(records) >= most or len(problems) >= most or size >= MOST:
             yield records, problems
             records, problems, size = [], [], 0
     if records or problems:
