@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from firempo_plugin.errors import UserError
 from firempo_plugin.records import Record
 from firempo_plugin.sources.common import Problem
 from firempo_plugin.sources.registry import SOURCES
@@ -179,3 +180,38 @@ def test_column_maps_are_checked(tmp_path: Path, suffix: str, columns: dict[str,
     file = WRITERS[suffix](tmp_path / f"t{suffix}", ROWS)
     with pytest.raises(ValueError, match=why):
         read(file, columns=columns)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_rows_are_read_as_they_are_asked_for(tmp_path: Path, suffix: str) -> None:
+    """A table may be larger than memory: of one that is broken in its last row, the first ones come."""
+    picture(tmp_path / "a.png")
+    rows = [{"key": number, "file": "a.png", "ask": "Is it?", "gold": "yes"} for number in range(30_000)]
+    file = WRITERS[suffix](tmp_path / f"t{suffix}", rows)
+    content = bytearray(file.read_bytes())
+    place = content.rindex(b"Is it?")
+    content[place : place + 6] = b'"\n\n"[,'
+    file.write_bytes(content)
+    options = {"file": str(file), "image_root": str(tmp_path), "columns": COLUMNS}
+    items = SOURCES.load("table").read(options)
+    assert [next(items).id for _ in range(1000)] == [f"table:{number}" for number in range(1000)]
+    with pytest.raises(UserError, match=file.name):
+        list(items)
+
+
+def test_a_column_may_begin_in_a_later_row(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    rows: list[dict[str, Any]] = [{"key": 1, "file": "a.png", "ask": "Is it?", "gold": "yes"}]
+    file = write_jsonl(tmp_path / "t.jsonl", [*rows, {**rows[0], "key": 2, "said": "No."}])
+    first, second = read(file, columns={**COLUMNS, "response": "said"})[0]
+    assert (first.response, second.response) == (None, "No.")
+    with pytest.raises(UserError, match="has no column 'lang' for language; it has: key, file, ask, gold, said"):
+        read(file, columns={**COLUMNS, "language": "lang"})
+
+
+def test_ids_are_told_apart_whatever_their_number(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    rows = [{"key": number % 3, "file": "a.png", "ask": "Is it?", "gold": "yes"} for number in range(7)]
+    records, _ = read(write_jsonl(tmp_path / "t.jsonl", rows), columns=COLUMNS)
+    names = ["0", "1", "2", "0#2", "1#2", "2#2", "0#3"]
+    assert [record.id for record in records] == [f"table:{name}" for name in names]

@@ -1,7 +1,7 @@
 """The workspace's requests: an end for good is one, whatever its kind, and a changed row ends no run."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 from pairs_asking import ask, endpoint_for
@@ -92,3 +92,16 @@ def test_a_changed_payload_ends_nothing(workspace, requests):
     with workspace.transaction() as db:
         db.execute("UPDATE requests SET payload = 'not JSON'")
     assert not requests.answers("m")
+
+
+def test_what_replies_take_is_counted_as_they_come_as_in_a_store_that_is_opened(workspace):
+    """By those who have counted before, too: a budget begins with them."""
+    requests = WorkspaceRequests(workspace)
+    for number in range(2500):
+        requests.begin(f"k{number}", {"model": "m"})
+        requests.finish(f"k{number}", replace(REPLY, cost=None if number % 5 else 0.25))
+        requests.totals()
+        requests.finish(f"k{number}", REPLY)
+    found = requests.totals()
+    assert found == WorkspaceRequests(workspace).totals()
+    assert (found.replies, found.prompt_tokens, found.cost, found.unpriced) == (2500, 50_000, 125.0, 2000)
