@@ -69,7 +69,7 @@ class Piece:
     end: int
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=2048)
 def tokens(text: str) -> tuple[Token, ...]:
     """Splits a text into words, Chinese characters and punctuation marks, normalised."""
     found = []

@@ -79,7 +79,7 @@ class Clause:
     lead: Literal["yes", "no"] | None = None
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=512)
 def read_units(text: str, language: str, vocabulary: Vocabulary) -> tuple[Unit, ...]:
     """Groups the words of a text into units, longest form first.
 
@@ -97,7 +97,7 @@ def read_units(text: str, language: str, vocabulary: Vocabulary) -> tuple[Unit, 
     return tuple(units)
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=512)
 def read_clauses(text: str, language: str, vocabulary: Vocabulary) -> tuple[Clause, ...]:
     """The clauses of a text in order; sentences that ask are left out."""
     grammar = GRAMMARS[language]

@@ -1,6 +1,6 @@
 """The step that gets the model's response to a record's question."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
@@ -13,6 +13,7 @@ from ..endpoint.failures import StopRunError
 from ..endpoint.requests import Ask, ChatRequest, Message
 from ..errors import UserError
 from ..records import Record, RejectedError
+from ..sources.ids import Ids
 from ..store.engine import Item, PendingError, Step
 from .names import Names
 from .read import PLACEHOLDERS
@@ -28,7 +29,7 @@ class ChatEngine(Protocol):
         """The model's answer."""
 
 
-def read_responses(file: Path) -> dict[str, str]:
+def read_responses(file: Path) -> Ids:
     """Responses by record id, with the source's name before a colon or without, from JSON lines of {id, response}.
 
     Raises:
@@ -36,14 +37,13 @@ def read_responses(file: Path) -> dict[str, str]:
     """
     from ..sources.files import read_jsonl
 
-    responses: dict[str, str] = {}
+    responses = Ids()
     for number, row in enumerate(read_jsonl(file), start=1):
         key, response = row.get("id"), row.get("response")
         if not isinstance(key, str) or not isinstance(response, str):
             raise UserError(f"{file}: row {number}: expected the texts id and response, found {str(row)[:200]}")
-        if key in responses:
+        if not responses.add(key, response):
             raise UserError(f"{file}: row {number}: the id {key!r} is there twice; write one response per record")
-        responses[key] = response
     return responses
 
 
@@ -124,8 +124,8 @@ class RespondStep(Step):
             return item.record.truth
         if self._recorded is None:
             return item.record.response if item.sample == 0 else None
-        own = item.name.partition(":")[2]
-        return self._recorded.get(item.name, self._recorded.get(own))
+        response = self._recorded.get(item.name)
+        return self._recorded.get(item.name.partition(":")[2]) if response is None else response
 
     def check(self, records: Iterable[Record]) -> None:
         """Refuses records of one name, and a file that has a response for none of them or more than are asked for.
@@ -152,7 +152,7 @@ class RespondStep(Step):
             if self._recorded is not None and first is not None:
                 self._check_file(self._recorded, names, first, count)
 
-    def _check_file(self, recorded: Mapping[str, str], names: Names, first: str, count: int) -> None:
+    def _check_file(self, recorded: Ids, names: Names, first: str, count: int) -> None:
         source = first.partition(":")[0]
         beyond, fitting = [], False
         for key, response in recorded.items():
