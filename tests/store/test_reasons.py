@@ -4,7 +4,7 @@ import json
 
 from firempo_plugin.store.reasons import FIRST, Reasons, lines_by_kind
 
-NAMED = {f"r{n}": reason for n, reason in enumerate(["a: x", "b", "a: y", "c: z", "b", "a: x", "c: z"])}
+NAMED = {f"r{n}": reason for n, reason in enumerate(["a: x", "b", "a: y", "c: z", "b", "a: w", "c: z"])}
 
 
 def test_the_most_frequent_kind_is_first_with_an_example_where_they_differ():
