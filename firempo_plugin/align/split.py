@@ -8,10 +8,10 @@ from ..errors import UserError
 from ..evaluate.models import digest_of
 from ..records import Record
 from ..settings import checked
-from ..sources.leaks import leaks
+from ..sources.leaks import TestImages
 from ..sources.reading import Reading, read_source
 from ..sources.settings import SourceConfig
-from ..store.engine import lines_by_kind
+from ..store.reasons import lines_by_kind
 from .config import AlignConfig
 
 
@@ -107,4 +107,5 @@ def shared(training: Iterable[Record], validation: Iterable[Record]) -> dict[str
     files = [file for file in images if Path(file).is_file()]
     studies = {record.study for record in known if record.study}
     found = {record.id: f"study {record.study}" for record in asked if record.study in studies}
-    return found | ({name: f"image {file}" for name, file in leaks(asked, files).items()} if files else {})
+    shown = TestImages(files).shown(asked) if files else {}
+    return found | {name: f"image {file}" for name, file in shown.items()}
