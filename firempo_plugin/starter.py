@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 NAMES = ("examples", "data_templates")
-LEFT_OUT = ("board", "phantom")
-"""Of the examples: the README's pictures, and a benchmark that belongs to a clone."""
+LEFT_OUT = ("board", "phantom", "phantom_language")
+"""Of the examples: the README's pictures, and benchmarks that belong to a clone."""
 
 
 def write(folder: Path) -> int:

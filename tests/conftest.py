@@ -36,6 +36,7 @@ SLOW = (
     "demo/",
     "host/",
     "phantom/",
+    "phantom_language/",
     "real/",
     "align/test_align_run.py",
     "align/test_children.py",

