@@ -12,7 +12,8 @@ from firempo_plugin.chat_templates import OF_TEMPLATES, images_of
 from firempo_plugin.host.arguments import HOST_OPTIONS, OPTIONS, settings_of
 from firempo_plugin.host.train.workflow import refuse_unsupported
 
-NOT_FOR_TRAINING = ("align", "build", "evaluate", "lmms_eval", "phantom", "phantom_language")  # each is tested with what reads it
+NOT_FOR_TRAINING = ("align", "build", "evaluate", "lmms_eval", "phantom", "phantom_language")
+"""Each is tested with what reads it."""
 OF_MODELS = sorted(path for path in EXAMPLES_DIR.glob("*/build*.yaml") if path.parent.name not in NOT_FOR_TRAINING)
 """Builds with a model's own answers, beside its training file."""
 BUILDS = [

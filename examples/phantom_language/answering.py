@@ -14,8 +14,8 @@ from transformers import DynamicCache
 
 IMAGES = 16
 """Images whose questions are answered at a time."""
-LONGEST, LONGEST_REPORT = 24, 72
-"""Tokens of an answer and of a report; the longest that `sentences` can say have 21 and 60."""
+LONGEST, LONGEST_REPORT = 24, 64
+"""Tokens of an answer and of a report; the longest that `sentences` can say have about 20 and 45."""
 CUT = " [cut]"
 """Ends an answer that had not ended by then, which no reader takes for a sentence."""
 

@@ -57,8 +57,8 @@ class Plan:
             if file.name not in NOT_DECIDING:
                 digest.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
         note = self.folder / "made_with"
-        if not self.folder.exists():
-            self.folder.mkdir(parents=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not note.exists() and not any(task.done.exists() for stage in self.stages() for task in stage):
             note.write_text(digest.hexdigest(), encoding="utf-8")
         if not note.exists() or note.read_text(encoding="utf-8") != digest.hexdigest():
             sys.exit(

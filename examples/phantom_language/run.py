@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-import smollm2
+import packaged
 from plan import Plan
 from tasks import run
 
@@ -34,8 +34,8 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # sums of several threads depend on how many there are
     folder = arguments.folder.resolve()
     plan = Plan(folder / "quick" if arguments.quick else folder, seeds, "quick" if arguments.quick else "full")
-    if smollm2.gguf_file() is None and not (plan.folder / "start").exists():
-        sys.exit(smollm2.MISSING)
+    if packaged.gguf_file() is None and not (plan.folder / "start").exists():
+        sys.exit(packaged.MISSING)
     plan.claim()
     run(plan.stages(), plan.logs, arguments.jobs)
     print((plan.results / "recount.md").read_text(encoding="utf-8"))

@@ -14,9 +14,9 @@ import alignment
 import answering
 import llava
 import numpy as np
+import packaged
 import pairs
 import projector
-import smollm2
 import splits
 import torch
 import tower
@@ -37,7 +37,7 @@ def questions(scale: Scale, folder: Path, target: Path) -> None:
 
 def start(scale: Scale, folder: Path, target: Path) -> None:
     """The language model with a tower and a projector of chance."""
-    language, tokenizer = smollm2.load((llava.IMAGE,))
+    language, tokenizer = packaged.load((llava.IMAGE,))
     torch.manual_seed(0)
     llava.save(llava.join(language, tokenizer), tokenizer, target)
 

@@ -24,7 +24,7 @@ def scripts(monkeypatch):
 
 
 def load(more):
-    """As `smollm2.load`: a language model with weights of chance, and a tokenizer of bytes."""
+    """As `packaged.load`: a language model with weights of chance, and a tokenizer of bytes."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     special = ["<|im_start|>", "<|im_end|>", "<|endoftext|>", *more]
     words = {word: number for number, word in enumerate([*letters, *special])}

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from statistics import fmean, quantiles
 
 import pytest
@@ -132,3 +133,14 @@ def test_answers_of_other_questions_are_refused(folder):
     file.write_text("".join(file.read_text().splitlines(keepends=True)[1:]))
     with pytest.raises(ValueError, match="not those of the"):
         recount.count(folder[0])
+
+
+def test_the_rate_with_most_right_answers_on_validation_is_chosen(folder):
+    from plan import Plan
+
+    search = folder[0] / "search"
+    shutil.copytree(search / "fire_mpo" / "1e-04", search / "sft" / "2e-04")
+    shutil.copytree(search / "sft" / "1e-04", search / "fire_mpo" / "2e-04")
+    shutil.copytree(search / "rrpo" / "1e-04", search / "rrpo" / "2e-04")
+    plan = Plan(folder[0], 2, "full")
+    assert [plan.rate(name) for name in ("sft", "fire_mpo", "rrpo")] == [2e-4, 1e-4, 1e-4]

