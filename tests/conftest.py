@@ -67,6 +67,12 @@ MAY_SKIP = (
 MANY_OBJECTS = 50_000
 
 
+def pytest_configure():
+    """Of several processes the first begins with the board: its server and browser go before what only computes."""
+    if os.environ.get("PYTEST_XDIST_WORKER", "gw0") != "gw0":
+        os.nice(5)
+
+
 def pytest_addoption(parser):
     parser.addoption("--golden", action="store_true", help="write the golden files anew; see golden.py")
 
