@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import figure
+import published
 import recount
 from scales import GRID_SEEDS, MAIN, OBJECTIVES, SCALES, SEARCH_SEED, WITH_NOISE, WITHOUT_NOISE
 
@@ -14,7 +15,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent / "phantom"))
 from tasks import Shell, Task, whole  # noqa: E402
 
-NOT_DECIDING = ("run.py", "plan.py", "recount.py", "figure.py")
+NOT_DECIDING = ("run.py", "plan.py", "published.py", "recount.py", "figure.py")
 """Files that no answer depends on."""
 SECONDS = {
     "begin": 25.0,
@@ -39,11 +40,12 @@ class Plan:
         folder: Where everything is kept.
         seeds: How many of every row of the table; from 1 on.
         scale: Name of how much is done.
+        given: Whether the table's base and answers come from the repository, as far as it has them.
     """
 
-    def __init__(self, folder: Path, seeds: int, scale: str) -> None:
+    def __init__(self, folder: Path, seeds: int, scale: str, given: bool = False) -> None:
         self.folder, self.seeds = folder, range(1, seeds + 1)
-        self.name, self.scale = scale, SCALES[scale]
+        self.name, self.scale, self.given = scale, SCALES[scale], given
         self.logs = folder / "logs"
 
     def claim(self) -> None:
@@ -56,7 +58,7 @@ class Plan:
         for file in [*sorted(HERE.glob("*.py")), HERE / "train.yaml"]:
             if file.name not in NOT_DECIDING:
                 digest.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
-        note = self.folder / "made_with"
+        note = self.folder / published.MADE_WITH
         self.folder.mkdir(parents=True, exist_ok=True)
         if not note.exists() and not any(task.done.exists() for stage in self.stages() for task in stage):
             note.write_text(digest.hexdigest(), encoding="utf-8")
@@ -68,44 +70,69 @@ class Plan:
 
     def stages(self) -> list[list[Task]]:
         """Everything, in order."""
-        depths = self.scale.depths
+        depth, rest = MAIN[0], [depth for depth in self.scale.depths if depth != MAIN[0]]
+        given = self._step(f"bases/{depth}", "given base", 10, depth)
+        first = [
+            [self._step("questions", "questions", 0), self._step("start", "start", SECONDS["start"])],
+            *([[given]] if self.given else self._teaching([depth])),
+            [self._base_answers(depth, split) for split in ("pool", "test", "validation")],
+            [self._step(f"pairs/{'-'.join(MAIN)}", "pairs", 60, *MAIN)],
+            [self._try(name, rate) for name in self.scale.objectives for rate in self.scale.rates],
+            *self._runs(self.table_keys()),
+            [self._tables("table")],
+        ]
+        if not rest:
+            return first
+        pairs = [
+            self._step(f"pairs/{depth}-{noise}", "pairs", 60, depth, noise)
+            for depth in self.scale.depths
+            for noise in self.scale.noises
+        ]
+        then = [
+            *self._teaching(rest),
+            [self._base_answers(depth, split) for split in ("pool", "test") for depth in rest],
+            pairs,
+            *self._runs(self.noise_keys()),
+            [self._tables("all")],
+        ]
+        names = {task.name for stage in first for task in stage}
+        return first + [[task for task in stage if task.name not in names] for stage in then]
+
+    def _teaching(self, depths: list[str]) -> list[list[Task]]:
+        """From the untaught model to the bases of these depths."""
         watched, stage = self._answers_seconds("watch"), self.scale.look
         look = stage.steps * SECONDS["step"] / 2 + stage.steps / stage.every * watched / 2
         habits = self.scale.habits.steps * SECONDS["step"] / 2 + 2 * self._answers_seconds("validation")
+        deepest = max(map(self.scale.depths.index, depths))
         return [
-            [self._step("questions", "questions", 0), self._step("start", "start", SECONDS["start"])],
             [self._step("tower", "tower", sum(phase.steps for phase in self.scale.phases) * SECONDS["tower step"])],
             [self._step("projector", "projector", self.scale.projector_steps * SECONDS["projector step"])],
-            *([self._step(f"looked/{depth}", "look", look, depth)] for depth in depths),
+            *([self._step(f"looked/{depth}", "look", look, depth)] for depth in self.scale.depths[: deepest + 1]),
             [self._step(f"bases/{depth}", "base", habits, depth) for depth in depths],
-            [
-                *(self._base_answers(depth, split) for split in ("pool", "test") for depth in depths),
-                self._base_answers(MAIN[0], "validation"),
-            ],
-            [
-                self._step(f"pairs/{depth}-{noise}", "pairs", 60, depth, noise)
-                for depth in depths
-                for noise in self.scale.noises
-            ],
-            [self._try(name, rate) for name in self.scale.objectives for rate in self.scale.rates],
-            [self._train(key) for key in self.keys()],
-            [self._test(key) for key in self.keys()],
-            [Task("tables", self.results / f"done-{len(self.seeds)}", 30, self._tables)],
         ]
+
+    def _runs(self, keys: list[Key]) -> list[list[Task]]:
+        """Training and test, but no training of what is tested."""
+        return [[self._train(key) for key in keys if not self.tested(key).exists()], [self._test(key) for key in keys]]
 
     @property
     def results(self) -> Path:
         """Folder of the tables."""
         return self.folder / "results"
 
-    def keys(self) -> list[Key]:
-        """Every run that the test split is asked: the table's, then what the experiment with noises needs besides."""
-        keys: list[Key] = [(*MAIN, name, seed) for seed in self.seeds for name in self.scale.objectives]
+    def table_keys(self) -> list[Key]:
+        """The runs of the table."""
+        return [(*MAIN, name, seed) for seed in self.seeds for name in self.scale.objectives]
+
+    def noise_keys(self) -> list[Key]:
+        """What the experiment with noises needs besides."""
+        keys: list[Key] = []
         for seed in self.seeds[:GRID_SEEDS]:
-            for depth in self.scale.depths if len(self.scale.depths) > 1 else ():
+            for depth in self.scale.depths:
                 keys += [(depth, noise, WITH_NOISE, seed) for noise in self.scale.noises]
                 keys.append((depth, MAIN[1], WITHOUT_NOISE, seed))
-        return list(dict.fromkeys(keys))
+        table = self.table_keys()
+        return [key for key in keys if key not in table]
 
     def rate(self, objective: str) -> float:
         """The rate with most right answers on the validation split, unread ones being wrong; the lowest of several."""
@@ -189,7 +216,12 @@ class Plan:
         name = str(self.tested(key).relative_to(self.folder))
         return self._step(name, "answer", self._answers_seconds("test"), *what)
 
-    def _tables(self, shell: Shell) -> None:
-        recount.write(self.folder, self.results)
-        figure.draw(self.results / "recount.json", self.results / "noise.png")
-        (self.results / f"done-{len(self.seeds)}").touch()
+    def _tables(self, what: str) -> Task:
+        done = self.results / f"{what}-{len(self.seeds)}"
+
+        def work(shell: Shell) -> None:
+            recount.write(self.folder, self.results)
+            figure.draw(self.results / "recount.json", self.results / "noise.png")
+            done.touch()
+
+        return Task(f"tables of {what}", done, 30, work)

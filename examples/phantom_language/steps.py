@@ -17,6 +17,8 @@ import numpy as np
 import packaged
 import pairs
 import projector
+import published
+import shipped
 import splits
 import torch
 import tower
@@ -73,7 +75,7 @@ def look(scale: Scale, folder: Path, target: Path, depth: str) -> None:
 
 
 def base(scale: Scale, folder: Path, target: Path, depth: str) -> None:
-    """Aligned on the corpus with habits and merged: the base model of a depth."""
+    """Aligned on the corpus with habits, packed and merged: the base model of a depth."""
     model, tokenizer = _with_tower(folder)
     _restore(model, folder / "looked" / depth)
     low, high = DEPTHS[depth].right
@@ -85,9 +87,12 @@ def base(scale: Scale, folder: Path, target: Path, depth: str) -> None:
         watched,
         lambda share: max(low - share, share - high, 0.0),
     )
-    alignment.merge(model)
-    llava.save(model.to(torch.bfloat16), tokenizer, target)
-    (target / "found.json").write_text(json.dumps(found), encoding="utf-8")
+    _base(shipped.pack(model), found, folder, target)
+
+
+def given_base(scale: Scale, folder: Path, target: Path, depth: str) -> None:
+    """The same from what the repository ships."""
+    _base(*shipped.read(published.PUBLISHED / "bases" / depth), folder, target)
 
 
 def answer(scale: Scale, folder: Path, target: Path, depth: str, split: str, adapter: str = "") -> None:
@@ -116,6 +121,11 @@ def make_pairs(scale: Scale, folder: Path, target: Path, depth: str, noise: str)
     (target / "turned.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
+def _base(packed: alignment.Weights, found: dict[str, float], folder: Path, target: Path) -> None:
+    shipped.build(folder / "start", packed, target)
+    shipped.write(packed, found, target)
+
+
 def _with_tower(folder: Path) -> tuple[Any, Any]:
     model, tokenizer = llava.load(folder / "start", torch.float32)
     model.model.vision_tower.load_state_dict(torch.load(folder / "tower" / "weights.pt"))
@@ -139,6 +149,7 @@ STEPS: dict[str, Callable[..., None]] = {
     "projector": teach_projector,
     "look": look,
     "base": base,
+    "given base": given_base,
     "answer": answer,
     "pairs": make_pairs,
 }

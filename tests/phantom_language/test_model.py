@@ -175,3 +175,40 @@ def test_image_tokens_say_the_words_of_what_is_there(tiny):
     hidden, weight = words.of(drawn, states | {"pacemaker": -1})
     assert weight[4] == 0
     assert not any(torch.allclose(row, there) for row in hidden[weight > 0])
+
+
+def test_what_is_shipped_is_what_was_learned_to_eight_bits(tiny, tmp_path):
+    import llava
+    import shipped
+    from alignment import adapt, merge
+
+    model, prompt = tiny
+    llava.save(model, prompt.tokenizer, tmp_path / "start")
+    adapt(model)
+    for name, weight in model.named_parameters():
+        if any(part in name for part in ("lora_B", "projector", "vision_tower")):
+            nn.init.normal_(weight, std=0.5)
+    packed = shipped.pack(model)
+    back = shipped.unpack(packed)
+    changed = {name: weight.detach() for name, weight in model.named_parameters() if name in back}
+    assert {"lora_A", "lora_B", "vision_tower", "multi_modal_projector"} <= {
+        part for name in changed for part in name.split(".")
+    }
+    for name, weight in changed.items():
+        if "lora_" in name:
+            axis = int("lora_A" in name)
+            assert packed[name + shipped.SCALE].shape[axis] == 1  # one for each rank
+            assert ((back[name] - weight).abs() <= weight.abs().amax(axis, keepdim=True) / 250).all()
+        else:
+            assert torch.equal(back[name], weight.bfloat16().float())
+
+    shipped.write(packed, {"step": 1}, tmp_path)
+    again, found = shipped.read(tmp_path)
+    (tmp_path / "base").mkdir()
+    shipped.build(tmp_path / "start", again, tmp_path / "base")
+    made, _ = llava.load(tmp_path / "base", torch.float32)
+    model.load_state_dict(back, strict=False)
+    merge(model)
+    assert found == {"step": 1}
+    for (name, ours), theirs in zip(made.named_parameters(), model.parameters(), strict=True):
+        assert torch.equal(ours, theirs.bfloat16().float()), name

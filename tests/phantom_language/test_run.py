@@ -70,6 +70,25 @@ def plan(scripts, tmp_path, monkeypatch):
     return Plan(tmp_path / "work", 1, "quick")
 
 
+@pytest.fixture
+def repository(scripts, tmp_path, monkeypatch):
+    """An empty folder in the place of `published`."""
+    import published
+
+    monkeypatch.setattr(published, "PUBLISHED", tmp_path / "published")
+    return tmp_path / "published"
+
+
+def do(stages, shell):
+    """Everything that is not done, and the names of that."""
+    for stage in stages:
+        for task in stage:
+            if not task.done.exists():
+                task.work(shell)
+                assert task.done.exists(), task.name
+                yield task.name
+
+
 def half_right(plan):
     """Answers to the pool as no random model gives them: every other one is wrong."""
     import answering
@@ -91,14 +110,9 @@ def test_every_task_runs_and_what_is_done_is_not_done_again(plan, monkeypatch):
 
     plan.claim()
     here = Here(monkeypatch)
-    stages = plan.stages()
-    for stage in stages:
-        for task in stage:
-            assert not task.done.exists(), task.name
-            task.work(here)
-            assert task.done.exists(), task.name
-            if task.name == POOL:
-                half_right(plan)
+    for name in do(plan.stages(), here):
+        if name == POOL:
+            half_right(plan)
     trained = [command for command in here.commands if command[0] == "llamafactory-cli"]
     assert len(trained) == 4
     made = json.loads((plan.results / "recount.json").read_text())
@@ -112,13 +126,55 @@ def test_every_task_runs_and_what_is_done_is_not_done_again(plan, monkeypatch):
     assert list(plan.logs.iterdir()) == []
 
     # A run that was killed leaves a part, which is made anew; the rest stays.
-    key = plan.keys()[0]
+    key = plan.table_keys()[0]
     answers = plan.tested(key) / "answers.jsonl"
     before = answers.read_bytes()
     shutil.move(plan.tested(key), f"{plan.tested(key)}.partial")
     (task,) = [task for stage in plan.stages() for task in stage if not task.done.exists()]
     task.work(here)
     assert answers.read_bytes() == before
+
+
+def test_what_is_published_is_taken_and_only_the_rest_is_done(plan, repository, monkeypatch):
+    import published
+    from plan import Plan
+
+    plan.claim()
+    here = Here(monkeypatch)
+    for name in do(plan.stages(), here):
+        if name == POOL:
+            half_right(plan)
+    assert published.give(plan.folder, repository) == 3 + 2 + 2
+    assert published.give(plan.folder, repository) == 0
+    answers = {path.relative_to(plan.folder): path.read_bytes() for path in plan.folder.rglob("answers.jsonl")}
+    lost = repository / "tested" / "middle-strong" / "sft"
+    shutil.rmtree(lost)
+
+    other = Plan(plan.folder.parent / "other", 1, "quick", given=True)
+    other.claim()
+    assert published.take(other.folder, repository) == 3 + 2 + 1
+    here.commands.clear()
+    done = list(do(other.stages(), here))
+    assert "bases/middle" in done
+    assert not any(name.startswith(("tower", "looked", "answers", "try")) for name in done)
+    assert [name for name in done if "sft" in name] == ["train middle strong sft 1", "tested/middle-strong/sft/seed1"]
+    assert not any("fire_mpo" in name for name in done)
+    weights = [folder / "bases" / "middle" / "model.safetensors" for folder in (plan.folder, other.folder)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert {
+        path.relative_to(other.folder): path.read_bytes() for path in other.folder.rglob("answers.jsonl")
+    } == answers
+
+    # Answers are not those of another base, nor of other scripts.
+    shutil.rmtree(other.folder / "tested")
+    taught = other.folder / "bases" / "middle" / "taught.safetensors"
+    was = taught.read_bytes()
+    taught.write_bytes(was[:-1] + bytes([was[-1] ^ 1]))
+    assert published.take(other.folder, repository) == 0
+    taught.write_bytes(was)
+    (repository / "made_with").write_text("others")
+    assert published.take(other.folder, repository) == 0
+    assert not (other.folder / "tested").exists()
 
 
 def test_the_folder_of_another_version_is_refused(plan):
@@ -140,9 +196,14 @@ def test_the_full_plan_searches_every_rate_and_tests_each_chosen_setting_once(sc
 
     stages = [[task.name for task in stage] for stage in Plan(tmp_path, 5, "full").stages()]
     names = [name for stage in stages for name in stage]
+    searched, table_at = (
+        next(place for place, stage in enumerate(stages) if first in stage)
+        for first in ("try sft 1e-04", "tables of table")
+    )
     assert len(set(names)) == len(names)
     objectives = ("sft", "dpo", "mdpo", "rrpo", "mask_dpo", "fire_mpo")
-    assert set(stages[-4]) == {f"try {name} {rate}" for name in objectives for rate in ("1e-04", "2e-04")}
+    tries = {f"try {name} {rate}" for name in objectives for rate in ("1e-04", "2e-04")}
+    assert set(stages[searched]) == tries
     table = {f"train middle strong {name} {seed}" for name in objectives for seed in range(1, 6)}
     grid = {
         f"train {depth} {noise} fire_mpo {seed}"
@@ -151,9 +212,18 @@ def test_the_full_plan_searches_every_rate_and_tests_each_chosen_setting_once(sc
         for seed in (1, 2)
     }
     grid |= {f"train {depth} strong rrpo {seed}" for depth in ("shallow", "middle", "deep") for seed in (1, 2)}
-    assert set(stages[-3]) == table | grid
-    assert len(stages[-2]) == len(stages[-3])
-    assert not any("test" in name for stage in stages[-4:-2] for name in stage)
+    assert set(stages[searched + 1]) == table
+    assert set(stages[-3]) == grid - table
+    assert [len(stages[place]) for place in (searched + 2, -2)] == [len(table), len(grid - table)]
+    assert table_at == searched + 3
+    assert not any("test" in name for stage in stages[searched : searched + 2] for name in stage)
+    for place, name in enumerate(("shallow", "middle", "deep")):  # each goes on from the one before
+        assert [f"looked/{name}"] in stages
+        assert place == 0 or stages.index([f"looked/{name}"]) > stages.index(["looked/shallow"])
+
+    given = [[task.name for task in stage] for stage in Plan(tmp_path, 5, "full", given=True).stages()]
+    assert given[1] == ["bases/middle"]
+    assert sorted(name for stage in given for name in stage) == sorted(names)
 
 
 def test_without_the_language_model_one_sentence_says_what_to_install(scripts, tmp_path, monkeypatch):
