@@ -1,6 +1,6 @@
 """What a training configuration asks of this installation and of its data sets, before the host reads it.
 
-Imports neither the host nor torch; `datasets` only where data sets are to be interleaved.
+Imports neither the host nor torch; `datasets` only where data sets are to be interleaved, the host where Ray trains.
 """
 
 import math
@@ -100,6 +100,11 @@ def _ray(config: Mapping[str, Any]) -> Problem | None:
     if missing := _missing_of_the_dashboard():
         what = f"USE_RAY is set, and Ray is installed without its dashboard, which LLaMA-Factory asks ({missing})"
         return what, f"{RAY}, or unset USE_RAY"
+    from llamafactory.extras.misc import get_device_name
+
+    if get_device_name() == "cpu":
+        what = "USE_RAY is set on a machine without a GPU, where LLaMA-Factory asks Ray for more CPUs than there are"
+        return what, "unset USE_RAY; FORCE_TORCHRUN=1 NPROC_PER_NODE=2 trains with two processes"
     return None
 
 

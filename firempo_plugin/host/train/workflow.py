@@ -58,6 +58,8 @@ def host_callbacks(
 PASS_TOKENS_CPU = 1024
 PASS_TOKENS = 4096
 PASS_TOKENS_CHECKPOINTED = 16384
+WEIGHTS = ("*.safetensors", "*.bin", "global_step*", "pytorch_model_fsdp_*/.metadata")
+"""Of a checkpoint: of one process, DeepSpeed's, and FSDP's by shards, whose list of shards is written last."""
 
 
 def refuse_unsupported(model_args: Any, data_args: Any, training_args: Any, finetuning_args: Any) -> None:
@@ -95,6 +97,10 @@ def refuse_unsupported(model_args: Any, data_args: Any, training_args: Any, fine
             _shards_on_the_cpu(training_args),
             "ZeRO-2 ends there in an error, and ZeRO-3 in losses that are no numbers, in the host's own stages too. "
             "Remove deepspeed, or train with one process.",
+        ),
+        "fsdp on a CPU": (
+            bool(training_args.fsdp) and training_args.device.type == "cpu",
+            "accelerate shards on GPUs and their like alone; here it would end in an error, or not shard. Remove fsdp.",
         ),
         "image_do_pan_and_scan": (
             model_args.image_do_pan_and_scan,
@@ -372,7 +378,7 @@ def is_complete(checkpoint: Path, whole_state: bool) -> bool:
     return (
         isinstance(state, dict)
         and isinstance(state.get("global_step"), int)
-        and bool([*checkpoint.glob("*.safetensors"), *checkpoint.glob("*.bin"), *checkpoint.glob("global_step*")])
+        and any(path for pattern in WEIGHTS for path in checkpoint.glob(pattern))
         and all((checkpoint / name).is_file() for name in needed)
         and all(zipfile.is_zipfile(file) for file in torch_files)
     )
@@ -384,6 +390,8 @@ def _train(trainer: Any, finetuning_args: Any) -> None:
     from .curves import plot_metrics
 
     result = trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
+    if trainer.is_fsdp_enabled:  # by shards, FSDP2's default, the library would save no weights, without a word
+        trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
     trainer.save_model()
     trainer.log_metrics("train", result.metrics)
     trainer.save_metrics("train", result.metrics)

@@ -90,7 +90,12 @@ def test_ray_without_its_dashboard(bare_ray, monkeypatch):
     assert what.endswith("(aiohttp_of_ray)")
     assert remedy == "pip install 'ray[default]', or unset USE_RAY"
     bare_ray.write_text(bare_ray.read_text().replace("aiohttp_of_ray", "packaging"))
+    monkeypatch.setattr("llamafactory.extras.misc.get_device_name", lambda: "gpu")
     assert demands.problem({}) is None
+    monkeypatch.setattr("llamafactory.extras.misc.get_device_name", lambda: "cpu")
+    what, remedy = demands.problem({})
+    assert "without a GPU" in what, "the host would wait for ever"
+    assert "FORCE_TORCHRUN=1" in remedy
 
 
 def test_a_key_of_another_release_names_the_switch(without):

@@ -19,7 +19,7 @@ from torch.testing import assert_close
 
 from firempo_plugin.errors import UserError
 from firempo_plugin.host.train.metrics import metric_names
-from firempo_plugin.host.train.workflow import skip_broken_checkpoint
+from firempo_plugin.host.train.workflow import is_complete, skip_broken_checkpoint
 from firempo_plugin.objectives.settings import Settings
 from firempo_plugin.objectives.table import OBJECTIVES
 
@@ -207,6 +207,18 @@ def test_a_checkpoint_cut_off_in_writing_is_left_aside(tmp_path, damaged):
         skip_broken_checkpoint(args)
 
 
+def test_a_checkpoint_by_shards_is_whole_with_the_list_of_its_shards(tmp_path):
+    shards = tmp_path / "pytorch_model_fsdp_0"
+    shards.mkdir()
+    (shards / "__0_0.distcp").write_bytes(b"weights")
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"global_step": 2}))
+    assert not is_complete(tmp_path, whole_state=False)
+    (shards / ".metadata").write_bytes(b"list")
+    assert is_complete(tmp_path, whole_state=False)
+    (tmp_path / "trainer_state.json").unlink()
+    assert not is_complete(tmp_path, whole_state=False)
+
+
 def test_killed_in_mid_run_and_started_again(config, tmp_path, train):
     """kill -9 with a whole checkpoint there; the same run goes on from it and ends where an unbroken run ends."""
     config |= {"max_steps": 40, "save_strategy": "steps", "save_steps": 2, "save_total_limit": 3}
@@ -302,6 +314,7 @@ def test_evaluation_alone_against_a_named_reference(train, checkpoint, adapter, 
         ({"streaming": True}, "streaming"),
         ({"packing": True}, "packing"),
         ({"neftune_noise_alpha": 5}, "neftune_noise_alpha"),
+        ({"fsdp": "full_shard auto_wrap"}, "fsdp on a CPU"),
         ({"do_train": False, "do_eval": True, "eval_dataset": "fire_mpo_mixed"}, "ref_model"),
     ],
 )
