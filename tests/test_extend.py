@@ -15,7 +15,8 @@ from places import ROOT
 
 TEXT = (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"```python\n# (firempo_plugin/\S+)\n(.*?)```", TEXT, re.S))
-LINES = re.findall(r"in `(firempo_plugin/\S+)`: `(\".*?),`\n", TEXT)
+LINES = re.findall(r"in `(firempo_plugin/\S+registry.py)`: `(\".*?),`\n", TEXT)
+(FAMILY,) = re.findall(r"in `firempo_plugin/forward/families.py`: `\"(\w+)\": (.*?),`\n", TEXT)
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +86,40 @@ def test_help_and_errors_know_them(extended, tmp_path):
         assert name in said
     (tmp_path / "build.yaml").write_text(yaml.safe_dump({"workspace": "w", "source": {"name": "caption"}}))
     assert "captions" in run(extended, "build", tmp_path / "build.yaml").stderr
+
+
+def test_a_family_of_ones_own_sees_what_a_plain_forward_sees():
+    """Three sequences over two images: the tower runs on two, and the logits are those of three images."""
+    import torch
+    from transformers import CLIPVisionConfig, LlamaConfig, VipLlavaConfig, VipLlavaForConditionalGeneration
+
+    from firempo_plugin.forward import families
+
+    name, family = FAMILY
+    assert name not in families.FAMILIES
+    own = eval(family, vars(families))
+    small = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+    token, tokens = 7, 4
+    config = VipLlavaConfig(
+        text_config=LlamaConfig(vocab_size=99, **small),
+        vision_config=CLIPVisionConfig(image_size=28, patch_size=14, **small),
+        vision_feature_layers=[-1, -2],
+        image_seq_length=tokens,
+        **{own.image_token: token},
+    )
+    assert config.model_type == name
+    torch.manual_seed(0)
+    model = VipLlavaForConditionalGeneration(config).eval().requires_grad_(False)
+    assert families.is_frozen(own, model.model)
+    model.model.get_submodule(own.vision[-1]).requires_grad_()
+    assert not families.is_frozen(own, model.model)
+    pixels, index = torch.randn(2, 3, 28, 28), [1, 0, 1]
+    ids = torch.tensor([[1, *[token] * tokens, last, 3] for last in (2, 5, 8)])
+    plain = model(input_ids=ids, pixel_values=pixels[index]).logits
+    seen = []
+    model.model.vision_tower.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    with families.SharedImageFeatures(own, frozen=False).on(model.model, index):
+        shared = model(input_ids=ids, pixel_values=pixels).logits
+    assert seen == [2]
+    torch.testing.assert_close(shared, plain)
+    assert not torch.allclose(plain[0], plain[1])
