@@ -68,6 +68,11 @@ class Record:
     weight: float | None = None
     study: str | None = None
 
+    @property
+    def cluster(self) -> str:
+        """What a bootstrap draws it together with: its study, else its first image, else nothing but itself."""
+        return self.study or (*self.images, self.id)[0]
+
 
 @dataclass(frozen=True)
 class Edit:

@@ -34,7 +34,7 @@ class Split:
 
         Of a single one nothing can be drawn: its records stand alone.
         """
-        found = {record.id: record.study or (*record.images, record.id)[0] for record in self.validation.records}
+        found = {record.id: record.cluster for record in self.validation.records}
         return found if len({*found.values()}) > 1 else {}
 
     @property

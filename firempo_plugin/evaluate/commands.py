@@ -24,7 +24,7 @@ from .datasets import content_of
 from .measure import Measure
 from .models import Model, digest_of, resolve
 from .registry import MEASURES
-from .store import ItemFile, Measured
+from .store import ItemFile, Measured, write_clusters
 
 Evidence = Callable[[str, dict[str, Any], str | None, dict[str, Any], Collection[str]], Iterator[Measured]]
 """From measure, the host's model arguments, an adapter folder, the measure's options and the ids of items that are
@@ -113,6 +113,7 @@ def _of_answers(
     budget = Budget(config.max_cost, store.totals().cost)
     works = [(one, one.of_answers(config, workspace, budget, halt)) for one in measures if one.of_answers]
     asking = Asking(config, workspace, engine, budget, halt)
+    write_clusters(Path(config.workspace), asking.records)
     answers: dict[str, list[Answer]] = {}
     for model in models:
         answers[model.name] = asking.answers(model)

@@ -57,8 +57,9 @@ class Difference:
     Attributes:
         interval: Of the difference of the means.
         p: Two-sided.
-        test: "McNemar" for one seed on each side and values of 0 and 1; else "bootstrap", over items and seeds, since
-            counts of several seeds over the same items are not independent and must not be added up.
+        test: "McNemar" for one seed on each side and values of 0 and 1 of items that stand alone; else "bootstrap",
+            over items and seeds, since counts of several seeds over the same items, and of several items of one image,
+            are not independent and must not be added up.
         seeds: McNemar's test of each seed, against the baseline's seed in the same place, or its only one; empty
             where the values are not 0 and 1, or the seeds do not match.
         p_holm: `p` after Holm's correction over the rows of the table.
@@ -106,7 +107,7 @@ def column(
         confidence: Of the intervals.
         seed: Of the draws.
         clusters: By item, what it is drawn together with, such as the image of several questions; empty: each alone.
-            McNemar's test and its p know nothing of them.
+            Where there are any, no p is McNemar's, whose questions must be independent.
     """
     groups = {("mean", row): group for row, group in values.items() if _has_values(group)}
     if baseline is not None and ("mean", baseline) in groups:
@@ -122,7 +123,8 @@ def column(
         difference = None
         if ("row", row) in groups:
             a, b = groups["row", row], groups["baseline", row]
-            difference = _difference(a, b, found["row", row] - found["baseline", row], confidence)
+            drawn = found["row", row] - found["baseline", row]
+            difference = _difference(a, b, drawn, confidence, clusters)
         cells[row] = Cell(mean, difference)
     return _corrected(cells)
 
@@ -140,16 +142,18 @@ def _interval(group: Numbers, found: Numbers, confidence: float) -> Interval:
     return Interval(_mean(group), float(low), float(high), int((~np.isnan(group)).any(axis=0).sum()))
 
 
-def _difference(a: Numbers, b: Numbers, found: Numbers, confidence: float) -> Difference:
+def _difference(a: Numbers, b: Numbers, found: Numbers, confidence: float, clusters: Sequence[str] = ()) -> Difference:
     around = _interval(a, found, confidence)
     interval = Interval(_mean(a) - _mean(b), around.low, around.high, around.n)
     seeds = _by_seed(a, b)
-    if len(a) == len(b) == 1 and seeds:
+    if len(a) == len(b) == 1 and seeds and not clusters:
         return Difference(interval, seeds[0].p, "McNemar", seeds)
     drawn = found[~np.isnan(found)]
     sides = (int((drawn >= 0).sum()), int((drawn <= 0).sum()))
     p = min(1.0, 2 * (min(sides) + 1) / (len(drawn) + 1))
-    return Difference(interval, max(p, 2.0 ** (1 - interval.n)), "bootstrap", seeds)
+    there = ~np.isnan(a).all(axis=0)
+    independent = len({*np.asarray(clusters)[there]}) if clusters else interval.n
+    return Difference(interval, max(p, 2.0 ** (1 - independent)), "bootstrap", seeds)
 
 
 def _by_seed(a: Numbers, b: Numbers) -> tuple[McNemar, ...]:

@@ -33,8 +33,8 @@ def markdown(table: Table, compare: CompareConfig) -> str:
     parts = [
         "# Evaluation",
         "",
-        f"Means over items, then over seeds, with {share} bootstrap intervals. Accuracies, Pass@k and report metrics "
-        "are in percent; the best of a column is bold.",
+        f"Means over items, then over seeds, with {share} bootstrap intervals; answers about one study or image are "
+        "drawn together. Accuracies, Pass@k and report metrics are in percent; the best of a column is bold.",
         "",
         *_main(table),
     ]
@@ -44,7 +44,8 @@ def markdown(table: Table, compare: CompareConfig) -> str:
             f"## Differences to {table.baseline}",
             "",
             f"Paired, with {share} bootstrap intervals over items and seeds, and p before and (after) Holm's "
-            "correction over the rows. M: McNemar's exact test per question; B: bootstrap.",
+            "correction over the rows. M: McNemar's exact test per question, for one seed and where no study or image "
+            "has several questions; B: bootstrap.",
             "",
             *_differences(table),
         ]

@@ -9,12 +9,14 @@ A file whose key is no longer that of the configuration is put aside under its k
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
 from ..files import private_folder, write_text
+from ..records import Record
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,23 @@ class Stored:
     complete: bool = False
     corpus: dict[str, float] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
+
+
+CLUSTERS = "clusters.json"
+
+
+def write_clusters(workspace: Path, records: Iterable[Record]) -> None:
+    """Keeps which items are of one study or image."""
+    private_folder(workspace / "items")
+    found = {record.id: record.cluster for record in records}
+    names = {cluster: str(number) for number, cluster in enumerate(dict.fromkeys(found.values()))}
+    write_text(workspace / "items" / CLUSTERS, json.dumps({item: names[cluster] for item, cluster in found.items()}))
+
+
+def read_clusters(workspace: Path) -> dict[str, str]:
+    """By item, what it is of; empty for a folder that does not say."""
+    file = workspace / "items" / CLUSTERS
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
 
 
 class ItemFile:

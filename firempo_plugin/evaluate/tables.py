@@ -14,7 +14,7 @@ from .compare import Cell, Interval, Numbers, column
 from .config import EvaluateConfig
 from .measure import Column, Measure
 from .registry import MEASURES
-from .store import ItemFile, Measured, Stored
+from .store import ItemFile, Measured, Stored, read_clusters
 
 
 @dataclass
@@ -67,7 +67,7 @@ def make(config: EvaluateConfig) -> Table:
     Raises:
         UserError: A stored file is broken.
     """
-    table = Table(config.rows, config.baseline)
+    table, clusters = Table(config.rows, config.baseline), read_clusters(Path(config.workspace))
     for measure in (MEASURES.load(name) for name in MEASURES if name in config.measures):
         stored = {name: ItemFile(Path(config.workspace), measure.name, name).read() for name in config.models}
         table.incomplete += [line for name, found in stored.items() for line in _missing(measure.name, name, found)]
@@ -76,7 +76,7 @@ def make(config: EvaluateConfig) -> Table:
             row: _counted([stored[name] for name in names], measure) for row, names in table.rows.items()
         }
         for one in _columns(measure, stored):
-            _fill(table, one, stored, config)
+            _fill(table, one, stored, config, clusters)
         if measure.by_layer:
             for row, names in table.rows.items():
                 for metric, curve in by_layer([item for name in names for item in stored[name].items]).items():
@@ -147,17 +147,27 @@ def _columns(measure: Measure, stored: Mapping[str, Stored]) -> list[Column]:
     return [replace(one, measure=measure.name) for one in columns]
 
 
-def _fill(table: Table, one: Column, stored: Mapping[str, Stored], config: EvaluateConfig) -> None:
+def _fill(
+    table: Table, one: Column, stored: Mapping[str, Stored], config: EvaluateConfig, clusters: Mapping[str, str]
+) -> None:
     table.columns.append(one)
     if one.corpus:
         figures = {name: found.corpus[one.metric] for name, found in stored.items() if one.metric in found.corpus}
         table.seeds[one.title] = figures
         table.cells[one.title] = {row: _corpus_cell(names, figures, stored) for row, names in table.rows.items()}
         return
-    values = _values(one, table.rows, stored)
+    ids, values = _values(one, table.rows, stored)
+    together = [clusters.get(item, f"alone: {item}") for item in ids]
+    if not 1 < len({*together}) < len(ids):  # each alone; or all are of one, of which nothing can be drawn
+        together = []
     compare = config.compare
     table.cells[one.title] = column(
-        values, table.baseline, draws=compare.draws, confidence=compare.confidence, seed=compare.seed
+        values,
+        table.baseline,
+        draws=compare.draws,
+        confidence=compare.confidence,
+        seed=compare.seed,
+        clusters=together,
     )
     table.seeds[one.title] = {
         name: float(np.nanmean(line))
@@ -167,8 +177,10 @@ def _fill(table: Table, one: Column, stored: Mapping[str, Stored], config: Evalu
     }
 
 
-def _values(one: Column, rows: Mapping[str, list[str]], stored: Mapping[str, Stored]) -> dict[str, Numbers]:
-    """By row, seeds x items; NaN where there is no value."""
+def _values(
+    one: Column, rows: Mapping[str, list[str]], stored: Mapping[str, Stored]
+) -> tuple[list[str], dict[str, Numbers]]:
+    """The items, and by row, seeds x items; NaN where there is no value."""
     ids = dict.fromkeys(
         item.id
         for found in stored.values()
@@ -182,7 +194,7 @@ def _values(one: Column, rows: Mapping[str, list[str]], stored: Mapping[str, Sto
         for item in found.items:
             if item.id in places and one.metric in item.values:
                 lines[name][places[item.id]] = item.values[one.metric]
-    return {row: np.stack([lines[name] for name in names]) for row, names in rows.items()}
+    return list(ids), {row: np.stack([lines[name] for name in names]) for row, names in rows.items()}
 
 
 def _corpus_cell(names: list[str], figures: Mapping[str, float], stored: Mapping[str, Stored]) -> Cell:

@@ -195,3 +195,15 @@ def test_clusters_of_several_sizes_count_by_their_items():
     found = one({"x": values}, clusters=clusters)["x"].mean
     assert found.value == pytest.approx(0.9)
     assert (found.low, found.high) == (0.0, 1.0), "a quarter of draws has one image alone, twice"
+
+
+def test_of_several_questions_on_an_image_no_p_is_mcnemars():
+    """Six images with ten questions each, won or lost as a whole: six coins, not sixty."""
+    base, new = [0.0] * 60, [1.0] * 50 + [0.0] * 10
+    apart = one({"base": base, "new": new}, "base")["new"].difference
+    together = one({"base": base, "new": new}, "base", clusters=[str(place // 10) for place in range(60)])
+    found = together["new"].difference
+    assert (apart.test, found.test) == ("McNemar", "bootstrap")
+    assert apart.p < 1e-10
+    assert found.p >= 2.0**-5, "no fewer than six coins can tell"
+    assert found.interval.low < apart.interval.low

@@ -18,7 +18,8 @@ from PIL import Image
 
 from firempo_plugin.cli import main
 from firempo_plugin.endpoint.failures import ReplyTruncatedError, StopRunError
-from firempo_plugin.evaluate import commands, figures
+from firempo_plugin.evaluate import commands, figures, tables
+from firempo_plugin.evaluate import config as configuration
 from firempo_plugin.evaluate.store import ItemFile, Measured
 from firempo_plugin.store.halt import DONE, FAILED, STOPPED
 
@@ -144,6 +145,26 @@ def test_a_run_answers_compares_and_draws(write, tmp_path, capsys, monkeypatch):
     assert float(rows[0]["All"]) == 1
     assert Image.open(tmp_path / "work" / "tables" / "accuracy.png").width > 300
     assert "FiRe-MPO (2 seeds)" in capsys.readouterr().out
+
+
+def test_questions_of_one_study_are_drawn_together(write, tmp_path):
+    path = write()
+    config = yaml.safe_load(path.read_text())
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    for row, study in zip(rows, ["a", "a", "b", "b"], strict=True):
+        row["study"] = study
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config["source"]["options"]["columns"]["study"] = "study"
+    path.write_text(yaml.safe_dump(config | {"models": {"base": None, "s1": config["models"]["s1"]}, "groups": {}}))
+    assert run(path) == DONE
+    together = cell(tmp_path, "s1", "All, exact")["difference"]
+    assert together["test"] == "bootstrap"
+    assert together["p"] >= 0.5, "two studies tell next to nothing"
+    assert "one study or image" in (tmp_path / "work" / "tables" / "table.md").read_text()
+    (tmp_path / "work" / "items" / "clusters.json").unlink()  # as of a folder that was made before
+    apart = tables.make(configuration.load(path, [])).cells["All, exact"]["s1"].difference
+    assert apart.test == "McNemar"
+    assert apart.interval.value == together["interval"]["value"]
 
 
 def test_nothing_is_asked_or_made_twice(write, tmp_path):
