@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from flops import Text, Work, flops, sequences
 from peft import LoraConfig, get_peft_model
 from presets import FAMILIES, PRESETS, Preset
 from transformers import AutoModelForImageTextToText
 
+from firempo_plugin.forward.flops import Text, Work, flops, sequences
 from firempo_plugin.forward.plan import Layout, TokenRow, make_plan
 from firempo_plugin.objectives.settings import Settings
 from firempo_plugin.objectives.table import OBJECTIVES

@@ -17,11 +17,12 @@ from typing import Any
 
 import torch
 from contestants import CONTESTANTS
-from flops import flops
 from model import Loaded, load
 from presets import Checkpoint, Preset
 from rows import Rows
 from runners import Runner
+
+from firempo_plugin.forward.flops import flops
 
 STATUS = Path("/proc/self/status")
 LIBRARIES = ["llamafactory.train.dpo.trainer", "firempo_plugin.host.train.trainer", "firempo_plugin.demo.scans"]
@@ -58,7 +59,7 @@ class Measurement:
         memory: Peak bytes above what was there before the step: the model, its adapter and the libraries.
         peak: Peak bytes; on the CPU, with the libraries.
         tokens: Places that the language model computed, padding included.
-        flops: Floating-point operations of the step, at least; see `flops`.
+        flops: Floating-point operations of the step, at least; see `forward.flops`.
         loss: Of the step.
         gradient_norm: Of the adapter's gradients.
     """

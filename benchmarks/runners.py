@@ -8,7 +8,6 @@ from typing import Any, Protocol
 import published
 import torch
 from datasets import Dataset, Image, Sequence
-from flops import Text, Work, sequences
 from llamafactory.data import PairwiseDataCollatorWithPadding
 from llamafactory.train.dpo.trainer import CustomDPOTrainer
 from model import Loaded, host_arguments
@@ -16,6 +15,7 @@ from rows import Rows
 from trl import DPOConfig, DPOTrainer
 
 from firempo_plugin.forward.batch import PassInputs
+from firempo_plugin.forward.flops import Text, Work, sequences
 from firempo_plugin.forward.plan import Layout
 from firempo_plugin.host.arguments import settings_of
 from firempo_plugin.host.data.collator import BATCH, FireCollator

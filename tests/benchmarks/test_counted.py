@@ -9,8 +9,9 @@ from places import ROOT
 sys.path.append(str(ROOT / "benchmarks"))
 
 import counted
-from flops import Text
 from presets import PRESETS
+
+from firempo_plugin.forward.flops import Text
 
 
 def test_the_readme_shows_what_is_counted():

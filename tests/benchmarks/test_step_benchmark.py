@@ -15,13 +15,14 @@ import published
 import report
 import rows as benchmark_rows
 from contestants import CONTESTANTS, DEFAULT, PUBLISHED
-from flops import Text, Work, flops, sequences
 from measure import Measurement, Task, measure, run_first_epoch
 from model import load
 from presets import PRESETS, Checkpoint, shrunk, write_checkpoint
 from report import Line, Workload
 from rows import Shape, make_rows
 from torch.utils.flop_counter import FlopCounterMode
+
+from firempo_plugin.forward.flops import Text, Work, flops, sequences
 
 SMALL = shrunk(PRESETS["cpu"])
 SHAPE = Shape(image_tokens=16, words=20, batch=2, accumulation=2)
