@@ -15,7 +15,8 @@ from peft import LoraConfig, get_peft_model
 from presets import FAMILIES, PRESETS, Preset
 from transformers import AutoModelForImageTextToText
 
-from firempo_plugin.forward.flops import Text, Work, flops, sequences
+from firempo_plugin.forward.flops import Text, Work, pass_text, sequences
+from firempo_plugin.forward.flops import operations as count
 from firempo_plugin.forward.plan import Layout, TokenRow, make_plan
 from firempo_plugin.objectives.settings import Settings
 from firempo_plugin.objectives.table import OBJECTIVES
@@ -70,8 +71,7 @@ def ours(image_tokens: int, pairs: int) -> Work:
     """The trees that the planner makes."""
     text = Text()
     for each in make_plan([_row(image_tokens, number) for number in range(pairs)], SETTINGS, Layout((IMAGE,))):
-        seen = sum(end - place for tree in each.trees for place, end in enumerate(tree.end))
-        text += Text(sum(map(len, each.trees)), seen, len(each.token))
+        text += pass_text(each)
     return Work(text, text, (PATCHES * image_tokens,) * 2)
 
 
@@ -133,9 +133,7 @@ def model_of(preset: Preset) -> torch.nn.Module:
 def operations(model: torch.nn.Module, way: Way, image_tokens: int) -> float:
     """Of one pair."""
     work = way.work(image_tokens, way.pairs)
-    if way.checkpointing:
-        work += Work(reference=Text(work.policy.tokens, work.policy.pairs))
-    return flops(model, work) / way.pairs
+    return count(model, work, checkpointed=way.checkpointing).total / way.pairs
 
 
 def table(preset: Preset) -> list[str]:
