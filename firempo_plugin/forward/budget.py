@@ -20,8 +20,28 @@ USABLE = 0.9
 """Of free memory is counted on; the rest is for what the allocator cannot use."""
 HEAD_BYTES = 31
 """A scored token and word of the vocabulary at once, backward included; measured."""
-OPTIMISER_BYTES = 12
-"""A trained number takes: its gradient and AdamW's two means, in float32."""
+ADAMW = 8.0
+STATES = {
+    **dict.fromkeys(("lion_8bit", "rmsprop_bnb_8bit", "4bit"), 1.0),
+    "ademamix_8bit": 3.0,
+    "8bit": 2.0,
+    "ademamix": 12.0,
+    **dict.fromkeys(("lion", "adagrad", "rmsprop"), 4.0),
+    **dict.fromkeys(("adafactor", "sgd", "lomo"), 0.0),
+}
+"""Bytes that an optimiser keeps of a trained number in float32, by a part of its name; the first that fits counts."""
+
+
+def trained_bytes(optimiser: str, width: int = 4, *, autocast: bool = False) -> float:
+    """Bytes that gradient and optimiser keep of a trained number.
+
+    Args:
+        optimiser: The host's `optim`; one that `STATES` does not name counts as AdamW.
+        width: Bytes of the number itself.
+        autocast: Whether a step computes with copies of the numbers in half precision.
+    """
+    states = next((states for name, states in STATES.items() if name in optimiser), ADAMW)
+    return width + states * width / 4 + (2 if autocast and width == 4 else 0)
 
 
 @dataclass(frozen=True)
@@ -107,14 +127,24 @@ class Budget:
     free: int
     weights: int
     trained: int
-    optimiser: int
+    optimiser: float
     shapes: Shapes
     largest: Pair
 
     @property
+    def states(self) -> int:
+        """Bytes of gradients and optimiser."""
+        return int(self.trained * self.optimiser)
+
+    @property
+    def head(self) -> int:
+        """Bytes of logits, and of what comes of them."""
+        return self.largest.scored * self.shapes.vocabulary * HEAD_BYTES
+
+    @property
     def fixed(self) -> int:
         """Bytes that do not grow with the tokens of a pass."""
-        return self.weights + self.trained * self.optimiser + self.largest.scored * self.shapes.vocabulary * HEAD_BYTES
+        return self.weights + self.states + self.head
 
     def needed(self, tokens: int) -> int:
         """Bytes of a step whose passes hold as many tokens."""

@@ -1,14 +1,25 @@
 """The order in which rows are seen, so that rows on one image come in one batch."""
 
 import random
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 from torch.utils.data import Sampler
+
+from .disk import image_digest
+from .tree import Image
 
 IN_SIGHT = 500
 """How many groups are looked through for one that fits."""
 
 Group = tuple[Hashable, list[int]]
+
+
+def images_shown(rows: Iterable[Sequence[Image]]) -> list[Hashable]:
+    """What each row shows, by its images; a row without any shows what no other does."""
+    return [
+        tuple(image if isinstance(image, str) else image_digest(image) for image in images) or (number,)
+        for number, images in enumerate(rows)
+    ]
 
 
 class GroupByImage(Sampler[int]):

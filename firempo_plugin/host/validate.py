@@ -127,7 +127,8 @@ def quiet_host() -> Iterator[None]:
     import datasets
     import transformers
 
-    logs = logging.getLogger("llamafactory"), transformers.logging.get_logger(), datasets.logging.get_logger()
+    logs = [logging.getLogger(name) for name in ("llamafactory", "bitsandbytes")]
+    logs += [transformers.logging.get_logger(), datasets.logging.get_logger()]
     before = [log.level for log in logs]
     os.environ[VERBOSITY] = "ERROR"
     for log in logs:

@@ -171,18 +171,12 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
         obstacle = obstacle_to_trees(base)
         if obstacle:
             logger.info_rank0(f"Every response is run as a sequence of its own: {obstacle}.")
-        by_images = base.config.model_type in CROSS_ATTENDING
-        split = by_images or (family is not None and is_frozen(family, base.base_model))
         return cls(
             template=template,
             model=model,
             settings=settings,
             pad_to_multiple_of=WIDTH_MULTIPLE,
-            layout=Layout(
-                image_tokens=(base.config.to_dict()[family.image_token],) if family and not obstacle else None,
-                pass_tokens=pass_tokens if split else None,
-                by_images=by_images,
-            ),
+            layout=layout_of(base, pass_tokens),
             share_images=family is not None,
             pieces=family.pieces if family else None,
             reference_cache=reference_cache,
@@ -333,6 +327,24 @@ class FireCollator(MultiModalDataCollatorForSeq2Seq):
             return None
         entries = [self.reference_cache.entry(cell) for cell in each.cells]
         return Known(entries, *self.reference_cache.load(entries))
+
+
+def layout_of(model: Any, pass_tokens: int | None) -> Layout:
+    """How the sequences of a model without its adapter's wrapper may be laid out.
+
+    Args:
+        model: Its weights may be on any device, meta included.
+        pass_tokens: Most tokens of a pass; None for one pass.
+    """
+    family = FAMILIES.get(model.config.model_type)
+    by_images = model.config.model_type in CROSS_ATTENDING
+    split = by_images or (family is not None and is_frozen(family, model.base_model))
+    trees = family is not None and not obstacle_to_trees(model)
+    return Layout(
+        image_tokens=(model.config.to_dict()[family.image_token],) if family is not None and trees else None,
+        pass_tokens=pass_tokens if split else None,
+        by_images=by_images,
+    )
 
 
 def obstacle_to_trees(model: Any) -> str:

@@ -399,14 +399,19 @@ def encoding_fingerprint(data_args: Any, tokenizer: Any, processor: Any) -> str:
 def media_digest(dataset: Any, columns: tuple[str, str]) -> str:
     """Size and time of every media file by path, so that encoded rows never outlive their images."""
     digest = hashlib.sha256()
+    for path in sorted(media_paths(dataset, columns)):
+        state = os.stat(path) if os.path.exists(path) else None
+        digest.update(f"{path}\0{state and (state.st_size, state.st_mtime_ns)}\n".encode())
+    return digest.hexdigest()
+
+
+def media_paths(dataset: Any, columns: tuple[str, str]) -> set[str]:
+    """The files in two columns of lists of images; those that lie inside the data have none."""
     paths = set[str]()
     for column in columns:
         for table in dataset.select_columns(column).with_format("arrow").iter(batch_size=1000):
             paths.update(_paths(table.column(column)))
-    for path in sorted(paths):
-        state = os.stat(path) if os.path.exists(path) else None
-        digest.update(f"{path}\0{state and (state.st_size, state.st_mtime_ns)}\n".encode())
-    return digest.hexdigest()
+    return paths
 
 
 def _paths(images: Any) -> Iterator[str]:

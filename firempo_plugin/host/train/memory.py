@@ -8,7 +8,7 @@ from llamafactory.extras import logging
 from peft import PeftModel
 from torch import nn
 
-from ...forward.budget import OPTIMISER_BYTES, Budget, Pair, Shapes
+from ...forward.budget import Budget, Pair, Shapes, trained_bytes
 from ...forward.families import FAMILIES
 from ...forward.masks import FULL, SLIDING
 from ...forward.plan import Layout, make_plan
@@ -41,14 +41,14 @@ def fitting(layout: Layout, model: Any, ref_model: Any, rows: Any, settings: Set
         return layout
     longest = longest_row(rows)
     largest = largest_pair(rows[longest], settings, layout)
-    shapes = shapes_of(model, training_args.bf16 or training_args.fp16)
+    half = training_args.bf16 or training_args.fp16
     moving = [weight for each in (model, ref_model) if each is not None for weight in each.parameters()]
     budget = Budget(
         free=free,
         weights=sum(weight.nbytes for weight in moving if weight.device.type == "cpu"),
         trained=sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
-        optimiser=OPTIMISER_BYTES,
-        shapes=shapes,
+        optimiser=trained_bytes(training_args.optim, autocast=half),
+        shapes=shapes_of(model, half),
         largest=largest,
     )
     _say(budget, rows[longest]["source"])

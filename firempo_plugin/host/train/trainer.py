@@ -15,11 +15,10 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl.models.utils import prepare_deepspeed, prepare_fsdp
 
 from ...forward.batch import Batch
-from ...forward.disk import image_digest
 from ...forward.dropout import switch_off
 from ...forward.families import FAMILIES
 from ...forward.masks import TreeMasks
-from ...forward.order import GroupByImage
+from ...forward.order import GroupByImage, images_shown
 from ...forward.score import Runner
 from ...forward.step import Models, Step
 from ...objectives.losses import RowTerm
@@ -284,12 +283,9 @@ class FireMPOTrainer(Trainer):
             return torch.utils.data.SequentialSampler(rows)
         together = self.finetuning_args.fire_group_by_image
         if together is not None:
-            shown = [
-                tuple(image if isinstance(image, str) else image_digest(image) for image in row["images"]) or (number,)
-                for number, row in enumerate(rows.select_columns("images"))
-            ]
+            images = images_shown(row["images"] for row in rows.select_columns("images"))
             seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-            return GroupByImage(shown, together, self.args.train_batch_size, seed)
+            return GroupByImage(images, together, self.args.train_batch_size, seed)
         if self.args.train_sampling_strategy == "group_by_length":
             lengths = [sum(map(len, ids)) for ids in zip(*(rows[name] for name in RUN_COLUMNS), strict=True)]
             batch = self.args.train_batch_size * self.args.gradient_accumulation_steps

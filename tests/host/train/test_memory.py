@@ -23,7 +23,7 @@ def fit(trainer_and_batch, monkeypatch):
         monkeypatch.setattr(memory, "free_bytes", lambda device: free)
         shapes = memory.shapes_of(trainer.model, half=False)
         monkeypatch.setattr(memory, "shapes_of", lambda model, half: replace(shapes, checkpointed=checkpointed))
-        args = SimpleNamespace(device=torch.device("cuda"), bf16=False, fp16=False)
+        args = SimpleNamespace(device=torch.device("cuda"), bf16=False, fp16=False, optim="adamw_torch")
         found = memory.fitting(layout, trainer.model, None, trainer.train_dataset, settings, args)
         return found.pass_tokens, list(said)
 
