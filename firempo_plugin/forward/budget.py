@@ -122,6 +122,7 @@ class Budget:
         optimiser: Bytes that gradient and optimiser keep of each.
         shapes: The decoder.
         largest: See `Pair`.
+        head_rows: Scored tokens of a pass whose logits are made at once, at most.
     """
 
     free: int
@@ -130,6 +131,7 @@ class Budget:
     optimiser: float
     shapes: Shapes
     largest: Pair
+    head_rows: int
 
     @property
     def states(self) -> int:
@@ -137,18 +139,18 @@ class Budget:
         return int(self.trained * self.optimiser)
 
     @property
-    def head(self) -> int:
-        """Bytes of logits, and of what comes of them."""
-        return self.largest.scored * self.shapes.vocabulary * HEAD_BYTES
-
-    @property
     def fixed(self) -> int:
         """Bytes that do not grow with the tokens of a pass."""
-        return self.weights + self.states + self.head
+        return self.weights + self.states
+
+    def head(self, tokens: int) -> int:
+        """Bytes of the logits of a pass, and of what comes of them: as many as of the largest pair by its tokens."""
+        scored = min(self.head_rows, self.largest.scored * tokens / self.largest.tokens)
+        return int(scored * self.shapes.vocabulary * HEAD_BYTES)
 
     def needed(self, tokens: int) -> int:
         """Bytes of a step whose passes hold as many tokens."""
-        return self.fixed + tokens * token_bytes(self.shapes, self.largest.length)
+        return self.fixed + self.head(tokens) + tokens * token_bytes(self.shapes, self.largest.length)
 
     @property
     def least(self) -> int:
@@ -162,5 +164,8 @@ class Budget:
     def pass_tokens(self, most: int) -> int:
         """Tokens of a pass that fit, at least those of the largest pair and at most `most` if they suffice."""
         left = USABLE * self.free - self.fixed
-        fitting = int(left // token_bytes(self.shapes, self.largest.length))
+        each = token_bytes(self.shapes, self.largest.length)
+        all_logits = self.head_rows * self.shapes.vocabulary * HEAD_BYTES
+        own_logits = self.head(self.largest.tokens) / self.largest.tokens
+        fitting = int(max((left - all_logits) // each, left // (each + own_logits)))
         return max(self.largest.tokens, min(most, fitting))

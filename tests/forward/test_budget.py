@@ -7,10 +7,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from firempo_plugin.forward.budget import Budget, Pair, Shapes, layer_bytes, token_bytes
+from firempo_plugin.forward.budget import Budget, Pair, Shapes, layer_bytes, token_bytes, trained_bytes
 
 SHAPES = Shapes(2, 10, 20, 1000, 8, 4, 2, 1, 4, normed=False, eager=False, checkpointed=False)
-ROOMY = Budget(1_000_000, 1000, 10, 12, SHAPES, Pair(100, 50, 2))
+ROOMY = Budget(1_000_000, 1000, 10, 12, SHAPES, Pair(100, 50, 2), head_rows=4)
 
 
 def test_a_layer_by_hand():
@@ -20,12 +20,36 @@ def test_a_layer_by_hand():
     assert token_bytes(replace(SHAPES, checkpointed=True), 50) == 2 * 10 * 4 + 868
 
 
-def test_passes_fill_what_is_left_and_hold_the_largest_pair():
-    assert ROOMY.fixed == 1000 + 120 + 2 * 1000 * 31
-    assert ROOMY.pass_tokens(4096) == (900_000 - ROOMY.fixed) // 1736
-    assert ROOMY.pass_tokens(200) == 200
-    assert replace(ROOMY, free=100_000).pass_tokens(4096) == 100
-    assert [replace(ROOMY, free=free).fits for free in (2 * ROOMY.least, ROOMY.least)] == [True, False]
+def test_the_bytes_of_a_step_by_hand():
+    assert ROOMY.fixed == 1000 + 120
+    assert [ROOMY.head(tokens) for tokens in (100, 150, 200, 1000)] == [62_000, 93_000, 124_000, 124_000]
+    assert ROOMY.least == 1120 + 62_000 + 100 * 1736
+
+
+@pytest.mark.parametrize("head_rows", [4, 256])
+def test_passes_fill_what_is_left_and_hold_the_largest_pair(head_rows):
+    budget = replace(ROOMY, head_rows=head_rows)
+    tokens = budget.pass_tokens(4096)
+    assert budget.needed(tokens) <= 0.9 * budget.free < budget.needed(tokens + 1)
+    assert budget.pass_tokens(200) == 200
+    assert replace(budget, free=100_000).pass_tokens(4096) == 100
+    assert [replace(budget, free=free).fits for free in (2 * budget.least, budget.least)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("optimiser", "width", "autocast", "bytes_"),
+    [
+        ("adamw_torch", 4, False, 12),
+        ("adamw_torch_fused", 4, True, 14),
+        ("adamw_torch", 2, True, 6),
+        ("paged_adamw_8bit", 4, False, 6),
+        ("paged_lion_8bit", 4, False, 5),
+        ("adafactor", 4, False, 4),
+        ("none_that_is_known", 4, False, 12),
+    ],
+)
+def test_what_a_trained_number_takes(optimiser, width, autocast, bytes_):
+    assert trained_bytes(optimiser, width, autocast=autocast) == bytes_
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

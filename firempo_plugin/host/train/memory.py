@@ -50,6 +50,7 @@ def fitting(layout: Layout, model: Any, ref_model: Any, rows: Any, settings: Set
         optimiser=trained_bytes(training_args.optim, autocast=half),
         shapes=shapes_of(model, half),
         largest=largest,
+        head_rows=HEAD_ROWS,
     )
     _say(budget, rows[longest]["source"])
     return replace(layout, pass_tokens=budget.pass_tokens(MOST_PASS_TOKENS))

@@ -63,10 +63,10 @@ def test_passes_fill_what_is_free(fit):
     shapes = memory.shapes_of(fit.trainer.model, half=False)
     trained = sum(weight.numel() for weight in fit.trainer.model.parameters() if weight.requires_grad)
     weights = sum(weight.nbytes for weight in fit.trainer.model.parameters())
-    head = largest.scored * shapes.vocabulary * 31
-    fixed = weights + 12 * trained + head
-    free = (fixed + 1000 * token_bytes(shapes, largest.length)) / 0.9
-    assert fit(int(free) + 1)[0] == max(1000, largest.tokens)
+    head = largest.scored * shapes.vocabulary * 31 * 1000 / largest.tokens
+    free = (weights + 12 * trained + head + 1000 * token_bytes(shapes, largest.length)) / 0.9
+    assert largest.tokens < 1000
+    assert fit(int(free) + 1)[0] == 1000
 
 
 @pytest.mark.parametrize("model_type", ["mllama", "qwen3_vl_moe"])
