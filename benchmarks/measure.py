@@ -211,15 +211,20 @@ def start_of_peak(loaded: Loaded) -> int:
     if loaded.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()
+    return start_of_peak_of_process()
+
+
+def start_of_peak_of_process() -> int:
+    """Forgets the peak of the process's memory so far; returns the bytes in use."""
     Path("/proc/self/clear_refs").write_text("5")
-    return _status("VmRSS")
+    return status_bytes("VmRSS")
 
 
 def _peak(device: torch.device) -> int:
-    return torch.cuda.max_memory_allocated() if device.type == "cuda" else _status("VmHWM")
+    return torch.cuda.max_memory_allocated() if device.type == "cuda" else status_bytes("VmHWM")
 
 
-def _status(name: str) -> int:
+def status_bytes(name: str) -> int:
     """A size in bytes from the kernel's account of this process."""
     found = re.search(rf"^{name}:\s+(\d+) kB$", STATUS.read_text(), re.MULTILINE)
     if found is None:

@@ -128,6 +128,12 @@ def validate(args: argparse.Namespace) -> int:
     return run(args.target, args.overrides, args.rejected)
 
 
+def plan(args: argparse.Namespace) -> int:
+    from .host.plan.command import plan as run
+
+    return run(args.target, args.overrides, args.rows, args.card, args.utilisation, args.json)
+
+
 def preview(args: argparse.Namespace) -> int:
     from .host.preview.command import preview as run
 
@@ -151,6 +157,13 @@ def _above_zero(text: str) -> float:
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"expected a number above 0, found {text}")
     return number
+
+
+def _shares(text: str) -> tuple[float, float]:
+    ends = [float(end) for end in text.split("-")]
+    if not 1 <= len(ends) <= 2 or not all(0 < end <= 1 for end in ends):
+        raise argparse.ArgumentTypeError(f"expected a share or a range of shares above 0, at most 1, found {text!r}")
+    return min(ends), max(ends)
 
 
 def _chat_engine(arguments: dict[str, Any]) -> Any:
@@ -262,6 +275,22 @@ def _parser(command: str) -> argparse.ArgumentParser:
     add = on_rows("preview", "write a page that shows the rows as the trainer sees them; loads no model", preview)
     add.add_argument("--page", type=Path, default=Path("preview.html"), help="where (default: preview.html)")
     add.add_argument("--rows", type=_positive, metavar="N", help="only the first N rows")
+
+    text = "count what a training will cost: tokens, memory, hours on named cards; loads no weights"
+    add = commands.add_parser("plan", help=text, description=text)
+    add.add_argument("target", metavar="TRAIN.yaml", help="the file; its model needs config.json and a tokeniser")
+    add.add_argument("overrides", nargs="*", metavar="key=value", help="as llamafactory-cli train takes them")
+    add.add_argument("--rows", type=_positive, default=200, metavar="N", help="look at N rows (default: 200)")
+    add.add_argument("--card", metavar="NAME", help="compare settings on this card; an unknown name lists those known")
+    add.add_argument(
+        "--utilisation",
+        type=_shares,
+        default=(0.2, 0.45),
+        metavar="LOW-HIGH",
+        help="shares of a card's peak to assume (default: 0.2-0.45)",
+    )
+    add.add_argument("--json", action="store_true", help="print everything as JSON")
+    add.set_defaults(run=plan)
 
     add = on_rows("check-noise", "say what the noise of the rows hides from the model of a training YAML", check_noise)
     add.add_argument("--rows", type=_positive, default=200, metavar="N", help="look at N rows (default: 200)")

@@ -17,7 +17,8 @@ from .plan import Pass
 
 LAYER = re.compile(r"\blayers\.(\d+)\.")
 ON_THE_INPUT = re.compile(r"\.self_attn\.[qkv]+_proj(\.base_layer|\.lora_A\.\w+)?$")
-"""Products with a layer's input, which needs no gradient in the first layer with anything in training."""
+"""Products with a layer's input, which needs no gradient in the first layer with anything in training, unless that is
+checkpointed: LLaMA-Factory then asks for it."""
 
 
 @dataclass(frozen=True)
@@ -100,14 +101,12 @@ def pass_text(each: Pass, multiple: int = 1, *, masked: bool = False) -> Text:
     Args:
         each: The pass.
         multiple: Its sequences are padded to a multiple of so many tokens.
-        masked: Whether the pairs that a tree's mask hides count too, as where attention is computed and then masked.
+        masked: Whether pairs that the mask hides count too, as where attention is computed whole and then masked.
     """
-    width = -(-max(map(len, each.trees)) // multiple) * multiple
+    count, width = len(each.trees), -(-max(map(len, each.trees)) // multiple) * multiple
     seen = sum(end - place for tree in each.trees for place, end in enumerate(tree.end))
     padding = sum(width - len(tree) for tree in each.trees)
-    if masked and not all(tree.is_chain for tree in each.trees):
-        return Text(len(each.trees) * width, len(each.trees) * width**2, len(each.token))
-    return Text(len(each.trees) * width, seen + padding, len(each.token))
+    return Text(count * width, count * width**2 if masked else seen + padding, len(each.token))
 
 
 def flops(model: Any, work: Work) -> float:
@@ -131,14 +130,15 @@ def operations(model: Any, work: Work, *, checkpointed: bool = False) -> Operati
     head = 2 * config.hidden_size * config.vocab_size
     head_back = 1 + any(weight.requires_grad for weight in base.get_output_embeddings().parameters())
     first = _first_trained(base.base_model, layers)
-    frozen, adapters, backward = _linear(base.base_model.language_model, first)
+    frozen, adapters, backward = _linear(base.base_model.language_model, first, checkpointed)
     policy, reference = work.policy, work.reference
+    reached = layers - max(first, 0)
     body = float(policy.tokens * (frozen + adapters) + policy.pairs * layers * attention)
-    back = policy.tokens * backward + 2 * policy.pairs * (layers - max(first, 0)) * attention
+    back = policy.tokens * backward + 2 * policy.pairs * reached * attention
     return Operations(
         forward=body + policy.scored * head,
         backward=back + policy.scored * head_back * head,
-        again=body if checkpointed else 0.0,
+        again=body * reached / layers if checkpointed else 0.0,
         reference=reference.tokens * frozen + reference.pairs * layers * attention + reference.scored * head,
         vision=sum(_vision(base.base_model, base.config, patches) for patches in work.patches),
     )
@@ -156,7 +156,7 @@ def _first_trained(core: nn.Module, layers: int) -> int:
     return first
 
 
-def _linear(language_model: nn.Module, first: int) -> tuple[int, int, int]:
+def _linear(language_model: nn.Module, first: int, checkpointed: bool) -> tuple[int, int, int]:
     """Operations a token: forward of the frozen model and of adapters, and backward of both."""
     frozen = adapters = backward = 0
     for name, module in language_model.named_modules():
@@ -168,7 +168,7 @@ def _linear(language_model: nn.Module, first: int) -> tuple[int, int, int]:
                 frozen += size
             found = LAYER.search(f"{name}.")
             layer = int(found[1]) if found else -1
-            reached = layer > first or (layer == first and not ON_THE_INPUT.search(name))
+            reached = layer > first or (layer == first and (checkpointed or not ON_THE_INPUT.search(name)))
             backward += size * (reached + module.weight.requires_grad)
     return frozen, adapters, backward
 

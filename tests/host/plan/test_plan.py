@@ -1,0 +1,207 @@
+"""`firempo plan` counts what training then does: tokens, operations, what caches hold, what weights take."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import tiny
+import yaml
+from places import TEMPLATES_DIR
+from safetensors.torch import load_file
+from torch.utils.flop_counter import FlopCounterMode
+
+from firempo_plugin import cli
+from firempo_plugin.host.plan import cost as costs
+from firempo_plugin.host.plan.command import count
+from firempo_plugin.host.plan.cost import cards
+
+BATCH = 2
+ASSUMED = (0.2, 0.45)
+
+
+@pytest.fixture
+def config(checkpoint, tmp_path):
+    """Returns a function that gives a training configuration, whose model has no weights."""
+
+    def get(family="qwen3_vl", **keys):
+        model = tmp_path / family
+        if not model.exists():
+            shutil.copytree(checkpoint(family), model, ignore=shutil.ignore_patterns("*.safetensors"))
+        base = {
+            "model_name_or_path": str(model), "template": tiny.TEMPLATES[family], "stage": "fire_mpo", "do_train": True,
+            "finetuning_type": "lora", "lora_rank": 8, "lora_target": "all", "dataset": "fire_mpo_mixed",
+            "dataset_dir": str(TEMPLATES_DIR), "cutoff_len": 1024, "output_dir": str(tmp_path / "never"),
+            "per_device_train_batch_size": BATCH, "disable_shuffling": True, "num_train_epochs": 1,
+            "report_to": "none",
+        }  # fmt: skip
+        return {**base, **keys}
+
+    return get
+
+
+@pytest.fixture
+def counted(config, tmp_path):
+    """Returns a function from keys of a configuration to its cost."""
+    return lambda family="qwen3_vl", rows=100, **keys: count(config(family, **keys), str(tmp_path), rows)
+
+
+@pytest.fixture
+def written(config, tmp_path):
+    """Returns a function that writes a training YAML."""
+
+    def write(**keys):
+        path = tmp_path / "train.yaml"
+        path.write_text(yaml.safe_dump(config(**keys)))
+        return str(path)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("family", "keys"),
+    [
+        ("qwen3_vl", {}),
+        ("qwen3_vl", {"finetuning_type": "full", "lora_rank": None, "lora_target": None}),
+        ("qwen2_5_vl", {"disable_gradient_checkpointing": True, "fire_objective": "simpo"}),
+        ("llava", {"finetuning_type": "freeze", "freeze_trainable_layers": 1, "lora_rank": None, "lora_target": None}),
+    ],
+)
+def test_tokens_and_operations_are_those_of_training(train, counted, family, keys):
+    keys = {"use_cpu": True, "flash_attn": "disabled", **keys}
+    counter = FlopCounterMode(display=False)
+    with counter:
+        log = train(
+            family, num_train_epochs=1, max_steps=None, disable_shuffling=True, include_num_input_tokens_seen="all",
+            fire_pass_tokens=200, **keys,
+        )  # fmt: skip
+    cost = counted(family, fire_pass_tokens=200, **{key: value for key, value in keys.items() if value is not None})
+    assert cost.looked.work.policy.tokens == log[-1]["num_input_tokens_seen"]
+    assert cost.steps == max(entry["step"] for entry in log)
+    assert cost.looked.passes > cost.looked.batches
+    found = cost.operations(cost.written.checkpointed).total
+    assert found == pytest.approx(counter.get_total_flops(), rel=0.001)
+
+
+def test_the_caches_hold_what_is_counted(train, counted, tmp_path):
+    folders = {key: str(tmp_path / key) for key in ("fire_reference_cache", "fire_vision_cache")}
+    cost = counted(use_cpu=True, **folders)
+    train(num_train_epochs=1, max_steps=None, disable_shuffling=True, **folders)
+    for key, expected in cost.cache_bytes().items():
+        files = [load_file(file) for file in (tmp_path / key).glob("*/*.safetensors")]
+        tensors = [tensor for file in files for name, tensor in file.items() if name not in ("checksum", "grid")]
+        assert sum(tensor.nbytes for tensor in tensors) == pytest.approx(expected, rel=0.02), key
+
+
+def test_quantised_weights_take_what_is_counted(counted, checkpoint, config, tmp_path):
+    from llamafactory.hparams import get_train_args
+    from llamafactory.model import load_model, load_tokenizer
+
+    cost = counted(quantization_bit=4, bf16=True)
+    keys = config(quantization_bit=4, use_cpu=True, model_name_or_path=str(checkpoint("qwen3_vl")))
+    model_args, *_, finetuning_args, _ = get_train_args(keys)
+    model = load_model(load_tokenizer(model_args)["tokenizer"], model_args, finetuning_args, is_trainable=True)
+    assert cost.budget(cost.written).weights == pytest.approx(sum(w.nbytes for w in model.parameters()), rel=0.03)
+    assert cost.budget(replace(cost.written, bits=None)).weights > 1.2 * cost.budget(cost.written).weights
+
+
+def test_a_later_epoch_costs_less_with_what_was_kept(counted, tmp_path):
+    one, plain = counted(fire_reference_cache=str(tmp_path / "kept")), counted()
+    two = counted(num_train_epochs=2, fire_reference_cache=str(tmp_path / "kept"))
+    first, both = one.operations(False), two.operations(False)
+    assert first == plain.operations(False)
+    assert both.forward == pytest.approx(2 * first.forward)
+    assert first.reference < both.reference < 1.1 * first.reference
+    assert two.steps == 2 * one.steps
+
+
+def test_a_sample_stands_for_all_rows(counted):
+    whole, part = counted(), counted(rows=BATCH)
+    assert part.looked.rows == BATCH < whole.looked.rows
+    assert part.steps == whole.steps
+    assert 0.5 < part.operations(True).total / whole.operations(True).total < 2
+
+
+def test_a_full_training_has_a_reference_of_its_own(counted):
+    full, adapter = counted(finetuning_type="full"), counted()
+    lora = sum(weight.nbytes for name, weight in adapter._model.named_parameters() if ".lora_" in name)
+    assert full.budget(full.written).weights == 2 * (adapter.budget(adapter.written).weights - lora)
+    assert "fire_reference_cache" not in full.cache_bytes()
+    assert {fit.choice.bits for fit in full.fits(cards()["L4"], ASSUMED)} == {None}
+    assert {fit.choice.bits for fit in adapter.fits(cards()["L4"], ASSUMED)} == {None, 8, 4}
+
+
+def test_the_first_that_fits_is_advised_and_passes_fill_the_card(counted, monkeypatch):
+    from firempo_plugin.host.plan.told import _cheapest
+
+    cost = counted()
+    bits, without = cost.written.bits, replace(cost.written, checkpointed=False)
+    assert cost.written.checkpointed
+    roomy = cost.fits(costs.Card("roomy", 80, 300), ASSUMED)
+    assert _cheapest(roomy).choice == without
+    least = [cost.budget(choice).least for choice in (cost.written, without)]
+    assert least[0] < least[1]
+    between = sum(least) / 2 / costs.USABLE / costs.GIGABYTE
+    small = cost.fits(costs.Card("small", between, 300), ASSUMED)
+    assert (_cheapest(small).choice.bits, _cheapest(small).choice.checkpointed) == (bits, True)
+    assert _cheapest(cost.fits(costs.Card("none", 1e-6, 300), ASSUMED)) is None
+    fit = roomy[0]
+    assert fit.hours[0] == pytest.approx(cost.operations(False).total / 300e12 / 0.45 / 3600)
+    assert fit.hours[1] / fit.hours[0] == pytest.approx(0.45 / 0.2)
+
+
+def test_where_a_batch_is_one_pass_smaller_batches_are_tried(counted):
+    cost = counted(deepspeed="zero2.json", per_device_train_batch_size=4)
+    budgets = [cost.budget(replace(cost.written, batch=batch)) for batch in (4, 2)]
+    assert budgets[0].largest.tokens == pytest.approx(2 * budgets[1].largest.tokens, abs=2)
+    between = (budgets[0].least + budgets[1].least) / 2 / costs.USABLE / costs.GIGABYTE
+    fits = cost.fits(costs.Card("small", between, 300), ASSUMED)
+    assert fits[1].choice == replace(cost.written, batch=2)
+    assert fits[1].pass_tokens is None
+
+
+def test_it_is_told_on_one_screen_and_as_json(written, capsys):
+    path = written(bf16=True)
+    assert cli.main(["plan", path]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 130
+    assert "no GPU has been measured" in lines[0]
+    assert all(any(line.startswith(name) for line in lines) for name in cards())
+    assert cli.main(["plan", path, "--card", "rtx-3090", "--utilisation", "0.3"]) == 0
+    told = capsys.readouterr().out
+    assert "at 30% of peak" in told
+    assert told.count("<- the cheapest that fits") == 1
+    assert cli.main(["plan", path, "--json", "--card", "H200"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["utilisation"] == [0.2, 0.45]
+    assert [card["name"] for card in found["cards"]] == ["H200"]
+    assert found["cards"][0]["cheapest"]["fits"] is True
+    assert found["memory"]["least"] == sum(
+        found["memory"][part] for part in ("weights", "gradients_and_optimiser", "logits", "largest_pass")
+    )
+
+
+def test_what_cannot_be_counted_is_said(written, write_dataset, capsys, monkeypatch):
+    row = {
+        "conversations": [{"from": "human", "value": "Which side?"}], "chosen": {"from": "gpt", "value": "Left."},
+        "rejected": {"from": "gpt", "value": "Right."}, "images": [], "rejected_images": [],
+    }  # fmt: skip
+    equal = {**row, "rejected": row["chosen"]}
+    data = {"dataset": "pairs", "dataset_dir": str(write_dataset([row, equal]))}
+    assert cli.main(["plan", written(**data)]) == 1
+    assert "1 of them cannot be used, see `firempo validate`" in capsys.readouterr().out
+    write_dataset([equal])
+    assert cli.main(["plan", written(**data)]) == 1
+    assert "no row that was looked at can be used. The first: pairs, row 0: " in capsys.readouterr().err
+    assert cli.main(["plan", "pairs", f"dataset_dir={data['dataset_dir']}"]) == 1
+    assert "no model is named" in capsys.readouterr().err
+    monkeypatch.setattr("firempo_plugin.host.plan.rows.look", None)
+    assert cli.main(["plan", written(family="mllama")]) == 1
+    assert "firempo: mllama is not counted: " in capsys.readouterr().err
+    monkeypatch.setattr("firempo_plugin.host.validate.start", None)
+    assert cli.main(["plan", written(), "--card", "V100"]) == 1
+    assert "--card: V100 is unknown. Write one of: RTX 3090, " in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["plan", written(), "--utilisation", "1.5"])
+    assert "expected a share" in capsys.readouterr().err
