@@ -106,7 +106,7 @@ def _count(operations: float) -> str:
 
 
 def _size(size: float) -> str:
-    return f"{size / GIGABYTE:.2g} GB" if size < GIGABYTE else f"{size / GIGABYTE:.1f} GB"
+    return f"{size / 1e6:.3g} MB" if size < GIGABYTE else f"{size / GIGABYTE:.1f} GB"
 
 
 def _time(fit: Fit) -> str:

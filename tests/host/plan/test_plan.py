@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 import tiny
+import torch
 import yaml
+from bitsandbytes.functional import int8_vectorwise_quant, quantize_4bit
 from places import TEMPLATES_DIR
 from safetensors.torch import load_file
 from torch.utils.flop_counter import FlopCounterMode
@@ -15,6 +17,7 @@ from firempo_plugin import cli
 from firempo_plugin.host.plan import cost as costs
 from firempo_plugin.host.plan.command import count
 from firempo_plugin.host.plan.cost import cards
+from firempo_plugin.host.plan.model import BITS_BYTES
 
 BATCH = 2
 ASSUMED = (0.2, 0.45)
@@ -101,8 +104,24 @@ def test_quantised_weights_take_what_is_counted(counted, checkpoint, config, tmp
     keys = config(quantization_bit=4, use_cpu=True, model_name_or_path=str(checkpoint("qwen3_vl")))
     model_args, *_, finetuning_args, _ = get_train_args(keys)
     model = load_model(load_tokenizer(model_args)["tokenizer"], model_args, finetuning_args, is_trainable=True)
-    assert cost.budget(cost.written).weights == pytest.approx(sum(w.nbytes for w in model.parameters()), rel=0.03)
-    assert cost.budget(replace(cost.written, bits=None)).weights > 1.2 * cost.budget(cost.written).weights
+    packed = sum(2 * weight.nbytes for weight in model.parameters() if type(weight).__name__ == "Params4bit")
+    whole, quantised = (cost.budget(replace(cost.written, bits=bits)).weights for bits in (None, 4))
+    assert cost.written.bits == 4
+    assert whole - quantised == pytest.approx(packed * (4 - BITS_BYTES[4]), rel=1e-6)
+
+
+def test_a_quantised_number_takes_its_bits_and_its_share_of_the_scales():
+    numbers = torch.randn(1024, 1024)
+    for bits, found in (
+        (4, quantize_4bit(numbers, compress_statistics=True, quant_type="nf4")),
+        (8, int8_vectorwise_quant(numbers.half())),
+    ):
+        tensors = [part for part in found if isinstance(part, torch.Tensor)]
+        if bits == 4:
+            state = found[1]
+            tensors += [state.absmax, state.state2.absmax]
+        size = sum(tensor.nbytes for tensor in tensors)
+        assert size / numbers.numel() == pytest.approx(BITS_BYTES[bits], rel=0.005)
 
 
 def test_a_later_epoch_costs_less_with_what_was_kept(counted, tmp_path):
@@ -205,3 +224,16 @@ def test_what_cannot_be_counted_is_said(written, write_dataset, capsys, monkeypa
     with pytest.raises(SystemExit):
         cli.main(["plan", written(), "--utilisation", "1.5"])
     assert "expected a share" in capsys.readouterr().err
+
+
+def test_an_adapter_that_goes_on_is_counted_as_a_new_one(counted, adapter):
+    """Its file is read; no weight of the model is there."""
+    on, new = counted(adapter_name_or_path=str(adapter("qwen3_vl"))), counted()
+    assert on.looked.work == new.looked.work
+    assert on.budget(on.written).trained > 0
+
+
+def test_without_trees_every_cell_is_a_sequence(counted):
+    cost = counted(flash_attn="fa2")
+    assert cost.looked.trees == cost.looked.cells
+    assert cost.looked.shared > 1.3 * counted().looked.shared
