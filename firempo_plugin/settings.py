@@ -20,6 +20,33 @@ from .scrub import scrub
 
 Config = TypeVar("Config")
 
+
+class WrongSettingError(UserError):
+    """A key holds a value that it cannot have.
+
+    Attributes:
+        key: With the sections that it stands in.
+        wanted: What it takes, in words.
+        found: What it holds, as it may be shown.
+    """
+
+    def __init__(self, key: str, wanted: str, found: str) -> None:
+        super().__init__(f"{key} must be {wanted}, found {found}")
+        self.key, self.wanted, self.found = key, wanted, found
+
+
+class MissingSettingError(UserError):
+    """A key has to be written.
+
+    Attributes:
+        key: With the sections that it stands in.
+    """
+
+    def __init__(self, key: str, meaning: str) -> None:
+        super().__init__(f"{key} is missing; write the {meaning}")
+        self.key = key
+
+
 LIMITS: dict[str, tuple[Callable[[float, float], bool], str]] = {
     "least": (operator.ge, "at least"),
     "above": (operator.gt, "above"),
@@ -164,7 +191,7 @@ def checked(kind: type[Config], given: Any, place: str = "", without: Iterable[s
             raise UserError(f"unknown key {place}{name}; {hint}")
     for name, part in known.items():
         if is_required(part) and given.get(name) in (None, "", []):
-            raise UserError(f"{place}{name} is missing; write the {part.metadata['help']}")
+            raise MissingSettingError(place + name, str(part.metadata["help"]))
     hints = get_type_hints(kind)
     values = {
         name: value
@@ -208,7 +235,7 @@ def _fit(value: Any, hint: Any, about: Mapping[str, Any], key: str) -> Any:
     if kind is float and type(value) is int and abs(value) < 2**1000:
         value = float(value)
     if type(value) is not kind or not _is_within(value, about):
-        raise UserError(f"{key} must be {_words(hint, about)}, found {scrub(repr(value)):.200}")
+        raise WrongSettingError(key, _words(hint, about), f"{scrub(repr(value)):.200}")
     return value
 
 

@@ -86,26 +86,33 @@ def _export(config: BuildConfig, workspace: Workspace, progress: Progress) -> No
         say(f"  {note}")
 
 
+def standing(config: BuildConfig) -> tuple[Progress, int | None]:
+    """How far a build is, and the records of its source where that is as its last run left it; makes nothing.
+
+    Raises:
+        UserError: There is no build yet.
+    """
+    workspace = Workspace(Path(config.workspace), look=True)
+    try:
+        return left(config, workspace) or (run(config, workspace, make=False), None)
+    finally:
+        workspace.close()
+
+
 def status(path: Path, overrides: list[str]) -> int:
     """Says how far a build is, and makes nothing."""
     config = configuration.load(path, overrides)
-    workspace = Workspace(Path(config.workspace), look=True)
-    try:
-        progress, records = left(config, workspace) or (run(config, workspace, make=False), None)
-        print(summary(progress))
-        if records is not None:
-            whole = progress.tally.records == records
-            print(
-                f"As the last run left it{'' if whole else f', after {progress.tally.records} of {records} records'}."
-            )
-        for line in progress.handed_in:
-            say(line)
-        for name, step in progress.steps.items():
-            for item, reason in list(step.rejected.first.items())[:10]:
-                say(f"  {name}: {item}: {reason}")
-        return DONE
-    finally:
-        workspace.close()
+    progress, records = standing(config)
+    print(summary(progress))
+    if records is not None:
+        whole = progress.tally.records == records
+        print(f"As the last run left it{'' if whole else f', after {progress.tally.records} of {records} records'}.")
+    for line in progress.handed_in:
+        say(line)
+    for name, step in progress.steps.items():
+        for item, reason in list(step.rejected.first.items())[:10]:
+            say(f"  {name}: {item}: {reason}")
+    return DONE
 
 
 def dry_run(path: Path, overrides: list[str]) -> int:

@@ -11,7 +11,7 @@ from ..endpoint.settings import EndpointSettings
 from ..errors import UserError
 from ..images.settings import NoiseConfig
 from ..respond.settings import STORED, RespondConfig
-from ..settings import config_key, read, section
+from ..settings import MissingSettingError, config_key, read, section
 from ..sources.settings import SourceConfig
 from .exporters.registry import FORMATS
 from .judges.error_types import ERROR_TYPES
@@ -233,7 +233,7 @@ def check(config: BuildConfig) -> None:
     }
     for key, needed in needs_model.items():
         if needed and not value_of(config, f"{key}.model"):
-            raise UserError(f"{key}.model is missing; write the model's name")
+            raise MissingSettingError(f"{key}.model", "model's name")
 
 
 def value_of(config: BuildConfig, key: str) -> Any:

@@ -44,12 +44,26 @@ class Options:
             raise UserError("columns must have either image (one path) or images (a list of paths)")
 
 
-def _rows(options: Options) -> Iterator[tuple[str, Row]]:
-    file = Path(options.file)
+def columns_of(file: Path) -> list[str]:
+    """The names of a table's columns; of JSON lines, those of the first row.
+
+    Raises:
+        UserError: It is missing, broken, or of another kind.
+    """
+    names, _ = _reader(file)(file, [])
+    return names
+
+
+def _reader(file: Path) -> Callable[[Path, list[str]], tuple[list[str], Iterator[Row]]]:
     read = _READERS.get(file.suffix.lower())
     if read is None:
         raise UserError(f"{file} is none of the tables that are read here: {', '.join(_READERS)}")
-    names, rows = read(file, list(options.columns.values()))
+    return read
+
+
+def _rows(options: Options) -> Iterator[tuple[str, Row]]:
+    file = Path(options.file)
+    names, rows = _reader(file)(file, list(options.columns.values()))
     for name, column in options.columns.items():
         if column not in names:
             raise UserError(f"{file} has no column {column!r} for {name}; it has: {', '.join(names)}")

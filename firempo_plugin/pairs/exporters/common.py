@@ -144,14 +144,18 @@ class Claims:
         """Whether the file is an export of this build in this format."""
         return self._known.get(self._name(file)) == self._format
 
+    def refuse_others(self, file: Path, *, overwrite: bool) -> None:
+        """Raises UserError where the file is there and something else, and `overwrite` is not set."""
+        if file.exists() and not self.has(file) and not overwrite:
+            raise UserError(f"{file} exists and is not this build's {self._format} export; {REMEDY}")
+
     def take(self, file: Path, *, overwrite: bool) -> None:
         """Claims a file, before it is written: an export that is killed then finds it to be its own.
 
         Raises:
-            UserError: The file is there and something else, and `overwrite` is not set.
+            UserError: See `refuse_others`.
         """
-        if file.exists() and not self.has(file) and not overwrite:
-            raise UserError(f"{file} exists and is not this build's {self._format} export; {REMEDY}")
+        self.refuse_others(file, overwrite=overwrite)
         self._known[self._name(file)] = self._format
         write_text(self._file, json.dumps(self._known, indent=1) + "\n")
 

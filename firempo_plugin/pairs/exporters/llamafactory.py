@@ -22,7 +22,7 @@ from .images import REMEDY, Images
 COLUMNS = ("chosen", "rejected", "images", "rejected_images", "chosen_spans", "rejected_spans", "weight")
 _PEOPLE = ("id", "noise_path", "target", "judge")
 _COLUMNS = ("conversations", *COLUMNS, *_PEOPLE)
-MADE_BY = "firempo build"
+FORMAT, MADE_BY = "llamafactory", "firempo build"
 FILE_FORMATS = ("json", "parquet")
 
 _PLAIN_YAML = re.compile(r"\.|[A-Za-z/][A-Za-z0-9_./-]*")
@@ -55,10 +55,9 @@ def write(pairs: Kept, folder: Path, name: str, root: Path, images: str, setting
         folder / "dataset_info.json",
         folder / f"{name}.yaml",
     )
+    refuse_taken(folder, name, root, settings)
     entries = _read_entries(info_file)
-    claims = Claims(root, "llamafactory")
-    _refuse_other_entry(entries.get(name), name, data_file, claims, overwrite=settings.overwrite)
-    claims.take(data_file, overwrite=settings.overwrite)
+    Claims(root, FORMAT).take(data_file, overwrite=settings.overwrite)
     placed = Images(data_file, images, overwrite=settings.overwrite)
     rows = (_blank(pairs.told) | row(pair, placed.name, settings.template) for pair in pairs)
     with replacing(data_file) as temporary:
@@ -68,6 +67,14 @@ def write(pairs: Kept, folder: Path, name: str, root: Path, images: str, setting
     place = str(folder.resolve()) if images == "absolute" else "."
     notes = _write_training(yaml_file, training(name, place, settings), settings)
     return ExportResult((data_file, info_file, yaml_file), len(pairs), notes=(*notes, *placed.finish()))
+
+
+def refuse_taken(folder: Path, name: str, root: Path, settings: Options) -> None:
+    """Raises UserError where a folder has a data set of the name that is no export of the build at `root`."""
+    data_file, claims = folder / f"{name}.{settings.file_format}", Claims(root, FORMAT)
+    existing = _read_entries(folder / "dataset_info.json").get(name)
+    _refuse_other_entry(existing, name, data_file, claims, overwrite=settings.overwrite)
+    claims.refuse_others(data_file, overwrite=settings.overwrite)
 
 
 def row(pair: Pair, name_of: Callable[[str], str], template: str) -> dict[str, Any]:
