@@ -7,6 +7,8 @@ from pathlib import Path
 
 from playwright.sync_api import ConsoleMessage, Locator, Page, Request, TimeoutError, expect
 
+KEY = "sk-nobody-may-see-this-key-0123456789"
+"""Of a model, in the board's environment under BOARD_TEST_KEY."""
 SETTLE = 120
 """Seconds."""
 QUIET, STREAM_QUIET = 4, 60

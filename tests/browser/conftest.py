@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from board_page import BoardPage
+from board_page import KEY, BoardPage
 from places import TEMPLATES_DIR
 
 CHROMIUM = os.environ.get("FIREMPO_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -25,6 +25,7 @@ FLAGS = [
 ]
 START = 600
 """Seconds; on a quiet machine it takes ten."""
+SCRIPTS = Path(sys.executable).parent
 READY = "create a public link"
 """What Gradio offers once it has reached its own server."""
 STARTS = 3
@@ -51,35 +52,68 @@ def board_folder(tmp_path_factory) -> Path:
     return folder
 
 
+class Server:
+    """A board, started as a user starts it.
+
+    Attributes:
+        url: Its address, the same after a new start.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self._folder = folder
+        self._environment = os.environ | {
+            "PATH": f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}",
+            "GRADIO_SERVER_NAME": "127.0.0.1",
+            "GRADIO_SERVER_PORT": str(port),
+            "GRADIO_ANALYTICS_ENABLED": "False",
+            "BROWSER": "true",
+            "PYTHONUNBUFFERED": "1",
+            "GRADIO_TEMP_DIR": str(folder / "uploads"),
+            "BOARD_TEST_KEY": KEY,
+        }
+
+    def start(self) -> None:
+        log = self._folder / "board.log"
+        for _ in range(STARTS):
+            with open(log, "w") as output:
+                self._process = subprocess.Popen(
+                    [SCRIPTS / "llamafactory-cli", "webui"],
+                    cwd=self._folder,
+                    env=self._environment,
+                    stdout=output,
+                    stderr=output,
+                )
+            if _is_ready(log, self._process):
+                return
+            self._process.kill()
+            self._process.wait()
+        pytest.fail(f"the board did not start:\n{log.read_text()[-3000:]}")
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(60)
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+
 @pytest.fixture(scope="session")
-def board_url(browser, board_folder):
-    """The address of a board, started as a user starts it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    scripts = Path(sys.executable).parent
-    environment = os.environ | {
-        "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
-        "GRADIO_SERVER_NAME": "127.0.0.1",
-        "GRADIO_SERVER_PORT": str(port),
-        "GRADIO_ANALYTICS_ENABLED": "False",
-        "BROWSER": "true",
-        "PYTHONUNBUFFERED": "1",
-    }
-    log = board_folder / "board.log"
-    for _ in range(STARTS):
-        with open(log, "w") as output:
-            server = subprocess.Popen(
-                [scripts / "llamafactory-cli", "webui"], cwd=board_folder, env=environment, stdout=output, stderr=output
-            )
-        if _is_ready(log, server):
-            yield f"http://127.0.0.1:{port}"
-            server.terminate()
-            server.wait(60)
-            return
-        server.kill()
-        server.wait()
-    pytest.fail(f"the board did not start:\n{log.read_text()[-3000:]}")
+def board_server(browser, board_folder):
+    server = Server(board_folder)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def board_url(board_server):
+    """The address of the board."""
+    return board_server.url
 
 
 def _is_ready(log: Path, server: subprocess.Popen) -> bool:

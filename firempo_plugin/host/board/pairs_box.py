@@ -50,7 +50,9 @@ class Window:
     drawn: tuple[str, int, int] | None = None
 
     def __post_init__(self) -> None:
-        self._picture_of = partial(picture, folder=viewer.Folder(Path(self.images.name), _address(self.images.name)))
+        self._picture_of = partial(
+            picture, folder=viewer.Folder(Path(self.images.name), f"{address_of(self.images.name)}/")
+        )
 
     def close(self) -> None:
         self.look.close()
@@ -82,12 +84,12 @@ def _served() -> "TemporaryDirectory[str]":
     return TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-", dir=place, ignore_cleanup_errors=True)
 
 
-def _address(folder: str) -> str:
-    """Where a browser finds what lies in a served folder, seen from the board's page."""
+def address_of(path: str) -> str:
+    """Where a browser finds a file or folder that the board serves, seen from the board's page."""
     import gradio as gr
 
     prefix = "gradio_api/" if int(gr.__version__.split(".")[0]) >= 5 else ""
-    return f"{prefix}file={folder}/"
+    return f"{prefix}file={path}"
 
 
 def script() -> str:

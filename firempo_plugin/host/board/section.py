@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..arguments import STAGE, STAGE_TITLE
+from .build_tab import create_build_tab
 from .fields import FIELDS, OBJECTIVE, ROWS, Field, changing, has_effect
 from .pairs_box import AT_ONCE, create_pairs_box
 from .run_box import create_run_box
@@ -17,7 +18,7 @@ body:not(.dark) #fire_tab { --block-info-text-color: var(--neutral-600); }
 
 
 def extend_train_tab(module: Any) -> None:
-    """Adds the section and the look at pairs to the host's training tab."""
+    """Adds the section and the look at pairs to the host's training tab, and the tab of pairs beside it."""
     create = module.create_train_tab
 
     def create_train_tab(engine: Any) -> dict[str, Any]:
@@ -40,6 +41,7 @@ def extend_train_tab(module: Any) -> None:
             [tab, elems["rlhf_tab"], elems["data_preview_btn"], pairs_box["fire_preview_btn"], elems["loss_viewer"]],
             **AT_ONCE,
         )
+        engine.manager.add_elems("pairs", create_build_tab(engine, elems["dataset_dir"]))
         return {**elems, "fire_tab": tab, "fire_note": note, **fields, **pairs_box, **run_box}
 
     module.create_train_tab = create_train_tab

@@ -8,8 +8,11 @@ import yaml
 
 from ...objectives.guide import grouped, needs_of
 from ...objectives.table import OBJECTIVES
+from ...settings import MissingSettingError, WrongSettingError
 from ..arguments import WrongValueError
 from ..train.verdicts import Verdict
+from .build_fields import EXTRA
+from .build_fields import FIELDS as BUILD_FIELDS
 from .fields import FIELDS
 
 LANGUAGES = ("en", "ru", "zh", "ko", "ja")
@@ -32,13 +35,18 @@ def extend_locales(module: Any) -> None:
 
 def labels() -> dict[str, dict[str, dict[str, str]]]:
     """Label and help line by element and language; the help line of a field names its YAML key."""
-    table = _read("texts.yaml")
-    for field in FIELDS:
-        for words in table[field.name].values():
-            words["info"] = f"{words['info']} YAML: {field.key}"
+    table = _read("texts.yaml") | _read("build_texts.yaml")
+    for name, key in _keys().items():
+        for words in table[name].values() if key != EXTRA else ():
+            words["info"] = f"{words['info']} YAML: {key}"
     for language, words in table["fire_objective"].items():
         words["choices"] = listed(language)
     return {**table, "fire_note": {language: {"value": say("note", language)} for language in LANGUAGES}}
+
+
+def _keys() -> dict[str, str]:
+    """The key that each of our elements writes."""
+    return {field.name: field.key for field in FIELDS} | {field.name: field.key for field in BUILD_FIELDS}
 
 
 def say(name: str, language: str, **values: Any) -> str:
@@ -66,20 +74,33 @@ def about(objective: str, language: str) -> str:
     )
 
 
+def listing(name: str, language: str) -> list[str]:
+    """Words of a kind in a language, in their order."""
+    return list(_messages()[name][language])
+
+
 def say_refusal(error: ValueError, language: str) -> str:
     """Why a start is refused: of a wrong value under the label that the page shows, else in training's own words."""
-    if not isinstance(error, WrongValueError):
-        return str(error)
     from llamafactory.webui.locales import LOCALES
 
-    element = {field.key: field.name for field in FIELDS}.get(error.key, error.key)
+    fields = {key: name for name, key in _keys().items()}
+    if isinstance(error, WrongValueError):
+        label = LOCALES[fields.get(error.key, error.key)][language]["label"]
+        found, example = repr(error.found), error.example
+    elif isinstance(error, WrongSettingError | MissingSettingError):
+        label = LOCALES[fields[error.key]][language]["label"] if error.key in fields else error.key
+        if isinstance(error, MissingSettingError):
+            return say("missing_value", language, label=label)
+        found, example = error.found, None
+    else:
+        return str(error)
     return say(
-        "wrong_value" if error.example is None else "wrong_value_and_example",
+        "wrong_value" if example is None else "wrong_value_and_example",
         language,
-        label=LOCALES[element][language]["label"],
+        label=label,
         wanted=_messages()["wanted"].get(error.wanted, {}).get(language, error.wanted),
-        found=repr(error.found),
-        example=error.example,
+        found=found,
+        example=example,
     )
 
 

@@ -1,0 +1,122 @@
+"""A command of `firempo` over the folder of a build, in a process that outlives the board and is found again.
+
+The process holds the lock of a file in the folder as long as it lives, whatever becomes of the board: so a running one
+is known without asking it, and none is started beside it. The store's own lock keeps those apart that were started
+otherwise.
+"""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from threading import Thread
+from typing import IO
+
+from ...align.children import FIREMPO
+from ...files import private_folder
+from ...processes import search_path
+
+CONFIG, LOG, PAGE = "board.yaml", "board.log", Path("review", "review.html")
+WORDS = {
+    "build": ("build",),
+    "dry_run": ("build", "--dry-run"),
+    "export": ("export",),
+    "review": ("review",),
+}
+"""By command of the board, that of `firempo`."""
+_RUN = "board.run"
+_TRIES, _PAUSE = 20, 0.05
+"""How often a start tries to lock the file, and seconds between: who looks holds it for an instant."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The last command of a folder.
+
+    Attributes:
+        command: Of WORDS.
+        pid: Its process, as long as it is running.
+        running: Whether it is.
+        pausing: Whether it was told to end.
+    """
+
+    command: str
+    pid: int
+    running: bool = True
+    pausing: bool = False
+
+
+def start(folder: Path, command: str) -> bool:
+    """Starts a command over the folder's CONFIG; False where one is running. What it prints goes to LOG."""
+    private_folder(folder)
+    config = str(folder / CONFIG)
+    page = ["--page", str(folder / PAGE)] if command == "review" else []
+    with _opened(folder / _RUN) as file:
+        if not _locked(file):
+            return False
+        with _opened(folder / LOG) as log:
+            log.truncate(0)
+            process = subprocess.Popen(
+                [*FIREMPO, *WORDS[command], config, *page],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"PATH": search_path(), "PYTHONUNBUFFERED": "1"},
+                pass_fds=(file.fileno(),),
+                start_new_session=True,
+            )
+        _write(file, Run(command, process.pid))
+    Thread(target=process.wait, daemon=True).start()
+    return True
+
+
+def look(folder: Path) -> Run | None:
+    """The last command of a folder; None where there was none."""
+    if not (folder / _RUN).is_file():
+        return None
+    with open(folder / _RUN, "r+", encoding="utf-8") as file:
+        running = False
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            running = True
+        try:
+            return Run(**{**json.load(file), "running": running})
+        except ValueError:  # it is being started
+            return Run("build", 0, running)
+
+
+def pause(folder: Path) -> None:
+    """Ends what is running, which stores what is under way first; the same command goes on where it was."""
+    run = look(folder)
+    if run is None or not run.running or not run.pid:
+        return
+    with open(folder / _RUN, "r+", encoding="utf-8") as file:
+        _write(file, Run(run.command, run.pid, pausing=True))
+    os.kill(run.pid, signal.SIGTERM)
+
+
+def _opened(path: Path) -> IO[str]:
+    return open(path, "a+", encoding="utf-8", opener=lambda path, how: os.open(path, how, 0o600))
+
+
+def _locked(file: IO[str]) -> bool:
+    for _ in range(_TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_PAUSE)
+        else:
+            return True
+    return False
+
+
+def _write(file: IO[str], run: Run) -> None:
+    file.seek(0)
+    file.truncate()
+    file.write(json.dumps(asdict(run)))
+    file.flush()

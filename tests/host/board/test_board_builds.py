@@ -1,0 +1,212 @@
+"""The tab of pairs without a browser: its fields are keys of a build, and one command of a folder runs at a time."""
+
+import json
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from pairs_building import written
+
+from firempo_plugin.host.board import build_run, texts
+from firempo_plugin.host.board.build_fields import (
+    EXTRA,
+    FIELDS,
+    OPTIONS,
+    PLACE,
+    given,
+    place_of,
+    problem,
+    proposed,
+    shown,
+)
+from firempo_plugin.host.board.build_state import state
+from firempo_plugin.host.board.build_tab import enter, run
+from firempo_plugin.host.board.build_upload import keep, place
+from firempo_plugin.pairs.commands import build
+from firempo_plugin.pairs.config import BuildConfig
+from firempo_plugin.settings import WrongSettingError, checked
+from firempo_plugin.sources.registry import SOURCES
+
+DEFAULTS = {field.key: field.default for field in FIELDS}
+BOARD = {"workspace": "pairs/one", "export.folder": "data", "export.options.template": "llava"}
+
+
+@pytest.fixture
+def table(tmp_path):
+    """The values of the fields for a table of one record."""
+    rows = written(tmp_path, [("Is there a nodule?", "yes", "Yes, there is a nodule.")]).parent / "rows.jsonl"
+    return DEFAULTS | {PLACE: str(rows), OPTIONS: proposed("table", rows)}
+
+
+def test_every_field_speaks_every_language():
+    labels = texts.labels()
+    names = [name for name in labels if name.startswith("fire_build_")]
+    assert {field.name for field in FIELDS} < set(names)
+    for name in names:
+        assert set(labels[name]) == set(texts.LANGUAGES)
+        assert len({tuple(words) for words in labels[name].values()}) == 1
+        infos = {words.get("info", language) for language, words in labels[name].items()}
+        assert len(infos) == len(texts.LANGUAGES), f"{name}: a language repeats another"
+    for field in FIELDS:
+        if field.key != EXTRA:
+            assert labels[field.name]["en"]["info"].endswith(f"YAML: {field.key}")
+    for language in texts.LANGUAGES:
+        assert len(texts.listing("build_columns", language)) == 5
+
+
+def test_fields_that_nobody_touched_write_the_builds_defaults():
+    config = checked(BuildConfig, given(DEFAULTS, {}))
+    config.source.name = ""
+    assert config == BuildConfig()
+
+
+def test_what_was_written_is_shown_again(table):
+    values = table | {
+        "edit.judge": "endpoint",
+        "edit.endpoint.model": "größte",
+        "noise.sigma": "30.5",
+        "noise.whole_image": True,
+        "max_cost": "2.5",
+        EXTRA: "respond: {samples: 2}\nexport: {options: {file_format: parquet}}",
+    }
+    config = given(values, BOARD)
+    assert config["respond"]["samples"] == 2
+    assert config["export"]["options"] == {"file_format": "parquet", "template": "llava"}
+    again = shown(yaml.safe_load(yaml.safe_dump(config)))
+    assert given(again, BOARD) == config
+    assert {key: again[key] for key in ("edit.endpoint.model", "noise.sigma", "noise.whole_image")} == {
+        "edit.endpoint.model": "größte",
+        "noise.sigma": "30.5",
+        "noise.whole_image": True,
+    }
+    mine = given(values | {EXTRA: "export: {options: {template: qwen2_vl}}"}, BOARD)
+    assert mine["export"]["options"]["template"] == "qwen2_vl", "what a person writes stays"
+
+
+def test_a_whole_build_is_not_refused(table):
+    assert problem(given(table, BOARD)) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "wanted"),
+    [
+        ({"noise.sigma": "-1"}, "noise.sigma", "a number (at least 0)"),
+        ({"noise.sigma": ""}, "noise.sigma", "a number"),
+        ({"noise.sigma": "1_0"}, "noise.sigma", "a number"),
+        ({"max_cost": "-2"}, "max_cost", "a number (at least 0) or null"),
+        ({"edit.endpoint.price_in": "-2"}, "edit.endpoint.price_in", "a number (at least 0) or null"),
+        ({OPTIONS: "[1, 2]"}, OPTIONS, "keys and values"),
+        ({EXTRA: "noise: {sigma: 3}"}, EXTRA, "keys that have no field of their own"),
+        ({EXTRA: "noise: 3"}, EXTRA, "keys that have no field of their own"),
+        ({PLACE: ""}, PLACE, None),
+        ({"edit.judge": "endpoint"}, "edit.endpoint.model", None),
+        ({PLACE: "nowhere.jsonl"}, PLACE, None),
+        ({OPTIONS: "columns: {truth: truth}"}, OPTIONS, None),
+        ({"noise.corruption": "blur"}, "noise.corruption", None),
+        ({"segment.by": "file", "segment.options": "folder: nowhere"}, "segment.options", None),
+        ({"edit.endpoint.price_in": "2"}, "edit.endpoint.price_in", None),
+        ({EXTRA: "edit: {max_share: 3}"}, EXTRA, None),
+        ({EXTRA: "edti: {max_share: 3}"}, EXTRA, None),
+    ],
+)
+def test_what_a_build_would_refuse_is_said_at_its_field(changes, key, wanted, table):
+    try:
+        found = problem(given(table | changes, BOARD))
+    except WrongSettingError as error:
+        found = error, error.key
+    assert found is not None
+    assert found[1] == key
+    said = {texts.say_refusal(found[0], language) for language in texts.LANGUAGES}
+    if wanted is not None:
+        assert found[0].wanted == wanted
+        assert len(said) == len(texts.LANGUAGES)
+
+
+def test_a_key_is_neither_written_nor_said(table, tmp_path, monkeypatch):
+    secret = "sk-" + "0123456789abcdef" * 2
+    monkeypatch.chdir(tmp_path)
+    for key in ("edit.endpoint.key_env", "respond.endpoint.key_env", "edit.endpoint.base_url"):
+        values = table | {key: secret if "key" in key else f"http://me:{secret}@host/v1"}
+        shown_now = run("build", "en", "pairs/one", "data", "", "", *values.values())
+        assert secret not in str(shown_now)
+        assert "Not started" in str(shown_now)
+    assert not (tmp_path / "pairs" / "one").exists()
+
+
+def test_a_data_set_of_another_making_is_refused_before_anything_is_built(table, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    Path("data/dataset_info.json").write_text(json.dumps({"taken": {"file_name": "theirs.json"}}))
+    error, key = problem(given(table | {"export.name": "taken"}, BOARD))
+    assert key == "export.name"
+    assert "another dataset 'taken'" in str(error)
+
+
+def test_the_place_of_every_source_is_a_file_or_a_folder():
+    assert {place_of(name) for name in SOURCES} == {f"{OPTIONS}.file", f"{OPTIONS}.folder"}
+
+
+def test_one_command_of_a_folder_runs_at_a_time_and_is_found_by_others(tmp_path, monkeypatch):
+    code = "import time; print('up', flush=True); time.sleep(60)"
+    monkeypatch.setattr(build_run, "FIREMPO", (sys.executable, "-S", "-c", code))
+    assert build_run.look(tmp_path) is None
+    assert build_run.start(tmp_path, "build")
+    found = build_run.look(tmp_path)
+    assert (found.command, found.running, found.pausing) == ("build", True, False)
+    assert not build_run.start(tmp_path, "dry_run")
+    assert build_run.look(tmp_path) == found
+    _until(lambda: (tmp_path / build_run.LOG).read_text() == "up\n")
+    assert oct((tmp_path / build_run.LOG).stat().st_mode)[-3:] == "600"
+    build_run.pause(tmp_path)
+    _until(lambda: not build_run.look(tmp_path).running)
+    _until(lambda: not Path(f"/proc/{found.pid}").exists())
+    build_run.pause(tmp_path)
+    assert build_run.start(tmp_path, "export")
+    build_run.pause(tmp_path)
+
+
+def _until(holds):
+    end = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_folder_shows_what_its_build_made_in_every_language(table, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder = Path("pairs/one")
+    folder.mkdir(parents=True)
+    (folder / build_run.CONFIG).write_text(yaml.safe_dump(given(table | {"export.name": "mine"}, BOARD)))
+    (folder / "board.run").write_text(json.dumps({"command": "build", "pid": 1, "running": True, "pausing": False}))
+    (folder / build_run.LOG).write_text("<b>the log</b>\n")
+    assert "step" not in state(folder, "en")[0]
+    assert build(folder / build_run.CONFIG, []) == 0
+    for language in texts.LANGUAGES:
+        told, running = state(folder, language)
+        assert not running
+        assert texts.say("build_counts", language, records=1, aside=0, pairs=1) in told
+        assert texts.say("build_dataset", language, dataset="mine", folder="data") in told
+        assert "&lt;b&gt;the log" in told
+    folder, opened, *values = enter("pairs/other", None, "en")
+    assert folder == opened == "pairs/one", "a page that was opened anew shows the last build"
+    assert dict(zip(DEFAULTS, values, strict=False))["export.name"] == "mine"
+
+
+def test_uploads_are_kept_below_the_build_alone(tmp_path):
+    archive = tmp_path / "up" / "records.zip"
+    archive.parent.mkdir()
+    with zipfile.ZipFile(archive, "w") as content:
+        for name in ("set/rows.jsonl", "../../evil.png", "/abs.png", "set/images/"):
+            content.writestr(name, "")
+    kept = keep([str(archive)], tmp_path / "build" / "records")
+    assert all((tmp_path / "build" / "records") in file.resolve().parents for file in kept)
+    assert not archive.exists(), "no copy stays where uploads come to"
+    assert not (tmp_path / "evil.png").exists()
+    home = tmp_path / "build" / "records"
+    assert place(kept, home, of_a_file=True) == home / "set/rows.jsonl"
+    assert place(kept, home, of_a_file=False) == home
+    assert place([file for file in kept if "set" in file.parts], home, of_a_file=False) == home / "set"
+    assert place([home / "a.png"], home, of_a_file=True) is None
