@@ -148,11 +148,12 @@ def told(summary: Summary) -> Iterator[str]:
     """The summary line by line, with what to do at its end."""
     rows, telling = summary.rows, summary.telling
     for reason, count in summary.skipped.most_common():
-        yield f"{count:6} rows left aside: {reason}"
+        yield f"{count:6} {_rows(count)} left aside: {reason}"
     if not rows:
         yield "No row could be looked at."
         return
-    yield f"{len(rows):6} rows looked at, {sum(row.share >= WHOLE for row in rows)} of them noised all over"
+    whole = sum(row.share >= WHOLE for row in rows)
+    yield f"{len(rows):6} {_rows(len(rows))} looked at, {whole} of them noised all over"
     counts = Counter(row.verdict for row in rows)
     yield f"{counts['told nothing before']:6}   the model prefers the wrong phrases on the clean image too"
     yield f"{counts['the text tells']:6}   the text alone tells: the right phrases are preferred on a black image too"
@@ -187,8 +188,12 @@ def _beside_elsewhere(summary: Summary) -> Iterator[str]:
     own, more = losses
     yield (
         f"       the preference loses {_nats(own)} nats by the row's noise, {_nats(more)} more than by noise elsewhere "
-        f"({own.n} rows)"
+        f"({own.n} {_rows(own.n)})"
     )
+
+
+def _rows(count: int) -> str:
+    return "row" if count == 1 else "rows"
 
 
 def _percent(found: Interval) -> str:

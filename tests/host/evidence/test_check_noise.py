@@ -97,7 +97,7 @@ def test_margins_are_those_of_plain_forwards(family, adapted, training, adapter,
     assert [found[name] for name in names] == pytest.approx([expected[name] for name in names], abs=1e-5)
     assert found["trials"] == pytest.approx([expected[str(number)] for number in range(len(TRIALS))], abs=1e-5)
     assert found["share"] == pytest.approx(region.mean(), abs=0.01)
-    assert "1 rows looked at, 0 of them noised all over" in capsys.readouterr().out
+    assert " 1 row looked at, 0 of them noised all over" in capsys.readouterr().out
 
 
 def test_rows_that_cannot_be_looked_at_are_counted_by_reason(training, scan, tmp_path, capsys):
@@ -114,9 +114,9 @@ def test_rows_that_cannot_be_looked_at_are_counted_by_reason(training, scan, tmp
     ]
     assert cli.main(["check-noise", training(rows, fire_skip_invalid=True)]) == 0
     said = capsys.readouterr().out
-    assert "1 rows left aside: it has no noised image" in said
-    assert "1 rows left aside: one of its responses has no phrase of its own" in said
-    assert "1 rows left aside: training could not use it" in said
+    assert " 1 row left aside: it has no noised image" in said
+    assert " 1 row left aside: one of its responses has no phrase of its own" in said
+    assert " 1 row left aside: training could not use it" in said
     assert "2 rows looked at, 1 of them noised all over" in said
 
 
@@ -138,7 +138,7 @@ def test_a_model_that_gives_no_number_gives_no_verdict(training, scan, broken, c
     rows = [row(*PAIR, [scan["clean"]], [scan["noised"]])]
     assert cli.main(["check-noise", training(rows, model_name_or_path=str(broken))]) == 0
     said = capsys.readouterr().out
-    assert "1 rows left aside: the model gives it no number" in said
+    assert " 1 row left aside: the model gives it no number" in said
     assert "No row could be looked at." in said
 
 
