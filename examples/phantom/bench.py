@@ -317,11 +317,12 @@ class Bench:
     def _tabulate(self, table: str, shell: Shell) -> None:
         """Puts the items of the rows together, each measured in a workspace of its own, and makes the table."""
         config = self.comparison(table)
-        for file in (self.folder / "evaluation" / "parts").glob("*/items/*/*.jsonl"):
-            if file.stem in config["models"]:
-                target = self.compared(table) / "items" / file.parent.name / file.name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, target)
+        for part in (self.folder / "evaluation" / "parts").iterdir():
+            for file in (part / "items").rglob("*.json*"):  # items, and which of them are of one image
+                if file.stem in config["models"] or file.name == "clusters.json":
+                    target = self.compared(table) / "items" / file.relative_to(part / "items")
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(file, target)
         self._firempo_evaluate(shell, config, "--tables-only")
         shell(sys.executable, str(HERE / "recount.py"), str(self.folder), table)
         if table == "objectives":

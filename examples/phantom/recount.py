@@ -124,18 +124,22 @@ def of_all(answers: Answers) -> float:
 def difference(ours: list[Answers], theirs: list[Answers], seed: int = 0) -> tuple[float, float, float, float]:
     """How much more percent of the questions that all could answer readably are right: value, 95 % interval, p.
 
-    Questions and, within each side, seeds are drawn with replacement; p is twice the smaller share of draws on either
-    side of zero. NaN where no question was answered readably by all.
+    Images, each with all of its questions, and, within each side, seeds are drawn with replacement; p is twice the
+    smaller share of draws on either side of zero. NaN where no question was answered readably by all.
     """
     ids = [name for name in ours[0] if all(answers[name].right is not None for answers in (*ours, *theirs))]
     if not ids:
         return nan, nan, nan, nan
     sides = [[[float(bool(answers[name].right)) for name in ids] for answers in side] for side in (ours, theirs)]
     value = 100 * (fmean(map(fmean, sides[0])) - fmean(map(fmean, sides[1])))
+    images: dict[str, list[int]] = {}
+    for place, name in enumerate(ids):
+        images.setdefault(name.rpartition("-")[0], []).append(place)
+    shown = list(images.values())
     draw = random.Random(seed)
     found = []
     for _ in range(DRAWS):
-        places = draw.choices(range(len(ids)), k=len(ids))
+        places = [place for image in draw.choices(shown, k=len(shown)) for place in image]
         means = [
             fmean(fmean([line[place] for place in places]) for line in draw.choices(side, k=len(side)))
             for side in sides

@@ -266,7 +266,9 @@ def test_the_recount_reads_the_phantoms_words(asks, text, right):
 def verdicts(*right):
     from recount import Verdict
 
-    return {str(place): Verdict(one, one, closed=place % 2 == 0, usual=place < 2) for place, one in enumerate(right)}
+    return {
+        f"{place}-side": Verdict(one, one, closed=place % 2 == 0, usual=place < 2) for place, one in enumerate(right)
+    }
 
 
 def test_the_recount_counts_by_hand():
@@ -284,6 +286,20 @@ def test_the_recount_counts_by_hand():
     assert p < 0.01
     value, low, high, p = difference([answers], [answers])
     assert (value, low, high, p) == (0, 0, 0, 1)
+
+
+def test_the_recount_draws_images_with_all_of_their_questions():
+    """Ten questions on each of eight images, answered alike: as wide as one question on each."""
+    from recount import difference
+
+    ours, theirs = [True] * 8, [True, False] * 4
+    few = difference([verdicts(*ours)], [verdicts(*theirs)])
+
+    def tenfold(values):
+        return {f"image{place}-{number}": one for place, one in enumerate(values) for number in range(10)}
+
+    sides = [tenfold(verdicts(*values).values()) for values in (ours, theirs)]
+    assert difference(*([side] for side in sides)) == pytest.approx(few)
 
 
 def test_the_recount_names_a_figure_of_the_table_that_it_does_not_confirm(tmp_path):
