@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -98,6 +98,12 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def write_bytes(path: Path, content: Iterable[bytes]) -> None:
+    """Writes a file part by part, as `replacing` does."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.writelines(content)
 
 
 def write_text(path: Path, text: str, *, lasting: bool = False) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import UserError
-from ..files import file_digest, write_text
+from ..files import file_digest, write_bytes
 from ..records import RejectedError, Segmentation
-from .pixels import FORMATS, has_more_frames, refuse_to_blame, write_png
+from .pixels import FORMATS, has_more_frames, png, refuse_to_blame
 from .tiles import cut, tiles
 
 Mask = NDArray[np.bool_]
@@ -183,8 +183,9 @@ class MaskCache:
     an entry whose mask is missing or damaged counts as absent: what is half-written is never served.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Uses a folder, which is made when the first mask is kept."""
+    def __init__(self, folder: Path, write: Callable[[Path, Iterable[bytes]], None] = write_bytes) -> None:
+        """Uses a folder, which is made when the first mask is kept; `write` puts a file there."""
+        self._write = write
         self._masks = folder / "masks"
         self._entries = folder / "entries"
 
@@ -207,26 +208,30 @@ class MaskCache:
 
     def put(self, key: str, found: Found, segmenter: str) -> Segmentation:
         """Keeps what was found, under a key."""
-        kept = self.keep(found, segmenter)
-        mask = Path(kept.mask) if kept.mask else None
+        kept, checksum = self._kept(found, segmenter)
         entry = {
-            "mask": mask.name if mask else None,
-            "checksum": file_digest(mask) if mask else None,
+            "mask": Path(kept.mask).name if kept.mask else None,
+            "checksum": checksum,
             "boxes": kept.boxes,
             "scores": kept.scores,
             "segmenter": segmenter,
         }
-        write_text(self._entries / f"{key}.json", json.dumps(entry))
+        self._write(self._entries / f"{key}.json", [json.dumps(entry).encode()])
         return kept
 
     def keep(self, found: Found, segmenter: str) -> Segmentation:
         """Writes the mask alone, without an entry that finds it again."""
+        return self._kept(found, segmenter)[0]
+
+    def _kept(self, found: Found, segmenter: str) -> tuple[Segmentation, str | None]:
+        """Writes the mask; with the checksum of its file."""
         if found.mask is None:
-            return Segmentation(None, found.boxes, found.scores, segmenter)
+            return Segmentation(None, found.boxes, found.scores, segmenter), None
         content = np.packbits(found.mask).tobytes() + repr(found.mask.shape).encode()
         path = self._masks / f"{hashlib.sha256(content).hexdigest()}.png"
-        write_png(np.where(found.mask, np.uint8(255), np.uint8(0)), path)
-        return Segmentation(str(path), found.boxes, found.scores, segmenter)
+        file = b"".join(png(np.where(found.mask, np.uint8(255), np.uint8(0))))
+        self._write(path, [file])
+        return Segmentation(str(path), found.boxes, found.scores, segmenter), hashlib.sha256(file).hexdigest()
 
 
 def _by(shape: tuple[int, int]) -> str:

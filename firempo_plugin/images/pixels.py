@@ -19,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from ..errors import UserError
-from ..files import file_digest, replacing
+from ..files import file_digest, write_bytes
 from ..records import RejectedError
 from . import dicom
 from .tiles import MAX_PIXELS, TILE, Place, cut, refuse_large, tiles
@@ -111,10 +111,18 @@ def write_png(array: Pixels, path: Path) -> None:
         ValueError: The array is no such image.
         OSError: The file cannot be written.
     """
+    write_bytes(path, png(array))
+
+
+def png(array: Pixels) -> Iterator[bytes]:
+    """A PNG file that decodes to exactly these pixels, part by part.
+
+    Raises:
+        ValueError: The array is no such image.
+    """
     if array.dtype != np.uint8 or array.size == 0 or array.shape[2:] not in ((), (3,)) or array.ndim < 2:
         raise ValueError(f"no 8-bit image in grey or red-green-blue: {array.dtype} of shape {array.shape}")
-    with replacing(path) as part, part.open("wb") as file:
-        file.writelines(_png(array))
+    return _png(array)
 
 
 def _png(array: Pixels) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ from typing import Any
 from ..records import Record, RejectedError
 from ..sources.settings import SourceConfig
 from ..store.engine import Item, Step
-from ..store.workspace import Workspace
+from ..store.place import Place
 
 PLACEHOLDERS = ("<image>", "<video>", "<audio>", "<mask>", "</mask>")
 
@@ -33,10 +33,10 @@ class ReadStep(Step):
     version = 1
     workers, at_once = 2, 8
 
-    def __init__(self, config: SourceConfig, workspace: Workspace) -> None:
+    def __init__(self, config: SourceConfig, place: Place) -> None:
         self._window = tuple(config.window) if config.window else None
         self._max_pixels = config.max_pixels
-        self._workspace = workspace
+        self._place = place
         self._read = lru_cache(10_000)(self._prepared)  # many records may show one image
 
     def depends_on(self, item: Item) -> dict[str, Any]:
@@ -58,19 +58,19 @@ class ReadStep(Step):
 
     def _prepared(self, path: str, known: str | None) -> tuple[str, str]:
         """An image's file as the trainer reads it, and the hash of what it shows."""
-        from ..images.pixels import decode, pixel_id, write_png
+        from ..images.pixels import decode, pixel_id, png
 
         pixels = decode(path, self._window, self._max_pixels)  # type: ignore[arg-type]
         if is_plain(path):
             return path, known or file_id(path)
         content = pixel_id(pixels)
-        file = self._workspace.path("images", "clean", f"{content[:32]}.png")
-        write_png(pixels, file)
-        return self._workspace.relative(file), content
+        file = self._place.path("images", "clean", f"{content[:32]}.png")
+        self._place.put(file, png(pixels))
+        return self._place.relative(file), content
 
     def apply(self, item: Item, data: dict[str, Any]) -> Item:
         """Fills in `images` and `image_ids`."""
-        files = tuple(self._workspace.absolute(path) for path in data["images"])
+        files = tuple(self._place.absolute(path) for path in data["images"])
         return replace(item, images=files, image_ids=tuple(data["ids"]))
 
 

@@ -22,6 +22,7 @@ from typing import IO, Any
 from ..errors import UserError
 from ..files import is_unicode, locked, plain, private_folder
 from ..records import Record
+from .place import Place
 
 VERSION = 1
 """Of the tables below, kept as `user_version`; 0, which had no digests, is brought up to it."""
@@ -64,7 +65,7 @@ class Outcome:
     vouched: bool = field(default=False, compare=False)
 
 
-class Workspace:
+class Workspace(Place):
     """The store of one build. One process works in it at a time, while others may look; its threads share it.
 
     Args:
@@ -80,7 +81,7 @@ class Workspace:
     """
 
     def __init__(self, folder: Path, *, look: bool = False) -> None:
-        self.folder = folder
+        super().__init__(folder)
         self.look = look
         self._mutex = threading.RLock()
         self._lock_file: IO[str] | None = None
@@ -141,17 +142,9 @@ class Workspace:
 
     def path(self, *parts: str) -> Path:
         """A path in the workspace, whose folder is made."""
-        path = self.folder.joinpath(*parts)
+        path = super().path(*parts)
         private_folder(path.parent)
         return path
-
-    def relative(self, path: Path) -> str:
-        """A file of the workspace by its place in it, so that the folder can be moved."""
-        return str(path.relative_to(self.folder))
-
-    def absolute(self, path: str) -> str:
-        """The file's path; one that is already absolute stays."""
-        return str((self.folder / path).absolute())
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

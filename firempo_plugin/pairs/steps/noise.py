@@ -9,7 +9,8 @@ from ...images.settings import NoiseConfig
 from ...records import Kind, Noised
 from ...respond.read import file_id
 from ...store.engine import Item, Step
-from ...store.workspace import Workspace, later
+from ...store.place import Place
+from ...store.workspace import later
 
 REMEMBERED = 100_000
 """Shared images of which it is known that they are written."""
@@ -21,10 +22,10 @@ class NoiseStep(Step):
     name = "noise"
     version = 1
 
-    def __init__(self, config: NoiseConfig, workspace: Workspace, *, located: bool) -> None:
+    def __init__(self, config: NoiseConfig, place: Place, *, located: bool) -> None:
         """Without a segmenter (`located` false), nothing was looked for: a record has no target then."""
         self._config = config
-        self._workspace = workspace
+        self._place = place
         self._located = located
         self.workers, self.at_once = config.workers, 8
         self._written: set[str] = set()
@@ -51,22 +52,22 @@ class NoiseStep(Step):
     def run(self, item: Item) -> dict[str, Any]:
         """Corrupts the images with a detection; where there is none, all of them by the rules of `choose_noise`."""
         from ...images.noise import choose_noise
-        from ...images.pixels import write_png
+        from ...images.pixels import png
 
         masks = [found.mask for found in item.segmentations] or [None] * len(item.images)
         choice = choose_noise(_kind(item), self._target(item), any(masks), self._config)
         made = []
         for place, (path, mask_file) in enumerate(zip(item.images, masks, strict=True)):
             name = self._name(item, place, choice, mask_file)
-            file = self._workspace.path("images", "noised", f"{name}.png")
+            file = self._place.path("images", "noised", f"{name}.png")
             owner = (item.image_ids[place], 0) if self._config.shared else (item.record.id, place)
             if name not in self._written:
-                write_png(_noised(path, mask_file, choice, owner), file)
+                self._place.put(file, png(_noised(path, mask_file, choice, owner)))
             if self._config.shared:
                 if len(self._written) >= REMEMBERED:
                     self._written.clear()
                 self._written.add(name)
-            made.append({"file": self._workspace.relative(file), "clean": item.images[place]})
+            made.append({"file": self._place.relative(file), "clean": item.images[place]})
         return {"path": choice.path, "sigma": choice.how.sigma, "corruption": choice.how.name, "images": made}
 
     def _name(self, item: Item, place: int, choice: Any, mask_file: str | None) -> str:
@@ -81,7 +82,7 @@ class NoiseStep(Step):
 
     def apply(self, item: Item, data: dict[str, Any]) -> Item:
         """Fills in `noised`."""
-        return with_noised(item, data, self._workspace)
+        return with_noised(item, data, self._place)
 
 
 def _kind(item: Item) -> Kind:
@@ -89,10 +90,10 @@ def _kind(item: Item) -> Kind:
     return "vqa" if item.is_local else "report"
 
 
-def with_noised(item: Item, data: dict[str, Any], workspace: Workspace) -> Item:
+def with_noised(item: Item, data: dict[str, Any], place: Place) -> Item:
     """The item with its noised twins as a step has stored them."""
     shared = {name: data[name] for name in ("path", "sigma", "corruption")}
-    files = [workspace.absolute(image["file"]) for image in data["images"]]
+    files = [place.absolute(image["file"]) for image in data["images"]]
     return replace(
         item,
         noised=tuple(Noised(file=file, clean=clean, **shared) for file, clean in zip(files, item.images, strict=True)),

@@ -10,7 +10,7 @@ from ...endpoint.failures import StopRunError
 from ...records import RejectedError, Segmentation
 from ...respond.read import file_id
 from ...store.engine import Item, Made, Step
-from ...store.workspace import Workspace
+from ...store.place import Place
 from ..config import BuildConfig
 
 
@@ -20,9 +20,9 @@ class SegmentStep(Step):
     name = "segment"
     version = 1
 
-    def __init__(self, config: BuildConfig, workspace: Workspace) -> None:
+    def __init__(self, config: BuildConfig, place: Place) -> None:
         self._config = config
-        self._workspace = workspace
+        self._place = place
         self._segmenter: Any = None
         self.pace(None)
         if config.segment.by != "none":
@@ -80,7 +80,8 @@ class SegmentStep(Step):
                 requests.append(Request(item.record.images[place], pixels(path), str(phrase), regions))
                 owners.append(number)
         try:
-            found = find(self._segmenter, MaskCache(self._workspace.path("masks")), requests) if requests else []
+            masks = MaskCache(self._place.path("masks"), self._place.put)
+            found = find(self._segmenter, masks, requests) if requests else []
         except ConnectionError as error:
             return [StopRunError(str(error))] * len(items)
         made: list[Made] = [{"segmentations": []} for _ in items]
@@ -93,7 +94,7 @@ class SegmentStep(Step):
         return made
 
     def _plain(self, found: Segmentation) -> dict[str, Any]:
-        mask = self._workspace.relative(Path(found.mask)) if found.mask else None
+        mask = self._place.relative(Path(found.mask)) if found.mask else None
         return {**asdict(found), "mask": mask}
 
     def apply(self, item: Item, data: dict[str, Any]) -> Item:
@@ -102,7 +103,7 @@ class SegmentStep(Step):
             item,
             segmentations=tuple(
                 Segmentation(
-                    mask=self._workspace.absolute(found["mask"]) if found["mask"] else None,
+                    mask=self._place.absolute(found["mask"]) if found["mask"] else None,
                     boxes=tuple(tuple(box) for box in found["boxes"]),
                     scores=tuple(found["scores"]),
                     segmenter=found["segmenter"],
