@@ -5,6 +5,7 @@ from itertools import chain
 from typing import Any
 
 from ..endpoint.batch_parts import BatchLimits
+from ..endpoint.requests import Ask
 from ..errors import UserError
 from ..records import Record
 from ..respond.read import ReadStep, known_id
@@ -12,8 +13,9 @@ from ..respond.respond import ChatEngine, RespondStep
 from ..sources.common import Problem
 from ..sources.reading import read_rows
 from ..store.chunks import Chunks
-from ..store.engine import Step
+from ..store.engine import Executor, Step, local
 from ..store.halt import Halt
+from ..store.place import Place
 from ..store.progress import progress as showing
 from ..store.workspace import Workspace
 from .asks import Asks
@@ -30,6 +32,15 @@ from .steps.similar import SimilarStep
 from .steps.spans import SpansStep
 from .steps.target import TargetStep
 from .walk import Walk
+
+PORTABLE: dict[str, Callable[[BuildConfig, Place, Ask | None], Step]] = {
+    "read": lambda config, place, ask: ReadStep(config.source, place),
+    "edit": lambda config, place, ask: PAIRINGS.load(config.edit.how)(config, ask),
+    "target": lambda config, place, ask: TargetStep(config, ask),
+    "segment": lambda config, place, ask: SegmentStep(config, place),
+    "noise": lambda config, place, ask: NoiseStep(config.noise, place, located=config.segment.by != "none"),
+}
+"""Steps that can be made from a configuration and a place alone, where they ask nobody: in another process, too."""
 
 
 def make_steps(
@@ -49,16 +60,16 @@ def make_steps(
     loaded = (lambda: engine(config.respond.engine)) if engine is not None else None
     respond = RespondStep(config.respond, asks.respond, loaded)
     respond.check(records())
-    located = config.segment.by != "none"
+    made = {name: make(config, workspace, asks.judge) for name, make in PORTABLE.items()}
     return [
-        ReadStep(config.source, workspace),
+        made["read"],
         respond,
-        PAIRINGS.load(config.edit.how)(config, asks.judge),
+        made["edit"],
         *([LabelStep(config, asks.judge)] if config.label.by != "none" else []),
         *([SpansStep(config, asks.judge)] if config.spans.of != "words" else []),
-        TargetStep(config, asks.judge),
-        SegmentStep(config, workspace),
-        NoiseStep(config.noise, workspace, located=located)
+        made["target"],
+        made["segment"],
+        made["noise"]
         if config.noise.by == "corruption"
         else SimilarStep(config.source, workspace, records(), config.noise.workers),
     ]
@@ -72,6 +83,7 @@ def run(
     make: bool = True,
     engine: Callable[[dict[str, Any]], ChatEngine] | None = None,
     halt: Halt | None = None,
+    executor: Executor = local,
 ) -> Progress:
     """Takes all records through the steps.
 
@@ -82,6 +94,7 @@ def run(
         make: Whether to make anything; else only look.
         engine: Loads a model into this process, for `respond.backend: engine`.
         halt: May end the run early.
+        executor: Says who does the work of a step.
 
     Raises:
         UserError: There is no such step in this build, or the source or an option of a step is wrong.
@@ -108,7 +121,7 @@ def run(
         for chunk in chunks:
             known = chunks.finished(chunk, settings, known_id)
             if known is None:
-                walk = Walk(config, workspace, steps, halt, chunks.among(chunk))
+                walk = Walk(config, workspace, steps, halt, chunks.among(chunk), executor)
                 walk.take(chunks.records(chunk), lambda step: wanted(step) and not progress.stopped)
                 chunks.put(chunk, settings if walk.is_finished else None, walk.tally.plain(), walk.files, walk.pairs)
             progress.tally.update(walk.tally if known is None else Tally.of(known))

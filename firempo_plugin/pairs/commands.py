@@ -9,10 +9,12 @@ from typing import Any
 
 from ..endpoint.failures import CallFailedError, StopRunError
 from ..respond.respond import ChatEngine
+from ..store.engine import Executor
 from ..store.halt import DONE, FAILED, STOPPED, halted_by_signals
 from ..store.workspace import Workspace
 from ..terminal import say
 from . import config as configuration
+from .actors import executor_of
 from .build import run
 from .config import BuildConfig
 from .left import left
@@ -30,10 +32,17 @@ def build(path: Path, overrides: list[str], *, only: str | None = None, engine: 
         same command goes on later.
     """
     config = configuration.load(path, overrides)
+    # Ray takes SIGTERM to itself when it starts; from within on it means what it means without.
+    with executor_of(config, only) as executor:
+        return _build(config, only, engine, executor)
+
+
+def _build(config: BuildConfig, only: str | None, engine: Engine | None, executor: Executor) -> int:
     workspace = Workspace(Path(config.workspace))
     try:
         with halted_by_signals() as halt:
-            progress = run(config, workspace, only=only, engine=engine, make=only != "export", halt=halt)
+            make = only != "export"
+            progress = run(config, workspace, only=only, engine=engine, make=make, halt=halt, executor=executor)
         print(summary(progress))
         for line in progress.handed_in:
             say(line)

@@ -138,6 +138,37 @@ class ExportConfig:
 
 
 @dataclass
+class ActorsConfig:
+    """The actors of one step."""
+
+    actors: int = config_key(0, "processes that make the step; 0: the command itself makes it", least=0)
+    num_cpus: float = config_key(1.0, "CPUs that Ray keeps for each", least=0)
+    num_gpus: float = config_key(0.0, "GPUs that Ray keeps for each, or a share of one", least=0)
+    batch: int | None = config_key(None, "items that one is given at a time; null: as many as without Ray", least=1)
+
+
+@dataclass
+class RayConfig:
+    """Where Ray is, and which steps its actors make."""
+
+    address: str = config_key(
+        "local",
+        "local (Ray is started on this machine for the time of the build), auto (the one that runs here already), or "
+        "host:port of a cluster that this machine is part of",
+    )
+    read: ActorsConfig = section(ActorsConfig)
+    edit: ActorsConfig = section(ActorsConfig)
+    target: ActorsConfig = section(ActorsConfig)
+    segment: ActorsConfig = section(ActorsConfig)
+    noise: ActorsConfig = section(ActorsConfig)
+
+    @property
+    def steps(self) -> dict[str, ActorsConfig]:
+        """Those of the steps that actors make."""
+        return {name: one for name, one in vars(self).items() if isinstance(one, ActorsConfig) and one.actors}
+
+
+@dataclass
 class BuildConfig:
     """Everything."""
 
@@ -152,6 +183,10 @@ class BuildConfig:
     segment: SegmentConfig = section(SegmentConfig)
     noise: NoiseConfig = section(NoiseConfig)
     export: ExportConfig = section(ExportConfig)
+    executor: Literal["local", "ray"] = config_key(
+        "local", "local (threads of the command), or ray: actors of a Ray cluster make the steps that the section names"
+    )
+    ray: RayConfig = section(RayConfig)
     max_cost: float | None = config_key(None, "stop before the calls cost more, in the currency of the prices", least=0)
 
     @property
@@ -234,6 +269,27 @@ def check(config: BuildConfig) -> None:
     for key, needed in needs_model.items():
         if needed and not value_of(config, f"{key}.model"):
             raise MissingSettingError(f"{key}.model", "model's name")
+    if config.executor == "ray":
+        _check_actors(config)
+
+
+def _check_actors(config: BuildConfig) -> None:
+    """Refuses actors for steps whose work only the command itself can do."""
+    if not config.ray.steps:
+        raise UserError("executor: ray has nothing to do; say how many actors make a step, such as ray.noise.actors: 2")
+    segment = config.segment.by
+    stays = {
+        "edit": ("it asks a model", PAIRINGS.load(config.edit.how).judged and JUDGES.load(config.edit.judge).asks),
+        "target": ("it asks a model", config.target.asks),
+        "segment": (
+            f"segment.by: {segment} runs no model",
+            segment == "none" or not SEGMENTERS.load(segment).portable,
+        ),
+        "noise": ("noise.by: similar compares all images", config.noise.by == "similar"),
+    }
+    for name, (reason, is_so) in stays.items():
+        if name in config.ray.steps and is_so:
+            raise UserError(f"ray.{name}.actors: {reason}, so that the command itself makes the step; write 0")
 
 
 def value_of(config: BuildConfig, key: str) -> Any:

@@ -36,6 +36,10 @@ PROBES = [
 """Items whose keys hold all settings of every step."""
 
 
+APART = ("export", "executor", "ray", "max_cost")
+"""Sections and keys that decide nothing of what comes of a record."""
+
+
 def settings_digest(config: BuildConfig, workspace: Workspace, steps: Sequence[Step]) -> str:
     """Hash of all settings, of the code, and of what the steps' keys hold beside an item's own."""
     return _hash(
@@ -49,12 +53,12 @@ def settings_digest(config: BuildConfig, workspace: Workspace, steps: Sequence[S
 
 def config_digest(config: BuildConfig, workspace: Workspace) -> str:
     """Hash of the settings and of the code; of the place, too, since paths are stored as they are."""
-    about = {name: value for name, value in asdict(config).items() if name not in ("export", "max_cost")}
-    return _hash([about, os.path.abspath(workspace.folder), _package_digest()])
+    about = {name: value for name, value in asdict(config).items() if name not in APART}
+    return _hash([about, os.path.abspath(workspace.folder), package_digest()])
 
 
 @cache
-def _package_digest() -> str:
+def package_digest() -> str:
     """Of all that this package says and does; looking once more costs less than to be wrong about what matters."""
     content = hashlib.sha256()
     for file in _all(files(__package__.partition(".")[0])):

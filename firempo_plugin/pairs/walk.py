@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from ..phrases import PhraseError, phrase_pair
 from ..records import Record, RejectedError
 from ..respond.read import known_id
-from ..store.engine import Advance, Item, Step, advance
+from ..store.engine import Advance, Executor, Item, Step, advance, local
 from ..store.halt import Halt
 from ..store.reasons import Reasons
 from ..store.workspace import CHANGED, Workspace
@@ -25,6 +25,7 @@ class Walk:
         steps: In their order.
         halt: May end it early.
         among: Which records these are, for progress lines; "" for all.
+        executor: Says who does the work of a step.
 
     Attributes:
         tally: What came of the records.
@@ -34,13 +35,20 @@ class Walk:
     """
 
     def __init__(
-        self, config: BuildConfig, workspace: Workspace, steps: Sequence[Step], halt: Halt, among: str
+        self,
+        config: BuildConfig,
+        workspace: Workspace,
+        steps: Sequence[Step],
+        halt: Halt,
+        among: str,
+        executor: Executor = local,
     ) -> None:
         self._config = config
         self._workspace = workspace
         self._steps = steps
         self._halt = halt
         self._among = among
+        self._executor = executor
         self.tally = Tally()
         self.pairs: list[str] = []
         self.files: dict[str, str | None] = {}
@@ -56,7 +64,15 @@ class Walk:
             if isinstance(step, PairingStep):
                 items = step.take(advances["read"].items, advances["respond"])
             make = wanted(step) and not any(done.stopped for done in advances.values())
-            done = advance(self._workspace, step, items, make=make, halt=self._halt, among=self._among)
+            done = advance(
+                self._workspace,
+                step,
+                items,
+                make=make,
+                halt=self._halt,
+                among=self._among,
+                executor=self._executor,
+            )
             advances[step.name] = done
             items = done.items
             if isinstance(step, PairingStep) and self._config.edit.report == "findings":

@@ -130,6 +130,30 @@ class Step(ABC):
         return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()
 
 
+@dataclass(frozen=True)
+class Crew:
+    """Those who do a step's work.
+
+    Attributes:
+        calls: So many at a time.
+        at_once: Items of a call.
+        work: What is made of the items of a call, in their order, with the files that belong to it written.
+    """
+
+    calls: int
+    at_once: int
+    work: Callable[[Sequence[Item]], list[Made]]
+
+
+Executor = Callable[[Step], Crew]
+"""Names the crew of a step. Outcomes are stored here, whoever works."""
+
+
+def local(step: Step) -> Crew:
+    """Threads of this process."""
+    return Crew(step.workers, step.at_once, step.run_many)
+
+
 @dataclass
 class Advance:
     """What a step did.
@@ -159,6 +183,7 @@ def advance(
     make: bool = True,
     halt: Halt | None = None,
     among: str = "",
+    executor: Executor = local,
 ) -> Advance:
     """Takes items through a step, in order; what is finished is stored, `Workspace` says when.
 
@@ -169,6 +194,7 @@ def advance(
         make: Whether to make what is due; else it counts as pending.
         halt: May end the run early.
         among: Which items these are, for progress lines, where there are others.
+        executor: Says who works.
     """
     halt = halt or Halt()
     result = Advance()
@@ -183,7 +209,7 @@ def advance(
     if not make:
         result.pending += len(due)
         due = []
-    with closing(_make(step, due, result, halt, workspace.commit, among)) as made:
+    with closing(_make(step, due, result, halt, workspace.commit, among, executor(step))) as made:
         for item, key, outcome in made:
             workspace.put_outcome(step.name, item.record.id, item.sample, key, outcome)
             outcomes[item.name, key] = outcome
@@ -206,23 +232,29 @@ def advance(
 
 
 def _make(
-    step: Step, due: list[tuple[Item, str]], result: Advance, halt: Halt, idle: Callable[[], object], among: str
+    step: Step,
+    due: list[tuple[Item, str]],
+    result: Advance,
+    halt: Halt,
+    idle: Callable[[], object],
+    among: str,
+    crew: Crew,
 ) -> Generator[tuple[Item, str, Outcome], None, None]:
-    """Runs the step on what is due and yields outcomes as they come; after a stop, those in flight still count.
+    """Has the crew work on what is due and yields outcomes as they come; after a stop, those in flight still count.
 
     `idle` is called whenever nothing has come for a while.
     """
     due = _side_by_side(step, due)
-    chunks = deque(due[start : start + step.at_once] for start in range(0, len(due), step.at_once))
+    chunks = deque(due[start : start + crew.at_once] for start in range(0, len(due), crew.at_once))
     flying: dict[Future[list[Made]], list[tuple[Item, str]]] = {}
     doubtful: list[tuple[Item, str]] = []
     asked_again = False
-    with ThreadPoolExecutor(step.workers) as pool, progress(step.name, len(due), among) as tick:
+    with ThreadPoolExecutor(crew.calls) as pool, progress(step.name, len(due), among) as tick:
 
         def launch() -> None:
-            while chunks and len(flying) < 2 * step.workers and not (result.stopped or halt.reason):
+            while chunks and len(flying) < 2 * crew.calls and not (result.stopped or halt.reason):
                 chunk = chunks.popleft()
-                flying[pool.submit(step.run_many, [item for item, _ in chunk])] = chunk
+                flying[pool.submit(crew.work, [item for item, _ in chunk])] = chunk
 
         try:
             launch()

@@ -33,6 +33,7 @@ class Sam3Segmenter(Segmenter):
 
     name: ClassVar[str] = "sam3"
     cached: ClassVar[bool] = True
+    portable: ClassVar[bool] = True
 
     checkpoint: str = config_key(MISSING, "folder of a Sam3Model with its Sam3Processor")
     adapter: str = config_key(

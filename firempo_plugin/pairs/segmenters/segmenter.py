@@ -48,11 +48,14 @@ class Segmenter(ABC):
         revision: Raised when another region comes of the same request and settings.
         cached: Whether masks found before are taken from the cache. Not those read from files: the files may have
             changed, and reading them is as quick as reading the cache.
+        portable: Whether it is a model that can be run in another process. Not what asks a server with a key, or looks
+            up files that another machine may lack.
     """
 
     name: ClassVar[str]
     revision: ClassVar[int] = 1
     cached: ClassVar[bool]
+    portable: ClassVar[bool] = False
 
     @property
     def at_once(self) -> int:
