@@ -42,6 +42,7 @@ SLOW = (
     "align/test_children.py",
     "evaluate/test_attention.py",
     "evaluate/test_evaluate_run.py",
+    "pairs/test_actors.py",
     "pairs/test_build.py",
     "store/test_engine.py",
     "images/test_images.py",

@@ -36,7 +36,7 @@ def imported(path: Path) -> set[str]:
 
 
 def test_what_is_imported_is_declared():
-    optional = {name for part in ("dicom", "demo", "qlora", "reports") for name in names(extras()[part])}
+    optional = {name for part in ("dicom", "demo", "qlora", "ray", "reports") for name in names(extras()[part])}
     declared = names(DECLARED["dependencies"]) | optional
 
     def foreign(path):

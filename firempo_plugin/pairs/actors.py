@@ -1,7 +1,8 @@
 """`executor: ray`: actors of a Ray cluster do the work of some steps. The store, the models that are asked, their keys
 and the budget stay with the command: an actor gets items, and gives back JSON and files.
 
-An actor that dies is started anew by Ray, which gives it once more what it was about.
+Where an actor dies, another takes its place and makes its items. Ray itself would also give them anew to an actor that
+lives and was out of reach for a while, which relies on files that have not come.
 """
 
 import os
@@ -9,10 +10,12 @@ import platform
 import re
 import secrets
 import socket
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property, partial
+from importlib.metadata import version
 from pathlib import Path
 from queue import Queue
 from tempfile import TemporaryDirectory
@@ -25,22 +28,32 @@ from ..respond.settings import RespondConfig
 from ..scrub import scrub
 from ..store.engine import Crew, Executor, Item, Made, Step, local
 from ..store.place import Parcel, Place
+from ..terminal import say
 from .build import PORTABLE
 from .config import ActorsConfig, BuildConfig, ExportConfig
 from .decided import package_digest
 
-REDONE = 2
-"""How often Ray gives out anew what an actor died over."""
+TRIES = 3
+"""Actors that may die over the same items before the run stops."""
 WITHIN = 300.0
 """Seconds that all actors have to start."""
 REACHED_WITHIN = 5.0
 """Seconds in which a cluster's address must answer."""
 LONGEST = 300
 """Characters of what Ray says."""
+DECIDING = ("numpy", "opencv-python-headless", "pillow", "torch", "transformers")
+"""Packages whose versions decide what is made."""
 _ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
 """A Ray of this build alone listens on the loopback address, to those who know a token."""
+_OTHERS = {"RAY_NUM_REDIS_GET_RETRIES": "2"}
+"""Of a Ray that runs already: where something else answers at its address, that is told in minutes, not in a quarter of
+an hour."""
 _SECRET = re.compile(r"(?i)(?:^|_)(?:key|token|secret|passw(?:or)?d|credential)s?(?:_|$)")
 """Names of environment variables that an actor does not need to see."""
+
+
+Files = dict[str, bytes]
+"""By their place in the workspace."""
 
 
 class Worker:
@@ -74,7 +87,7 @@ class Worker:
         assert self._step
         return platform.node(), installed()
 
-    def make(self, items: Sequence[Item]) -> tuple[list[Made], dict[str, bytes], list[str]]:
+    def make(self, items: Sequence[Item]) -> tuple[list[Made], Files, list[str]]:
         """What is made of items, the files that belong to it, and files of the items that cannot be read here."""
         made = self._step.run_many(items)
         return made, self._place.taken(), [path for path in _files(items) if not os.access(path, os.R_OK)]
@@ -91,11 +104,11 @@ def _files(items: Sequence[Item]) -> list[str]:
 
 def installed() -> list[str]:
     """What decides, beside the settings, what an actor makes."""
-    import cv2
-    import numpy
-    import PIL
-
-    return [package_digest(), *(f"{one.__name__} {one.__version__}" for one in (numpy, cv2, PIL))]
+    # What follows a plus is what a version was built for, such as the head's CPU.
+    return [
+        f"firempo-plugin {package_digest()[:8]}",
+        *(f"{name} {version(name).partition('+')[0]}" for name in DECIDING),
+    ]
 
 
 @contextmanager
@@ -132,7 +145,7 @@ def _keys(config: BuildConfig) -> set[str]:
 @contextmanager
 def _cluster(address: str, keys: set[str]) -> Iterator[Any]:
     """Ray, connected to, or started on this machine for this time, without the environment variables of those names."""
-    own = _ALONE | {"RAY_AUTH_TOKEN": secrets.token_hex(32)} if address == "local" else {}
+    own = _ALONE | {"RAY_AUTH_TOKEN": secrets.token_hex(32)} if address == "local" else _OTHERS
     folder = TemporaryDirectory(prefix="firempo-ray-", ignore_cleanup_errors=True)
     with folder, _environment({"RAY_USAGE_STATS_ENABLED": "0", **own}):
         with _environment(dict.fromkeys(keys)):
@@ -176,10 +189,9 @@ def _started(address: str, folder: str) -> Any:
             _reach(address)
         ray.init(address=address, logging_level="WARNING", log_to_driver=False, **where)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        told = " ".join(str(error).split())[:LONGEST]
         raise UserError(
-            f"ray.address: {address}: Ray cannot be reached or started: {told}. Start it with `ray start` on this "
-            "machine and name its address, or write ray.address: local, or executor: local"
+            f"ray.address: {address}: Ray cannot be reached or started: {_short(error)}. Start it with `ray start` on "
+            "this machine and name its address, or write ray.address: local, or executor: local"
         ) from error
     return ray
 
@@ -208,45 +220,47 @@ class _Actors:
 
     def __init__(self, ray: Any, config: BuildConfig, place: Place, wanted: dict[str, ActorsConfig]) -> None:
         self._ray = ray
+        self._config = config
         self._place = place
         self._wanted = wanted
         self._idle: dict[str, Queue[Any]] = {name: Queue() for name in wanted}
         for name, one in wanted.items():
-            kind = ray.remote(num_cpus=one.num_cpus, num_gpus=one.num_gpus, max_restarts=-1, max_task_retries=REDONE)(
-                Worker
-            )
             for _ in range(one.actors):
-                self._idle[name].put(kind.remote(config, name, str(place.folder), os.getcwd()))
-        self._try_all()
-
-    def _try_all(self) -> None:
-        """Raises UserError where an actor does not start, or is of another version than this process."""
-        errors = self._ray.exceptions
+                self._idle[name].put(self._new(name))
         trials = {actor.ready.remote(): name for name, idle in self._idle.items() for actor in idle.queue}
-        ready, late = self._ray.wait(list(trials), num_returns=len(trials), timeout=WITHIN)
+        ready, late = ray.wait(list(trials), num_returns=len(trials), timeout=WITHIN)
         if late:
             raise UserError(
                 f"ray.{trials[late[0]]}: {len(late)} of {len(trials)} actors did not start within {WITHIN:.0f} s; is "
                 "what they need held by others (`ray status`)?"
             )
         for trial in ready:
-            try:
-                machine, found = self._ray.get(trial)
-            except errors.RayTaskError as error:
-                raise UserError(f"ray.{trials[trial]}: an actor cannot do the work: {error.cause}") from error
-            except errors.RayError as error:
-                told = " ".join(str(error).split())[-LONGEST:]
-                raise UserError(
-                    f"ray.{trials[trial]}: an actor ends at once; is firempo-plugin installed on every machine of the "
-                    f"cluster? {told}"
-                ) from error
-            pairs = zip(found, installed(), strict=True)
-            other = [f"{theirs}, here {mine}" for theirs, mine in pairs if theirs != mine]
-            if other:
-                raise UserError(
-                    f"ray.{trials[trial]}: {machine} has another firempo-plugin or what it needs ({'; '.join(other)}); "
-                    "install the same versions on every machine of the cluster"
-                )
+            self._try(trials[trial], trial)
+
+    def _new(self, name: str) -> Any:
+        one = self._wanted[name]
+        kind = self._ray.remote(num_cpus=one.num_cpus, num_gpus=one.num_gpus)(Worker)
+        return kind.remote(self._config, name, str(self._place.folder), os.getcwd())
+
+    def _try(self, name: str, trial: Any) -> None:
+        """Raises UserError where an actor does not start, or is of another version than this process."""
+        errors = self._ray.exceptions
+        try:
+            machine, found = self._ray.get(trial)
+        except errors.RayTaskError as error:
+            raise UserError(f"ray.{name}: an actor cannot do the work: {error.cause}") from error
+        except errors.RayError as error:
+            raise UserError(
+                f"ray.{name}: an actor ends at once; is firempo-plugin installed on every machine of the cluster? "
+                f"{_short(error)}"
+            ) from error
+        pairs = zip(found, installed(), strict=True)
+        other = [f"{theirs}, here {mine}" for theirs, mine in pairs if theirs != mine]
+        if other:
+            raise UserError(
+                f"ray.{name}: {machine} has another firempo-plugin or what it needs ({'; '.join(other)}); install the "
+                "same versions on every machine of the cluster"
+            )
 
     def crew(self, step: Step) -> Crew:
         """The actors of a step; threads of this process where it has none."""
@@ -256,27 +270,38 @@ class _Actors:
         return Crew(one.actors, one.batch or step.at_once, partial(self._work, step.name))
 
     def _work(self, name: str, items: Sequence[Item]) -> list[Made]:
-        """Has an actor work, and writes its files before it goes on: it relies on those that it has made."""
+        """Has an actor work; it is given more when its files are written, since it relies on what it has made."""
         actor = self._idle[name].get()
-        errors = self._ray.exceptions
+        died = ""
         try:
-            made, files, unseen = self._ray.get(actor.make.remote(items))
-            lost = [path for path in unseen if os.access(path, os.R_OK)]
-            if lost:
-                raise StopRunError(
-                    f"ray.{name}: an actor cannot read {lost[0]}; images and workspace must lie in a file system that "
-                    "all machines of the cluster share, in the same place, and be readable for whom Ray runs as"
-                )
-            for file, content in files.items():
-                self._place.put(self._place.path(file), [content])
-        except errors.RayTaskError as error:
-            raise error.cause from error
-        except errors.RayActorError as error:
-            among = f"{items[0].name} and {len(items) - 1} others" if len(items) > 1 else items[0].name
-            told = " ".join(str(error).split())[:LONGEST]
-            return [StopRunError(f"ray.{name}: an actor died {REDONE + 1} times over {among}: {told}")] * len(items)
-        except StopRunError as stop:
-            return [stop] * len(items)
+            for _ in range(TRIES):
+                try:
+                    return self._taken(name, items, *self._ray.get(actor.make.remote(items)))
+                except self._ray.exceptions.RayTaskError as error:
+                    raise error.cause from error
+                except self._ray.exceptions.RayError as error:
+                    died = f"ray.{name}: an actor died over {items[0].name} and what came with it: {_short(error)}"
+                    say(f"{died}; another takes its place", file=sys.stderr)
+                    self._ray.kill(actor)  # one that is only out of reach relies on files that never came
+                    actor = self._new(name)
+                    self._try(name, actor.ready.remote())
+            return [StopRunError(f"{died}; {TRIES} times in a row")] * len(items)
         finally:
             self._idle[name].put(actor)
-        return made
+
+    def _taken(self, name: str, items: Sequence[Item], made: list[Made], files: Files, unseen: list[str]) -> list[Made]:
+        """What an actor has made, its files written; nothing of it where it could not read what this process can."""
+        for file, content in files.items():
+            self._place.put(self._place.path(file), [content])
+        lost = [path for path in unseen if os.access(path, os.R_OK)]
+        if not lost:
+            return made
+        stop = StopRunError(
+            f"ray.{name}: an actor cannot read {lost[0]}; images and workspace must lie in a file system that all "
+            "machines of the cluster share, in the same place, and be readable for whom Ray runs as"
+        )
+        return [stop] * len(items)
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:LONGEST]
