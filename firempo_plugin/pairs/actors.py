@@ -12,7 +12,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -145,11 +145,12 @@ def _keys(config: BuildConfig) -> set[str]:
 @contextmanager
 def _cluster(address: str, keys: set[str]) -> Iterator[Any]:
     """Ray, connected to, or started on this machine for this time, without the environment variables of those names."""
-    own = _ALONE | {"RAY_AUTH_TOKEN": secrets.token_hex(32)} if address == "local" else _OTHERS
-    folder = TemporaryDirectory(prefix="firempo-ray-", ignore_cleanup_errors=True)
-    with folder, _environment({"RAY_USAGE_STATS_ENABLED": "0", **own}):
+    here = address == "local"
+    own = _ALONE | {"RAY_AUTH_TOKEN": secrets.token_hex(32)} if here else _OTHERS
+    private = TemporaryDirectory(prefix="firempo-ray-", ignore_cleanup_errors=True) if here else nullcontext("")
+    with private as folder, _environment({"RAY_USAGE_STATS_ENABLED": "0", **own}):
         with _environment(dict.fromkeys(keys)):
-            ray = _started(address, folder.name)
+            ray = _started(address, folder)
         try:
             yield ray
         finally:
@@ -183,7 +184,7 @@ def _started(address: str, folder: str) -> Any:
             "executor: ray needs Ray, which is not installed: pip install 'firempo-plugin[ray]', or write "
             "executor: local"
         ) from error
-    where: dict[str, Any] = {"include_dashboard": False, "_temp_dir": folder} if address == "local" else {}
+    where: dict[str, Any] = {"include_dashboard": False, "_temp_dir": folder} if folder else {}
     try:
         if address not in ("local", "auto"):
             _reach(address)
