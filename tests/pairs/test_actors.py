@@ -28,7 +28,8 @@ from firempo_plugin.store.workspace import Workspace
 
 KEY = {"OPENAI_API_KEY": "sk-test-0123456789abcdef", "OTHER": "https://me:secret@proxy", "FIREMPO_OF_OURS": "hidden"}
 STARTED = """
-import os, sys
+import os, secrets, sys
+secrets.token_hex = lambda size: "ab" * size  # a process keeps the first token that it was given
 from firempo_plugin.pairs.actors import _cluster, _keys
 from firempo_plugin.endpoint.settings import EndpointSettings
 from firempo_plugin.pairs.config import BuildConfig
