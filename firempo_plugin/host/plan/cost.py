@@ -6,8 +6,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ...errors import UserError
 from ...forward.budget import USABLE, Budget, trained_bytes
 from ...forward.families import FAMILIES, is_frozen
@@ -21,8 +19,8 @@ from .rows import Looked
 
 BITS = (None, 8, 4)
 """Of frozen weights, the least change of the model first."""
-TRAINED = 3
-"""Forwards that a vision tower in training costs: backward takes two."""
+TRAINED, ADAPTED = 3, 2
+"""Forwards that a vision tower in training costs, and one whose adapters are: a frozen weight has no gradient."""
 
 
 @dataclass(frozen=True)
@@ -111,11 +109,18 @@ class Cost:
         self._separate = own and self._settings.needs_reference
         bits = quantised_bits(model, run.model_args)
         self.written = Choice(bits, self._shapes.checkpointed, training_args.per_device_train_batch_size)
+        self._sharded = bool(training_args.deepspeed or training_args.fsdp)
         self.accumulation = training_args.gradient_accumulation_steps
         self.rows = looked.there * looked.rows / (looked.rows + looked.unusable)
-        steps = -(-math.ceil(self.rows / self.written.batch) // self.accumulation)
+        whole = math.floor if training_args.dataloader_drop_last else math.ceil
+        steps = -(-whole(self.rows / self.written.batch) // self.accumulation)
         asked = training_args.max_steps
         self.steps = asked if asked > 0 else math.ceil(training_args.num_train_epochs * steps)
+        if steps < 1 or self.steps < 1:
+            raise UserError(
+                f"nothing is trained: {self.rows:g} rows make {steps} steps an epoch, and num_train_epochs is "
+                f"{training_args.num_train_epochs:g}"
+            )
         self.epochs = self.steps / steps
 
     @property
@@ -138,7 +143,8 @@ class Cost:
             work = replace(work, patches=())
         found = operations(self._model, work, checkpointed=checkpointed)
         again = self._settings.needs_reference and (self._separate or not self.frozen_tower)
-        towers = (1 if self.frozen_tower else TRAINED) + again
+        trained = TRAINED if self._base is self._model else ADAPTED
+        towers = (1 if self.frozen_tower else trained) + again
         return replace(found, vision=found.vision * towers).times(self.rows / self.looked.rows)
 
     def budget(self, choice: Choice, card: Card | None = None) -> Budget:
@@ -147,8 +153,7 @@ class Cost:
         width = trained[0].itemsize
         weights = weight_bytes(self._model, choice.bits)
         if self._separate:
-            kind = self._base.config.dtype or torch.float32
-            weights += sum(weight.numel() for weight in self._base.parameters()) * kind.itemsize
+            weights += sum(weight.numel() for weight in self._base.parameters()) * self._base.config.dtype.itemsize
         largest = self.looked.largest
         if self._pass_tokens is None:
             share = choice.batch / self.written.batch
@@ -198,7 +203,9 @@ class Cost:
     def cache_bytes(self) -> dict[str, int]:
         """What the caches would hold after an epoch, by key, as far as the run may have them."""
         looked, state = self.looked, self._shapes.hidden * self._shapes.width
-        found = {}
+        found: dict[str, int] = {}
+        if self._sharded:
+            return found
         if self._settings.needs_reference and not (self._separate and self._settings.needs_kl):
             of_rows = looked.work.policy.scored * 4 + looked.in_kl * state
             found["fire_reference_cache"] = int(of_rows * self.rows / looked.rows)

@@ -23,7 +23,8 @@ def without_weights(run: Run, config: dict[str, Any]) -> Any:
         run: Of the configuration; it gets back what training has and a check of rows has not.
         config: The training YAML's content.
     """
-    from llamafactory.model import load_model
+    from llamafactory.model import load_config, load_model
+    from transformers.modeling_utils import local_torch_dtype
 
     from ..train.workflow import checkpoint_exactly
 
@@ -32,13 +33,23 @@ def without_weights(run: Run, config: dict[str, Any]) -> Any:
     training_args.deepspeed, training_args.fsdp = config.get("deepspeed"), config.get("fsdp") or []
     run.finetuning_args.pure_bf16 = bool(config.get("pure_bf16"))
     run.model_args.train_from_scratch = True
-    with refused_by_the_host(), torch.device("meta"):
+    run.model_args.resize_vocab = False  # it fills new rows from the numbers of the others
+    with refused_by_the_host():
+        kind = weight_type(load_config(run.model_args))
+    with refused_by_the_host(), torch.device("meta"), local_torch_dtype(kind):
         checkpoint_exactly(run.model_args)
         model = load_model(run.tokens["tokenizer"], run.model_args, run.finetuning_args, is_trainable=True)
+    model.config.dtype = kind
     text = model.config.get_text_config()
     if run.model_args.flash_attn == "fa2":  # which the host leaves out where it is not installed
         text._attn_implementation = "flash_attention_2"
     return model
+
+
+def weight_type(config: Any) -> torch.dtype:
+    """The type of a checkpoint's weights by its configuration, which may name it for the language model alone."""
+    kind: torch.dtype | None = config.dtype or config.get_text_config().dtype
+    return kind or torch.float32
 
 
 def base_of(model: Any) -> Any:

@@ -94,7 +94,8 @@ def _of_costs(cost: Cost) -> Iterator[tuple[str, str]]:
     trained = f"gradients and optimiser of {budget.trained / 1e6:,.4g} M numbers {_size(budget.states)}"
     logits = budget.head(budget.largest.tokens)
     yield "memory", f"weights {_size(budget.weights)}, {trained}, logits {_size(logits)},"
-    largest = f"the largest {'pair' if cost.split else 'batch'} ({budget.largest.tokens:,} tokens at once)"
+    sampled = " looked at" if cost.looked.rows + cost.looked.unusable < cost.looked.there else ""
+    largest = f"the largest {'pair' if cost.split else 'batch'}{sampled} ({budget.largest.tokens:,} tokens at once)"
     yield "", f"{largest} {_size(budget.least - budget.fixed - logits)}: at least {_size(budget.least)}"
     if caches := ", ".join(f"{key} {_size(size)}" for key, size in cost.cache_bytes().items()):
         yield "on disk", f"{caches}, where they are written"

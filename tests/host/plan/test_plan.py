@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import tiny
@@ -61,16 +62,23 @@ def written(config, tmp_path):
     return write
 
 
+FULL = {"finetuning_type": "full", "lora_rank": None, "lora_target": None}
+TOWER = {"freeze_vision_tower": False, "dataset": "fire_mpo_sharegpt"}
+
+
 @pytest.mark.parametrize(
-    ("family", "keys"),
+    ("family", "keys", "near"),
     [
-        ("qwen3_vl", {}),
-        ("qwen3_vl", {"finetuning_type": "full", "lora_rank": None, "lora_target": None}),
-        ("qwen2_5_vl", {"disable_gradient_checkpointing": True, "fire_objective": "simpo"}),
-        ("llava", {"finetuning_type": "freeze", "freeze_trainable_layers": 1, "lora_rank": None, "lora_target": None}),
+        ("qwen3_vl", {}, 0.001),
+        ("qwen3_vl", FULL, 0.001),
+        ("qwen3_vl", TOWER, 0.03),
+        ("qwen3_vl", {**FULL, **TOWER}, 0.03),
+        ("qwen3_vl", {"fire_objective": "symmpo_4"}, 0.001),
+        ("qwen2_5_vl", {"disable_gradient_checkpointing": True, "fire_objective": "simpo"}, 0.001),
+        ("llava", {**FULL, "finetuning_type": "freeze", "freeze_trainable_layers": 1}, 0.001),
     ],
 )
-def test_tokens_and_operations_are_those_of_training(train, counted, family, keys):
+def test_tokens_and_operations_are_those_of_training(train, counted, family, keys, near):
     keys = {"use_cpu": True, "flash_attn": "disabled", **keys}
     counter = FlopCounterMode(display=False)
     with counter:
@@ -81,9 +89,9 @@ def test_tokens_and_operations_are_those_of_training(train, counted, family, key
     cost = counted(family, fire_pass_tokens=200, **{key: value for key, value in keys.items() if value is not None})
     assert cost.looked.work.policy.tokens == log[-1]["num_input_tokens_seen"]
     assert cost.steps == max(entry["step"] for entry in log)
-    assert cost.looked.passes > cost.looked.batches
+    assert (cost.looked.passes > cost.looked.batches) == cost.frozen_tower
     found = cost.operations(cost.written.checkpointed).total
-    assert found == pytest.approx(counter.get_total_flops(), rel=0.001)
+    assert found == pytest.approx(counter.get_total_flops(), rel=near)
 
 
 def test_the_caches_hold_what_is_counted(train, counted, tmp_path):
@@ -139,6 +147,12 @@ def test_a_sample_stands_for_all_rows(counted):
     assert part.looked.rows == BATCH < whole.looked.rows
     assert part.steps == whole.steps
     assert 0.5 < part.operations(True).total / whole.operations(True).total < 2
+
+
+def test_the_largest_of_a_sample_is_not_called_that_of_all_rows(written, capsys):
+    for rows, words in ("1", "the largest pair looked at ("), ("100", "the largest pair ("):
+        assert cli.main(["plan", written(), "--rows", rows]) == 0
+        assert words in capsys.readouterr().out
 
 
 def test_a_full_training_has_a_reference_of_its_own(counted):
@@ -226,6 +240,18 @@ def test_what_cannot_be_counted_is_said(written, write_dataset, capsys, monkeypa
     assert "expected a share" in capsys.readouterr().err
 
 
+def test_rows_that_fill_no_batch_are_left_out_where_that_is_asked_for(counted):
+    assert counted(dataloader_drop_last=True).steps == counted().steps - 1
+
+
+def test_new_tokens_need_no_weights(counted):
+    assert counted(resize_vocab=True, add_tokens="lesion,opacity").looked.work == counted().looked.work
+
+
+def test_shards_have_no_caches(counted):
+    assert not counted(deepspeed="zero2.json").cache_bytes()
+
+
 def test_an_adapter_that_goes_on_is_counted_as_a_new_one(counted, adapter):
     """Its file is read; no weight of the model is there."""
     on, new = counted(adapter_name_or_path=str(adapter("qwen3_vl"))), counted()
@@ -237,3 +263,20 @@ def test_without_trees_every_cell_is_a_sequence(counted):
     cost = counted(flash_attn="fa2")
     assert cost.looked.trees == cost.looked.cells
     assert cost.looked.shared > 1.3 * counted().looked.shared
+
+
+@pytest.mark.parametrize("finetuning_type", ["lora", "full"])
+def test_weights_have_the_type_that_is_named_for_the_language_model_alone(config, tmp_path, finetuning_type):
+    """As in the config.json of the released Qwen3-VL."""
+    keys = config(bf16=True, finetuning_type=finetuning_type)
+    file, found = Path(keys["model_name_or_path"]) / "config.json", []
+    facts = {name: value for name, value in json.loads(file.read_text()).items() if name != "dtype"}
+    for part in ("text_config", "vision_config"):
+        facts[part].pop("dtype", None)
+    alone = {**facts, "text_config": {**facts["text_config"], "dtype": "bfloat16"}}
+    for written in ({**facts, "dtype": "bfloat16"}, alone):
+        file.write_text(json.dumps(written))
+        cost = count(keys, str(tmp_path), 2)
+        found.append(cost.budget(cost.written))
+    assert found[0].weights == found[1].weights
+    assert found[0] == found[1]
