@@ -66,7 +66,9 @@ def count(config: dict[str, Any], scratch: str, rows: int) -> Any:
     """
     from llamafactory.model import load_config
 
+    from ..arguments import settings_of
     from ..data.collator import layout_of
+    from ..train.caches import refuse_caches
     from ..train.memory import MOST_PASS_TOKENS, has_counted_layers
     from ..train.workflow import pass_tokens
     from .cost import Cost
@@ -82,6 +84,7 @@ def count(config: dict[str, Any], scratch: str, rows: int) -> Any:
             "features, and neither experts nor layers that carry a state"
         )
     model = without_weights(run, config)
+    refuse_caches(run.training_args, run.finetuning_args, settings_of(run.finetuning_args))
     limit = pass_tokens(run.model_args, run.training_args, run.finetuning_args)
     if limit is not None and run.finetuning_args.fire_pass_tokens is None and not config.get("use_cpu"):
         limit = MOST_PASS_TOKENS  # what fits the card, at most

@@ -36,9 +36,21 @@ def check_caches(training_args: Any, finetuning_args: Any, settings: Settings) -
     Raises:
         UserError: Says what stands against it.
     """
-    own = finetuning_args.finetuning_type in ("full", "freeze") or finetuning_args.ref_model is not None
+    refuse_caches(training_args, finetuning_args, settings)
+    for key in FOLDERS:
+        if (folder := vars(finetuning_args)[key]) is not None:
+            _check_folder(key, folder)
+
+
+def refuse_caches(training_args: Any, finetuning_args: Any, settings: Settings) -> None:
+    """Refuses caches whose entries could not be used; writes nothing.
+
+    Raises:
+        UserError: Says what stands against it.
+    """
+    own = finetuning_args.finetuning_type != "lora" or finetuning_args.ref_model is not None
     separate = own and settings.needs_reference
-    own_reference = "a reference of its own (ref_model, or finetuning_type full or freeze)"
+    own_reference = "a reference of its own (ref_model, or a finetuning_type other than lora)"
     obstacles = {
         "deepspeed, whose processes must all run the same": (FOLDERS, bool(training_args.deepspeed)),
         "fsdp, whose processes must all run the same": (FOLDERS, bool(training_args.fsdp)),
@@ -50,13 +62,11 @@ def check_caches(training_args: Any, finetuning_args: Any, settings: Settings) -
         f"{own_reference}, whose vision tower would run all the same": (FOLDERS[1:], separate),
     }
     for key in FOLDERS:
-        folder = vars(finetuning_args)[key]
-        if folder is None:
+        if vars(finetuning_args)[key] is None:
             continue
         for obstacle, (concerned, found) in obstacles.items():
             if found and key in concerned:
                 raise UserError(f"{key} cannot be used with {obstacle}. Remove {key}.")
-        _check_folder(key, folder)
 
 
 def _check_folder(key: str, folder: str) -> None:

@@ -147,10 +147,12 @@ def test_a_folder_that_cannot_be_made_is_named_before_the_model_is_loaded(train,
         train(**KEYS, fire_reference_cache=str(tmp_path / "file" / "cache"))
 
 
-@pytest.mark.parametrize("objective", ["fire_mpo", "tdpo1"])
-def test_full_tuning_with_a_kl_has_no_output_layer_for_the_cache(objective, train, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("objective", "tuning"), [("fire_mpo", "full"), ("tdpo1", "full"), ("fire_mpo", "oft")])
+def test_a_separate_reference_with_a_kl_has_no_output_layer_for_the_cache(
+    objective, tuning, train, tmp_path, monkeypatch
+):
     monkeypatch.setattr("llamafactory.model.load_model", None)
-    keys = {**KEYS, "fire_objective": objective, "finetuning_type": "full"}
+    keys = {**KEYS, "fire_objective": objective, "finetuning_type": tuning}
     with pytest.raises(ValueError, match="cannot be used with a reference of its own"):
         train(**keys, fire_reference_cache=str(tmp_path / "cache"))
 
