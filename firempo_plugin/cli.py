@@ -160,7 +160,10 @@ def _above_zero(text: str) -> float:
 
 
 def _shares(text: str) -> tuple[float, float]:
-    ends = [float(end) for end in text.split("-")]
+    try:
+        ends = [float(end) for end in text.split("-")]
+    except ValueError:
+        ends = []
     if not 1 <= len(ends) <= 2 or not all(0 < end <= 1 for end in ends):
         raise argparse.ArgumentTypeError(f"expected a share or a range of shares above 0, at most 1, found {text!r}")
     return min(ends), max(ends)

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import TracebackType
 
@@ -47,6 +48,8 @@ def note_end(folder: Path, error: BaseException) -> None:
 def refused_by_the_host() -> Iterator[None]:
     """Around the host's reading of a configuration, which refuses keys, values and templates by ValueError.
 
+    A package that a key needs and is not installed comes as PackageNotFoundError.
+
     Raises:
         UserError: The host refused something; in its own words.
     """
@@ -54,5 +57,5 @@ def refused_by_the_host() -> Iterator[None]:
         yield
     except UserError:
         raise
-    except ValueError as error:
+    except (ValueError, PackageNotFoundError) as error:
         raise UserError(f"LLaMA-Factory refuses the configuration: {error}") from error

@@ -167,6 +167,9 @@ def align_rows(dataset: Any, host: Any, attr: Any, data_args: Any, training_args
     if len(dataset) == 0:
         raise DatasetError(f"dataset {attr.title}: it has no rows")
     _require_columns(dataset, attr)
+    most = attr.sampling[1]
+    if most is not None and most < 1:
+        raise DatasetError(f"max_samples must be at least 1, found {most}. Remove it to take all rows")
     numbers = _sample(len(dataset), *attr.sampling)
     # Arrow hands images over as they are stored: decoding and encoding them again would change their pixels.
     converted = dataset.select(numbers).with_format("arrow")

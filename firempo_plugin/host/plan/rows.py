@@ -21,6 +21,7 @@ from ..data.collator import WIDTH_MULTIPLE
 from ..data.dataset import load_all, media_paths, row_encoder
 from ..data.row_images import open_images
 from ..data.rows import RowEncoder, row_of
+from ..sentences import refused_by_the_host
 from ..train.memory import largest_pair
 from ..validate import Run
 from .model import base_of, patch_numbers
@@ -74,7 +75,9 @@ def training_rows(run: Run) -> Any:
     rows = loader.merge_dataset(list(loaded.values()), run.data_args, run.training_args.seed)
     size = run.data_args.val_size
     if size > 1e-6:
-        rows = rows.train_test_split(test_size=int(size) if size > 1 else size, seed=run.training_args.seed)["train"]
+        part = int(size) if size > 1 else size
+        with refused_by_the_host():
+            rows = rows.train_test_split(test_size=part, seed=run.training_args.seed)["train"]
     return rows
 
 

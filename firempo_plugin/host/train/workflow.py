@@ -107,6 +107,10 @@ def refuse_unsupported(model_args: Any, data_args: Any, training_args: Any, fine
             "Remove it; LLaMA-Factory's crops fail on every row. Gemma 3 then takes each image whole.",
         ),
         "packing": (data_args.packing, "Remove packing and neat_packing."),
+        **{
+            f"{key}: {vars(training_args)[key]}": (vars(training_args)[key] < 1, "Write a whole number of at least 1.")
+            for key in ("per_device_train_batch_size", "gradient_accumulation_steps")
+        },
         "torch_compile": (
             training_args.torch_compile,
             "Remove it; the passes of a step have another shape each, and would be compiled anew.",

@@ -240,6 +240,31 @@ def test_what_cannot_be_counted_is_said(written, write_dataset, capsys, monkeypa
     assert "expected a share" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        ({"val_size": 1000}, "refuses the configuration: test_size=1000 should be"),
+        ({"max_samples": -1}, "max_samples must be at least 1, found -1"),
+        ({"num_train_epochs": 0}, "nothing is trained: 5 rows make 3 steps an epoch, and num_train_epochs is 0"),
+        ({"enable_liger_kernel": True}, "run `pip install liger-kernel`"),
+        ({"deepspeed": "zero.json", "fire_reference_cache": "{}"}, "fire_reference_cache cannot be used with deep"),
+        ({"finetuning_type": "full", "fire_vision_cache": "{}"}, "fire_vision_cache cannot be used with a reference"),
+    ],
+)
+def test_what_training_would_refuse_is_one_sentence(written, tmp_path, capsys, keys, sentence):
+    kept = tmp_path / "kept"
+    keys = {key: str(kept) if value == "{}" else value for key, value in keys.items()}
+    assert cli.main(["plan", written(**keys)]) == 1
+    assert sentence in capsys.readouterr().err
+    assert not kept.exists()
+
+
+def test_words_for_shares_are_refused_in_words(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["plan", "train.yaml", "--utilisation", "fast"])
+    assert "expected a share or a range of shares above 0, at most 1, found 'fast'" in capsys.readouterr().err
+
+
 def test_rows_that_fill_no_batch_are_left_out_where_that_is_asked_for(counted):
     assert counted(dataloader_drop_last=True).steps == counted().steps - 1
 

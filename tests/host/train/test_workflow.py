@@ -27,10 +27,12 @@ def refuse(model_keys=None, **training):
         "neftune_noise_alpha": None,
         "train_sampling_strategy": "random",
         "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 1,
         "report_to": [],
         "device": torch.device("cpu"),
         "world_size": 1,
         "deepspeed": None,
+        "fsdp": "",
         "torch_compile": False,
         "fp8": False,
         "fp8_enable_fsdp_float8_all_gather": False,
@@ -66,6 +68,12 @@ def test_pan_and_scan():
 def test_compiled_models():
     with pytest.raises(ValueError, match="does not support torch_compile"):
         refuse(torch_compile=True)
+
+
+@pytest.mark.parametrize("key", ["per_device_train_batch_size", "gradient_accumulation_steps"])
+def test_steps_without_rows(key):
+    with pytest.raises(UserError, match=rf"does not support {key}: 0\. Write a whole number of at least 1"):
+        refuse(**{key: 0})
 
 
 @pytest.mark.parametrize("key", ["fp8", "fp8_enable_fsdp_float8_all_gather"])
