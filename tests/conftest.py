@@ -43,6 +43,7 @@ SLOW = (
     "evaluate/test_attention.py",
     "evaluate/test_evaluate_run.py",
     "pairs/test_actors.py",
+    "pairs/test_actors.py",
     "pairs/test_build.py",
     "store/test_engine.py",
     "images/test_images.py",

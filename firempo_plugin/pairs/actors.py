@@ -177,6 +177,7 @@ def _set(values: Mapping[str, str | None]) -> None:
 
 
 def _started(address: str, folder: str) -> Any:
+    loaded = "ray" in sys.modules
     try:
         import ray
     except ImportError as error:
@@ -184,6 +185,11 @@ def _started(address: str, folder: str) -> Any:
             "executor: ray needs Ray, which is not installed: pip install 'firempo-plugin[ray]', or write "
             "executor: local"
         ) from error
+    if loaded:  # by LLaMA-Factory, say; Ray reads who may come when it is imported, and keeps it
+        from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+
+        Config.initialize("")
+        AuthenticationTokenLoader.instance().reset_cache()
     where: dict[str, Any] = {"include_dashboard": False, "_temp_dir": folder} if folder else {}
     try:
         if address not in ("local", "auto"):
