@@ -13,6 +13,7 @@ from ..images.settings import NoiseConfig
 from ..respond.settings import STORED, RespondConfig
 from ..settings import MissingSettingError, config_key, read, section
 from ..sources.settings import SourceConfig
+from .exporters.common import refuse_name
 from .exporters.registry import FORMATS
 from .judges.error_types import ERROR_TYPES
 from .judges.registry import JUDGES
@@ -262,6 +263,7 @@ def check(config: BuildConfig) -> None:
         raise UserError("spans.of: sentences needs edit.how: minimal or best_worst; here words are taken away")
     if (config.export.most or config.export.share) and config.label.by == "none":
         raise UserError("export.most and export.share need label.by: rules or judge, which names the kinds")
+    refuse_name(config.export.name)
     needs_model = {
         "respond.endpoint": config.respond.backend == "endpoint",
         "edit.endpoint": config.asks_judge,

@@ -54,6 +54,8 @@ def test_pairs_are_made_for_an_objective(overrides, objective, read):
         (MINIMAL, ["noise.corruption=resized_crop"], "noise.corruption: resized_crop has no effect without masks"),
         (MINIMAL, ["edit.max_share=1.5"], r"edit.max_share must be a number \(above 0, at most 1\), found 1.5"),
         (MINIMAL, ["noise.options.step=3"], "noise.options of noise: unknown key step; known: none"),
+        (MINIMAL, ["export.name=../x"], "export.name is '../x'; write letters"),
+        (MINIMAL, ["export.name=dataset_info"], "export.name is 'dataset_info'; write letters"),
         (MINIMAL, ["noise.workers=0"], r"noise.workers must be a whole number \(at least 1\), found 0"),
         (MINIMAL, ["noise.sigma=nan"], r"noise.sigma must be a number \(at least 0\), found 'nan'"),
         (MINIMAL, ["max_cost=-1"], r"max_cost must be a number \(at least 0\) or null, found -1"),

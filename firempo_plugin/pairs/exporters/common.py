@@ -4,6 +4,7 @@ import filecmp
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -22,6 +23,17 @@ from .images import REMEDY
 PACKED, GROUP = 2048, 65_536
 """Rows of a Parquet file that are packed together, and those of its row groups."""
 FOREIGN_PLACEHOLDERS = ("<video>", "<audio>")
+_NAME = re.compile(r"[^\W\d_][\w.-]*")
+INFO = "dataset_info"
+"""The host's list of data sets, whose file no data set may take."""
+
+
+def refuse_name(name: str) -> None:
+    """Raises UserError where a data set cannot have a name."""
+    if not _NAME.fullmatch(name) or name == INFO:
+        raise UserError(
+            f"export.name is {name!r}; write letters, digits, '_', '-' and '.', starting with a letter; not {INFO}"
+        )
 
 
 @dataclass(frozen=True)

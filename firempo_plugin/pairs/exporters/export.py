@@ -3,7 +3,6 @@
 Left out are those that a reviewer rejected, that a trainer cannot use, or that are more than a quota takes.
 """
 
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
 from itertools import compress
@@ -17,10 +16,8 @@ from ...store.reasons import Reasons
 from ..pair import Pair
 from ..quotas import Quotas
 from ..review import decisions as review_decisions
-from .common import Checks, ExportResult, Kept
+from .common import Checks, ExportResult, Kept, refuse_name
 from .registry import FORMATS
-
-_NAME = re.compile(r"[^\W\d_][\w.-]*")
 
 
 def export(
@@ -53,8 +50,7 @@ def export(
     Raises:
         UserError: The name, an option or an existing file is in the way, or no pair is left.
     """
-    if not _NAME.fullmatch(name):
-        raise UserError(f"export.name is {name!r}; write letters, digits, '_', '-' and '.', starting with a letter")
+    refuse_name(name)
     chosen = FORMATS.load(format_name)
     good, left_out, outdated = _usable(pairs, decisions or {})
     taken, counted = (quotas or Quotas()).take(good)

@@ -110,6 +110,7 @@ def test_a_whole_build_is_not_refused(table):
         ({"edit.endpoint.price_in": "2"}, "edit.endpoint.price_in", None),
         ({EXTRA: "edit: {max_share: 3}"}, EXTRA, None),
         ({EXTRA: "edti: {max_share: 3}"}, EXTRA, None),
+        ({"export.name": "a,b"}, "export.name", None),
     ],
 )
 def test_what_a_build_would_refuse_is_said_at_its_field(changes, key, wanted, table):
