@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Thread
@@ -76,7 +77,7 @@ def start(folder: Path, command: str) -> bool:
 
 def look(folder: Path) -> Run | None:
     """The last command of a folder; None where there was none."""
-    if not (folder / _RUN).is_file():
+    if not os.path.isfile(folder / _RUN):
         return None
     with open(folder / _RUN, "r+", encoding="utf-8") as file:
         running = False
@@ -97,7 +98,8 @@ def pause(folder: Path) -> None:
         return
     with open(folder / _RUN, "r+", encoding="utf-8") as file:
         _write(file, Run(run.command, run.pid, pausing=True))
-    os.kill(run.pid, signal.SIGTERM)
+    with suppress(ProcessLookupError):  # it has ended meanwhile
+        os.kill(run.pid, signal.SIGTERM)
 
 
 def _opened(path: Path) -> IO[str]:

@@ -49,7 +49,10 @@ _SERVED: set[Path] = set()
 
 def state(folder: Path, language: str) -> tuple[str, bool]:
     """What is known of a folder, and whether something runs in it."""
-    run = look(folder)
+    try:
+        run = look(folder)
+    except OSError as error:
+        return f"<p>{escaped(f'{folder}: {error.strerror}')}</p>", False
     running = run is not None and run.running
     if run is None or not (folder / CONFIG).is_file():
         return f"<p>{say('build_none', language)}</p>", running

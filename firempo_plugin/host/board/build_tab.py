@@ -1,5 +1,6 @@
 """The tab of pairs, beside the training tab: from records to a data set that training offers."""
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def create_build_tab(engine: Any, dataset_dir: Any) -> dict[str, Any]:
             buttons = {command: gr.Button(variant=kind) for command, kind in kinds.items()}  # type: ignore[arg-type]
         note, told = gr.HTML(padding=False), gr.HTML(padding=False, elem_id="fire_build_state")
         gr.HTML(LOOK, padding=False)
-        opened, timer = gr.State(None), gr.Timer(INTERVAL, active=False)
+        opened, own, timer = gr.State(None), gr.State(""), gr.Timer(INTERVAL, active=False)
     train = tab.parent
     train.children.remove(tab)
     tab.parent = train.parent
@@ -90,10 +91,10 @@ def create_build_tab(engine: Any, dataset_dir: Any) -> dict[str, Any]:
     _react_to_buttons(buttons, board, fields, seen)
     _react_to_folder([folder, opened, lang], list(fields.values()), seen)
     records = [fields[SOURCE], fields[PLACE], fields[OPTIONS]]
-    fields[SOURCE].input(propose, records[:2], records[2:], **AT_ONCE)
-    fields[PLACE].blur(lambda *now: now[2] or propose(*now[:2]), records, records[2:], **AT_ONCE)
-    upload.upload(take_records, [upload, folder, fields[SOURCE], lang], [*records[1:], note], **AT_ONCE)
-    marks.upload(take_marks, [marks, folder], [fields[MARKS_KEY]], **AT_ONCE)
+    fields[SOURCE].input(propose, records[:2], [records[2], own], **AT_ONCE)
+    fields[PLACE].blur(follow, [*records, own], [records[2], own], **AT_ONCE)
+    upload.upload(take_records, [upload, folder, fields[SOURCE], lang], [*records[1:], own, note], **AT_ONCE)
+    marks.upload(take_marks, [marks, folder], [fields[MARKS_KEY], note], **AT_ONCE)
     return {
         "fire_build_tab": tab,
         "fire_build_folder": folder,
@@ -148,7 +149,9 @@ def enter(folder: str, opened: str | None, language: str) -> list[Any]:
         folder = builds()[0]
     folder = folder.strip() or FIRST
     values, note = [gr.skip()] * len(FIELDS), ""
-    if folder != opened and not (config := Path(folder, CONFIG)).is_file():  # the same again, under a name of its own
+    if folder != opened and not os.path.isfile(
+        config := Path(folder, CONFIG)
+    ):  # the same again, under a name of its own
         values[[field.key for field in FIELDS].index("export.name")] = Path(folder).name
     elif folder != opened:
         try:
@@ -185,22 +188,29 @@ def run(
     board = {"workspace": folder, "export.folder": dataset_dir}
     board |= {"export.options.model": model} if model else {}
     board |= {"export.options.template": template} if template not in ("", "default") else {}
-    file, refused = Path(folder, CONFIG), None
+    file, refused, note = Path(folder, CONFIG), None, ""
+    if command in ("export", "review") and not os.path.isfile(file):
+        return [*_said_at(None, language), _alert(say("build_none", language)), *see(folder, language)]
     try:
         if command in ("export", "review"):  # of the pairs that are there, whatever was changed on the page since
             before = shown(_read(file))
             held = before | {key: held[key] for key in held if key.startswith("export.")}
         config = given(held, board)
         refused = problem(config)
+        if refused is None and not _started(command, file, config):
+            note = _alert(say("build_busy", language))
     except UserError as error:
         refused = error, key_of(error)
-    note = ""
-    if refused is None:
-        if (now := build_run.look(Path(folder))) is None or not now.running:
-            write_text(file, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-        if not build_run.start(Path(folder), command):
-            note = _alert(say("build_busy", language))
+    except OSError as error:  # of the folder, or of one that the build reads
+        refused = UserError(f"{error.filename or folder}: {error.strerror}"), "workspace"
     return [*_said_at(refused, language), note or _refusal(refused, language), *see(folder, language)]
+
+
+def _started(command: str, file: Path, config: dict[str, Any]) -> bool:
+    """Writes the configuration and starts a command over it; False where one is running."""
+    if (now := build_run.look(file.parent)) is None or not now.running:
+        write_text(file, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    return build_run.start(file.parent, command)
 
 
 def _said_at(refused: tuple[UserError, str] | None, language: str) -> list[Any]:
@@ -232,9 +242,14 @@ def stop(folder: str, language: str) -> list[Any]:
     return see(folder, language)
 
 
-def propose(source: str, where: str) -> str:
-    """Options for a source and what it reads."""
-    return proposed(source, Path(where.strip())) if where.strip() else ""
+def propose(source: str, where: str) -> list[str]:
+    """Options for a source and what it reads, for their field and for what is remembered of it."""
+    return [proposed(source, Path(where.strip())) if where.strip() else ""] * 2
+
+
+def follow(source: str, where: str, options: str, own: str) -> list[str]:
+    """Options for another file, unless a person has changed those that were proposed last, `own`."""
+    return propose(source, where) if options.strip() in ("", own.strip()) else [options, own]
 
 
 def take_records(uploaded: list[str], folder: str, source: str, language: str) -> list[Any]:
@@ -245,15 +260,24 @@ def take_records(uploaded: list[str], folder: str, source: str, language: str) -
     try:
         kept = keep(uploaded, home)
     except UserError as error:
-        return [gr.skip(), gr.skip(), _alert(str(error))]
+        return [gr.skip(), gr.skip(), gr.skip(), _alert(str(error))]
     found = place(kept, home, of_a_file=place_of(source).endswith(".file"))
     if found is None:
-        return [gr.skip(), gr.skip(), _alert(say("build_no_table", language, number=len(kept)))]
+        return [gr.skip(), gr.skip(), gr.skip(), _alert(say("build_no_table", language, number=len(kept)))]
     note = f"<p>{say('build_uploaded', language, number=len(kept), folder=escaped(str(home)))}</p>"
-    return [str(found), proposed(source, found), note]
+    return [str(found), *propose(source, str(found)), note]
 
 
-def take_marks(uploaded: str, folder: str) -> str:
+def take_marks(uploaded: str, folder: str) -> list[Any]:
     """Keeps the uploaded marks of a review."""
-    (kept,) = keep([uploaded], Path(folder, MARKS))
-    return str(kept)
+    import gradio as gr
+
+    try:
+        kept = keep([uploaded], Path(folder, MARKS))
+        if len(kept) != 1:
+            raise UserError(
+                f"{Path(uploaded).name} holds {len(kept)} files; upload the one that the review page exports"
+            )
+    except UserError as error:
+        return [gr.skip(), _alert(str(error))]
+    return [str(kept[0]), ""]

@@ -4,6 +4,7 @@ import json
 import sys
 import time
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from firempo_plugin.host.board.build_fields import (
     shown,
 )
 from firempo_plugin.host.board.build_state import state
-from firempo_plugin.host.board.build_tab import enter, run
+from firempo_plugin.host.board.build_tab import enter, follow, propose, run, take_marks, take_records
 from firempo_plugin.host.board.build_upload import keep, place
 from firempo_plugin.pairs.commands import build
 from firempo_plugin.pairs.config import BuildConfig
@@ -211,3 +212,71 @@ def test_uploads_are_kept_below_the_build_alone(tmp_path):
     assert place(kept, home, of_a_file=False) == home
     assert place([file for file in kept if "set" in file.parts], home, of_a_file=False) == home / "set"
     assert place([home / "a.png"], home, of_a_file=True) is None
+
+
+@pytest.mark.parametrize("fault", ["no zip", "damaged", "file and folder", "too large", "twice"])
+def test_an_upload_that_cannot_be_kept_is_said_and_leaves_no_copy(fault, tmp_path, monkeypatch):
+    files = [tmp_path / "up" / number / "records.zip" for number in ("1", "2")]
+    for file in files:
+        file.parent.mkdir(parents=True)
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as content:
+            content.writestr("rows.jsonl", "some words " * 99)
+            if fault == "file and folder":
+                content.writestr("rows.jsonl/a", "")
+    if fault in ("no zip", "damaged"):
+        whole = files[0].read_bytes()
+        files[0].write_bytes(b"no zip" if fault == "no zip" else whole[:41] + b"\xff" * 9 + whole[50:])
+    if fault == "too large":
+        monkeypatch.setattr("shutil.disk_usage", lambda folder: DiskUsage(free=1088))
+    told = take_records(list(map(str, files if fault == "twice" else files[:1])), str(tmp_path / "one"), "table", "en")
+    assert "alert" in told[-1]
+    assert not any(file.exists() for file in (files if fault == "twice" else files[:1]))
+
+
+@dataclass
+class DiskUsage:
+    free: int
+
+
+def test_what_macos_adds_to_an_archive_is_left_out(tmp_path):
+    archive = tmp_path / "records.zip"
+    with zipfile.ZipFile(archive, "w") as content:
+        for name in ("set/rows.jsonl", "__MACOSX/set/._rows.jsonl"):
+            content.writestr(name, "")
+    home = tmp_path / "records"
+    kept = keep([str(archive)], home)
+    assert place(kept, home, of_a_file=True) == home / "set/rows.jsonl"
+    assert place(kept, home, of_a_file=False) == home / "set"
+
+
+def test_a_folder_that_cannot_be_written_is_said(table, tmp_path):
+    for folder in (str(tmp_path / "rows" / "x"), "a" * 300):
+        (tmp_path / "rows").write_text("")
+        (tmp_path / "marks.json").write_text("{}")
+        for command in ("build", "export"):
+            assert "alert" in str(run(command, "en", folder, "data", "", "", *table.values()))
+        assert "alert" in take_marks(str(tmp_path / "marks.json"), folder)[-1]
+        assert enter(folder, "another", "en")[0] == folder
+        assert not (tmp_path / "marks.json").exists()
+
+
+def test_options_follow_the_file_until_a_person_changes_them(table, tmp_path):
+    wrong, own = propose("table", str(tmp_path / "wrong" / "rows.jsonl"))
+    right = table[OPTIONS]
+    assert follow("table", table[PLACE], wrong, own) == [right, right]
+    assert follow("table", table[PLACE], f"{wrong}split: test", own) == [f"{wrong}split: test", own]
+
+
+def test_a_run_that_ends_as_it_is_paused_is_no_error(tmp_path, monkeypatch):
+    (tmp_path / "board.run").write_text("")
+    monkeypatch.setattr(build_run, "look", lambda folder: build_run.Run("build", 2**22 + 1))  # above the largest pid
+    build_run.pause(tmp_path)
+
+
+def test_an_archive_is_no_mark(tmp_path):
+    archive = tmp_path / "marks.zip"
+    with zipfile.ZipFile(archive, "w") as content:
+        for name in ("rows.jsonl", "scan.png"):
+            content.writestr(name, "")
+    assert "marks.zip holds 2 files" in take_marks(str(archive), str(tmp_path / "one"))[-1]
+    assert not archive.exists()
