@@ -90,7 +90,7 @@ class BoardPage:
         self.page.get_by_role("option", name=option, exact=True).first.click()
         self.settle()
         if self.page.get_by_role("option").locator("visible=true").count():  # a list that takes several stays open
-            self.page.keyboard.press("Escape")
+            self.field(label).press("Escape")  # elsewhere it would close the box around a list that is just fading
             self.settle()
 
     def options(self, label: str) -> list[str]:
