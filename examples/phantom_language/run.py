@@ -27,7 +27,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("saves/phantom_language"))
     parser.add_argument("--seeds", type=int, help="of every row of the table; 5, with --quick 1")
     parser.add_argument("--jobs", type=int, default=min(MOST_JOBS, os.cpu_count() or 1), help="tasks at a time")
-    parser.add_argument("--anew", action="store_true", help="take nothing that the repository has")
+    parser.add_argument(
+        "--anew", action="store_true", help="take nothing that the repository has, in a folder of its own"
+    )
     parser.add_argument("--quick", action="store_true", help="a smoke run of minutes, in a folder of its own")
     arguments = parser.parse_args()
     seeds = (1 if arguments.quick else 5) if arguments.seeds is None else arguments.seeds
@@ -36,8 +38,10 @@ def main() -> None:
             parser.error(f"--{name} must be at least 1, found {value}")
     os.environ["OMP_NUM_THREADS"] = "1"  # sums of several threads depend on how many there are
     folder = arguments.folder.resolve()
+    if arguments.quick or arguments.anew:  # whose answers are those of another base
+        folder /= "quick" if arguments.quick else "anew"
     given = not arguments.anew and not arguments.quick and published.has_base()
-    plan = Plan(folder / "quick" if arguments.quick else folder, seeds, "quick" if arguments.quick else "full", given)
+    plan = Plan(folder, seeds, "quick" if arguments.quick else "full", given)
     if packaged.gguf_file() is None and not (plan.folder / "start").exists():
         sys.exit(packaged.MISSING)
     plan.claim()

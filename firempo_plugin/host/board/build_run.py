@@ -87,7 +87,7 @@ def look(folder: Path) -> Run | None:
             running = True
         try:
             return Run(**{**json.load(file), "running": running})
-        except ValueError:  # it is being started
+        except (ValueError, TypeError):  # it is being started, or was written by somebody else
             return Run("build", 0, running)
 
 

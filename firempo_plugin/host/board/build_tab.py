@@ -148,12 +148,12 @@ def enter(folder: str, opened: str | None, language: str) -> list[Any]:
     if opened is None:
         folder = builds()[0]
     folder = folder.strip() or FIRST
-    values, note = [gr.skip()] * len(FIELDS), ""
-    if folder != opened and not os.path.isfile(
-        config := Path(folder, CONFIG)
-    ):  # the same again, under a name of its own
+    values, note, config = [gr.skip()] * len(FIELDS), "", Path(folder, CONFIG)
+    if folder == opened:
+        return [folder, folder, *values, note, *see(folder, language)]
+    if not os.path.isfile(config):  # the same again, under a name of its own
         values[[field.key for field in FIELDS].index("export.name")] = Path(folder).name
-    elif folder != opened:
+    else:
         try:
             loaded = shown(_read(config))
             values = [loaded[field.key] for field in FIELDS]

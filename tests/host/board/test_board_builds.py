@@ -280,3 +280,9 @@ def test_an_archive_is_no_mark(tmp_path):
             content.writestr(name, "")
     assert "marks.zip holds 2 files" in take_marks(str(archive), str(tmp_path / "one"))[-1]
     assert not archive.exists()
+
+
+@pytest.mark.parametrize("written", ["", "[]", "{}", '{"command": "build"}', "7"])
+def test_a_run_file_that_says_nothing_is_no_running_build(tmp_path, written):
+    (tmp_path / "board.run").write_text(written)
+    assert build_run.look(tmp_path) == build_run.Run("build", 0, running=False)
