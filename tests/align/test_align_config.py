@@ -54,6 +54,12 @@ def test_a_round_is_answered_by_its_model_as_it_is_trained(read):
     assert (keys["export"]["folder"], keys["export"]["name"]) == ("all/rounds/2/pairs", "pairs")
 
 
+def test_rounds_share_the_image_files_of_the_build(read):
+    copied = build_keys(read("build.export.images=copy"), 2, Policy("base"))
+    assert copied["export"]["images"] == "copy"
+    assert build_keys(read(), 2, Policy("base"))["export"]["images"] == "link"
+
+
 def test_all_rounds_are_rows_of_one_evaluation(read):
     policies = [Policy("base"), Policy("base", "first"), Policy("merged")]
     keys = evaluate_keys(read(), policies)
