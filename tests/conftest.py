@@ -8,7 +8,12 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" not in os.environ:  # whose processes inherit it
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        [str(Path(__file__).with_name("startup")), *filter(None, [os.environ.get("PYTHONPATH")])]
+    )
 if "HF_DATASETS_CACHE" not in os.environ:  # the user's may hold what another version of datasets wrote
     os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="firempo-datasets-")
     atexit.register(shutil.rmtree, os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
@@ -19,8 +24,6 @@ os.environ |= {
     "HF_DATASETS_OFFLINE": "1",
     "CUDA_VISIBLE_DEVICES": "",
 }
-
-from pathlib import Path
 
 import pytest
 import samples

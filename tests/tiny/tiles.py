@@ -4,6 +4,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from unittest.mock import patch
 
+import llamafactory.extras.packages  # noqa: F401  (before trl, which asks transformers what is installed)
 import torch
 from llamafactory.model.model_utils.visual import LlavaMultiModalProjectorForYiVL
 from transformers import (
