@@ -261,7 +261,7 @@ def _at(values: Any, key: str) -> Any:
 def build_keys(config: AlignConfig, number: int, policy: Policy) -> dict[str, Any]:
     """The keys of a round's `firempo build`: all rounds share one workspace, so that only what is new is made.
 
-    Their data sets share its image files, too, unless the configuration says otherwise: a copy a round would fill disks.
+    Their data sets share its image files, too, unless the configuration says otherwise: copies would fill disks.
     """
     respond = dict(config.build.get("respond") or {})
     engine = {**config.inference, **(respond.get("engine") or {}), **policy.arguments}

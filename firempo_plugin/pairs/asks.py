@@ -8,6 +8,7 @@ from ..endpoint.batch import collect, open_cost, open_keys, submit
 from ..endpoint.batch_parts import BatchLimits
 from ..endpoint.client import Endpoint, stored_reply
 from ..endpoint.costs import Budget, Estimate, estimate
+from ..endpoint.endings import Endings
 from ..endpoint.requests import Ask, ChatRequest
 from ..endpoint.settings import EndpointSettings
 from ..store.engine import PendingError
@@ -37,26 +38,27 @@ class Asks:
         self.respond: Ask | None = None
         self.judge: Ask | None = None
         if config.respond.backend == "endpoint":
-            self.respond = self._endpoint(config.respond.endpoint)
+            self.respond = self._endpoint(config.respond.endpoint, "respond.endpoint.max_tokens")
         judge = JUDGES.load(config.edit.judge)
         if judge.later:
             self._batch = BatchAsk(config.edit, self.store, self._budget, batches)
             self.judge = self._batch
         elif config.asks_judge:
-            self.judge = self._endpoint(config.edit.endpoint)
+            self.judge = self._endpoint(config.edit.endpoint, "edit.endpoint.max_tokens")
         if self._batch is not None and collect_batches:
             self.collected = self._batch.collect()
         else:
             self.collected = open_batches(config, len(self._open))
 
-    def _endpoint(self, settings: EndpointSettings) -> Ask:
+    def _endpoint(self, settings: EndpointSettings, limit: str) -> Ask:
         endpoint = Endpoint(settings, self.store, self._budget)
+        endings = Endings(limit)
         self._endpoints.append(endpoint)
 
         def ask(request: ChatRequest) -> str:
             if self._open and request.key(settings) in self._open:
                 raise PendingError  # a batch answers it; asking again would be paid for twice
-            return endpoint.complete(request).text
+            return endings.of(lambda: endpoint.complete(request).text)
 
         return ask
 

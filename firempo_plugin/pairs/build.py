@@ -9,7 +9,7 @@ from ..endpoint.requests import Ask
 from ..errors import UserError
 from ..records import Record
 from ..respond.read import ReadStep, known_id
-from ..respond.respond import ChatEngine, RespondStep
+from ..respond.respond import ChatEngine, RespondStep, WholeAnswers
 from ..sources.common import Problem
 from ..sources.reading import read_rows
 from ..store.chunks import Chunks
@@ -57,7 +57,7 @@ def make_steps(
     """
     if config.edit.report == "findings":
         refuse_alike(records, config.respond.samples)
-    loaded = (lambda: engine(config.respond.engine)) if engine is not None else None
+    loaded = (lambda: WholeAnswers(engine(config.respond.engine))) if engine is not None else None
     respond = RespondStep(config.respond, asks.respond, loaded)
     respond.check(records())
     made = {name: make(config, workspace, asks.judge) for name, make in PORTABLE.items()}

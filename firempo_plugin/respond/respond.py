@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..checkpoints import ADAPTER, fingerprint
+from ..endpoint.endings import Endings
 from ..endpoint.failures import StopRunError
 from ..endpoint.requests import Ask, ChatRequest, Message
 from ..errors import UserError
@@ -27,6 +28,18 @@ class ChatEngine(Protocol):
 
     def respond(self, question: str, images: tuple[str, ...], system: str, temperature: float, max_tokens: int) -> str:
         """The model's answer."""
+
+
+class WholeAnswers:
+    """An engine whose answers are of use only where they end by themselves; see `Endings`."""
+
+    def __init__(self, engine: ChatEngine) -> None:
+        self._engine = engine
+        self._endings = Endings("respond.endpoint.max_tokens")
+
+    def respond(self, question: str, images: tuple[str, ...], system: str, temperature: float, max_tokens: int) -> str:
+        """The model's answer."""
+        return self._endings.of(lambda: self._engine.respond(question, images, system, temperature, max_tokens))
 
 
 def read_responses(file: Path) -> Ids:
