@@ -78,7 +78,7 @@ class Plan:
             [self._base_answers(depth, split) for split in ("pool", "test", "validation")],
             [self._step(f"pairs/{'-'.join(MAIN)}", "pairs", 60, *MAIN)],
             [self._try(name, rate) for name in self.scale.objectives for rate in self.scale.rates],
-            *self._runs(self.table_keys()),
+            [self._run(key) for key in self.table_keys()],
             [self._tables("table")],
         ]
         if not rest:
@@ -92,7 +92,7 @@ class Plan:
             *self._teaching(rest),
             [self._base_answers(depth, split) for split in ("pool", "test") for depth in rest],
             pairs,
-            *self._runs(self.noise_keys()),
+            [self._run(key) for key in self.noise_keys()],
             [self._tables("all")],
         ]
         names = {task.name for stage in first for task in stage}
@@ -110,10 +110,6 @@ class Plan:
             *([self._step(f"looked/{depth}", "look", look, depth)] for depth in self.scale.depths[: deepest + 1]),
             [self._step(f"bases/{depth}", "base", habits, depth) for depth in depths],
         ]
-
-    def _runs(self, keys: list[Key]) -> list[list[Task]]:
-        """Training and test, but no training of what is tested."""
-        return [[self._train(key) for key in keys if not self.tested(key).exists()], [self._test(key) for key in keys]]
 
     @property
     def results(self) -> Path:
@@ -185,13 +181,17 @@ class Plan:
         depth, noise, objective, seed = key
         return self.folder / "tested" / f"{depth}-{noise}" / objective / f"seed{seed}"
 
-    def _train(self, key: Key) -> Task:
-        adapter = self._adapter(key)
+    def _run(self, key: Key) -> Task:
+        """A run with its answers to the test split, which nothing is chosen by."""
+        target, adapter = self.tested(key), self._adapter(key)
 
         def work(shell: Shell) -> None:
-            self._fit(key, adapter, self.rate(key[2]), shell)
+            if not adapter.exists():
+                self._fit(key, adapter, self.rate(key[2]), shell)
+            self._do("answer", target, (key[0], "test", str(adapter)), shell)
 
-        return Task(f"train {' '.join(map(str, key))}", adapter, self._train_seconds(), work)
+        seconds = self._train_seconds() + self._answers_seconds("test") + SECONDS["begin"]
+        return Task(f"run {' '.join(map(str, key))}", target, seconds, work)
 
     def _fit(self, key: Key, target: Path, rate: float, shell: Shell) -> None:
         depth, noise, objective, seed = key
@@ -210,11 +210,6 @@ class Plan:
             shell("llamafactory-cli", "train", str(HERE / "train.yaml"), *words, f"output_dir={part}")
 
         whole(target, train)
-
-    def _test(self, key: Key) -> Task:
-        what = (key[0], "test", str(self._adapter(key)))
-        name = str(self.tested(key).relative_to(self.folder))
-        return self._step(name, "answer", self._answers_seconds("test"), *what)
 
     def _tables(self, what: str) -> Task:
         done = self.results / f"{what}-{len(self.seeds)}"
