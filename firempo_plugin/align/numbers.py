@@ -128,6 +128,7 @@ def gather(
     names = [row_of(number) for number in range(len(policies))]
     items = {row: {item.id: item for item in _items(config, measure, row) if not item.skipped} for row in names}
     known = list(dict.fromkeys(item for found in items.values() for item in found))
+    own = {item: one.of for found in items.values() for item, one in found.items()}
     measured = {metric: None for found in items.values() for item in found.values() for metric in item.values}
     if name not in measured:
         there = ", ".join(f"{measure}.{one}" for one in measured) or f"nothing, see {config.workspace}/items"
@@ -150,7 +151,7 @@ def gather(
                 tuple(float(value is None) for value in values.values()),
                 answers(Path(config.workspace, "answers", f"{row}.jsonl"), clusters),
                 {one.title: _mean(table.cells[one.title][row], one.scale) for one in table.columns},
-                clusters=tuple(clusters.get(item, item) for item in known),
+                clusters=tuple(clusters.get(item) or own.get(item) or item for item in known),
                 **of_round,
             )
         )

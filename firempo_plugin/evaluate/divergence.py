@@ -8,7 +8,7 @@ from .measure import Column, Measure
 
 DIVERGENCE = Measure(
     "divergence",
-    1,  # the version: raised also when other values come of where the model is run
+    2,  # the version: raised also when other values come of where the model is run
     (Column("KL from reference", "kl", higher_is_better=None),),
     options=Options,
     choices={"kl": "mean of KL(pi || ref) over the tokens of the chosen response, end of turn included, clean image"},

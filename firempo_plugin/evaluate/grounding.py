@@ -148,7 +148,7 @@ def all_measures(ratio: "Tensor", mask: "Tensor", epsilon: float) -> "dict[str, 
 
 GROUNDING = Measure(
     "grounding",
-    1,  # the version: raised also when `attention`, or where the model is run, makes other values
+    2,  # the version: raised also when `attention`, or where the model is run, makes other values
     (
         Column("AR", "attention_ratio"),
         Column("KL", "attention_kl", higher_is_better=False),

@@ -56,7 +56,7 @@ def mean_rewards(rewards: "Tensor", in_phrase: "Tensor") -> dict[str, float | No
 
 LOCALISATION = Measure(
     "localisation",
-    1,  # the version: raised also when other values come of where the model is run
+    2,  # the version: raised also when other values come of where the model is run
     (Column("Localisation", "phrase_rank"),),
     options=Options,
     choices={

@@ -172,7 +172,7 @@ def drops(clean: float, noised: float, elsewhere: float) -> dict[str, float]:
 
 SENSITIVITY = Measure(
     "sensitivity",
-    1,  # the version: raised also when other values come of `images.noise`, or of where the model is run
+    2,  # the version: raised also when other values come of `images.noise`, or of where the model is run
     (
         Column("Sensitivity", "evidence_gap"),
         Column("Drop, region", "evidence_drop", higher_is_better=None),

@@ -29,6 +29,7 @@ class Measured:
         values: By metric; a metric that could not be computed is absent.
         skipped: Why there are no values; "" where there are.
         detail: What a person needs to check the values: the answer, the verdict, the protocol's odd cases.
+        of: What it is drawn together with where the folder's clusters do not say it: its image; "" for nothing.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Measured:
     values: dict[str, float]
     skipped: str = ""
     detail: str = ""
+    of: str = ""
 
 
 @dataclass

@@ -157,7 +157,8 @@ def _fill(
         table.cells[one.title] = {row: _corpus_cell(names, figures, stored) for row, names in table.rows.items()}
         return
     ids, values = _values(one, table.rows, stored)
-    together = [clusters.get(item, f"alone: {item}") for item in ids]
+    own = {item.id: item.of for found in stored.values() for item in found.items if item.of}
+    together = [clusters.get(item) or own.get(item) or f"alone: {item}" for item in ids]
     if not 1 < len({*together}) < len(ids):  # each alone; or all are of one, of which nothing can be drawn
         together = []
     compare = config.compare

@@ -97,6 +97,12 @@ def test_an_answer_that_nobody_can_read_is_wrong_and_one_that_could_not_be_asked
     assert found.clusters == ("image", "q1", "q2")
 
 
+def test_items_that_are_no_records_are_drawn_with_others_of_their_image(rounds):
+    base = [replace(item, of="scan") for item in items(1, 0)] + items(0, 0, 0)[2:]
+    (found,) = gather(rounds, measured(rounds, base=base), [Policy("base")], [], "accuracy.judged", {})
+    assert found.clusters == ("scan", "scan", "q2")
+
+
 def test_a_difference_counts_questions_on_one_image_together(rounds):
     file = measured(rounds, base=items(*[0] * 40))
     clusters = {f"q{place}": f"image {place // 10}" for place in range(40)}

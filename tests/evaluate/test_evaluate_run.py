@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -420,7 +421,27 @@ def test_evidence_says_what_it_chose_and_is_found_by_the_same_key(write, tmp_pat
     assert run(write(**changes), evidence=Evidence()) == DONE
     assert table(tmp_path)["protocol"]["localisation"]["choices"]["reward"].startswith("log pi - log ref of each token")
     key = ItemFile(tmp_path / "work", "localisation", "base").read().key
-    assert key[:16] == "d9fe57edfbec6f4d", "evaluations that are there already are keyed so"
+    assert key[:16] == "8b4a450bc119abad", "evaluations that are there already are keyed so"
+
+
+def test_pairs_of_one_image_are_drawn_together(write, tmp_path):
+    def of_two_images(measure, arguments, adapter, options, known):
+        for number in range(40):
+            values = {"phrase_rank": float(number < 20 * bool(adapter))}
+            yield Measured(f"row {number}", "", values, of=f"{number // 20}")
+
+    def alone(*words):
+        return (replace(item, of="") for item in of_two_images(*words))
+
+    found = []
+    for evidence in (of_two_images, alone):
+        assert run(write(**EVIDENCE, groups={}), evidence=evidence) == DONE
+        found.append(cell(tmp_path, "s1", "Localisation")["difference"]["interval"])
+        shutil.rmtree(tmp_path / "work")
+    together, apart = found
+    assert together["value"] == apart["value"] == 0.5
+    assert (together["low"], together["high"]) == (0.0, 1.0)
+    assert 0.3 < apart["low"] < apart["high"] < 0.7
 
 
 def test_nothing_stored_is_no_table(write, capsys):

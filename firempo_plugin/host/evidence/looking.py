@@ -24,7 +24,7 @@ from ...images.masks import Mask, box_mask, read_mask
 from ...images.pixels import decode
 from ...records import RejectedError
 from ...sources.files import as_rows, not_empty, read_json_rows, read_jsonl
-from .model import load, measured, start
+from .model import known_by, load, measured, start
 
 Record = dict[str, Any]
 IMAGES_KEPT = 256
@@ -46,7 +46,8 @@ def look(
 
     def item(identity: str, record: Record) -> Measured:
         kind = str(record.get("kind", ""))
-        return measured(identity, kind, partial(gaze.item, identity, kind, record))
+        image = known_by(record["image"]) if isinstance(record.get("image"), str) else ""
+        return measured(identity, kind, image, partial(gaze.item, identity, kind, record))
 
     return starmap(item, due)
 

@@ -1,7 +1,9 @@
 """A model as it is measured: the host's, in evaluation mode, with its adapter beside its weights, as in training."""
 
+import hashlib
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...evaluate.store import Measured
@@ -49,12 +51,19 @@ def load(started: Start, adapter: str | None) -> Any:
     return model if adapter is None else PeftModel.from_pretrained(model, adapter).eval()
 
 
-def measured(identity: str, kind: str, measure: Callable[[], Measured]) -> Measured:
-    """What is measured of a record or row; an item with the reason where it cannot be."""
+def measured(identity: str, kind: str, image: str, measure: Callable[[], Measured]) -> Measured:
+    """What is measured of a record or row, and of which image; an item with the reason where it cannot be."""
     try:
-        return measure()
+        found = measure()
     except RejectedError as reason:
-        return Measured(identity, kind, {}, skipped=str(reason))
+        found = Measured(identity, kind, {}, skipped=str(reason))
+    return replace(found, of=image)
+
+
+def known_by(image: str | bytes) -> str:
+    """What an image is known by in what is stored, which names no file: the same for the same place or bytes."""
+    content = os.path.realpath(image).encode("utf-8", "surrogateescape") if isinstance(image, str) else image
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def training_arguments(arguments: dict[str, Any], dataset: str, dataset_dir: str) -> dict[str, Any]:

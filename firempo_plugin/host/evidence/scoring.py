@@ -27,7 +27,7 @@ from .. import validate
 from ..data.collator import BATCH, FireCollator
 from ..data.dataset import load_all, row_encoder
 from ..data.row_images import open_images
-from .model import Start, load, measured, start, training_arguments
+from .model import Start, known_by, load, measured, start, training_arguments
 
 RESPONSES = prefer("responses", Cell.CLEAN_CHOSEN, Cell.CLEAN_REJECTED)
 IMAGES = prefer("images", Cell.CLEAN_CHOSEN, Cell.NOISED_CHOSEN, tokens=PHRASES)
@@ -54,7 +54,7 @@ def diverge(
     """KL(pi || ref) over the tokens of every row's chosen response; 0 of a model that is its own reference."""
 
     def of_itself(row: ReadRow) -> Measured:
-        return Measured(row.id, "", {} if row.problem else {"kl": 0.0}, skipped=row.problem)
+        return Measured(row.id, "", {} if row.problem else {"kl": 0.0}, skipped=row.problem, of=row.image)
 
     yield from _beside_reference(arguments, adapter, options, known, _diverged, of_itself)
 
@@ -84,7 +84,7 @@ def _beside_reference(
             other = load(start({**without, "model_name_or_path": options.reference}), None)
             reference = Runner.of(other, other)
         for row in rows:
-            yield measured(row.id, "", partial(measure, row, scorer, reference))
+            yield measured(row.id, "", row.image, partial(measure, row, scorer, reference))
 
 
 def _diverged(row: "ReadRow", scorer: "Scorer", reference: Runner) -> Measured:
@@ -129,7 +129,7 @@ def sense(
         started = start(arguments)
         scorer = Scorer(load(started, adapter), started, IMAGES)
         for row in rows:
-            yield measured(row.id, "", partial(_sensed, row, scorer, options))
+            yield measured(row.id, "", row.image, partial(_sensed, row, scorer, options))
 
 
 def _sensed(row: "ReadRow", scorer: "Scorer", options: sensitivity.Options) -> Measured:
@@ -206,6 +206,14 @@ class ReadRow(NamedTuple):
     encoded: dict[str, Any]
     problem: str
     media_dir: str
+
+    @property
+    def image(self) -> str:
+        """What its first image is known by; "" where it has none."""
+        for image in self.aligned["_images"]:
+            place = image if isinstance(image, str) else image["bytes"] or image["path"]
+            return known_by(place)
+        return ""
 
 
 @contextmanager

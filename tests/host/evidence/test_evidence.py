@@ -343,6 +343,7 @@ def test_every_image_has_its_own_features_and_generic_prompt(arguments, scan):
     for one, other in zip(together, alone, strict=True):
         assert one.values == pytest.approx(other.values, abs=1e-7)
     assert together[0].values != pytest.approx(together[1].values, abs=1e-4)
+    assert [item.of == together[0].of for item in together] == [True, False, True, False]
 
 
 @pytest.mark.parametrize("name", ["grounding", "localisation", "divergence", "sensitivity"])
@@ -358,6 +359,8 @@ def test_known_items_are_not_measured_again(name, arguments, adapter, write_data
     assert [item.id for item in whole] == ids
     assert [item.id for item in rest] == ids[1:]
     assert rest[0].values == pytest.approx(whole[1].values)
+    assert len({item.of for item in (*whole, *rest)}) == 1, "all are of one image"
+    assert scan["clean"] not in whole[0].of
 
 
 def test_chosen_layers_only(arguments, scan):
