@@ -20,8 +20,21 @@ def blamed_on_the_row(what: str) -> Iterator[None]:
     """
     try:
         yield
+    except AttributeError as error:
+        raise RowError(what + _misfit(error)) from error
     except Exception as error:
         raise RowError(f"{what}{type(error).__name__}: {error}") from error
+
+
+def _misfit(error: AttributeError) -> str:
+    """What a missing attribute means: of a model's processor, which the template takes for another one, or as it is."""
+    asked = type(error.obj)
+    if asked.__module__.partition(".")[0] != "transformers":
+        return f"AttributeError: {error}"
+    return (
+        f"the template asks the model's {asked.__name__} for {error.name}, which it does not have: `template` is likely "
+        "that of another family; docs/models.md has the one of each model"
+    )
 
 
 ALSO = "; also: "

@@ -22,6 +22,7 @@ from transformers.models.internvl.processing_internvl import InternVLProcessorKw
 from firempo_plugin.chat_templates import OF_TEMPLATES, Images, images_of, lead
 from firempo_plugin.convert import target
 from firempo_plugin.convert.kinds import CLIP_VISION, KINDS
+from firempo_plugin.host.data.reasons import RowError, blamed_on_the_row
 
 QUESTIONS = (
     "What does the image show?",
@@ -133,3 +134,12 @@ def test_every_template_that_is_told_of_is_one_of_the_hosts():
 def test_every_kind_has_its_template_and_a_line_break_behind_images(kind):
     assert TEMPLATES[kind.template].format_user.slots == [kind.prompt]
     assert lead(1, kind.template) == "<image>\n"
+
+
+def test_the_template_of_another_family_is_named_as_the_cause(checkpoint):
+    read = Host(checkpoint("llava"), "qwen3_vl_nothink")
+    words = r"^it: the template asks the model's LlavaProcessor for video_processor, .* that of another family"
+    with pytest.raises(RowError, match=words), blamed_on_the_row("it: "):
+        read(turns("Where?", 1), 1)
+    with pytest.raises(RowError, match=r"^AttributeError: 'dict' object has no attribute"), blamed_on_the_row(""):
+        {}.nothing  # noqa: B018
