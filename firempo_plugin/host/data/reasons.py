@@ -32,7 +32,7 @@ def _misfit(error: AttributeError) -> str:
     if asked.__module__.partition(".")[0] != "transformers":
         return f"AttributeError: {error}"
     return (
-        f"the template asks the model's {asked.__name__} for {error.name}, which it does not have: `template` is likely "
+        f"the template asks the model's {asked.__name__} for {error.name}, which it has not: `template` is likely "
         "that of another family; docs/models.md has the one of each model"
     )
 
