@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..endpoint.failures import StopRunError
+from ..errors import UserError
 from ..evaluate import config as evaluating
 from ..files import locked
 from ..store.halt import DONE, STOPPED, halted_by_signals
@@ -32,7 +33,8 @@ def align(path: Path, overrides: list[str], *, check: Check) -> int:
         0; 3 where it was stopped early, so that the same command goes on later.
 
     Raises:
-        UserError: A file or value is wrong, another run is at work in the folder, or a command failed.
+        UserError: A file or value is wrong, another run is at work in the folder, a command failed, or the first round
+            has nothing to train on.
     """
     config = configuration.load(path, overrides)
     records = split.read(config)
@@ -59,6 +61,8 @@ def _go(config: AlignConfig, records: Split, rounds: Rounds) -> None:
         try:
             built.append(rounds.build(number, start))
         except NothingToLearnError as reason:
+            if number == 1:
+                raise UserError(f"nothing is trained: {reason}") from None
             say(*f"Over: {reason}".split("\n"))
             return
         if number == 1:

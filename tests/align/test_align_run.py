@@ -216,12 +216,12 @@ def test_a_build_that_fails_is_no_end_of_the_rounds(write, tmp_path, capsys, mon
     assert "MemoryError: the model" in capsys.readouterr().err
 
 
-def test_rounds_without_a_pair_are_over(write, data, tmp_path, capsys):
+def test_a_first_round_without_a_pair_is_no_success(write, data, tmp_path, capsys):
     options = {"file": str(data / "records.jsonl"), "image_root": str(data), "columns": COLUMNS}
     source = {"name": "table", "options": options, "limit": 3}
     build = {"source": source, "respond": {"endpoint": {"max_tokens": 1}}}
-    assert main(["align", str(write(build=build))]) == 0
-    assert "Over: round 1 has no pair; the end of" in capsys.readouterr().out
+    assert main(["align", str(write(build=build))]) == 1
+    assert "nothing is trained: round 1 has no pair; the end of" in capsys.readouterr().err
 
 
 def check_figures(folder):
