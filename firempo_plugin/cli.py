@@ -216,7 +216,8 @@ def _keys(command: str) -> str:
     return "\n\n".join(["\n  ".join([head, *own]), rest] if own else [rest])
 
 
-def _parser(command: str) -> argparse.ArgumentParser:
+def _parser(helped: str) -> argparse.ArgumentParser:
+    """All subcommands; the keys are told of the one that is to show its help."""
     parser = argparse.ArgumentParser(prog="firempo", description="FiRe-MPO for LLaMA-Factory.")
     parser.add_argument("--version", action="version", version=f"firempo-plugin {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -305,7 +306,7 @@ def _parser(command: str) -> argparse.ArgumentParser:
             name,
             help=text,
             description=text,
-            epilog=_keys(name) if command == name else None,
+            epilog=_keys(name) if helped == name else None,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         one.add_argument("config", type=Path, metavar="CONFIG.yaml")
@@ -344,7 +345,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _main(words: list[str]) -> int:
-    parser = _parser(words[0] if words else "")
+    parser = _parser(words[0] if {"-h", "--help"} & {*words} else "")
     if not words:
         parser.print_help(sys.stderr)
         return 2
