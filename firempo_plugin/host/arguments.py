@@ -257,12 +257,11 @@ def resolve(args: Any) -> None:
         raise WrongValueError("fire_vision_cache_gb", "a number above 0", limit)
     _refuse_ignored_host_keys(args)
     objective = OBJECTIVES[args.fire_objective]
-    for option in (*HOST_OPTIONS, *OPTIONS):
-        if option in HOST_OPTIONS or option.setting in objective.reads:
-            if vars(args)[option.key] is None:
-                setattr(args, option.key, option.default_of(objective))
-        elif vars(args)[option.key] is not None:
-            _refuse_ignored(objective, option)
+    read = [option for option in OPTIONS if option.setting in objective.reads]
+    _refuse_ignored(objective, [o for o in OPTIONS if o not in read and vars(args)[o.key] is not None])
+    for option in (*HOST_OPTIONS, *read):
+        if vars(args)[option.key] is None:
+            setattr(args, option.key, option.default_of(objective))
     _check_ranges(args)
 
 
@@ -277,11 +276,16 @@ def _refuse_against_the_reference(args: Any) -> None:
         )
 
 
-def _refuse_ignored(objective: Objective, option: Option) -> None:
-    raise UserError(
-        f"{option.key} has no effect under fire_objective: {objective.name}. "
-        f"Remove {option.key}, or write {_an_objective_that_uses(option)}."
-    )
+def _refuse_ignored(objective: Objective, ignored: list[Option]) -> None:
+    if len(ignored) == 1:
+        (option,) = ignored
+        raise UserError(
+            f"{option.key} has no effect under fire_objective: {objective.name}. "
+            f"Remove {option.key}, or write {_an_objective_that_uses(option)}."
+        )
+    if ignored:
+        keys = ", ".join(option.key for option in ignored)
+        raise UserError(f"{keys} have no effect under fire_objective: {objective.name}. Remove them.")
 
 
 def _an_objective_that_uses(option: Option) -> str:

@@ -100,6 +100,14 @@ def test_keys_that_the_objective_ignores_are_refused(objective, key, value):
         fire(fire_objective=objective, **{key: value})
 
 
+def test_all_keys_that_the_objective_ignores_are_named_at_once():
+    keys = {"fire_alpha": 0.01, "fire_gamma": 0.1, "fire_lambda": 0.5}
+    with pytest.raises(
+        ValueError, match="fire_alpha, fire_gamma, fire_lambda have no effect under fire_objective: dpo"
+    ):
+        fire(fire_objective="dpo", **keys)
+
+
 @pytest.mark.parametrize(
     "key",
     [
