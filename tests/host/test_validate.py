@@ -69,6 +69,14 @@ def test_sound_rows_are_counted(training_yaml, capsys, tmp_path):
     assert not (tmp_path / "out").exists(), "nothing is written where training would write"
 
 
+def test_messages_under_other_names_are_told_which_are_read(write_dataset, capsys):
+    says = [{"role": "assistant", "content": text} for text in ("Left.", "Right.")]
+    theirs = {**GOOD, "chosen": says[0], "rejected": says[1]}
+    assert cli.main(["validate", "pairs", f"dataset_dir={write_dataset([theirs])}"]) == 1
+    said = capsys.readouterr().out
+    assert "must be a message, `from` and a text under `value` (other names: `tags` in dataset_info.json)" in said
+
+
 def test_unsound_rows_are_counted_by_reason_and_listed(training_yaml, write_dataset, capsys, tmp_path):
     folder = write_dataset([GOOD, EQUAL, EQUAL, {**GOOD, "images": ["gone.png"]}])
     listed = tmp_path / "rejected.jsonl"

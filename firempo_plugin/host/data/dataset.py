@@ -296,13 +296,14 @@ class RowConverter:
 
     def _problems(self, example: dict[str, Any]) -> Iterator[str]:
         content, role = self.attr.content_tag, self.attr.role_tag
+        named = " (other names: `tags` in dataset_info.json)"
         for side in ("chosen", "rejected"):
             value = self._value(example, side)
             if self.attr.formatting == "alpaca":
                 if not isinstance(value, str):
                     yield f"{side} must be text, found {value!r}"
             elif not isinstance(value, dict) or not isinstance(value.get(content), str) or not value.get(role):
-                yield f'{side} must be a message {{"{role}": ..., "{content}": "text"}}, found {value!r}'
+                yield f"{side} must be a message, `{role}` and a text under `{content}`{named}, found {value!r}"
         if self.attr.formatting != "alpaca":
             messages = self._value(example, "messages")
             if not isinstance(messages, list) or not messages:
@@ -310,7 +311,8 @@ class RowConverter:
             else:
                 for number, message in enumerate(messages):
                     if not isinstance(message, dict) or not isinstance(message.get(content), str):
-                        yield f"message {number} of {self.attr.messages} has no text under {content!r}: {message!r}"
+                        where = f"message {number} of {self.attr.messages}"
+                        yield f"{where} has no text under `{content}`{named}: {message!r}"
         for kind in ("images", "rejected_images"):
             yield from _media_problems(kind, self._value(example, kind))
         for kind in ("videos", "audios"):
