@@ -402,4 +402,5 @@ def _train(trainer: Any, finetuning_args: Any) -> None:
     trainer.save_state()
     if trainer.is_world_process_zero() and finetuning_args.plot_loss:
         plot_loss(trainer.args.output_dir)
-        print("Figure saved at:", plot_metrics(trainer.args.output_dir))
+        picture = plot_metrics(trainer.args.output_dir)
+        print(f"Figure saved at: {picture}" if picture else "Nothing was logged to draw: lower logging_steps.")

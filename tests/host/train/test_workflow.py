@@ -1,6 +1,8 @@
 """What the stage refuses before anything is loaded."""
 
+import json
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from PIL import Image
 from firempo_plugin.errors import UserError
 from firempo_plugin.host.arguments import settings_of
 from firempo_plugin.host.train.workflow import (
+    _train,
     refuse_blind_cells,
     refuse_mixed_images,
     refuse_unsupported,
@@ -130,3 +133,14 @@ def test_rows_with_other_numbers_of_images_where_a_batch_is_one_pass():
         refuse_mixed_images("mllama", mixed)
     refuse_mixed_images("mllama", {"train_dataset": rows(["a"], ["b"])})
     refuse_mixed_images("llava", mixed)
+
+
+@pytest.mark.parametrize(
+    ("log", "said"), [([], "lower logging_steps"), ([{"loss": 1.0, "step": 1}], "Figure saved at: ")]
+)
+def test_it_says_where_the_curves_are_or_why_there_are_none(tmp_path, capsys, log, said):
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"log_history": log}))
+    trainer = MagicMock(is_fsdp_enabled=False)
+    trainer.args.output_dir = str(tmp_path)
+    _train(trainer, SimpleNamespace(plot_loss=True))
+    assert said in capsys.readouterr().out.splitlines()[-1]
