@@ -157,7 +157,8 @@ def review(path: Path, overrides: list[str], page: Path | None) -> int:
     config = configuration.load(path, overrides)
     workspace = Workspace(Path(config.workspace), look=True)
     try:
-        pairs = list(run(config, workspace, make=False).pairs)
+        progress = run(config, workspace, make=False)
+        pairs = list(progress.pairs)
         if not pairs:
             print("There is no pair to review; run `firempo build` first.", file=sys.stderr)
             return FAILED
@@ -165,6 +166,8 @@ def review(path: Path, overrides: list[str], page: Path | None) -> int:
         problems = write_page(pairs, target)
         many = "1 pair" if len(pairs) == 1 else f"{len(pairs)} pairs"
         say(f"{many} in {target}; open it in a browser. The images lie beside it, in {target.stem}_files.")
+        if waiting := sum(step.pending for step in progress.steps.values()):
+            say(f"{waiting} more wait; `firempo build` with the same file and the same overrides goes on with them.")
         for name, problem in list(problems.items())[:20]:
             say(f"  {name}: {problem}")
         return DONE

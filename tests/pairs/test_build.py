@@ -208,6 +208,17 @@ def test_the_pairs_that_are_there_are_put_on_a_page(write, tmp_path, capsys):
     assert page.read_text().count('"digest"') == len(pairs)
 
 
+def test_a_page_of_other_settings_says_what_waits(write, capsys):
+    path = write()
+    assert commands.build(path, ["noise.sigma=60", "source.limit=2"]) == 0
+    capsys.readouterr()
+    commands.review(path, ["noise.sigma=60"], None)
+    said = capsys.readouterr().out
+    assert "more wait; `firempo build` with the same file and the same overrides" in said
+    commands.review(path, ["noise.sigma=60", "source.limit=2"], None)
+    assert "more wait" not in capsys.readouterr().out
+
+
 def test_running_again_makes_nothing_and_says_so(write, capsys):
     path = write()
     assert commands.build(path, []) == 0
