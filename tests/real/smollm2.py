@@ -41,6 +41,8 @@ def build(folder: Path) -> Path:
     model = LlavaOnevisionForConditionalGeneration(config)
     model.model.language_model.load_state_dict(language.model.state_dict())
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    # Drawn anew for each model, those of tokens that it never writes came out on top now and then.
+    model.get_input_embeddings().weight.data[[image, video]] = 0.0
     for weight in model.model.multi_modal_projector.linear_2.parameters():
         weight.data.zero_()
     model.generation_config.update(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
