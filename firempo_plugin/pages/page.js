@@ -12,39 +12,58 @@ function takeData(id) {
   return data;
 }
 
-const pictureBlocks = [];
+/** The data of a block that is needed only now and then: it stays in the page as text. */
+const readData = (id) => JSON.parse(element(id).textContent);
 
-function pictureBlock(number) {
-  pictureBlocks[number] ??= takeData(`pictures-${number}`);
-  return pictureBlocks[number];
-}
+const NEAR = "50% 0px"; // of the window: so far above and below it pictures are painted already
+const far = new WeakSet();
+const nearness = new IntersectionObserver(
+  (changes) => {
+    for (const { target, isIntersecting } of changes) (isIntersecting ? paintPicture : dropPicture)(target);
+  },
+  { rootMargin: NEAR },
+);
 
 /**
- * A small picture by its number, with what the viewer reads of it; its block is read when the first picture of it is
- * asked for. It is a canvas, for browsers keep what the images of a page were decoded to: of 2,000 pairs half a gigabyte.
+ * A small picture by its number, with what the viewer reads of it, painted as long as it is near the window. It is a
+ * canvas, for browsers keep what the images of a page were decoded to: of 2,000 pairs half a gigabyte.
  */
 function drawPicture(index, label, about) {
   const canvas = document.createElement("canvas");
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", label);
-  Object.assign(canvas.dataset, about);
+  Object.assign(canvas.dataset, about, { picture: index });
   if (about.width) canvas.style.aspectRatio = `${about.width} / ${about.height}`;
-  const size = pictureBlock(0).length;
-  const [head, text] = pictureBlock(Math.floor(index / size))[index % size].split(",");
+  nearness.observe(canvas);
+  return canvas;
+}
+
+/** Paints a canvas of `drawPicture`, or a copy of one, unless it has left the page or is far from the window by then. */
+function paintPicture(canvas) {
+  far.delete(canvas);
+  const [head, text] = readData(`picture-${canvas.dataset.picture}`).split(",");
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
   createImageBitmap(new Blob([bytes], { type: head.slice("data:".length, head.indexOf(";")) })).then((bitmap) => {
-    if (canvas.isConnected) {
+    if (canvas.isConnected && !far.has(canvas)) {
       [canvas.width, canvas.height] = [bitmap.width, bitmap.height];
       canvas.getContext("2d").drawImage(bitmap, 0, 0);
     }
     bitmap.close();
   });
-  return canvas;
 }
 
-/** Puts nodes in the place of those of an element, whose pictures give their memory back at once. */
+/** A picture gives its memory back at once, and keeps its place. */
+function dropPicture(canvas) {
+  far.add(canvas);
+  [canvas.width, canvas.height] = [0, 0];
+}
+
+/** Puts nodes in the place of those of an element, whose pictures are dropped. */
 function replacePictures(parent, nodes) {
-  for (const canvas of parent.querySelectorAll("canvas")) [canvas.width, canvas.height] = [0, 0];
+  for (const canvas of parent.querySelectorAll("canvas")) {
+    nearness.unobserve(canvas);
+    dropPicture(canvas);
+  }
   parent.replaceChildren(...nodes);
 }
 

@@ -1,7 +1,7 @@
 """A page that is one HTML file, without server or network.
 
 Everything from data goes into JSON data blocks, never into markup; a content security policy lets the page run its
-own script only. Small pictures lie in the page, in blocks that are read when one of them is first needed; those in full
+own script only. Small pictures lie in the page, each in a block that is read when it is to be seen; those in full
 resolution lie in a folder beside it, which `viewer.Folder` writes.
 """
 
@@ -9,7 +9,7 @@ import base64
 import hashlib
 import html
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from string import Template
@@ -17,8 +17,6 @@ from typing import Any
 
 from . import viewer
 
-BLOCK = 120
-"""Small pictures that are read together, when the first of them is needed."""
 _SHARED = files(__package__)
 
 
@@ -68,10 +66,9 @@ def data_json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def picture_blocks(uris: Sequence[str]) -> dict[str, str]:
-    """Data blocks of small pictures, for `fill`; the page's script finds a picture by its number."""
-    starts = range(0, len(uris), BLOCK)
-    return {f"pictures-{number}": data_lines(uris[start : start + BLOCK]) for number, start in enumerate(starts)}
+def data_blocks(name: str, values: Iterable[Any]) -> dict[str, str]:
+    """Data blocks for `fill`, a value each; the page's script finds one by name and number, such as "picture-0"."""
+    return {f"{name}-{number}": data_json(value) for number, value in enumerate(values)}
 
 
 def data_lines(values: Iterable[Any]) -> str:

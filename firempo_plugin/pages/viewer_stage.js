@@ -11,11 +11,11 @@ function stageNode(parent, className, tag = "div") {
   return node;
 }
 
-/** A small picture as it is drawn on the page. */
+/** A small picture of the page, which may be far from what is seen of it. */
 function stageCopy(picture) {
   const copy = picture.cloneNode();
   copy.removeAttribute("style");
-  if (picture.tagName === "CANVAS") copy.getContext("2d").drawImage(picture, 0, 0);
+  if (picture.tagName === "CANVAS") paintPicture(copy); // of page.js, which alone makes canvases
   return copy;
 }
 

@@ -9,7 +9,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from firempo_plugin.images.deep import as_colours
-from firempo_plugin.pages.static_page import fill, picture_blocks
+from firempo_plugin.pages.static_page import data_blocks, fill
 from firempo_plugin.pages.thumbnails import data_uri, shrink
 from firempo_plugin.pages.viewer import Folder
 
@@ -61,7 +61,7 @@ def written(images, deep, tmp_path):
     source.mkdir()
     (source / "page.html").write_text(BODY)
     (source / "own.js").write_text(START)
-    text = fill(source, title="t", data=picture_blocks(data), styles=(), scripts=("own.js",), **parts)
+    text = fill(source, title="t", data=data_blocks("picture", data), styles=(), scripts=("own.js",), **parts)
     (tmp_path / "page.html").write_text(text)
     return tmp_path / "page.html"
 

@@ -107,7 +107,7 @@ def test_a_record_is_on_the_page_with_all_that_a_reviewer_needs(pair, tmp_path):
 
 def test_pictures_are_small_shared_and_true_to_the_image(pair, tmp_path):
     _, page = write([pair, replace(pair, id="again")], tmp_path)
-    pictures = json.loads(page.blocks["pictures-0"])
+    pictures = [json.loads(text) for name, text in page.blocks.items() if name.startswith("picture-")]
     assert len(pictures) == 2, "two pairs over the same files"
     full = page.data("record")[0]["images"][0]["clean"]["full"]
     assert (decode(tmp_path / full) == decode(pair.images[0])).all(), "every pixel, beside the page"

@@ -1,7 +1,7 @@
-// Rows are markup that was escaped when the page was written; their pictures lie in blocks of their own, each read when
-// a row first needs it; the markup names them `#0`, `#1`, ... All other text reaches the page through textContent.
+// Rows are markup that was escaped when the page was written. It lies in blocks, one a row, read when the row is shown,
+// and names its pictures `#0`, `#1`, ... All other text reaches the page through textContent.
 
-const PAGE = 20;
+const PAGE = 10;
 const ALL = "";
 const PROBLEMS = "*";
 
@@ -12,7 +12,8 @@ let first = 0;
 let current = null;
 let waiting = 0;
 
-for (const row of rows) {
+for (const [index, row] of rows.entries()) {
+  row.markup = `markup-${index}`;
   row.number = Number(row.place.match(/\d+$/)?.[0] ?? -1);
   row.text = row.text.toLowerCase();
 }
@@ -45,7 +46,7 @@ function turn(pages) {
 function draw() {
   const nodes = shown.slice(first, first + PAGE).map((row) => {
     const box = document.createElement("template");
-    box.innerHTML = row.html;
+    box.innerHTML = readData(row.markup);
     for (const image of box.content.querySelectorAll("img")) {
       const index = Number(image.getAttribute("src").slice(1));
       image.replaceWith(drawPicture(index, image.alt, { ...image.dataset }));

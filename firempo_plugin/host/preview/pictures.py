@@ -29,7 +29,7 @@ class Picture:
     Attributes:
         uri: A data URI; "" where it cannot be shown.
         problem: Why not; "" where it can.
-        attributes: What the viewer reads of an image, by the name of its data attribute; of a difference, nothing.
+        attributes: What the page reads of an image, by the name of its data attribute; of a difference, its size alone.
         changed: Of a difference, the share of pixels that are not equal.
         outline: Of a difference, the edge of where it is: an SVG path and its viewBox.
     """
@@ -81,7 +81,12 @@ def _picture(clean: str, clean_time: int, noised: str | None, noised_time: int, 
     grey = reduce(cv2.max, cv2.split(cv2.absdiff(one, other)))
     shown = shrink(grey, side)
     scaled = cv2.convertScaleAbs(shown, alpha=255 / max(1, int(shown.max())))
-    return Picture(data_uri(scaled), changed=float(np.count_nonzero(grey)) / grey.size, outline=_around(grey > 0))
+    return Picture(
+        data_uri(scaled),
+        attributes={"width": grey.shape[1], "height": grey.shape[0]},
+        changed=float(np.count_nonzero(grey)) / grey.size,
+        outline=_around(grey > 0),
+    )
 
 
 def _around(changed: NDArray[np.bool_]) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 
 from ...files import write_text
 from ...pages.book import Book, Part
-from ...pages.static_page import data_json, data_lines, fill, picture_blocks
+from ...pages.static_page import data_blocks, data_json, data_lines, fill
 from ...pages.viewer import Folder
 from ..data.reasons import kinds_of
 from .page import legend_html, row_html
@@ -70,14 +70,12 @@ def _write_part(part: Part[SeenRow], pictures: dict[Key, Picture], title: str, n
         found = pictures[clean, noised]
         return replace(found, uri=f"#{index[clean, noised]}") if found.uri else found
 
-    entries = [
-        {"place": row.place, "kinds": kinds_of(row.problem), "text": _searched(row), "html": row_html(row, picture_of)}
-        for row in part.items
-    ]
+    entries = [{"place": row.place, "kinds": kinds_of(row.problem), "text": _searched(row)} for row in part.items]
     data = {
         "page-data": data_json({"note": note, "kinds": _kinds(part.items), "place": part.place}),
         "row-data": data_lines(entries),
-        **picture_blocks([pictures[key].uri for key in index]),
+        **data_blocks("markup", (row_html(row, picture_of) for row in part.items)),
+        **data_blocks("picture", (pictures[key].uri for key in index)),
     }
     markup = {"legend": legend_html(), "folder": html.escape(folder)}
     write_text(part.path, fill(files(__package__), title=title, data=data, styles=STYLES, **markup))

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import UserError
 from ...files import write_text
 from ...pages.book import Book, Part
-from ...pages.static_page import data_json, data_lines, fill, picture_blocks
+from ...pages.static_page import data_blocks, data_json, data_lines, fill
 from ...pages.viewer import Folder
 from ...phrases import Span
 from ...records import RejectedError
@@ -74,7 +74,7 @@ def _write_part(part: Part[Pair], book: Book[Pair]) -> dict[str, str]:
     data = {
         "page-data": data_json(_about(book, part)),
         "record-data": data_lines(_record(pair, picture, outlines) for pair in part.items),
-        **picture_blocks([found.uri for found in pictures.values()]),
+        **data_blocks("picture", (found.uri for found in pictures.values())),
     }
     write_text(part.path, fill(_STATIC, title=TITLE, data=data, scripts=SCRIPTS, meaning=_meaning(book)))
     return problems
