@@ -191,16 +191,29 @@ def _started(address: str, folder: str) -> Any:
         Config.initialize("")
         AuthenticationTokenLoader.instance().reset_cache()
     where: dict[str, Any] = {"include_dashboard": False, "_temp_dir": folder} if folder else {}
+    named = os.environ.get("RAY_ADDRESS") if address == "auto" else None
     try:
-        if address not in ("local", "auto"):
-            _reach(address)
+        if address != "local":
+            _reach(named or _found(address))
         ray.init(address=address, logging_level="WARNING", log_to_driver=False, **where)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        whose = f" (RAY_ADDRESS={named})" if named else ""
         raise UserError(
-            f"ray.address: {address}: Ray cannot be reached or started: {_short(error)}. Start it with `ray start` on "
-            "this machine and name its address, or write ray.address: local, or executor: local"
+            f"ray.address: {address}{whose}: Ray cannot be reached or started: {_short(error)}. Start it with `ray "
+            "start` on this machine and name its address, or write ray.address: local, or executor: local"
         ) from error
     return ray
+
+
+def _found(address: str) -> str:
+    """The address itself, or for auto that of the Ray that runs or was started last on this machine.
+
+    Raises:
+        ConnectionError: None was.
+    """
+    from ray._private.services import canonicalize_bootstrap_address
+
+    return str(canonicalize_bootstrap_address(address)) if address == "auto" else address
 
 
 def _reach(address: str) -> None:

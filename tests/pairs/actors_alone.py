@@ -216,14 +216,18 @@ def test_more_actors_than_the_cluster_holds_are_refused(cluster, tmp_path, capsy
 
 
 @pytest.mark.parametrize(
-    ("address", "absent", "told"),
+    ("address", "elsewhere", "absent", "told"),
     [
-        ("local", True, r"Ray, which is not installed: pip install 'firempo-plugin\[ray\]'"),
-        ("127.0.0.1:1", False, r"ray.address: 127.0.0.1:1: Ray cannot be reached or started: .*refused"),
-        ("ray://head:10001", False, "expected local, auto or host:port"),
+        ("local", "", True, r"Ray, which is not installed: pip install 'firempo-plugin\[ray\]'"),
+        ("127.0.0.1:1", "", False, r"ray.address: 127.0.0.1:1: Ray cannot be reached or started: .*refused"),
+        ("ray://head:10001", "", False, "expected local, auto or host:port"),
+        ("auto", "127.0.0.1:1", False, r"ray.address: auto \(RAY_ADDRESS=127.0.0.1:1\): Ray cannot be .*refused"),
+        ("auto", "ray://head:10001", False, "expected local, auto or host:port"),
     ],
 )
-def test_without_ray_nothing_is_begun(tmp_path, monkeypatch, address, absent, told):
+def test_without_ray_nothing_is_begun(tmp_path, monkeypatch, address, elsewhere, absent, told):
+    """Told at once: Ray itself tries for more than a minute."""
+    monkeypatch.setenv("RAY_ADDRESS", elsewhere)
     if absent:
         monkeypatch.setitem(sys.modules, "ray", None)
     config = load(written(tmp_path), ["executor=ray", "ray.noise.actors=1", f"ray.address={address}"])
