@@ -5,17 +5,22 @@
 Trains the demo's tiny model by `llamafactory-cli train` in float32, on as many GPUs as there are processes, or else on
 the CPU. What cannot run here is told with the reason. Exits with 1 where a difference is
 above what the order of summation explains.
+
+The caches of reference and vision tower are written by all processes at once, then read. Rows that fill no last batch
+are compared with one process that has the first rows twice.
 """
 
 import argparse
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
@@ -26,11 +31,12 @@ from firempo_plugin.demo.run import build_once
 from firempo_plugin.errors import UserError
 from firempo_plugin.processes import host_command, search_path
 
-STEPS, ROWS = 3, 24
-"""One epoch of full batches: where the last is not full, accelerate repeats rows to even out the processes."""
+STEPS, ROWS, UNEVEN = 3, 24, 22
+"""One epoch of full batches; and rows of which the last batch is not full."""
 CLOSE = {"loss": 1e-4, "gradient": 1e-3, "adapter": 1e-3}
 """Relative differences that are let pass; the adapter's against how far training moved it."""
-ONE = "one process"
+CACHES = "caches"
+"""The folder of both."""
 COMMON = {
     "model_name_or_path": "model",
     "template": "qwen3_vl_nothink",
@@ -64,10 +70,14 @@ class Launcher:
     Attributes:
         keys: What it adds to the training file.
         environment: What it adds to the environment, with "N" in the place of the number of processes.
+        against: What it is compared with, among ONE_PROCESS.
+        caches: Whether they are empty at its start (`cold`) or must know all (`warm`).
     """
 
     keys: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    against: str = "one"
+    caches: Literal["", "cold", "warm"] = ""
 
 
 TORCHRUN = {"FORCE_TORCHRUN": "1", "NPROC_PER_NODE": "N"}
@@ -85,9 +95,19 @@ def _fsdp(version: int) -> Launcher:
     return Launcher({"fsdp": "full_shard auto_wrap", "fsdp_config": config, "save_only_model": False}, TORCHRUN)
 
 
+BOTH_CACHES = {"fire_reference_cache": f"{CACHES}/reference", "fire_vision_cache": f"{CACHES}/vision"}
+IN_ORDER = {"disable_shuffling": True}
+
+ONE_PROCESS: Mapping[str, Launcher] = {
+    "one": Launcher(),
+    "one-repeated": Launcher({"dataset": "uneven,uneven_first", **IN_ORDER}),
+}
 LAUNCHERS: Mapping[str, Launcher] = {
     "ddp": Launcher({}, TORCHRUN),
     "ddp-passes": Launcher({"fire_pass_tokens": 1}, TORCHRUN),
+    "ddp-caches-cold": Launcher(BOTH_CACHES, TORCHRUN, caches="cold"),
+    "ddp-caches-warm": Launcher(BOTH_CACHES, TORCHRUN, caches="warm"),
+    "ddp-uneven": Launcher({"dataset": "uneven", **IN_ORDER}, TORCHRUN, against="one-repeated"),
     "zero2": _zero(2),
     "zero3": _zero(3),
     "fsdp1": _fsdp(1),
@@ -98,6 +118,8 @@ LAUNCHERS: Mapping[str, Launcher] = {
 
 def train(folder: Path, name: str, launcher: Launcher, processes: int, on_cpu: bool) -> str:
     """Runs one training; returns the reason where it ended without a result, else nothing."""
+    if launcher.caches == "cold":
+        shutil.rmtree(folder / CACHES, ignore_errors=True)
     batch = 8 // processes
     keys = {key: processes if value == "N" else value for key, value in launcher.keys.items()}
     given = COMMON | keys | {"output_dir": name, "per_device_train_batch_size": batch, "use_cpu": on_cpu}
@@ -110,11 +132,31 @@ def train(folder: Path, name: str, launcher: Launcher, processes: int, on_cpu: b
         command = [host_command(), "train", f"{name}.yaml"]
         given_environment = os.environ | always | environment
         status = subprocess.run(command, cwd=folder, env=given_environment, stdout=log, stderr=log, check=False)
-    if not status.returncode:
-        return ""
     lines = (folder / f"{name}.log").read_text(encoding="utf-8", errors="replace").splitlines()
+    if not status.returncode:
+        return _unknown(lines) if launcher.caches == "warm" else ""
     told = [line for line in lines if "firempo:" in line or "Error: " in line]
     return told[0].partition("firempo:")[2].strip() or told[0].strip() if told else f"status {status.returncode}"
+
+
+def _unknown(lines: list[str]) -> str:
+    """What the caches did not know by a log."""
+    told = re.findall(r"(fire_\w+: (\d+) of (\d+) \w+ skipped)", "\n".join(lines))
+    if len(told) != len(BOTH_CACHES):
+        return "the log does not say what the caches knew"
+    return "; ".join(words for words, known, asked in told if known != asked)
+
+
+def write_uneven(data: Path) -> None:
+    """Adds to the demo's data sets UNEVEN of its rows, and those that fill the last batch, once more."""
+    file = data / "dataset_info.json"
+    info = json.loads(file.read_text(encoding="utf-8"))
+    entry = info[COMMON["dataset"]]
+    rows = json.loads((data / entry["file_name"]).read_text(encoding="utf-8"))[:UNEVEN]
+    for name, kept in (("uneven", rows), ("uneven_first", rows[: ROWS - UNEVEN])):
+        (data / f"{name}.json").write_text(json.dumps(kept), encoding="utf-8")
+        info[name] = {**entry, "file_name": f"{name}.json"}
+    file.write_text(json.dumps(info), encoding="utf-8")
 
 
 def differences(ours: Path, theirs: Path, start: float) -> dict[str, float]:
@@ -158,20 +200,24 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     build_once(folder / "model", tiny_model.build)
     build_once(folder / "data", pairs.write)
+    write_uneven(folder / "data")
     on_cpu = torch.cuda.device_count() < arguments.processes
     device = "the CPU" if on_cpu else torch.cuda.get_device_name()
     print(f"{arguments.processes} processes on {device}, against one; {STEPS} steps of 8 rows\n")
-    if reason := train(folder, "one", Launcher(), 1, on_cpu):
-        sys.exit(f"{ONE}: {reason}")
-    moved = float(sum(w.square().sum() for n, w in _weights(folder / "one").items() if "lora_B" in n).sqrt())
+    moved = {}
+    for name in dict.fromkeys(LAUNCHERS[wanted].against for wanted in arguments.only):
+        if reason := train(folder, name, ONE_PROCESS[name], 1, on_cpu):
+            sys.exit(f"{name}: {reason}")
+        moved[name] = float(sum(w.square().sum() for n, w in _weights(folder / name).items() if "lora_B" in n) ** 0.5)
     print("| launcher | loss | gradient norm | adapter |\n|---|---|---|---|", flush=True)
     failed = False
     for name in arguments.only:
-        reason = train(folder, name, LAUNCHERS[name], arguments.processes, on_cpu)
+        launcher = LAUNCHERS[name]
+        reason = train(folder, name, launcher, arguments.processes, on_cpu)
         if reason:
             print(f"| {name} | {reason} | | |", flush=True)
             continue
-        found = differences(folder / name, folder / "one", moved)
+        found = differences(folder / name, folder / launcher.against, moved[launcher.against])
         failed |= any(not value <= CLOSE[what] for what, value in found.items())
         print(f"| {name} | " + " | ".join(f"{value:.1e}" for value in found.values()) + " |", flush=True)
     return int(failed)
