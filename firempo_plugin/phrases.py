@@ -257,11 +257,14 @@ def token_positions(spans: Sequence[Span], offsets: Sequence[Span]) -> list[int]
         spans: Disjoint spans.
         offsets: [start, end) of every token in the same text, as a fast tokeniser reports them.
     """
-    return [
-        position
-        for position, (start, end) in enumerate(offsets)
-        if any(start < span_end and span_start < end for span_start, span_end in spans)
-    ]
+    return sorted(
+        {
+            position
+            for first, last in spans
+            for position, (start, end) in enumerate(offsets)
+            if start < last and first < end
+        }
+    )
 
 
 def _tidy(text: str, spans: list[Span]) -> tuple[Span, ...]:

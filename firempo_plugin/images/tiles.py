@@ -17,12 +17,12 @@ Place = tuple[slice, slice]
 """Rows and columns."""
 
 
-def tiles(height: int, width: int) -> Iterator[Place]:
-    """Cuts an image into pieces of TILE pixels at most, in the order of its rows."""
-    rows = max(1, TILE // width)
+def tiles(height: int, width: int, most: int = TILE) -> Iterator[Place]:
+    """Cuts an image into pieces of `most` pixels, in the order of its rows."""
+    rows = max(1, most // width)
     for top in range(0, height, rows):
-        for left in range(0, width, TILE):
-            yield slice(top, min(top + rows, height)), slice(left, min(left + TILE, width))
+        for left in range(0, width, most):
+            yield slice(top, min(top + rows, height)), slice(left, min(left + most, width))
 
 
 def cut(image: Any, place: Place) -> Any:

@@ -1,13 +1,14 @@
 """Decides over the rows that cannot be used: the run stops with all of them named, or skips and counts."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...objectives.settings import Settings
-from .dataset import media_digest
 from .dataset_info import DatasetError
+from .media import media_digest
 
 SHOWN = 20
 SKIPPED_FILE = "skipped_rows.jsonl"
@@ -166,31 +167,52 @@ def _require_current(dataset: Any, encoding: str) -> None:
 
 def problem_of(encoded: dict[str, Any], settings: Settings) -> str:
     """Why a row cannot be used, by itself or under the objective; "" where it can."""
-    if not encoded["problem"] and not settings.objective.applies(bool(encoded["noised_prompt_ids"])):
+    return _problem(encoded["problem"], bool(encoded["noised_prompt_ids"]), settings)
+
+
+def _problem(own: str, has_noised: bool, settings: Settings) -> str:
+    if not own and not settings.objective.applies(has_noised):
         return (
             f"it has no rejected_images, and every term of fire_objective: {settings.objective.name} compares with the "
             "noised image"
         )
-    return str(encoded["problem"])
+    return own
 
 
 def _problems(dataset: Any, settings: Settings) -> dict[int, dict[str, str]]:
     found = {}
-    columns = ("source", "problem", "noised_prompt_ids")
-    for number, row in enumerate(dataset.select_columns(list(columns))):
-        if problem := problem_of(row, settings):
-            found[number] = {"row": row["source"], "problem": problem}
+    columns = (_column(dataset, "source"), _column(dataset, "problem"), _lengths(dataset, "noised_prompt_ids"))
+    for number, (source, own, noised) in enumerate(zip(*columns, strict=True)):
+        if problem := _problem(own, bool(noised), settings):
+            found[number] = {"row": source, "problem": problem}
     return found
 
 
 def _count(dataset: Any, skipped: int) -> RowCount:
-    counted = dataset.select_columns(["noised_prompt_ids", "truncated", "chosen_phrase", "rejected_phrase"])
-    noised = truncated = tokens = 0
-    for row in counted:
-        noised += bool(row["noised_prompt_ids"])
-        truncated += row["truncated"]
-        tokens += len(row["chosen_phrase"]) + len(row["rejected_phrase"])
-    return RowCount(len(dataset), skipped, noised, truncated, tokens)
+    return RowCount(
+        rows=len(dataset),
+        skipped=skipped,
+        noised=sum(map(bool, _lengths(dataset, "noised_prompt_ids"))),
+        truncated=sum(_column(dataset, "truncated")),
+        phrase_tokens=sum(_lengths(dataset, "chosen_phrase")) + sum(_lengths(dataset, "rejected_phrase")),
+    )
+
+
+def _column(dataset: Any, name: str) -> list[Any]:
+    return [value for table in _tables(dataset, name) for value in table.column(name).to_pylist()]
+
+
+def _lengths(dataset: Any, name: str) -> list[int]:
+    """Of the lists in a column."""
+    from pyarrow import compute
+
+    tables = _tables(dataset, name)
+    return [length for table in tables for length in compute.list_value_length(table.column(name)).to_pylist()]
+
+
+def _tables(dataset: Any, name: str) -> Iterator[Any]:
+    """A column as Arrow keeps it: what is in a list of tokens stays there."""
+    yield from dataset.select_columns(name).with_format("arrow").iter(batch_size=1000)
 
 
 def _report(problems: list[dict[str, str]], total: int, tokenized_path: str | None) -> str:

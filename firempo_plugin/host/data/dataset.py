@@ -7,10 +7,12 @@ along to `admission`, which stops the run or skips and counts it.
 
 import copy
 import difflib
+import gc
 import hashlib
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, make_dataclass
 from importlib.metadata import version
 from typing import Any
@@ -18,6 +20,7 @@ from typing import Any
 from ..arguments import STAGE
 from . import rows
 from .dataset_info import DatasetError, check_entries
+from .media import by_image, media_digest
 from .processor import processor_settings
 from .reasons import RowError, blamed_on_the_row, together
 from .row_images import as_stored
@@ -173,21 +176,33 @@ def align_rows(dataset: Any, host: Any, attr: Any, data_args: Any, training_args
     numbers = _sample(len(dataset), *attr.sampling)
     # Arrow hands images over as they are stored: decoding and encoding them again would change their pixels.
     converted = dataset.select(numbers).with_format("arrow")
-    return converted.map(
-        RowConverter(host, attr, numbers),
-        with_indices=True,
-        remove_columns=dataset.column_names,
-        features=_aligned_features(dataset, attr),
-        num_proc=_processes(len(numbers), data_args),
-        load_from_cache_file=training_args.local_process_index != 0,
-        desc="Converting format of dataset",
-    ).with_format(None)
+    with _kept_in_common():
+        aligned = converted.map(
+            RowConverter(host, attr, numbers),
+            with_indices=True,
+            remove_columns=dataset.column_names,
+            features=_aligned_features(dataset, attr),
+            num_proc=_processes(len(numbers), data_args),
+            load_from_cache_file=training_args.local_process_index != 0,
+            desc="Converting format of dataset",
+        )
+    return aligned.with_format(None)
 
 
 def _processes(rows: int, data_args: Any) -> int | None:
     """As many as were asked for, as far as their rows are worth a start; None: this one."""
     processes = min(data_args.preprocessing_num_workers or 1, rows // ROWS_PER_PROCESS)
     return processes if processes > 1 else None
+
+
+@contextmanager
+def _kept_in_common() -> Iterator[None]:
+    """Forked processes share what there is: their garbage collection would write to it, and so copy it."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _sample(rows: int, num_samples: int | None, max_samples: int | None) -> list[int]:
@@ -349,14 +364,18 @@ def encode_rows(
 ) -> Any:
     """Tokenises aligned rows with `RowEncoder`; cached by version, template, tokeniser and the media files."""
     encoder = row_encoder(dataset, data_args, template, tokenizer, processor)
-    encoded = dataset.map(
-        encoder,
-        remove_columns=dataset.column_names,
-        features=encoded_features(dataset.features["_images"], dataset.features["_rejected_images"]),
-        num_proc=_processes(len(dataset), data_args),
-        load_from_cache_file=(not data_args.overwrite_cache) or training_args.local_process_index != 0,
-        desc="Running tokenizer on dataset",
-    )
+    order = by_image(dataset)
+    with _kept_in_common():
+        encoded = dataset.select(order).map(
+            encoder,
+            with_rank=True,
+            remove_columns=dataset.column_names,
+            features=encoded_features(dataset.features["_images"], dataset.features["_rejected_images"]),
+            num_proc=_processes(len(dataset), data_args),
+            load_from_cache_file=(not data_args.overwrite_cache) or training_args.local_process_index != 0,
+            desc="Running tokenizer on dataset",
+        )
+    encoded = encoded.select(sorted(range(len(order)), key=order.__getitem__))
     if training_args.should_log:
         first = next((row for row in encoded.remove_columns(["images", "rejected_images"]) if not row["problem"]), None)
         if first is not None:
@@ -399,32 +418,3 @@ def encoding_fingerprint(data_args: Any, tokenizer: Any, processor: Any) -> str:
         "processor": processor_settings(processor),
     }
     return hashlib.sha256(json.dumps(settings, default=str, sort_keys=True).encode()).hexdigest()
-
-
-def media_digest(dataset: Any, columns: tuple[str, str]) -> str:
-    """Size and time of every media file by path, so that encoded rows never outlive their images."""
-    digest = hashlib.sha256()
-    for path in sorted(media_paths(dataset, columns)):
-        state = os.stat(path) if os.path.exists(path) else None
-        digest.update(f"{path}\0{state and (state.st_size, state.st_mtime_ns)}\n".encode())
-    return digest.hexdigest()
-
-
-def media_paths(dataset: Any, columns: tuple[str, str]) -> set[str]:
-    """The files in two columns of lists of images; those that lie inside the data have none."""
-    paths = set[str]()
-    for column in columns:
-        for table in dataset.select_columns(column).with_format("arrow").iter(batch_size=1000):
-            paths.update(_paths(table.column(column)))
-    return paths
-
-
-def _paths(images: Any) -> Iterator[str]:
-    """The paths in an Arrow column of lists of images that do not lie inside the data."""
-    from pyarrow import compute, types
-
-    for chunk in images.chunks:
-        flat = chunk.flatten()
-        if types.is_struct(flat.type):
-            flat = flat.field("path").filter(compute.is_null(flat.field("bytes")))
-        yield from (path for path in flat.to_pylist() if path is not None)

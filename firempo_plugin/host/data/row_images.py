@@ -1,5 +1,6 @@
 """The images of an aligned row, decoded and checked before they reach the host."""
 
+import hashlib
 import os
 import re
 from io import BytesIO
@@ -14,6 +15,8 @@ ORIENTATION, UPRIGHT = 0x0112, 1
 """The EXIF tag, and its value where nothing is turned."""
 KEPT, KEPT_PIXELS = 64, 16_000_000
 """Images that were decoded last, and their pixels: 64 MB at most, unless one alone has more."""
+STRIP = 2**14
+"""Pixels that are compared at once: what is noised is found in the first few, which the middle of an image gives."""
 
 _recent: dict[tuple[str, int, int], Any] = {}
 
@@ -83,16 +86,13 @@ def _open(image: Any, name: str, media_dir: str) -> Any:
     Raises:
         RowError: Missing, unreadable, or deeper than 8 bits, which the host would clip to white.
     """
-    from PIL import Image
-
     data = image["bytes"] if isinstance(image, dict) else None
     path = image["path"] if isinstance(image, dict) else image
     where = name if data is not None else f"{name} = {path!r}"
     if data is None and not (isinstance(path, str) and os.path.isfile(path)):
         raise RowError(f"{where} does not exist (looked there and in media_dir {media_dir!r})")
     try:
-        opened = _decoded(path) if data is None else Image.open(BytesIO(data))
-        opened.load()
+        opened = _decoded(path if data is None else data)
     except Exception as error:  # decoders raise whatever a broken file makes them raise
         raise RowError(f"{where} cannot be read as an image: {_say(error)}") from error
     if opened.mode in DEEP_MODES:
@@ -103,24 +103,30 @@ def _open(image: Any, name: str, media_dir: str) -> Any:
     return opened
 
 
-def _decoded(path: str) -> Any:
-    """An image file, decoded once for the rows that share it while they come one after another."""
+def _decoded(source: str | bytes) -> Any:
+    """An image by its path or its bytes, decoded once for the rows that share it while they come one after another."""
     from PIL import Image
 
-    state = os.stat(path)
-    key = (path, state.st_size, state.st_mtime_ns)
+    if isinstance(source, bytes):
+        key = (hashlib.sha256(source).hexdigest(), len(source), 0)
+    else:
+        state = os.stat(source)
+        key = (source, state.st_size, state.st_mtime_ns)
     image = _recent.pop(key, None)
     if image is None:
-        image = Image.open(path)
+        image = Image.open(BytesIO(source) if isinstance(source, bytes) else source)
+        _make_room(image.width * image.height)
         image.load()
     _recent[key] = image
-    while len(_recent) > 1 and (len(_recent) > KEPT or sum(map(_pixels, _recent.values())) > KEPT_PIXELS):
-        del _recent[next(iter(_recent))]
     return image
 
 
-def _pixels(image: Any) -> int:
-    return int(image.width * image.height)
+def _make_room(pixels: int) -> None:
+    """Forgets images until one more is within the limits."""
+    held = sum(image.width * image.height for image in _recent.values())
+    while _recent and (len(_recent) >= KEPT or held + pixels > KEPT_PIXELS):
+        oldest = _recent.pop(next(iter(_recent)))
+        held -= oldest.width * oldest.height
 
 
 def _say(error: Exception) -> str:
@@ -129,8 +135,10 @@ def _say(error: Exception) -> str:
 
 
 def _same_pixels(clean: Any, noised: Any) -> bool:
-    """Compares piece by piece, so that neither image is held a second time."""
-    return clean.size == noised.size and all(
-        cut(clean, place).convert("RGB").tobytes() == cut(noised, place).convert("RGB").tobytes()
-        for place in tiles(clean.height, clean.width)
+    """Compares piece by piece, from the middle outwards, so that neither image is held a second time."""
+    if clean.size != noised.size:
+        return False
+    strips = sorted(tiles(clean.height, clean.width, STRIP), key=lambda place: abs(2 * place[0].start - clean.height))
+    return all(
+        cut(clean, place).convert("RGB").tobytes() == cut(noised, place).convert("RGB").tobytes() for place in strips
     )

@@ -3,7 +3,8 @@
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any
 
 from ...forward.plan import TokenRow
@@ -17,12 +18,13 @@ from ...phrases import (
     token_weights,
 )
 from .by_size import by_size
+from .once import encoding_once, repeatable
 from .reasons import RowError, blamed_on_the_row, together
 from .row_images import open_images
 
 VERSION = 2
 """Raised when another encoded row, or another problem, comes of the same source row: by the conversion in `dataset`,
-by this module, or by `row_images`, `reasons` and `phrases`. Cached rows are keyed by it."""
+by this module, or by `once`, `row_images`, `reasons` and `phrases`. Cached rows are keyed by it."""
 
 Message = dict[str, str]
 Offsets = list[tuple[int, int]]
@@ -99,6 +101,8 @@ class RowEncoder:
         media_dir: Named in messages about missing files.
         code: Fingerprint of all that encodes.
         media: Fingerprint of the image files.
+        special: What no text of a row may hold: the tokeniser's special tokens, and what stands for an image.
+        repeated: The token of an image's places, see `once.repeatable`.
     """
 
     template: Any
@@ -108,8 +112,20 @@ class RowEncoder:
     media_dir: str
     code: str
     media: str
+    special: list[str] = field(init=False)
+    repeated: str | None = field(init=False)
 
-    def __call__(self, aligned: dict[str, Any]) -> dict[str, Any]:
+    def __post_init__(self) -> None:
+        from llamafactory.extras.constants import IMAGE_PLACEHOLDER
+
+        added = self.tokenizer.added_tokens_decoder.values()
+        self.special = [*(str(token) for token in added if token.special), IMAGE_PLACEHOLDER]
+        self.repeated = repeatable(self.tokenizer, self.template.mm_plugin.image_token)
+
+    def __call__(self, aligned: dict[str, Any], rank: int | None = None) -> dict[str, Any]:
+        """The encoded row, in the process of a rank among several that share the cores, or in the only one."""
+        if rank is not None:
+            _take_one_thread()
         return self.encode(aligned)[0]
 
     def encode(self, aligned: dict[str, Any]) -> tuple[dict[str, Any], Sides | None]:
@@ -130,17 +146,18 @@ class RowEncoder:
     def _encode(self, aligned: dict[str, Any], fire: dict[str, Any]) -> tuple[dict[str, Any], Sides]:
         pair, weighted, weight, clean, noised = self._checked(aligned, fire)
         messages = self._with_image_tokens(aligned["_prompt"], clean)
+        tokenizer = encoding_once(self.tokenizer, self.repeated)
         chosen, rejected = (
-            self._encode_side(aligned, messages, response, clean, text, weights)
+            self._encode_side(tokenizer, aligned, messages, response, clean, text, weights)
             for response, text, weights in zip(aligned["_response"], pair, weighted, strict=True)
         )
         if chosen.prompt != rejected.prompt:
             raise RowError("the template encodes the prompt differently for chosen and rejected")
         noised_prompt = chosen.prompt if noised else []
-        blind_prompt = self._blind_prompt(aligned, pair[0]) if noised else []
+        blind_prompt = self._blind_prompt(tokenizer, aligned, pair[0]) if noised else []
         if noised and [image.size for image in noised] != [image.size for image in clean]:
             messages = self._with_image_tokens(aligned["_prompt"], noised)
-            noised_prompt, _ = self._turn(aligned, messages, aligned["_response"][0], noised, pair[0].text)
+            noised_prompt, _ = self._turn(tokenizer, aligned, messages, aligned["_response"][0], noised, pair[0].text)
         room = self._room(max(len(chosen.prompt), len(noised_prompt)), (chosen.phrase, rejected.phrase))
         if chosen.ids[:room] == rejected.ids[:room]:
             raise RowError(
@@ -206,9 +223,8 @@ class RowEncoder:
             "the tools": aligned["_tools"] or "",
             "the prompt": "".join(turn["content"].replace(IMAGE_PLACEHOLDER, "") for turn in aligned["_prompt"]),
         }
-        special = [str(t) for t in self.tokenizer.added_tokens_decoder.values() if t.special] + [IMAGE_PLACEHOLDER]
         for where, text in places.items():
-            held = next((token for token in special if token in text), None)
+            held = next((token for token in self.special if token in text), None)
             if held is not None:
                 yield f"{where} holds the special token {held}"
 
@@ -230,14 +246,14 @@ class RowEncoder:
             raise RowError(together(beyond))
         return room
 
-    def _blind_prompt(self, aligned: dict[str, Any], chosen: PhrasedText) -> list[int]:
+    def _blind_prompt(self, tokenizer: Any, aligned: dict[str, Any], chosen: PhrasedText) -> list[int]:
         """The prompt as the template writes it where there is no image."""
         from llamafactory.extras.constants import IMAGE_PLACEHOLDER
 
         placeholder = re.compile(rf"{re.escape(IMAGE_PLACEHOLDER)}\n?")
         turns = [{**turn, "content": placeholder.sub("", turn["content"])} for turn in aligned["_prompt"]]
         messages = self._with_image_tokens(turns, [])
-        return self._turn(aligned, messages, aligned["_response"][0], [], chosen.text)[0]
+        return self._turn(tokenizer, aligned, messages, aligned["_response"][0], [], chosen.text)[0]
 
     def _with_image_tokens(self, prompt: list[Message], images: list[Any]) -> list[Message]:
         with blamed_on_the_row(""):
@@ -246,6 +262,7 @@ class RowEncoder:
 
     def _encode_side(
         self,
+        tokenizer: Any,
         aligned: dict[str, Any],
         messages: list[Message],
         response: Message,
@@ -255,15 +272,16 @@ class RowEncoder:
     ) -> Side:
         """A response and its prompt, with the tokens of phrases and weights placed."""
         text = phrased.text
-        prompt, ids = self._turn(aligned, messages, response, images, text)
-        own_ids, offsets = self._response_tokens(text)
+        prompt, ids = self._turn(tokenizer, aligned, messages, response, images, text)
+        own_ids, offsets = self._response_tokens(tokenizer, text)
         lead = len(ids) - len(own_ids)
         if lead < 0 or ids[lead:] != own_ids:
             raise RowError("the template rewrites this response, so that its phrases cannot be placed")
-        for start, end in phrased.spans:
-            if not token_positions([(start, end)], offsets):
+        places = [token_positions([span], offsets) for span in phrased.spans]
+        for (start, end), found in zip(phrased.spans, places, strict=True):
+            if not found:
                 raise RowError(f"no token of the {response['role']}'s text covers the phrase {text[start:end]!r}")
-        phrase = [lead + place for place in token_positions(phrased.spans, offsets)]
+        phrase = sorted({lead + place for found in places for place in found})
         offsets = [(0, 0)] * lead + offsets
         if self.template.efficient_eos:
             ids = [*ids, self.tokenizer.eos_token_id]
@@ -272,20 +290,26 @@ class RowEncoder:
         return Side(text, prompt, ids, phrase, weights, offsets)
 
     def _turn(
-        self, aligned: dict[str, Any], messages: list[Message], response: Message, images: list[Any], text: str
+        self,
+        tokenizer: Any,
+        aligned: dict[str, Any],
+        messages: list[Message],
+        response: Message,
+        images: list[Any],
+        text: str,
     ) -> tuple[list[int], list[int]]:
         """Prompt and response as the host makes token ids of them."""
         answer = {"role": response["role"], "content": text}
         with blamed_on_the_row("it cannot be encoded: "):
             prompt, ids = self.template.encode_oneturn(
-                self.tokenizer, [*messages, answer], aligned["_system"], aligned["_tools"]
+                tokenizer, [*messages, answer], aligned["_system"], aligned["_tools"]
             )
             prompt, _ = self.template.mm_plugin.process_token_ids(
-                prompt, None, images, [], [], self.tokenizer, self.processor
+                prompt, None, images, [], [], tokenizer, self.processor
             )
         return list(prompt), list(ids)
 
-    def _response_tokens(self, text: str) -> tuple[list[int], Offsets]:
+    def _response_tokens(self, tokenizer: Any, text: str) -> tuple[list[int], Offsets]:
         """The assistant turn's token ids, and the characters of `text` that each stands for."""
         formatter = self.template.format_assistant
         ids: list[int] = []
@@ -296,9 +320,8 @@ class RowEncoder:
             if isinstance(slot, str) and "{{content}}" in slot:
                 start = slot.index("{{content}}")
                 with blamed_on_the_row("it cannot be encoded: "):
-                    encoded = self.tokenizer(element, add_special_tokens=False, return_offsets_mapping=True)
-                ids += encoded["input_ids"]
-                offsets += [(a - start, b - start) for a, b in encoded["offset_mapping"]]
+                    ids += tokenizer.encode(element, add_special_tokens=False)
+                    offsets += [(a - start, b - start) for a, b in tokenizer.encode.offsets(element)]
             else:
                 extra = self.template._convert_elements_to_ids(self.tokenizer, [element])
                 ids += extra
@@ -319,6 +342,13 @@ class RowEncoder:
         text = str(self.tokenizer.decode(ids, skip_special_tokens=False))
         token = self.template.mm_plugin.image_token
         return _collapse(text, token) if token else text
+
+
+@cache
+def _take_one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def _collapse(text: str, token: str) -> str:

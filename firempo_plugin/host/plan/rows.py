@@ -18,7 +18,8 @@ from ..arguments import settings_of
 from ..data.admission import problem_of
 from ..data.by_size import by_size
 from ..data.collator import WIDTH_MULTIPLE
-from ..data.dataset import load_all, media_paths, row_encoder
+from ..data.dataset import load_all, row_encoder
+from ..data.media import media_paths
 from ..data.row_images import open_images
 from ..data.rows import RowEncoder, row_of
 from ..sentences import refused_by_the_host

@@ -5,7 +5,17 @@ import re
 
 import numpy as np
 import pytest
+from datasets import Dataset
+from llamafactory.data import get_dataset, get_template_and_fix_tokenizer, loader
+from llamafactory.hparams import DataArguments, ModelArguments
+from llamafactory.model import load_tokenizer
 from PIL import Image
+from transformers import Seq2SeqTrainingArguments
+
+from firempo_plugin.host.data import dataset as dataset_module
+from firempo_plugin.host.data import row_images
+from firempo_plugin.host.data import rows as rows_module
+from firempo_plugin.host.data.once import Once
 
 
 def row(**changes):
@@ -133,6 +143,57 @@ def test_a_bad_row_stops_the_run_with_its_number_and_reason(case, train, write_d
     assert reason in message
     assert message.startswith("1 of 3 rows cannot be used")
     assert "fire_skip_invalid: true" in message
+
+
+def test_each_row_is_judged_as_it_would_be_alone(checkpoint, write_dataset, media, tmp_path, monkeypatch):
+    """Rows in an order of their own, over two processes, with what they share looked at once: as one after the other,
+    with nothing known of the others."""
+    rng = np.random.default_rng(1)
+    for size in ((64, 48), (96, 64), (200, 120)):
+        for name in ("a", "b"):
+            pixels = rng.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(media / f"{name}{size[0]}.png")
+    pixels[-1, -1] ^= 1
+    Image.fromarray(pixels).save(media / "corner.png")
+    pictures = [[f"a{one}.png", f"b{other}.png"] for one in (64, 96, 200) for other in (64, 96, 200)]
+    pictures.append(["b200.png", "corner.png"])
+    rows = [
+        row(images=[clean], rejected_images=[noised], chosen=says(f"The left side, {number}."))
+        for number in range(3)
+        for clean, noised in pictures
+    ]
+    two = {"conversations": [{"from": "human", "value": "<image><image>Which side?"}]}
+    rows += [row(**two, images=pair, rejected_images=pair[::-1]) for pair in pictures]
+    rows += [bad for bad, _ in ROWS.values()] * 2
+    whole = dict.fromkeys(name for each in rows for name in each)
+    order = rng.permutation(len(rows))
+    folder = write_dataset([whole | rows[number] for number in order])
+
+    arguments = {
+        "template": "qwen3_vl_nothink", "dataset": "pairs", "dataset_dir": str(folder), "media_dir": str(folder),
+        "cutoff_len": 256, "overwrite_cache": True,
+    }  # fmt: skip
+    model_args = ModelArguments(model_name_or_path=str(checkpoint("qwen3_vl")))
+    training_args = Seq2SeqTrainingArguments(output_dir=str(tmp_path / "out"), use_cpu=True, report_to=[])
+    tokens = load_tokenizer(model_args)
+    template = get_template_and_fix_tokenizer(tokens["tokenizer"], DataArguments(**arguments))
+    monkeypatch.setattr(dataset_module, "ROWS_PER_PROCESS", 2)
+    monkeypatch.setattr(row_images, "STRIP", 400)
+    data_args = DataArguments(**arguments, preprocessing_num_workers=2)
+    together = get_dataset(template, model_args, data_args, training_args, stage="fire_mpo", **tokens)["train_dataset"]
+
+    aligned = dataset_module.load_all(loader, ["pairs"], model_args, DataArguments(**arguments), training_args)["pairs"]
+    encoder = dataset_module.row_encoder(aligned, data_args, template, **tokens)
+    monkeypatch.setattr(Once, "__call__", lambda each, text, **options: each._tokenizer.encode(text, **options))
+    monkeypatch.setattr(rows_module, "by_size", lambda plugin, _: plugin)
+    alone = []
+    for each in aligned:
+        row_images._recent.clear()
+        alone.append(encoder(each))
+    assert together.to_list() == Dataset.from_list(alone, together.features).to_list()
+    said = [each["problem"] for each in alone]
+    assert sum(map(bool, said)) == 2 * len(ROWS)
+    assert [order[number] >= len(rows) - 2 * len(ROWS) for number in range(len(rows))] == list(map(bool, said))
 
 
 FILES = {
