@@ -95,6 +95,16 @@ def test_overrides_count(training_yaml, write_dataset, capsys):
     assert "compares with the noised image" in capsys.readouterr().out
 
 
+def test_validation_that_would_take_all_rows_is_refused(training_yaml, write_dataset, capsys):
+    path = training_yaml(write_dataset([GOOD, GOOD]))
+    for size in ("2", "500", "1", "0.99"):
+        assert cli.main(["validate", path, f"val_size={size}"]) == 1
+        said = capsys.readouterr().err
+        assert said.startswith(f"firempo: val_size: {size} leaves no row to train on, of 2 that there are. "), said
+    assert cli.main(["validate", path, "val_size=0.5"]) == 0
+    assert "train: 1 row, " in capsys.readouterr().out
+
+
 def test_a_data_set_by_name_needs_no_model(write_dataset, capsys):
     folder = write_dataset([GOOD, EQUAL])
     assert cli.main(["validate", "pairs", f"dataset_dir={folder}", "overwrite_cache=true"]) == 1

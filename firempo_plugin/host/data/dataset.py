@@ -10,6 +10,7 @@ import difflib
 import gc
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ from .source_file import explain, explain_early
 ON_TEXT = ("chosen_spans", "rejected_spans", "chosen_weights", "rejected_weights", "weight")
 COLUMNS = ("rejected_images", *ON_TEXT)
 ROWS_PER_PROCESS = 500
+LEAST_VAL_SIZE = 1e-6
+"""The host splits nothing off for less."""
 FOR_PEOPLE = ("id", "finding", "statement", "target", "noise_path", "error_type")
 """Columns that the preprocessor writes beside these, by their own names; no training reads them."""
 
@@ -88,7 +91,12 @@ def extend_loader(module: Any) -> None:
         if stage != STAGE or dataset_names is None:
             return merge(dataset_names, model_args, data_args, training_args, stage, return_dict)
         loaded = load_all(module, dataset_names, model_args, data_args, training_args)
-        return loaded if return_dict else module.merge_dataset(list(loaded.values()), data_args, training_args.seed)
+        if return_dict:
+            return loaded
+        rows = module.merge_dataset(list(loaded.values()), data_args, training_args.seed)
+        if dataset_names == data_args.dataset:
+            refuse_empty_split(len(rows), data_args.val_size)
+        return rows
 
     def preprocessed(
         dataset: Any,
@@ -106,6 +114,20 @@ def extend_loader(module: Any) -> None:
 
     module._get_merged_dataset = merged
     module._get_preprocessed_dataset = preprocessed
+
+
+def refuse_empty_split(rows: int, val_size: float) -> None:
+    """Refuses a share or number of rows for validation that leaves none to train on.
+
+    Raises:
+        DatasetError: Says how many rows there are.
+    """
+    held_out = int(val_size) if val_size > 1 else math.ceil(val_size * rows)
+    if val_size > LEAST_VAL_SIZE and held_out >= rows:
+        raise DatasetError(
+            f"val_size: {val_size:g} leaves no row to train on, of {rows} that there are. Write a share, for example "
+            "`val_size: 0.1`, or fewer rows than there are"
+        )
 
 
 def load_all(module: Any, names: list[str], model_args: Any, data_args: Any, training_args: Any) -> dict[str, Any]:

@@ -18,11 +18,10 @@ from ..arguments import settings_of
 from ..data.admission import problem_of
 from ..data.by_size import by_size
 from ..data.collator import WIDTH_MULTIPLE
-from ..data.dataset import load_all, row_encoder
+from ..data.dataset import LEAST_VAL_SIZE, load_all, refuse_empty_split, row_encoder
 from ..data.media import media_paths
 from ..data.row_images import open_images
 from ..data.rows import RowEncoder, row_of
-from ..sentences import refused_by_the_host
 from ..train.memory import largest_pair
 from ..validate import Run
 from .model import base_of, patch_numbers
@@ -75,10 +74,9 @@ def training_rows(run: Run) -> Any:
     loaded = load_all(loader, run.data_args.dataset, run.model_args, run.data_args, run.training_args)
     rows = loader.merge_dataset(list(loaded.values()), run.data_args, run.training_args.seed)
     size = run.data_args.val_size
-    if size > 1e-6:
-        part = int(size) if size > 1 else size
-        with refused_by_the_host():
-            rows = rows.train_test_split(test_size=part, seed=run.training_args.seed)["train"]
+    refuse_empty_split(len(rows), size)
+    if size > LEAST_VAL_SIZE:
+        rows = rows.train_test_split(test_size=int(size) if size > 1 else size, seed=run.training_args.seed)["train"]
     return rows
 
 

@@ -243,7 +243,7 @@ def test_what_cannot_be_counted_is_said(written, write_dataset, capsys, monkeypa
 @pytest.mark.parametrize(
     ("keys", "sentence"),
     [
-        ({"val_size": 1000}, "refuses the configuration: test_size=1000 should be"),
+        ({"val_size": 1000}, "val_size: 1000 leaves no row to train on, of 5 that there are"),
         ({"max_samples": -1}, "max_samples must be at least 1, found -1"),
         ({"num_train_epochs": 0}, "nothing is trained: 5 rows make 3 steps an epoch, and num_train_epochs is 0"),
         ({"enable_liger_kernel": True}, "run `pip install liger-kernel`"),
