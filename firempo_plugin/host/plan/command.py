@@ -74,6 +74,7 @@ def count(config: dict[str, Any], scratch: str, rows: int) -> Any:
     from .cost import Cost
     from .model import base_of, without_weights
     from .rows import look, training_rows
+    from .trusted import not_there
 
     run = start(config, scratch)
     with refused_by_the_host():
@@ -90,4 +91,5 @@ def count(config: dict[str, Any], scratch: str, rows: int) -> Any:
         limit = MOST_PASS_TOKENS  # what fits the card, at most
     layout = layout_of(base_of(model), limit)
     aligned = training_rows(run)
-    return Cost(run, model, look(run, model, aligned, layout, rows), layout.pass_tokens)
+    looked = look(run, model, aligned, layout, rows)
+    return Cost(run, model, looked, layout.pass_tokens, tuple(not_there(run, found)))

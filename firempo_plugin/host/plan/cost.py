@@ -95,9 +95,13 @@ class Cost:
         model: Of it.
         looked: Its rows.
         pass_tokens: Most tokens of a pass; None where a batch is one pass.
+        not_there: Sentences about what is named and was not found.
     """
 
-    def __init__(self, run: Run, model: Any, looked: Looked, pass_tokens: int | None) -> None:
+    def __init__(
+        self, run: Run, model: Any, looked: Looked, pass_tokens: int | None, not_there: tuple[str, ...]
+    ) -> None:
+        self.not_there = not_there
         training_args, self._tuning = run.training_args, run.finetuning_args
         self._model, self._base, self.looked, self._pass_tokens = model, base_of(model), looked, pass_tokens
         self._settings, self._optim = settings_of(self._tuning), training_args.optim

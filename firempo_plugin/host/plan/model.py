@@ -47,9 +47,14 @@ def without_weights(run: Run, config: dict[str, Any]) -> Any:
 
 
 def weight_type(config: Any) -> torch.dtype:
-    """The type of a checkpoint's weights by its configuration, which may name it for the language model alone."""
+    """The type of a checkpoint's weights; float32 where its configuration does not say."""
+    return named_type(config) or torch.float32
+
+
+def named_type(config: Any) -> torch.dtype | None:
+    """The type of the weights by a configuration, which may name it for the language model alone, or not at all."""
     kind: torch.dtype | None = config.dtype or config.get_text_config().dtype
-    return kind or torch.float32
+    return kind
 
 
 def base_of(model: Any) -> Any:

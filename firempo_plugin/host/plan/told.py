@@ -34,6 +34,7 @@ def as_data(cost: Cost, card: Card | None, utilisation: tuple[float, float]) -> 
             "least": budget.least,
         },
         "caches": cost.cache_bytes(),
+        "notes": list(_notes(cost)),
         "utilisation": list(utilisation),
         "cards": [_card_data(cost, each, utilisation) for each in ([card] if card else cards().values())],
     }
@@ -159,6 +160,7 @@ def _keys(cost: Cost, choice: Choice) -> str:
 
 
 def _notes(cost: Cost) -> Iterator[str]:
+    yield from cost.not_there
     if not cost.half:
         yield "The run computes in float32, far slower than the hours say: they are those of `bf16: true`."
     if not cost.split:

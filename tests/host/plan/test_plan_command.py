@@ -259,6 +259,38 @@ def test_what_training_would_refuse_is_one_sentence(written, tmp_path, capsys, k
     assert not kept.exists()
 
 
+def test_what_is_named_and_not_there_is_said(written, config, tmp_path, capsys):
+    """None of it changes what is counted."""
+    assert cli.main(["plan", written()]) == 0
+    plain = capsys.readouterr().out
+    away = str(tmp_path / "away")
+    cases = (
+        ({"ref_model": away, "fire_objective": "dpo"}, "ref_model: {} is neither a folder with a config.json nor"),
+        ({"deepspeed": away}, "deepspeed: {} does not exist (looked in "),
+        ({"fire_reference_cache": away}, "fire_reference_cache: {} does not exist: training makes it"),
+        ({"fire_vision_cache": away}, "fire_vision_cache: {} does not exist: training makes it"),
+    )
+    for keys, sentence in cases:
+        assert sentence.format(away) not in plain
+        assert cli.main(["plan", written(**keys)]) == 0
+        assert sentence.format(away) in capsys.readouterr().out
+        assert cli.main(["plan", written(**keys), "--json"]) == 0
+        assert sentence.format(away) in json.loads(capsys.readouterr().out)["notes"][0]
+    file = Path(config()["model_name_or_path"]) / "config.json"
+    untyped = {name: value for name, value in json.loads(file.read_text()).items() if name != "dtype"}
+    for part in ("text_config", "vision_config"):
+        untyped[part].pop("dtype", None)
+    file.write_text(json.dumps(untyped))
+    assert cli.main(["plan", written(ref_model=str(file.parent), fire_objective="dpo")]) == 0
+    told = capsys.readouterr().out
+    assert f"config.json of {file.parent} names no dtype: its weights are counted in float32" in told
+    assert "ref_model" not in told
+    assert "names no dtype" not in plain
+    Path(away).mkdir()
+    assert cli.main(["plan", written(fire_vision_cache=away)]) == 0
+    assert "does not exist" not in capsys.readouterr().out
+
+
 def test_words_for_shares_are_refused_in_words(capsys):
     with pytest.raises(SystemExit):
         cli.main(["plan", "train.yaml", "--utilisation", "fast"])
