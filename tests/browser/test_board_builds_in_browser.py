@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import re
+import signal
 import threading
 import zipfile
 from pathlib import Path
@@ -60,6 +62,11 @@ def choose_folder(tab, folder):
     tab.settle()
 
 
+def grey(tab, name):
+    """A button that says why it is grey."""
+    return tab.page.get_by_role("button", name=name, exact=True)
+
+
 def upload(tab, records):
     tab.page.locator("#fire_build_tab input[type=file]").first.set_input_files(records)
     expect(tab.field("Records")).not_to_have_value("")
@@ -71,6 +78,8 @@ def test_uploaded_records_become_a_data_set_that_training_offers(open_board, boa
     state = tab.page.locator(STATE)
     choose_folder(tab, "pairs/first")
     expect(state).to_contain_text("No build was begun")
+    for name in ("Dry run: name the records first", "Export: there is no pair yet", "Pause: nothing is running"):
+        expect(grey(tab, name)).to_be_disabled()
     upload(tab, records)
     expect(tab.field("Records")).to_have_value("pairs/first/records/rows.jsonl")
     left = [path for path in (board_folder / "uploads").rglob("*") if path.is_file() and path.stat().st_size]
@@ -118,6 +127,49 @@ def test_uploaded_records_become_a_data_set_that_training_offers(open_board, boa
     assert [row["id"] for row in rows] == [f"table:{number}" for number in range(4)]
 
 
+def test_a_killed_build_a_missing_key_and_another_window_are_told(open_board, board_folder, records):
+    """By what the page says at once, in the page's language, without a look at the log."""
+    gate, folder = threading.Event(), board_folder / "pairs/my set"
+    with PairsServer(lambda call: (call.before == 0 or gate.wait(300)) and well("Yes.")) as server:
+        tab = opened(open_board)
+        state = tab.page.locator(STATE)
+        choose_folder(tab, "pairs/my set")
+        expect(tab.field("Name of the data set")).to_have_value("my_set")
+        upload(tab, records)
+        tab.choose("Answers", "endpoint")
+        tab.fill("Address for answers", server.url)
+        tab.fill("Model for answers", "a-model")
+        tab.fill("Key variable for answers", "NO_SUCH_VARIABLE")
+        expect(tab.page.get_by_role("status")).to_contain_text("no variable of this name is set")
+        tab.fill("Key variable for answers", "BOARD_TEST_KEY")
+        expect(tab.page.get_by_role("status")).to_have_count(0)
+        tab.fill("More settings", "respond: {endpoint: {concurrency: 1}}")
+        other = opened(open_board)
+        choose_folder(other, "pairs/my set")
+        tab.button("Build pairs").click()
+        expect(state.get_by_role("row", name="respond")).to_have_text(re.compile(r"respond\s*1\s*0\s*4\s*0"))
+        other.page.evaluate("window.dispatchEvent(new Event('focus'))")
+        expect(other.button("Pause")).to_be_enabled()
+        os.kill(look(folder).pid, signal.SIGKILL)
+        for page in (tab.page, other.page):
+            expect(page.get_by_role("alert")).to_contain_text("Build pairs stopped without ending")
+            expect(page.get_by_role("button", name="Pause: nothing is running")).to_be_disabled()
+        other.page.close()
+        gate.set()
+        tab.button("Build pairs").click()
+        expect(state).to_contain_text("The data set my_set lies in data")
+        assert len(server.calls) <= len(ROWS) + 1, "the one that was under way is asked again"
+    tab.speak("zh")
+    try:
+        expect(state).to_contain_text("日志（英文）")
+        expect(grey(tab, "暂停: 没有任务在运行")).to_be_disabled()
+        tab.fill("噪声强度", "-1")
+        grey(tab, "试算").click()
+        expect(tab.page.get_by_role("alert").last).to_have_text("未启动：噪声强度 (σ) 须为不小于 0 的数，现为：-1.0。")
+    finally:
+        tab.speak("en")
+
+
 def test_a_running_build_is_found_again_by_a_reloaded_page_and_by_a_board_started_anew(
     open_board, board_server, board_folder, records
 ):
@@ -149,8 +201,7 @@ def test_a_running_build_is_found_again_by_a_reloaded_page_and_by_a_board_starte
             expect(answered).to_have_text(re.compile(r"respond\s*1\s*0\s*4\s*0"))
             tab.errors.clear()  # a reload breaks off what the page was waiting for
             assert look(folder) == found
-        tab.button("Build pairs").click()
-        expect(tab.page.get_by_role("alert").last).to_contain_text("Something runs in this folder already")
+        expect(grey(tab, "Build pairs: something runs in this folder")).to_be_disabled()
         words = Path(f"/proc/{found.pid}/cmdline").read_text()
         tab.button("Pause").click()
         expect(state).to_contain_text("Pausing: Build pairs")

@@ -3,6 +3,8 @@
 Types, defaults, choices and checks are the build's own.
 """
 
+import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,11 +13,13 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
+from ...endpoint.http_call import key_of as key_in
 from ...errors import UserError
 from ...pairs.config import BuildConfig, check
 from ...pairs.exporters.llamafactory import FORMAT, refuse_taken
 from ...pairs.exporters.registry import FORMATS
 from ...pairs.segmenters.segmenter import make
+from ...scrub import scrub
 from ...settings import WrongSettingError, checked, is_required, keys_of, overridden
 from ...sources.registry import SOURCES
 from ...sources.table import FIELDS as COLUMNS
@@ -34,6 +38,8 @@ ROWS = (
 """The keys as they stand: records, answers, judge, masks and noise, bounds and result; below them EXTRA."""
 BY_THE_BOARD = ("workspace", "export.folder", "export.options.model", "export.options.template")
 """Keys that the board writes itself, the last two where nobody else has."""
+KEYS = ("respond.endpoint.key_env", "edit.endpoint.key_env")
+"""Those that name the variable of a key."""
 
 
 @dataclass(frozen=True)
@@ -181,8 +187,16 @@ def _text(value: Any) -> str:
 
 def place_of(source: str) -> str:
     """The key of the file or folder that a source reads."""
-    required = [part.name for part in keys_of(SOURCES.load(source).options) if is_required(part)]
-    return f"{OPTIONS}.{(required or ['file'])[0]}"
+    return f"{OPTIONS}.{(_required(source) or ['file'])[0]}"
+
+
+def needs_place(source: str) -> bool:
+    """Whether a source has to be told what to read."""
+    return source not in SOURCES or bool(_required(source))
+
+
+def _required(source: str) -> list[str]:
+    return [part.name for part in keys_of(SOURCES.load(source).options) if is_required(part)]
 
 
 def proposed(source: str, place: Path) -> str:
@@ -195,6 +209,12 @@ def proposed(source: str, place: Path) -> str:
     return _text(found)
 
 
+def name_after(folder: str) -> str:
+    """The name of a data set after a build's folder, of what such a name can have."""
+    name = re.sub(r"[^\w.-]+", "_", Path(folder).name).strip("_.-")
+    return name if name[:1].isalpha() else f"pairs_{name}".rstrip("_")
+
+
 def problem(config: dict[str, Any]) -> tuple[UserError, str] | None:
     """Why a build would be refused, by its own checks up to the source's first row, and the key that it is about."""
     key = ""
@@ -204,6 +224,8 @@ def problem(config: dict[str, Any]) -> tuple[UserError, str] | None:
         if build.segment.by != "none":
             key = "segment.options"
             make(build.segment.by, build.segment.options)
+        key = "export.folder"
+        _refuse_unwritable(Path(build.export.folder))
         key = "export.name"
         options = checked(FORMATS.load(build.export.format).options, build.export.options, "export.options.")
         if build.export.format == FORMAT:
@@ -213,6 +235,43 @@ def problem(config: dict[str, Any]) -> tuple[UserError, str] | None:
     except UserError as error:
         return error, key_of(error, key)
     return None
+
+
+def _refuse_unwritable(folder: Path) -> None:
+    """Raises UserError where a data set could not be written to a folder, which may have to be made."""
+    if not _is_writable(folder):
+        raise UserError(
+            f"{folder}, where the data set is to stand, cannot be written; choose another export.folder, or let this "
+            "user write there"
+        )
+
+
+def _is_writable(folder: Path) -> bool:
+    for place in (folder, *folder.parents):
+        try:
+            os.stat(place)
+        except FileNotFoundError:
+            continue
+        except OSError:  # a file on the way, a folder that may not be looked into, a name that is too long
+            return False
+        return os.path.isdir(place) and os.access(place, os.W_OK | os.X_OK)
+    return False
+
+
+def key_trouble(variable: str) -> str | None:
+    """What is wrong with the name of a key's variable, as the name of a message; None where it is right, or empty.
+
+    Nobody may show the name: what stands in its place may be the key itself.
+    """
+    name = variable.strip()
+    if not name:
+        return None
+    if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) or scrub(name) != name:
+        return "build_key_itself"
+    try:
+        return None if key_in(name) else "build_key_unset"
+    except UserError:
+        return "build_key_odd"
 
 
 def key_of(error: UserError, otherwise: str = "") -> str:

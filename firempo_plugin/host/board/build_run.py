@@ -2,7 +2,7 @@
 
 The process holds the lock of a file in the folder as long as it lives, whatever becomes of the board: so a running one
 is known without asking it, and none is started beside it. The store's own lock keeps those apart that were started
-otherwise.
+otherwise. At its end it leaves a file: where that is missing, it was killed.
 """
 
 import fcntl
@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -17,7 +18,6 @@ from pathlib import Path
 from threading import Thread
 from typing import IO
 
-from ...align.children import FIREMPO
 from ...files import private_folder
 from ...processes import search_path
 
@@ -29,7 +29,17 @@ WORDS = {
     "review": ("review",),
 }
 """By command of the board, that of `firempo`."""
-_RUN = "board.run"
+RUN, ENDED = "board.run", "board.ended"
+_FIREMPO = """
+import pathlib, runpy, sys
+ended = pathlib.Path(sys.argv.pop(1))
+try:
+    runpy.run_module("firempo_plugin.cli", run_name="__main__", alter_sys=True)
+finally:
+    ended.touch(0o600)
+"""
+FIREMPO = (sys.executable, "-P", "-c", _FIREMPO)
+"""The command, before the file that says that it has ended and the words of `firempo`."""
 _TRIES, _PAUSE = 20, 0.05
 """How often a start tries to lock the file, and seconds between: who looks holds it for an instant."""
 
@@ -43,12 +53,14 @@ class Run:
         pid: Its process, as long as it is running.
         running: Whether it is.
         pausing: Whether it was told to end.
+        killed: Whether it stopped without ending, and nobody had told it to.
     """
 
     command: str
     pid: int
     running: bool = True
     pausing: bool = False
+    killed: bool = False
 
 
 def start(folder: Path, command: str) -> bool:
@@ -56,13 +68,15 @@ def start(folder: Path, command: str) -> bool:
     private_folder(folder)
     config = str(folder / CONFIG)
     page = ["--page", str(folder / PAGE)] if command == "review" else []
-    with _opened(folder / _RUN) as file:
+    with _opened(folder / RUN) as file:
         if not _locked(file):
             return False
+        ended = (folder / ENDED).absolute()
+        ended.unlink(missing_ok=True)
         with _opened(folder / LOG) as log:
             log.truncate(0)
             process = subprocess.Popen(
-                [*FIREMPO, *WORDS[command], config, *page],
+                [*FIREMPO, str(ended), *WORDS[command], config, *page],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -77,17 +91,19 @@ def start(folder: Path, command: str) -> bool:
 
 def look(folder: Path) -> Run | None:
     """The last command of a folder; None where there was none."""
-    if not os.path.isfile(folder / _RUN):
+    if not os.path.isfile(folder / RUN):
         return None
-    with open(folder / _RUN, "r+", encoding="utf-8") as file:
+    with open(folder / RUN, "r+", encoding="utf-8") as file:
         running = False
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             running = True
         try:
-            return Run(**{**json.load(file), "running": running})
-        except (ValueError, TypeError):  # it is being started, or was written by somebody else
+            found = json.load(file)
+            killed = not (running or found["pausing"] or os.path.exists(folder / ENDED))
+            return Run(**{**found, "running": running, "killed": killed})
+        except (ValueError, TypeError, LookupError):  # it is being started, or was written by somebody else
             return Run("build", 0, running)
 
 
@@ -96,7 +112,7 @@ def pause(folder: Path) -> None:
     run = look(folder)
     if run is None or not run.running or not run.pid:
         return
-    with open(folder / _RUN, "r+", encoding="utf-8") as file:
+    with open(folder / RUN, "r+", encoding="utf-8") as file:
         _write(file, Run(run.command, run.pid, pausing=True))
     with suppress(ProcessLookupError):  # it has ended meanwhile
         os.kill(run.pid, signal.SIGTERM)

@@ -18,6 +18,7 @@ from ...pairs.progress import Progress
 from ..preview.page import escaped
 from .build_run import CONFIG, LOG, PAGE, Run, look
 from .pairs_box import address_of
+from .refusals import say_build_refusal
 from .texts import labels, listing, say
 
 SHOWN = 15
@@ -26,6 +27,7 @@ REPORT = 400
 REST = 4
 """So many times as long as a look into the store took, the next one waits while a build runs."""
 LOOK = """<style>
+.firempo-build { overflow-x: auto; }
 .firempo-build table { border-collapse: collapse; margin: 8px 0; }
 .firempo-build :is(th, td) { padding: 2px 12px 2px 0; text-align: right; font-variant-numeric: tabular-nums; }
 .firempo-build :is(th, td):first-child { text-align: left; }
@@ -38,8 +40,23 @@ LOOK = """<style>
 class _Looked:
     """A look into a store: what was found, or why nothing could be; and when the next is due."""
 
-    progress: Progress | str | None
+    progress: Progress | UserError | None
     due: float
+
+
+@dataclass(frozen=True)
+class State:
+    """What is known of a folder.
+
+    Attributes:
+        told: As HTML.
+        run: The last command in it; None where there was none, or it cannot be read.
+        pairs: That are there; None where it is not known.
+    """
+
+    told: str
+    run: Run | None = None
+    pairs: int | None = 0
 
 
 _LOCK = Lock()
@@ -47,34 +64,49 @@ _LOOKED: dict[Path, _Looked] = {}
 _SERVED: set[Path] = set()
 
 
-def state(folder: Path, language: str) -> tuple[str, bool]:
-    """What is known of a folder, and whether something runs in it."""
+def state(folder: Path, language: str, *, anew: bool = True) -> State:
+    """What is known of a folder; `anew` or not, while something runs there counts may be some seconds old."""
     try:
         run = look(folder)
+        if run is None or not (folder / CONFIG).is_file():
+            return State(f"<p>{say('build_none', language)}</p>", run)
     except OSError as error:
-        return f"<p>{escaped(f'{folder}: {error.strerror}')}</p>", False
-    running = run is not None and run.running
-    if run is None or not (folder / CONFIG).is_file():
-        return f"<p>{say('build_none', language)}</p>", running
-    told = "build_pausing" if running and run.pausing else "build_running" if running else "build_idle"
-    parts = [
-        LOOK,
-        f"<p><b>{say(told, language, command=labels()[f'fire_build_{run.command}_btn'][language]['value'])}</b></p>",
-    ]
+        return State(f"<p>{escaped(say_build_refusal(unreadable(folder, error), language))}</p>")
+    pairs = None
+    parts = [LOOK, _standing(run, language)]
     try:
         config = configuration.load(folder / CONFIG, [])
     except UserError as error:  # a person has changed it
-        parts.append(f"<p>{escaped(str(error))}</p>")
+        found = UserError(str(error).removeprefix(f"{folder / CONFIG}: "))
+        parts.append(f"<p>{escaped(say_build_refusal(found, language))}</p>")
     else:
-        found = _looked(folder, config, anew=not running)
-        parts.append(f"<p>{escaped(found)}</p>" if isinstance(found, str) else _counts(found, language))
+        progress = _looked(folder, config, anew=anew and not run.running)
+        if isinstance(progress, UserError):
+            parts.append(f"<p>{escaped(say_build_refusal(progress, language))}</p>")
+        else:
+            pairs = progress.tally.pairs if progress else 0
+            parts.append(_counts(progress, language))
         parts.append(_dataset(config, language))
     parts += [_page(folder, language), _log(folder, run, language)]
-    return f'<div class="firempo-build">{"".join(parts)}</div>', running
+    return State(f'<div class="firempo-build">{"".join(parts)}</div>', run, pairs)
 
 
-def _looked(folder: Path, config: BuildConfig, *, anew: bool) -> Progress | str | None:
-    """How far the build is; while it runs, looks cost no more than a fifth of a core."""
+def unreadable(place: object, error: OSError) -> UserError:
+    """What the system refuses of a file, in a sentence."""
+    return UserError(f"{error.filename or place} cannot be read or written: {error.strerror}")
+
+
+def _standing(run: Run, language: str) -> str:
+    """Whether it runs, and if not, whether it ended."""
+    command = labels()[f"fire_build_{run.command}_btn"][language]["value"]
+    if run.killed:
+        return f'<p role="alert">{say("build_killed", language, command=command)}</p>'
+    told = "build_pausing" if run.running and run.pausing else "build_running" if run.running else "build_idle"
+    return f"<p><b>{say(told, language, command=command)}</b></p>"
+
+
+def _looked(folder: Path, config: BuildConfig, *, anew: bool) -> Progress | UserError | None:
+    """How far the build is; unless `anew`, looks cost no more than a fifth of a core."""
     with _LOCK:
         known = _LOOKED.get(folder)
         if known is None or anew or time.monotonic() >= known.due:
@@ -83,13 +115,15 @@ def _looked(folder: Path, config: BuildConfig, *, anew: bool) -> Progress | str 
         return known.progress
 
 
-def _found(config: BuildConfig) -> Progress | str | None:
+def _found(config: BuildConfig) -> Progress | UserError | None:
     if not Path(config.workspace, "store.sqlite").is_file():
         return None
     try:
         return standing(config)[0]
-    except (UserError, OSError) as error:
-        return str(error)
+    except UserError as error:
+        return error
+    except OSError as error:
+        return unreadable(config.workspace, error)
 
 
 def _counts(progress: Progress | None, language: str) -> str:
@@ -141,6 +175,6 @@ def _log(folder: Path, run: Run, language: str) -> str:
         return ""
     lines = last_lines(folder / LOG, REPORT if run.command == "dry_run" else SHOWN)
     opened = " open" if run.command == "dry_run" or not run.running else ""
-    return (
-        f"<details{opened}><summary>{say('log', language)}</summary><pre>{escaped(chr(10).join(lines))}</pre></details>"
-    )
+    shown = escaped("\n".join(lines))
+    summary = say("build_log", language)
+    return f'<details{opened}><summary>{summary}</summary><pre lang="en">{shown}</pre></details>'

@@ -2,6 +2,7 @@
 
 import os
 from functools import partial
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from ...errors import UserError
 from ...files import write_text
 from ..preview.page import escaped
 from . import build_run
+from .build_buttons import BUTTONS, COMMANDS, OF_PAIRS, updates
 from .build_fields import (
     EXTRA,
     FIELDS,
+    KEYS,
     OPTIONS,
     PLACE,
     ROWS,
@@ -21,21 +24,23 @@ from .build_fields import (
     BuildField,
     given,
     key_of,
+    key_trouble,
+    name_after,
     place_of,
     problem,
     proposed,
     shown,
 )
 from .build_run import CONFIG
-from .build_state import state
+from .build_state import state, unreadable
 from .build_upload import MARKS, RECORDS, keep, place
 from .pairs_box import AT_ONCE
-from .texts import labels, say, say_refusal
+from .refusals import label_of, say_build_refusal
+from .texts import labels, say
 
 BUILDS = "pairs"
 """The folder of builds, beside the host's `saves`."""
 FIRST = f"{BUILDS}/fire_mpo_pairs"
-COMMANDS = ("dry_run", "build", "export", "review")
 MARKS_KEY = "export.decisions"
 LOOK = """<style>
 #fire_build_tab {
@@ -43,8 +48,14 @@ LOOK = """<style>
 }
 body:not(.dark) #fire_build_tab { --block-info-text-color: var(--neutral-600); }
 #fire_build_tab [role=alert] { border: 2px solid #b91c1c; border-radius: 8px; padding: 12px 16px; }
+#fire_build_tab [role=status] { border-left: 4px solid #b45309; padding-left: 8px; }
+#fire_build_tab button:disabled {
+  opacity: 1; background: var(--neutral-100); color: var(--neutral-600); font-weight: 400; cursor: not-allowed;
+}
+.dark #fire_build_tab button:disabled { background: var(--neutral-800); color: var(--neutral-300); }
+#fire_build_again { display: none; }
 </style>"""
-"""Of the tab: help lines that can be read, as in the section, and white on a darker orange than Gradio's."""
+"""Of the tab: help lines and reasons that can be read, as in the section; white on a darker orange than Gradio's."""
 INTERVAL = 1.0
 """Seconds between two looks while something runs."""
 
@@ -70,12 +81,15 @@ def create_build_tab(engine: Any, dataset_dir: Any) -> dict[str, Any]:
         for row in ROWS:
             with gr.Row():
                 fields |= {key: _input(names[key]) for key in row}
+            if KEYS[-1] in row:
+                keys = gr.HTML(padding=False, elem_id="fire_build_keys")
         with gr.Row():
             fields[EXTRA] = gr.Textbox(lines=2, interactive=True, scale=4)
             marks = gr.UploadButton(file_count="single", scale=1)
         with gr.Row():
-            kinds = {command: "primary" if command == "build" else "secondary" for command in (*COMMANDS, "pause")}
-            buttons = {command: gr.Button(variant=kind) for command, kind in kinds.items()}  # type: ignore[arg-type]
+            kinds = {button: "primary" if button == "build" else "secondary" for button in BUTTONS}
+            buttons = {button: gr.Button(variant=kind) for button, kind in kinds.items()}  # type: ignore[arg-type]
+            again = gr.Button(elem_id="fire_build_again")
         note, told = gr.HTML(padding=False), gr.HTML(padding=False, elem_id="fire_build_state")
         gr.HTML(LOOK, padding=False)
         opened, own, timer = gr.State(None), gr.State(""), gr.Timer(INTERVAL, active=False)
@@ -86,22 +100,25 @@ def create_build_tab(engine: Any, dataset_dir: Any) -> dict[str, Any]:
 
     get = engine.manager.get_elem_by_id
     lang = get("top.lang")
-    seen = [note, told, timer]
+    seen = [told, timer, *buttons.values()]
+    place_of_records = [fields[SOURCE], fields[PLACE]]
     board = [lang, folder, dataset_dir, get("top.model_path"), get("top.template")]
-    _react_to_buttons(buttons, board, fields, seen)
-    _react_to_folder([folder, opened, lang], list(fields.values()), seen)
-    records = [fields[SOURCE], fields[PLACE], fields[OPTIONS]]
-    fields[SOURCE].input(propose, records[:2], [records[2], own], **AT_ONCE)
-    fields[PLACE].blur(follow, [*records, own], [records[2], own], **AT_ONCE)
+    _react_to_buttons(buttons, board, fields, [note, keys, *seen])
+    _react_to_folder([folder, opened, lang, *fields.values()], [note, keys, *seen])
+    _react_to_looks([tab.select, timer.tick, again.click], [folder, lang, *place_of_records], seen)
+    lang.change(None, js=files(__package__).joinpath("build_tab.js").read_text(encoding="utf-8"), **AT_ONCE)
+    for key in KEYS:
+        fields[key].blur(warn_of_keys, [lang, *(fields[key] for key in KEYS)], [keys], **AT_ONCE)
+    records = [*place_of_records, fields[OPTIONS]]
+    _react_to_records(records, own, [folder, lang], list(buttons.values()))
     upload.upload(take_records, [upload, folder, fields[SOURCE], lang], [*records[1:], own, note], **AT_ONCE)
-    marks.upload(take_marks, [marks, folder], [fields[MARKS_KEY], note], **AT_ONCE)
-    return {
+    marks.upload(take_marks, [marks, folder, lang], [fields[MARKS_KEY], note], **AT_ONCE)
+    return {  # without the buttons, whose words are those of `see` alone
         "fire_build_tab": tab,
         "fire_build_folder": folder,
         "fire_build_upload": upload,
         "fire_build_marks": marks,
         **{names[key].name: element for key, element in fields.items()},
-        **{f"fire_build_{command}_btn": button for command, button in buttons.items()},
     }
 
 
@@ -120,19 +137,34 @@ def _react_to_buttons(buttons: dict[str, Any], board: list[Any], fields: dict[st
     inputs = list(fields.values())
     for command in COMMANDS:
         buttons[command].click(partial(run, command), [*board, *inputs], [*inputs, *seen], **AT_ONCE)
-    buttons["pause"].click(stop, [board[1], board[0]], seen[1:], **AT_ONCE)
+    look_at = [board[1], board[0], fields[SOURCE], fields[PLACE]]
+    buttons["pause"].click(stop, look_at, seen[2:], **AT_ONCE)
 
 
-def _react_to_folder(where: list[Any], inputs: list[Any], seen: list[Any]) -> None:
+def _react_to_folder(where: list[Any], seen: list[Any]) -> None:
     """`where` is what `enter` takes. A page is opened with a change of the language."""
     import gradio as gr
 
     quietly = {"show_progress": "hidden", **AT_ONCE}
-    folder, opened, lang = where
+    folder, opened, lang, *inputs = where
     for react in (lang.change, folder.input):
         react(enter, where, [folder, opened, *inputs, *seen], **quietly)
     folder.focus(lambda: gr.Dropdown(choices=builds()), None, [folder], **quietly)
-    seen[-1].tick(see, [folder, lang], seen[1:], **quietly)
+
+
+def _react_to_records(records: list[Any], own: Any, where: list[Any], buttons: list[Any]) -> None:
+    """`records` are the fields that say what is read; `own` is what was proposed last for the options among them."""
+    source, place, options = records
+    source.input(propose, [source, place], [options, own], **AT_ONCE)
+    place.blur(follow, [*records, own], [options, own], **AT_ONCE)
+    for changed in (source, place):
+        changed.change(can_do, [*where, source, place], buttons, show_progress="hidden", **AT_ONCE)
+
+
+def _react_to_looks(looks: list[Any], look_at: list[Any], seen: list[Any]) -> None:
+    """What was started in another window is seen when this one is looked at again; see `build_tab.js`."""
+    for look in looks:
+        look(see, look_at, seen, show_progress="hidden", **AT_ONCE)
 
 
 def builds() -> list[str]:
@@ -141,25 +173,31 @@ def builds() -> list[str]:
     return [str(path.parent) for path in found] or [FIRST]
 
 
-def enter(folder: str, opened: str | None, language: str) -> list[Any]:
+def enter(folder: str, opened: str | None, language: str, *values: Any) -> list[Any]:
     """Shows a folder: what its build was given, and how far it is. A page that was just opened shows the last build."""
     import gradio as gr
 
     if opened is None:
         folder = builds()[0]
     folder = folder.strip() or FIRST
-    values, note, config = [gr.skip()] * len(FIELDS), "", Path(folder, CONFIG)
-    if folder == opened:
-        return [folder, folder, *values, note, *see(folder, language)]
-    if not os.path.isfile(config):  # the same again, under a name of its own
-        values[[field.key for field in FIELDS].index("export.name")] = Path(folder).name
-    else:
+    held = dict(zip((field.key for field in FIELDS), values, strict=True))
+    shown_now, note, config = dict.fromkeys(held, gr.skip()), "", Path(folder, CONFIG)
+    if folder != opened and not os.path.isfile(config):  # the same again, under a name of its own
+        shown_now["export.name"] = name_after(folder)
+    elif folder != opened:
         try:
-            loaded = shown(_read(config))
-            values = [loaded[field.key] for field in FIELDS]
+            shown_now = held = shown(_read(config))
         except UserError as error:
-            note = _alert(str(error))
-    return [folder, folder, *values, note, *see(folder, language)]
+            note = _alert(say_build_refusal(error, language))
+    keys = warn_of_keys(language, *(held[key] for key in KEYS))
+    return [folder, folder, *shown_now.values(), note, keys, *see(folder, language, held[SOURCE], held[PLACE])]
+
+
+def warn_of_keys(language: str, *names: str) -> str:
+    """What is wrong with the names of the keys' variables, as HTML; shows no name, which may be the key itself."""
+    troubles = {key: key_trouble(name) for key, name in zip(KEYS, names, strict=True)}
+    lines = (say(name, language, label=label_of(key, language)) for key, name in troubles.items() if name)
+    return "".join(f'<p role="status">⚠️ {escaped(line)}</p>' for line in lines)
 
 
 def _read(config: Path) -> dict[str, Any]:
@@ -172,38 +210,46 @@ def _read(config: Path) -> dict[str, Any]:
     return found
 
 
-def see(folder: str, language: str) -> list[Any]:
-    """How far the build of a folder is."""
+def see(folder: str, language: str, source: str, where: str) -> list[Any]:
+    """How far the build of a folder is, and what its buttons can do; `source`, `where`: see `build_buttons.updates`."""
     import gradio as gr
 
-    told, running = state(Path(folder), language)
-    return [told, gr.Timer(active=running)]
+    found = state(Path(folder), language)
+    running = found.run is not None and found.run.running
+    return [found.told, gr.Timer(active=running), *updates(found, language, source, where)]
+
+
+def can_do(folder: str, language: str, source: str, where: str) -> list[Any]:
+    """What the buttons can do, while a field is being filled in."""
+    return updates(state(Path(folder), language, anew=False), language, source, where)
 
 
 def run(
     command: str, language: str, folder: str, dataset_dir: str, model: str, template: str, *values: Any
 ) -> list[Any]:
     """Starts a command of a folder, or says at the field why not."""
-    held = dict(zip((field.key for field in FIELDS), values, strict=True))
+    held = asked = dict(zip((field.key for field in FIELDS), values, strict=True))
     board = {"workspace": folder, "export.folder": dataset_dir}
     board |= {"export.options.model": model} if model else {}
     board |= {"export.options.template": template} if template not in ("", "default") else {}
     file, refused, note = Path(folder, CONFIG), None, ""
-    if command in ("export", "review") and not os.path.isfile(file):
-        return [*_said_at(None, language), _alert(say("build_none", language)), *see(folder, language)]
     try:
-        if command in ("export", "review"):  # of the pairs that are there, whatever was changed on the page since
-            before = shown(_read(file))
-            held = before | {key: held[key] for key in held if key.startswith("export.")}
-        config = given(held, board)
-        refused = problem(config)
-        if refused is None and not _started(command, file, config):
-            note = _alert(say("build_busy", language))
+        if command in OF_PAIRS and not os.path.isfile(file):
+            note = _alert(say("build_none", language))
+        else:
+            if command in OF_PAIRS:  # of the pairs that are there, whatever was changed on the page since
+                asked = shown(_read(file)) | {key: held[key] for key in held if key.startswith("export.")}
+            config = given(asked, board)
+            refused = problem(config)
+            if refused is None and not _started(command, file, config):
+                note = _alert(say("build_busy", language))
     except UserError as error:
         refused = error, key_of(error)
     except OSError as error:  # of the folder, or of one that the build reads
-        refused = UserError(f"{error.filename or folder}: {error.strerror}"), "workspace"
-    return [*_said_at(refused, language), note or _refusal(refused, language), *see(folder, language)]
+        refused = unreadable(folder, error), "workspace"
+    keys = warn_of_keys(language, *(held[key] for key in KEYS))
+    now = see(folder, language, held[SOURCE], held[PLACE])
+    return [*_said_at(refused, language), note or _refusal(refused, language), keys, *now]
 
 
 def _started(command: str, file: Path, config: dict[str, Any]) -> bool:
@@ -223,23 +269,23 @@ def _said_at(refused: tuple[UserError, str] | None, language: str) -> list[Any]:
     for field in FIELDS:
         info = words[field.name][language]["info"]
         if refused and refused[1] == field.key:
-            info = f"⚠️ {say_refusal(refused[0], language)}"
+            info = f"⚠️ {say_build_refusal(refused[0], language)}"
         updates.append(kinds.get(field.kind, gr.Textbox)(info=info))
     return updates
 
 
 def _refusal(refused: tuple[UserError, str] | None, language: str) -> str:
-    return _alert(say("build_refused", language, error=say_refusal(refused[0], language))) if refused else ""
+    return _alert(say("build_refused", language, error=say_build_refusal(refused[0], language))) if refused else ""
 
 
 def _alert(text: str) -> str:
     return f'<p role="alert">{escaped(text)}</p>'
 
 
-def stop(folder: str, language: str) -> list[Any]:
+def stop(folder: str, language: str, source: str, where: str) -> list[Any]:
     """Pauses what runs in a folder."""
     build_run.pause(Path(folder))
-    return see(folder, language)
+    return see(folder, language, source, where)
 
 
 def propose(source: str, where: str) -> list[str]:
@@ -260,7 +306,7 @@ def take_records(uploaded: list[str], folder: str, source: str, language: str) -
     try:
         kept = keep(uploaded, home)
     except UserError as error:
-        return [gr.skip(), gr.skip(), gr.skip(), _alert(str(error))]
+        return [gr.skip(), gr.skip(), gr.skip(), _alert(say_build_refusal(error, language))]
     found = place(kept, home, of_a_file=place_of(source).endswith(".file"))
     if found is None:
         return [gr.skip(), gr.skip(), gr.skip(), _alert(say("build_no_table", language, number=len(kept)))]
@@ -268,7 +314,7 @@ def take_records(uploaded: list[str], folder: str, source: str, language: str) -
     return [str(found), *propose(source, str(found)), note]
 
 
-def take_marks(uploaded: str, folder: str) -> list[Any]:
+def take_marks(uploaded: str, folder: str, language: str) -> list[Any]:
     """Keeps the uploaded marks of a review."""
     import gradio as gr
 
@@ -279,5 +325,5 @@ def take_marks(uploaded: str, folder: str) -> list[Any]:
                 f"{Path(uploaded).name} holds {len(kept)} files; upload the one that the review page exports"
             )
     except UserError as error:
-        return [gr.skip(), _alert(str(error))]
+        return [gr.skip(), _alert(say_build_refusal(error, language))]
     return [str(kept[0]), ""]

@@ -17,8 +17,9 @@ from ..arguments import STAGE
 from ..preview.look import ANY_PROBLEM, PREFIX, Look, Standing, sweep
 from ..preview.page import rows_html
 from ..preview.pictures import picture
+from .refusals import say_refusal
 from .runner import section_arguments
-from .texts import say, say_refusal
+from .texts import say
 
 AT_ONCE: dict[str, Any] = {"queue": False, "api_name": False}
 """A reaction that does not wait for a run, and is none of the board's programming interface."""

@@ -13,7 +13,8 @@ from . import restore
 from .failure import Failure, alerted, of_run, target_of
 from .fields import FIELDS, HOST_NUMBERS, SWITCHES, arguments, problem
 from .monitor import Run
-from .texts import say, say_refusal
+from .refusals import say_refusal
+from .texts import say
 
 
 def extend_common(module: Any) -> None:

@@ -8,8 +8,6 @@ import yaml
 
 from ...objectives.guide import grouped, needs_of
 from ...objectives.table import OBJECTIVES
-from ...settings import MissingSettingError, WrongSettingError
-from ..arguments import WrongValueError
 from ..train.verdicts import Verdict
 from .build_fields import EXTRA
 from .build_fields import FIELDS as BUILD_FIELDS
@@ -17,6 +15,8 @@ from .fields import FIELDS
 
 LANGUAGES = ("en", "ru", "zh", "ko", "ja")
 
+NAMES = {field.key: field.name for field in FIELDS} | {field.key: field.name for field in BUILD_FIELDS}
+"""Our elements by the key that each writes."""
 AS_THE_HOST_SAYS = {
     "fire_page": "page_index",
     "fire_prev_btn": "prev_btn",
@@ -33,20 +33,16 @@ def extend_locales(module: Any) -> None:
         module.LOCALES[ours] = module.LOCALES[hosts]
 
 
+@lru_cache(maxsize=1)
 def labels() -> dict[str, dict[str, dict[str, str]]]:
     """Label and help line by element and language; the help line of a field names its YAML key."""
-    table = _read("texts.yaml") | _read("build_texts.yaml")
-    for name, key in _keys().items():
-        for words in table[name].values() if key != EXTRA else ():
+    elements = read("texts.yaml") | read("build_texts.yaml")
+    for key, name in NAMES.items():
+        for words in elements[name].values() if key != EXTRA else ():
             words["info"] = f"{words['info']} YAML: {key}"
-    for language, words in table["fire_objective"].items():
+    for language, words in elements["fire_objective"].items():
         words["choices"] = listed(language)
-    return {**table, "fire_note": {language: {"value": say("note", language)} for language in LANGUAGES}}
-
-
-def _keys() -> dict[str, str]:
-    """The key that each of our elements writes."""
-    return {field.name: field.key for field in FIELDS} | {field.name: field.key for field in BUILD_FIELDS}
+    return {**elements, "fire_note": {language: {"value": say("note", language)} for language in LANGUAGES}}
 
 
 def say(name: str, language: str, **values: Any) -> str:
@@ -79,29 +75,9 @@ def listing(name: str, language: str) -> list[str]:
     return list(_messages()[name][language])
 
 
-def say_refusal(error: ValueError, language: str) -> str:
-    """Why a start is refused: of a wrong value under the label that the page shows, else in training's own words."""
-    from llamafactory.webui.locales import LOCALES
-
-    fields = {key: name for name, key in _keys().items()}
-    if isinstance(error, WrongValueError):
-        label = LOCALES[fields.get(error.key, error.key)][language]["label"]
-        found, example = repr(error.found), error.example
-    elif isinstance(error, WrongSettingError | MissingSettingError):
-        label = LOCALES[fields[error.key]][language]["label"] if error.key in fields else error.key
-        if isinstance(error, MissingSettingError):
-            return say("missing_value", language, label=label)
-        found, example = error.found, None
-    else:
-        return str(error)
-    return say(
-        "wrong_value" if example is None else "wrong_value_and_example",
-        language,
-        label=label,
-        wanted=_messages()["wanted"].get(error.wanted, {}).get(language, error.wanted),
-        found=found,
-        example=example,
-    )
+def table(name: str) -> dict[str, Any]:
+    """A message that is a table of its own."""
+    return dict(_messages()[name])
 
 
 def say_verdict(verdict: Verdict, language: str) -> str:
@@ -124,18 +100,19 @@ def _said(text: str, language: str) -> str:
 
 @lru_cache(maxsize=1)
 def _objectives() -> dict[str, dict[str, str]]:
-    return _read("objectives.yaml")
+    return read("objectives.yaml")
 
 
 @lru_cache(maxsize=1)
 def _verdicts() -> dict[str, dict[str, dict[str, str]]]:
-    return _read("verdicts.yaml")
+    return read("verdicts.yaml")
 
 
 @lru_cache(maxsize=1)
 def _messages() -> dict[str, Any]:
-    return _read("messages.yaml")
+    return {**read("messages.yaml"), **read("build_messages.yaml")}
 
 
-def _read(name: str) -> Any:
+def read(name: str) -> Any:
+    """A file of words beside this one."""
     return yaml.safe_load(files(__package__).joinpath(name).read_text(encoding="utf-8"))

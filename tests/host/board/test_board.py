@@ -11,7 +11,7 @@ from llamafactory.hparams import FinetuningArguments, ModelArguments
 from llamafactory.webui.locales import LOCALES
 
 from firempo_plugin.convert.kinds import KINDS
-from firempo_plugin.host.board import monitor, restore, texts
+from firempo_plugin.host.board import monitor, refusals, restore, texts
 from firempo_plugin.host.board.fields import FIELDS, arguments, changing, has_effect, problem
 from firempo_plugin.host.board.pairs_box import preview_button, status_line
 from firempo_plugin.host.preview.look import Standing
@@ -264,14 +264,14 @@ def test_a_wrong_value_is_told_of_the_label_that_the_page_shows(language):
     wrong += [({"fire_pass_tokens": "x"}, "fire_pass_tokens", "'x'")]
     for changes, name, found in wrong:
         error = problem(DEFAULTS | changes, HOST, {})
-        said = texts.say_refusal(error, language)
+        said = refusals.say_refusal(error, language)
         assert texts.labels()[name][language]["label"] in said
         assert found in said
         assert (error.wanted in said) == (language == "en")
-    host = texts.say_refusal(problem(DEFAULTS, HOST | {"image_max_pixels": ""}, {}), language)
+    host = refusals.say_refusal(problem(DEFAULTS, HOST | {"image_max_pixels": ""}, {}), language)
     assert LOCALES["image_max_pixels"][language]["label"] in host
     twice = problem(DEFAULTS, HOST, {"fire_alpha": 1})
-    assert texts.say_refusal(twice, language) == str(twice)
+    assert refusals.say_refusal(twice, language) == str(twice)
 
 
 def entry(step, epoch, accuracy, margin):

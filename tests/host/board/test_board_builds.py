@@ -1,6 +1,8 @@
 """The tab of pairs without a browser: its fields are keys of a build, and one command of a folder runs at a time."""
 
 import json
+import os
+import signal
 import sys
 import time
 import zipfile
@@ -11,13 +13,14 @@ import pytest
 import yaml
 from pairs_building import written
 
-from firempo_plugin.host.board import build_run, texts
+from firempo_plugin.host.board import build_run, refusals, texts
 from firempo_plugin.host.board.build_fields import (
     EXTRA,
     FIELDS,
     OPTIONS,
     PLACE,
     given,
+    name_after,
     place_of,
     problem,
     proposed,
@@ -112,6 +115,9 @@ def test_a_whole_build_is_not_refused(table):
         ({EXTRA: "edit: {max_share: 3}"}, EXTRA, None),
         ({EXTRA: "edti: {max_share: 3}"}, EXTRA, None),
         ({"export.name": "a,b"}, "export.name", None),
+        ({EXTRA: "respond: {samples: 2}"}, "respond.backend", None),
+        ({PLACE: "images"}, PLACE, None),
+        ({"edit.endpoint.base_url": "nowhere"}, "edit.endpoint.base_url", None),
     ],
 )
 def test_what_a_build_would_refuse_is_said_at_its_field(changes, key, wanted, table):
@@ -121,10 +127,15 @@ def test_what_a_build_would_refuse_is_said_at_its_field(changes, key, wanted, ta
         found = error, error.key
     assert found is not None
     assert found[1] == key
-    said = {texts.say_refusal(found[0], language) for language in texts.LANGUAGES}
-    if wanted is not None:
-        assert found[0].wanted == wanted
-        assert len(said) == len(texts.LANGUAGES)
+    assert wanted is None or found[0].wanted == wanted
+    assert_translated(found[0])
+
+
+def assert_translated(error):
+    said = [refusals.say_build_refusal(error, language) for language in texts.LANGUAGES]
+    assert len(set(said)) == len(texts.LANGUAGES)
+    for text, language in zip(said[1:], texts.LANGUAGES[1:], strict=True):
+        assert not text.startswith(texts.say("in_english", language, error=""))
 
 
 def test_a_key_is_neither_written_nor_said(table, tmp_path, monkeypatch):
@@ -145,6 +156,28 @@ def test_a_data_set_of_another_making_is_refused_before_anything_is_built(table,
     error, key = problem(given(table | {"export.name": "taken"}, BOARD))
     assert key == "export.name"
     assert "another dataset 'taken'" in str(error)
+    assert_translated(error)
+
+
+@pytest.mark.parametrize("folder", ["rows.jsonl/data", "rows.jsonl", "a" * 300])
+def test_a_data_folder_that_cannot_be_written_is_said_before_the_start(folder, table, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("rows.jsonl").touch()
+    error, key = problem(given(table, BOARD | {"export.folder": folder}))
+    assert key == "export.folder"
+    assert_translated(error)
+    told = run("build", "en", "pairs/one", folder, "", "", *table.values())
+    assert "choose another “Data dir”" in str(told)
+    assert not Path("pairs").exists()
+    assert problem(given(table, BOARD | {"export.folder": "not/there/yet"})) is None
+    assert not Path("not").exists()
+
+
+def test_a_data_folder_of_others_is_not_writable(table, tmp_path, monkeypatch):
+    """Root may write anywhere, so that the system's word is put in its mouth."""
+    monkeypatch.setattr("os.access", lambda place, how: Path(place) != tmp_path)
+    for folder in (tmp_path, tmp_path / "new"):
+        assert problem(given(table, BOARD | {"export.folder": str(folder)}))[1] == "export.folder"
 
 
 def test_the_place_of_every_source_is_a_file_or_a_folder():
@@ -170,6 +203,36 @@ def test_one_command_of_a_folder_runs_at_a_time_and_is_found_by_others(tmp_path,
     build_run.pause(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("code", "ends"),
+    [("", signal.SIGTERM), ("raise SystemExit(3)", None), ("1 / 0", None), ("", signal.SIGKILL)],
+)
+def test_a_command_that_was_killed_is_told_from_one_that_ended(code, ends, table, tmp_path, monkeypatch):
+    """Also by a board that was started anew: what tells it lies in the folder."""
+    (tmp_path / build_run.CONFIG).write_text(yaml.safe_dump(given(table, BOARD | {"workspace": str(tmp_path)})))
+    (tmp_path / "cli.py").write_text(f"import sys, time\nprint('up', flush=True)\n{code or 'time.sleep(60)'}\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    began = [*build_run.FIREMPO[:-1], build_run.FIREMPO[-1].replace("firempo_plugin.cli", "cli")]
+    monkeypatch.setattr(build_run, "FIREMPO", began)
+    assert build_run.start(tmp_path, "build")
+    found = build_run.look(tmp_path)
+    _until(lambda: "up\n" in (tmp_path / build_run.LOG).read_text())
+    if ends == signal.SIGTERM:
+        build_run.pause(tmp_path)
+    elif ends is not None:
+        os.kill(found.pid, ends)
+    _until(lambda: not build_run.look(tmp_path).running)
+    assert build_run.look(tmp_path).killed is (ends == signal.SIGKILL)
+    for language in texts.LANGUAGES:
+        told = state(tmp_path, language).told
+        command = texts.labels()["fire_build_build_btn"][language]["value"]
+        assert (texts.say("build_killed", language, command=command) in told) is (ends == signal.SIGKILL)
+    monkeypatch.setattr(build_run, "FIREMPO", (sys.executable, "-S", "-c", "import time; time.sleep(60)"))
+    assert build_run.start(tmp_path, "build")
+    assert not build_run.look(tmp_path).killed
+    build_run.pause(tmp_path)
+
+
 def _until(holds):
     end = time.monotonic() + 60
     while not holds():
@@ -184,15 +247,20 @@ def test_a_folder_shows_what_its_build_made_in_every_language(table, tmp_path, m
     (folder / build_run.CONFIG).write_text(yaml.safe_dump(given(table | {"export.name": "mine"}, BOARD)))
     (folder / "board.run").write_text(json.dumps({"command": "build", "pid": 1, "running": True, "pausing": False}))
     (folder / build_run.LOG).write_text("<b>the log</b>\n")
-    assert "step" not in state(folder, "en")[0]
+    assert "step" not in state(folder, "en").told
+    assert state(folder, "en").pairs == 0
     assert build(folder / build_run.CONFIG, []) == 0
+    (folder / build_run.ENDED).touch()
     for language in texts.LANGUAGES:
-        told, running = state(folder, language)
-        assert not running
+        found = state(folder, language)
+        told = found.told
+        assert (found.run.running, found.pairs) == (False, 1)
+        assert 'role="alert"' not in told
+        assert texts.say("build_log", language) in told
         assert texts.say("build_counts", language, records=1, aside=0, pairs=1) in told
         assert texts.say("build_dataset", language, dataset="mine", folder="data") in told
         assert "&lt;b&gt;the log" in told
-    folder, opened, *values = enter("pairs/other", None, "en")
+    folder, opened, *values = enter("pairs/other", None, "en", *DEFAULTS.values())
     assert folder == opened == "pairs/one", "a page that was opened anew shows the last build"
     assert dict(zip(DEFAULTS, values, strict=False))["export.name"] == "mine"
 
@@ -249,14 +317,29 @@ def test_what_macos_adds_to_an_archive_is_left_out(tmp_path):
     assert place(kept, home, of_a_file=False) == home / "set"
 
 
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("pairs/my set", "my_set"),
+        ("pairs/набор №1", "набор_1"),
+        ("pairs/2024", "pairs_2024"),
+        ("pairs/<b>", "b"),
+        ("pairs/***", "pairs"),
+    ],
+)
+def test_a_data_set_is_named_after_its_folder_in_letters_that_it_can_have(folder, name, table):
+    assert name_after(folder) == name
+    assert problem(given(table | {"export.name": name}, BOARD)) is None
+
+
 def test_a_folder_that_cannot_be_written_is_said(table, tmp_path):
     for folder in (str(tmp_path / "rows" / "x"), "a" * 300):
         (tmp_path / "rows").write_text("")
         (tmp_path / "marks.json").write_text("{}")
         for command in ("build", "export"):
             assert "alert" in str(run(command, "en", folder, "data", "", "", *table.values()))
-        assert "alert" in take_marks(str(tmp_path / "marks.json"), folder)[-1]
-        assert enter(folder, "another", "en")[0] == folder
+        assert "alert" in take_marks(str(tmp_path / "marks.json"), folder, "en")[-1]
+        assert enter(folder, "another", "en", *table.values())[0] == folder
         assert not (tmp_path / "marks.json").exists()
 
 
@@ -278,7 +361,7 @@ def test_an_archive_is_no_mark(tmp_path):
     with zipfile.ZipFile(archive, "w") as content:
         for name in ("rows.jsonl", "scan.png"):
             content.writestr(name, "")
-    assert "marks.zip holds 2 files" in take_marks(str(archive), str(tmp_path / "one"))[-1]
+    assert "marks.zip holds 2 files" in take_marks(str(archive), str(tmp_path / "one"), "en")[-1]
     assert not archive.exists()
 
 
