@@ -151,9 +151,8 @@ def test_every_record_is_answered_in_english_and_whole_or_said_to_be_cut_off(bui
     answers = [reply for payload, reply in replies(built[0].parent / "work").values() if asks_about_an_image(payload)]
     assert len(records_of(built[0])) == RECORDS
     assert len(answers) == len(asked), "the same question about the same image is asked once"
-    spoken = [answer for answer in answers if answer["text"].strip()]
-    assert len(spoken) >= 0.8 * len(answers), "of a small model that has never seen an image one may be empty"
-    for answer in spoken:
+    for answer in answers:
+        assert answer["text"].strip()
         assert "<|im_end|>" not in answer["text"]
         assert re.search(r"\b(?:the|is|a|of|no|yes|image)\b", answer["text"], re.IGNORECASE), answer["text"]
         assert (answer["finish_reason"] == "length") == (answer["completion_tokens"] >= MOST_TOKENS), answer
