@@ -17,8 +17,9 @@ Place = tuple[slice, slice]
 """Rows and columns."""
 
 
-def tiles(height: int, width: int, most: int = TILE) -> Iterator[Place]:
-    """Cuts an image into pieces of `most` pixels, in the order of its rows."""
+def tiles(height: int, width: int, most: int | None = None) -> Iterator[Place]:
+    """Cuts an image into pieces of so many pixels at most, without a number TILE, in the order of its rows."""
+    most = TILE if most is None else most
     rows = max(1, most // width)
     for top in range(0, height, rows):
         for left in range(0, width, most):
