@@ -98,11 +98,16 @@ class Plan:
         names = {task.name for stage in first for task in stage}
         return first + [[task for task in stage if task.name not in names] for stage in then]
 
+    def before_table(self) -> list[list[Task]]:
+        """What the table's runs begin with: the base, its answers, their pairs, the rates."""
+        stages = self.stages()
+        return stages[: next(place for place, stage in enumerate(stages) if stage[0].name.startswith("run "))]
+
     def _teaching(self, depths: list[str]) -> list[list[Task]]:
         """From the untaught model to the bases of these depths."""
-        watched, stage = self._answers_seconds("watch"), self.scale.look
+        watched, stage = self.answers_seconds("watch"), self.scale.look
         look = stage.steps * SECONDS["step"] / 2 + stage.steps / stage.every * watched / 2
-        habits = self.scale.habits.steps * SECONDS["step"] / 2 + 2 * self._answers_seconds("validation")
+        habits = self.scale.habits.steps * SECONDS["step"] / 2 + 2 * self.answers_seconds("validation")
         deepest = max(map(self.scale.depths.index, depths))
         return [
             [self._step("tower", "tower", sum(phase.steps for phase in self.scale.phases) * SECONDS["tower step"])],
@@ -146,9 +151,10 @@ class Plan:
         whole(target, lambda part: shell(*script, str(part), step, *what))
 
     def _base_answers(self, depth: str, split: str) -> Task:
-        return self._step(f"answers/{depth}/{split}", "answer", self._answers_seconds(split), depth, split)
+        return self._step(f"answers/{depth}/{split}", "answer", self.answers_seconds(split), depth, split)
 
-    def _answers_seconds(self, split: str) -> float:
+    def answers_seconds(self, split: str) -> float:
+        """What the answers to a split take."""
         quota = self.scale.quotas[split]
         # Kinds have two to five findings or sides each, and habit right and wrong.
         asked = 2 * sum(count * {"zone": 2, "size": 3, "seen": 2}.get(kind, 5) for kind, count in quota.each.items())
@@ -163,16 +169,18 @@ class Plan:
 
         def work(shell: Shell) -> None:
             if not adapter.exists():
-                self._fit((*MAIN, objective, SEARCH_SEED), adapter, rate, shell)
+                self.fit((*MAIN, objective, SEARCH_SEED), adapter, rate, shell)
             self._do("answer", target, (MAIN[0], "validation", str(adapter)), shell)
 
-        seconds = self._train_seconds() + self._answers_seconds("validation") + SECONDS["begin"]
+        seconds = self.train_seconds() + self.answers_seconds("validation") + SECONDS["begin"]
         return Task(f"try {objective} {rate:.0e}", target, seconds, work)
 
-    def _train_seconds(self) -> float:
+    def train_seconds(self) -> float:
+        """What a run takes."""
         return SECONDS["begin"] + self.scale.pairs * SECONDS["pair"]
 
-    def _adapter(self, key: Key) -> Path:
+    def adapter(self, key: Key) -> Path:
+        """The adapter of a run."""
         depth, noise, objective, seed = key
         return self.folder / "runs" / f"{depth}-{noise}" / objective / f"seed{seed}"
 
@@ -183,19 +191,29 @@ class Plan:
 
     def _run(self, key: Key) -> Task:
         """A run with its answers to the test split, which nothing is chosen by."""
-        target, adapter = self.tested(key), self._adapter(key)
+        target, adapter = self.tested(key), self.adapter(key)
 
         def work(shell: Shell) -> None:
             if not adapter.exists():
-                self._fit(key, adapter, self.rate(key[2]), shell)
+                self.fit(key, adapter, self.rate(key[2]), shell)
             self._do("answer", target, (key[0], "test", str(adapter)), shell)
 
-        seconds = self._train_seconds() + self._answers_seconds("test") + SECONDS["begin"]
+        seconds = self.train_seconds() + self.answers_seconds("test") + SECONDS["begin"]
         return Task(f"run {' '.join(map(str, key))}", target, seconds, work)
 
-    def _fit(self, key: Key, target: Path, rate: float, shell: Shell) -> None:
+    def fit(self, key: Key, target: Path, rate: float, shell: Shell, pairs: Path | None = None, **more: object) -> None:
+        """Trains a run.
+
+        Args:
+            key: Its depth, noise, objective and seed.
+            target: Its adapter.
+            rate: Its learning rate.
+            shell: Runs the host.
+            pairs: A folder of other pairs than the base's own.
+            **more: Further settings of the host.
+        """
         depth, noise, objective, seed = key
-        folder = self.folder / "pairs" / f"{depth}-{noise}"
+        folder = pairs or self.folder / "pairs" / f"{depth}-{noise}"
         given = {
             "model_name_or_path": self.folder / "bases" / depth,
             "dataset_dir": folder,
@@ -203,6 +221,7 @@ class Plan:
             "learning_rate": rate,
             "seed": seed,
             **OBJECTIVES[objective],
+            **more,
         }
 
         def train(part: Path) -> None:

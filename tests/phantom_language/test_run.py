@@ -1,73 +1,11 @@
 """Every task of the benchmark with a tiny random model, in this process; it goes on where it stopped."""
 
-import copy
 import json
 import shutil
 import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
-from phantom_language.conftest import load
-
-POOL = "answers/middle/pool"
-
-
-class Here:
-    """Runs the commands of a task in this process."""
-
-    def __init__(self, monkeypatch):
-        self.monkeypatch, self.commands = monkeypatch, []
-
-    def __call__(self, *command):
-        import steps
-
-        self.commands.append(command)
-        if command[0] == "llamafactory-cli":
-            from llamafactory.data.template import TEMPLATES
-            from llamafactory.train.tuner import run_exp
-
-            # The host writes a run's system text into the template, where the next test would find it.
-            self.monkeypatch.setitem(TEMPLATES, "llava", copy.copy(TEMPLATES["llava"]))
-            self.monkeypatch.setattr(sys, "argv", list(command[1:]))
-            run_exp()
-        else:
-            assert Path(command[1]).name == "steps.py"
-            steps.main(list(command[2:]))
-
-
-@pytest.fixture
-def plan(scripts, tmp_path, monkeypatch):
-    """A plan at a scale of seconds."""
-    from dataclasses import replace
-
-    import answering
-    import packaged
-    import scales
-    import tower
-    from plan import Plan
-    from splits import Quota
-    from tower import Phase
-
-    quota = Quota({"side": 1, "is_side": 1}, reports=2)
-    tiny = replace(
-        scales.QUICK,
-        objectives=("sft", "fire_mpo"),
-        phases=(Phase(1, 1e-3, carriers=False), Phase(1, 1e-3, carriers=True)),
-        tower_images=6,
-        projector_images=6,
-        projector_steps=2,
-        look=replace(scales.QUICK.look, steps=2, every=1),
-        habits=replace(scales.QUICK.habits, steps=1, every=1),
-        quotas=dict.fromkeys(("watch", "validation", "test"), quota) | {"pool": replace(quota, reports=0)},
-        pairs=8,
-    )
-    monkeypatch.setitem(scales.SCALES, "quick", tiny)
-    monkeypatch.setattr(packaged, "load", load)
-    monkeypatch.setattr(tower, "BATCH", 4)
-    monkeypatch.setattr(answering, "LONGEST", 3)
-    monkeypatch.setattr(answering, "LONGEST_REPORT", 4)
-    return Plan(tmp_path / "work", 1, "quick")
+from phantom_language.conftest import POOL, Here, do, half_right
 
 
 @pytest.fixture
@@ -77,32 +15,6 @@ def repository(scripts, tmp_path, monkeypatch):
 
     monkeypatch.setattr(published, "PUBLISHED", tmp_path / "published")
     return tmp_path / "published"
-
-
-def do(stages, shell):
-    """Everything that is not done, and the names of that."""
-    for stage in stages:
-        for task in stage:
-            if not task.done.exists():
-                task.work(shell)
-                assert task.done.exists(), task.name
-                yield task.name
-
-
-def half_right(plan):
-    """Answers to the pool as no random model gives them: every other one is wrong."""
-    import answering
-    import pairs
-    import steps
-
-    pool = steps.examples(plan.scale, "pool")
-    random, turn, said = np.random.default_rng(0), 0, []
-    for example in pool:
-        said.append([])
-        for question in example.questions:
-            turn += 1
-            said[-1].append(question.answer if turn % 2 else pairs._edited(question, random))
-    answering.write(pool, said, plan.folder / POOL / "answers.jsonl")
 
 
 def test_every_task_runs_and_what_is_done_is_not_done_again(plan, monkeypatch):
