@@ -105,7 +105,7 @@ def create_build_tab(engine: Any, dataset_dir: Any) -> dict[str, Any]:
     board = [lang, folder, dataset_dir, get("top.model_path"), get("top.template")]
     _react_to_buttons(buttons, board, fields, [note, keys, *seen])
     _react_to_folder([folder, opened, lang, *fields.values()], [note, keys, *seen])
-    _react_to_looks([tab.select, timer.tick, again.click], [folder, lang, *place_of_records], seen)
+    _react_to_looks([tab.select, timer.tick, again.click], [opened, lang, *place_of_records], seen)
     lang.change(None, js=files(__package__).joinpath("build_tab.js").read_text(encoding="utf-8"), **AT_ONCE)
     for key in KEYS:
         fields[key].blur(warn_of_keys, [lang, *(fields[key] for key in KEYS)], [keys], **AT_ONCE)
@@ -164,7 +164,7 @@ def _react_to_records(records: list[Any], own: Any, where: list[Any], buttons: l
 def _react_to_looks(looks: list[Any], look_at: list[Any], seen: list[Any]) -> None:
     """What was started in another window is seen when this one is looked at again; see `build_tab.js`."""
     for look in looks:
-        look(see, look_at, seen, show_progress="hidden", **AT_ONCE)
+        look(look_again, look_at, seen, show_progress="hidden", **AT_ONCE)
 
 
 def builds() -> list[str]:
@@ -217,6 +217,13 @@ def see(folder: str, language: str, source: str, where: str) -> list[Any]:
     found = state(Path(folder), language)
     running = found.run is not None and found.run.running
     return [found.told, gr.Timer(active=running), *updates(found, language, source, where)]
+
+
+def look_again(opened: str | None, *rest: str) -> list[Any]:
+    """`see` of the folder that is shown; nothing before a page shows one, whose answer might come after `enter`'s."""
+    import gradio as gr
+
+    return [gr.skip()] * (2 + len(BUTTONS)) if opened is None else see(opened, *rest)
 
 
 def can_do(folder: str, language: str, source: str, where: str) -> list[Any]:

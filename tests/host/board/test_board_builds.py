@@ -27,7 +27,7 @@ from firempo_plugin.host.board.build_fields import (
     shown,
 )
 from firempo_plugin.host.board.build_state import state
-from firempo_plugin.host.board.build_tab import enter, follow, propose, run, take_marks, take_records
+from firempo_plugin.host.board.build_tab import enter, follow, look_again, propose, run, see, take_marks, take_records
 from firempo_plugin.host.board.build_upload import keep, place
 from firempo_plugin.pairs.commands import build
 from firempo_plugin.pairs.config import BuildConfig
@@ -59,6 +59,14 @@ def test_every_field_speaks_every_language():
             assert labels[field.name]["en"]["info"].endswith(f"YAML: {field.key}")
     for language in texts.LANGUAGES:
         assert len(texts.listing("build_columns", language)) == 5
+
+
+def test_a_look_before_a_folder_is_shown_changes_nothing(tmp_path):
+    """A page's first look may be answered after `enter`, with what the folder of a fresh page is like."""
+    import gradio as gr
+
+    assert look_again(None, "en", "table", "") == [gr.skip()] * len(see(str(tmp_path), "en", "table", ""))
+    assert look_again(str(tmp_path), "en", "table", "")[0] == see(str(tmp_path), "en", "table", "")[0]
 
 
 def test_fields_that_nobody_touched_write_the_builds_defaults():
