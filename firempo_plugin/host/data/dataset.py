@@ -198,13 +198,14 @@ def align_rows(dataset: Any, host: Any, attr: Any, data_args: Any, training_args
     numbers = _sample(len(dataset), *attr.sampling)
     # Arrow hands images over as they are stored: decoding and encoding them again would change their pixels.
     converted = dataset.select(numbers).with_format("arrow")
-    with _kept_in_common():
+    processes = _processes(len(numbers), data_args)
+    with _kept_in_common(processes):
         aligned = converted.map(
             RowConverter(host, attr, numbers),
             with_indices=True,
             remove_columns=dataset.column_names,
             features=_aligned_features(dataset, attr),
-            num_proc=_processes(len(numbers), data_args),
+            num_proc=processes,
             load_from_cache_file=training_args.local_process_index != 0,
             desc="Converting format of dataset",
         )
@@ -218,8 +219,11 @@ def _processes(rows: int, data_args: Any) -> int | None:
 
 
 @contextmanager
-def _kept_in_common() -> Iterator[None]:
+def _kept_in_common(processes: int | None) -> Iterator[None]:
     """Forked processes share what there is: their garbage collection would write to it, and so copy it."""
+    if processes is None or gc.get_freeze_count():  # which somebody else keeps aside
+        yield
+        return
     gc.freeze()
     try:
         yield
@@ -387,13 +391,14 @@ def encode_rows(
     """Tokenises aligned rows with `RowEncoder`; cached by version, template, tokeniser and the media files."""
     encoder = row_encoder(dataset, data_args, template, tokenizer, processor)
     order = by_image(dataset)
-    with _kept_in_common():
+    processes = _processes(len(dataset), data_args)
+    with _kept_in_common(processes):
         encoded = dataset.select(order).map(
             encoder,
             with_rank=True,
             remove_columns=dataset.column_names,
             features=encoded_features(dataset.features["_images"], dataset.features["_rejected_images"]),
-            num_proc=_processes(len(dataset), data_args),
+            num_proc=processes,
             load_from_cache_file=(not data_args.overwrite_cache) or training_args.local_process_index != 0,
             desc="Running tokenizer on dataset",
         )

@@ -1,5 +1,6 @@
 """Encoded rows: the host's own token ids, phrases at the right tokens, all formats alike, no stale cache."""
 
+import gc
 import json
 import os
 
@@ -239,6 +240,19 @@ def test_parallel_workers_encode_the_same_rows(encode, monkeypatch):
     assert asked == [], "no row was encoded here"
     encode("fire_mpo_sharegpt", preprocessing_num_workers=2)
     assert asked, "too few rows for a second process"
+
+
+@pytest.mark.parametrize("processes", [None, 2])
+def test_what_somebody_keeps_out_of_garbage_collection_stays_out(processes):
+    gc.freeze()
+    kept = gc.get_freeze_count()
+    with dataset_module._kept_in_common(processes):
+        pass
+    assert gc.get_freeze_count() == kept > 0
+    gc.unfreeze()
+    with dataset_module._kept_in_common(processes):
+        assert bool(gc.get_freeze_count()) == (processes is not None)
+    assert gc.get_freeze_count() == 0
 
 
 def test_a_row_names_all_that_is_wrong_with_it(encode, write_dataset):
