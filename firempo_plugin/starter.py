@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 NAMES = ("examples", "data_templates")
-LEFT_OUT = ("board", "phantom", "phantom_language")
+LEFT_OUT = ("board", "phantom", "phantom_language", "phantom_rounds")
 """Of the examples: the README's pictures, and benchmarks that belong to a clone."""
 
 
