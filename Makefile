@@ -26,7 +26,7 @@ PIP_INSTALL = PIP_CONSTRAINT=$(PLAIN) PIP_BUILD_CONSTRAINT=$(PLAIN) $(BIN)/pytho
 # Each process that imports torch and LLaMA-Factory takes 8 s of a core with bytecode, and 24 s without.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test test-fast test-lowest test-newest test-host-main anew mutants phantom phantom-language real docs check lock clean
+.PHONY: demo test test-fast test-lowest test-newest test-host-main anew mutants phantom phantom-language phantom-rounds real docs check lock clean
 
 demo: $(VENV)/demo.installed  ## set everything up and train a tiny model on real scans, on the CPU
 	$(BIN)/firempo demo
@@ -63,6 +63,9 @@ real: $(VENV)/real  ## build pairs with a real language model behind LLaMA-Facto
 
 phantom-language: $(VENV)/real  ## train and compare objectives on a real language model that guesses; FLAGS=--quick for a smoke run
 	PYTHONPATH=$(VENV)/real $(BIN)/python examples/phantom_language/run.py $(FLAGS)
+
+phantom-rounds: $(VENV)/real  ## on the same phantom: round after round, and reports finding by finding; FLAGS=--quick for a smoke run
+	PYTHONPATH=$(VENV)/real $(BIN)/python examples/phantom_rounds/run.py $(FLAGS)
 
 docs: $(VENV)/demo.installed  ## write what the tables of objectives, of models and of keys say into docs and examples/objectives
 	$(BIN)/python -m docs.objectives

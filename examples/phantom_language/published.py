@@ -9,6 +9,7 @@ what is missing. Answers belong to a base and to scripts; those of others are le
 import argparse
 import gzip
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from scales import MAIN
@@ -16,7 +17,12 @@ from shipped import FOUND, WEIGHTS
 
 PUBLISHED = Path(__file__).resolve().parent / "published"
 BASE = Path("bases") / MAIN[0]
-ANSWERS = (f"answers/{MAIN[0]}/*", "search/*/*", f"tested/{'-'.join(MAIN)}/*/*")
+ANSWERS = {
+    ".": (f"answers/{MAIN[0]}/*", "search/*/*", f"tested/{'-'.join(MAIN)}/*/*"),
+    "rounds": ("*/*/*/test",),
+    "findings": ("answers", "*/*/test"),
+}
+"""Of the benchmark, and of the experiments of `phantom_rounds`: each part says by which scripts it was made."""
 MADE_WITH = "made_with"
 NAME = "answers.jsonl"
 
@@ -33,14 +39,12 @@ def take(folder: Path, published: Path = PUBLISHED) -> int:
         folder: Claimed, so that it says what its scripts are.
         published: Where they are.
     """
-    note = published / MADE_WITH
-    if not note.exists() or note.read_text(encoding="utf-8") != (folder / MADE_WITH).read_text(encoding="utf-8"):
-        return 0
     own = folder / BASE / WEIGHTS
     if own.exists() and own.read_bytes() != (published / BASE / WEIGHTS).read_bytes():
         return 0
+    parts = [part for part in ANSWERS if _same(folder / part / MADE_WITH, published / part / MADE_WITH)]
     taken = 0
-    for pattern in ANSWERS:
+    for pattern in _patterns(parts if "." in parts else []):
         for file in sorted(published.glob(f"{pattern}/{NAME}.gz")):
             target = folder / file.parent.relative_to(published)
             if not target.exists():
@@ -53,14 +57,25 @@ def take(folder: Path, published: Path = PUBLISHED) -> int:
     return taken
 
 
+def _same(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.read_bytes() == other.read_bytes()
+
+
+def _patterns(parts: Iterable[str]) -> list[str]:
+    return [f"{part}/{pattern}" for part in parts for pattern in ANSWERS[part]]
+
+
 def give(folder: Path, published: Path = PUBLISHED) -> int:
     """Copies the base and every finished answer out of a folder; returns how many splits' answers were new."""
     (published / BASE).mkdir(parents=True, exist_ok=True)
     for name in (WEIGHTS, FOUND):
         shutil.copyfile(folder / BASE / name, published / BASE / name)
-    shutil.copyfile(folder / MADE_WITH, published / MADE_WITH)
+    parts = [part for part in ANSWERS if (folder / part / MADE_WITH).exists()]
+    for part in parts:
+        (published / part).mkdir(exist_ok=True)
+        shutil.copyfile(folder / part / MADE_WITH, published / part / MADE_WITH)
     given = 0
-    for pattern in ANSWERS:
+    for pattern in _patterns(parts):
         for file in sorted(folder.glob(f"{pattern}/{NAME}")):
             target = published / file.parent.relative_to(folder) / f"{NAME}.gz"
             if not file.parent.name.endswith(".partial") and not target.exists():

@@ -30,7 +30,8 @@ LONG = "long"
 FINDINGS = "fire_mpo"
 """Objective of the reports' pairs."""
 BATCH = 8
-DECIDING = ("by_finding.py", "work.py", "rounds.py")
+DECIDING = ("by_finding.py", "work.py")
+"""Files that answers depend on, beside those of the benchmark."""
 
 
 class Experiments:
@@ -64,7 +65,8 @@ class Experiments:
         """Everything, in order; what needs the round before is one task, which goes on where it was."""
         return [
             *self.plan.before_table(),
-            [self._first(key) for key in self.keys] + [self._reports()],
+            [self._first(key) for key in self.keys if not (self.place(key, LONG) / "test").exists()]
+            + [self._reports()],
             [self._report_pairs(split_as) for split_as in SPLIT_AS],
             [self._rounds(key) for key in self.keys]
             + [self._of_reports(split_as, seed) for seed in self.plan.seeds for split_as in SPLIT_AS],

@@ -43,10 +43,10 @@ def main() -> None:
     if packaged.gguf_file() is None and not (plan.folder / "start").exists():
         sys.exit(packaged.MISSING)
     plan.claim()
-    if given:
-        print(f"{published.take(plan.folder)} files of answers are taken from {published.PUBLISHED}")
     experiments = Experiments(plan)
     experiments.claim()
+    if given:
+        print(f"{published.take(plan.folder)} files of answers are taken from {published.PUBLISHED}")
     run(experiments.stages(), plan.logs, arguments.jobs)
     print((plan.results / "rounds.md").read_text(encoding="utf-8"))
 

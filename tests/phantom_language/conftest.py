@@ -136,3 +136,12 @@ def half_right(plan, file=None):
             turn += 1
             said[-1].append(question.answer if turn % 2 else pairs._edited(question, random))
     answering.write(pool, said, file or plan.folder / POOL / "answers.jsonl")
+
+
+@pytest.fixture
+def repository(scripts, tmp_path, monkeypatch):
+    """An empty folder in the place of `published`."""
+    import published
+
+    monkeypatch.setattr(published, "PUBLISHED", tmp_path / "published")
+    return tmp_path / "published"

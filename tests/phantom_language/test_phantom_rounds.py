@@ -93,7 +93,7 @@ class HalfRight(Here):
                 answering.write(asked, said, file)
 
 
-def test_every_task_of_rounds_and_findings_runs(plan, monkeypatch):
+def test_every_task_of_rounds_and_findings_runs(plan, repository, monkeypatch):
     import work
     from rounds import Experiments
 
@@ -141,6 +141,23 @@ def test_every_task_of_rounds_and_findings_runs(plan, monkeypatch):
 
     experiments.claim()
     assert all(task.done.exists() for stage in experiments.stages() for task in stage)
+
+    import published
+    from plan import Plan
+
+    published.give(plan.folder, repository)
+    other = Experiments(Plan(plan.folder.parent / "other", 1, "quick", given=True))
+    other.plan.scale = plan.scale
+    other.plan.claim()
+    assert published.take(other.plan.folder, repository) == 3 + 4 + 3, "not the experiments', which nobody has claimed"
+    other.claim()
+    assert published.take(other.plan.folder, repository) == 3 * 3 + 3
+    here.commands.clear()
+    left = list(do(other.stages(), here))
+    assert not any(name.startswith(("round", "reports", "between")) for name in left)
+    assert not any("cli" in command[0] for command in here.commands), "nothing is trained"
+    assert json.loads((other.plan.results / "rounds.json").read_text())["findings"] == made["findings"]
+
     (experiments.rounds / "made_with").write_text("another")
     with pytest.raises(SystemExit, match="was not begun by this version"):
         experiments.claim()

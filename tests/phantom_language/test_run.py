@@ -8,15 +8,6 @@ import pytest
 from phantom_language.conftest import POOL, Here, do, half_right
 
 
-@pytest.fixture
-def repository(scripts, tmp_path, monkeypatch):
-    """An empty folder in the place of `published`."""
-    import published
-
-    monkeypatch.setattr(published, "PUBLISHED", tmp_path / "published")
-    return tmp_path / "published"
-
-
 def test_every_task_runs_and_what_is_done_is_not_done_again(plan, monkeypatch):
     from tasks import run
 
