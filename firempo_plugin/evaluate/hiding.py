@@ -130,8 +130,10 @@ class Summary:
     def trials(self) -> dict[Trial, float]:
         """Share of the telling rows with a region that other noise turns."""
         rows = [row for row in self.telling if row.trials]
-        shares = np.mean([[m <= 0 for m in row.trials] for row in rows], axis=0) if rows else []
-        return {trial: float(share) for trial, share in zip(TRIALS, shares, strict=False)}
+        if not rows:
+            return {}
+        shares = np.mean([[m <= 0 for m in row.trials] for row in rows], axis=0)
+        return {trial: float(share) for trial, share in zip(TRIALS, shares, strict=True)}
 
 
 def _interval(values: Mapping[str, list[float]]) -> tuple[Interval, Interval | None]:
