@@ -33,5 +33,13 @@ class NoiseConfig:
             raise UserError(
                 "by: similar takes the place of corruption, options, whole_image and shared; leave them out"
             )
+        idle = ["fallback_sigma"] if self.whole_image else []
+        idle += ["sigma"] if self.whole_image and self.corruption != "noise" else []
+        for key in idle:
+            if vars(self)[key] != vars(NoiseConfig)[key]:
+                raise UserError(
+                    f"{key}: {vars(self)[key]:g} decides nothing with whole_image: true and corruption: "
+                    f"{self.corruption}; leave it out"
+                )
         if self.options:
             corruption(self.corruption, self.sigma, self.options)

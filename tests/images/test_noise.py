@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 from samples import SHARED, SMALL
 
+from firempo_plugin.errors import UserError
 from firempo_plugin.images.corruptions import CORRUPTIONS, Corruption, corruption
 from firempo_plugin.images.masks import read_mask
 from firempo_plugin.images.noise import Choice, choose_noise, corrupt, seed_of
@@ -352,3 +353,17 @@ def test_ten_times_as_fast_as_a_loop_over_pixels():
     start = time.process_time()
     pixel_by_pixel(image, disc, 45.0)
     assert time.process_time() - start > 10 * ours
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        ({"whole_image": True, "fallback_sigma": 20.0}, "fallback_sigma"),
+        ({"whole_image": True, "corruption": "black", "sigma": 20.0}, "sigma"),
+    ],
+)
+def test_a_setting_that_would_decide_nothing_is_refused(settings, key):
+    with pytest.raises(UserError, match=rf"^{key}: 20 decides nothing with whole_image: true and corruption: "):
+        NoiseConfig(**settings)
+    NoiseConfig(**settings | {"whole_image": False})
+    NoiseConfig(**{name: value for name, value in settings.items() if name != key})
