@@ -166,17 +166,25 @@ def _take(given: dict[str, Any], key: str) -> Any:
 
 
 def shown(config: dict[str, Any]) -> dict[str, Any]:
-    """What the fields hold, by key, of a configuration as `given` writes it or a person has."""
+    """What the fields hold, by key, of a configuration as `given` writes it or a person has.
+
+    What a list or a switch cannot hold goes to EXTRA: with it in the field, Gradio would answer nothing that reads one.
+    """
     left = yaml.safe_load(yaml.safe_dump(config))
     for key in BY_THE_BOARD:
         _take(left, key)
     name = _at(left, SOURCE)
-    place = _take(left, place_of(name)) if name in SOURCES else None
+    place = _take(left, place_of(name)) if isinstance(name, str) and name in SOURCES else None
     values = {}
     for field in FIELDS[:-1]:
-        value = place if field.key == PLACE else _take(left, field.key)
+        value = place if field.key == PLACE else _take(left, field.key) if _can_hold(field, left) else None
         values[field.key] = field.default if value is None else value if field.kind == "switch" else _text(value)
     return values | {EXTRA: _text(left)}
+
+
+def _can_hold(field: BuildField, config: dict[str, Any]) -> bool:
+    value = _at(config, field.key)
+    return field.kind not in ("choice", "switch") or value in (None, *(field.choices or (True, False)))
 
 
 def _text(value: Any) -> str:

@@ -98,6 +98,32 @@ def test_what_was_written_is_shown_again(table):
     assert mine["export"]["options"]["template"] == "qwen2_vl", "what a person writes stays"
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "edit: {judge: foo}",
+        "noise: {whole_image: maybe}",
+        "source: {name: [a]}",
+        "source: {name: {a: b}}",
+        "segment: {by: 3}",
+    ],
+)
+def test_what_a_field_cannot_hold_is_left_to_the_other_settings_and_refused(written, table, tmp_path, monkeypatch):
+    """Gradio answers nothing that reads a list with a value that it does not offer: the page could not be left."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pairs/one").mkdir(parents=True)
+    (tmp_path / "pairs/one" / build_run.CONFIG).write_text(written)
+    values = dict(zip(DEFAULTS, enter("pairs/one", "another", "en", *table.values())[2:], strict=False))
+    for field in FIELDS:
+        assert field.kind != "choice" or values[field.key] in field.choices
+        assert field.kind != "switch" or isinstance(values[field.key], bool)
+    assert yaml.safe_load(values[EXTRA]) == yaml.safe_load(written), "nothing is lost"
+    for command in ("build", "export"):
+        assert "More settings must be keys that have no field of their own" in str(
+            run(command, "en", "pairs/one", "data", "", "", *values.values())
+        )
+
+
 def test_a_whole_build_is_not_refused(table):
     assert problem(given(table, BOARD)) is None
 
