@@ -142,6 +142,8 @@ def overridden(path: Path, given: Any, overrides: list[str], *, resolve: bool) -
 
     try:
         found: Any = OmegaConf.to_container(OmegaConf.merge(given, from_overrides(overrides)), resolve=resolve)
+    except RecursionError:
+        raise UserError(f"{path} holds keys and values that stand in themselves, or too deep in others") from None
     except OmegaConfBaseException as error:
         raise UserError(f"{path}: {error.full_key or ''}: {str(error).splitlines()[0]}") from error
     except TypeError as error:  # omegaconf's, of a list in the place of keys, and the other way round

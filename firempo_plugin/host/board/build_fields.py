@@ -117,7 +117,7 @@ def _read(field: BuildField, value: Any) -> Any:
     if field.kind == "keys" and text:
         try:
             found = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError):
+        except (yaml.YAMLError, ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
             raise WrongSettingError(field.key, "keys and values", f"{text!r:.80}")

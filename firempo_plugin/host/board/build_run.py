@@ -101,6 +101,8 @@ def look(folder: Path) -> Run | None:
             running = True
         try:
             found = json.load(file)
+            if found["command"] not in WORDS:
+                raise LookupError(found["command"])
             killed = not (running or found["pausing"] or os.path.exists(folder / ENDED))
             return Run(**{**found, "running": running, "killed": killed})
         except (ValueError, TypeError, LookupError):  # it is being started, or was written by somebody else

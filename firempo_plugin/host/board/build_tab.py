@@ -203,7 +203,7 @@ def warn_of_keys(language: str, *names: str) -> str:
 def _read(config: Path) -> dict[str, Any]:
     try:
         found = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise UserError(f"{config} is not readable YAML: {error}") from error
     if not isinstance(found, dict):
         raise UserError(f"{config} must hold keys and values")
@@ -241,11 +241,12 @@ def run(
     board |= {"export.options.template": template} if template not in ("", "default") else {}
     file, refused, note = Path(folder, CONFIG), None, ""
     try:
-        if command in OF_PAIRS and not os.path.isfile(file):
+        kept = _read(file) if os.path.isfile(file) else None  # one that a person has broken is not written over
+        if command in OF_PAIRS and kept is None:
             note = _alert(say("build_none", language))
         else:
             if command in OF_PAIRS:  # of the pairs that are there, whatever was changed on the page since
-                asked = shown(_read(file)) | {key: held[key] for key in held if key.startswith("export.")}
+                asked = shown(kept or {}) | {key: held[key] for key in held if key.startswith("export.")}
             config = given(asked, board)
             refused = problem(config)
             if refused is None and not _started(command, file, config):

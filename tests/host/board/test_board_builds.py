@@ -124,6 +124,32 @@ def test_what_a_field_cannot_hold_is_left_to_the_other_settings_and_refused(writ
         )
 
 
+@pytest.mark.parametrize("nested", ["[" * 3000, "{x: " * 3000, "a: &a {b: *a}", "noise: &a {x: *a}"])
+def test_settings_that_stand_in_themselves_or_too_deep_are_refused(nested, table, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "Not started" in str(run("build", "en", "pairs/one", "data", "", "", *(table | {EXTRA: nested}).values()))
+    assert not Path("pairs").exists()
+    Path("pairs/one").mkdir(parents=True)
+    Path("pairs/one", build_run.CONFIG).write_text(nested)
+    assert enter("pairs/one", "another", "en", *table.values())[0] == "pairs/one"
+    assert "Not started" in str(run("export", "en", "pairs/one", "data", "", "", *table.values()))
+
+
+def test_a_file_that_a_person_has_broken_is_not_written_over(table, tmp_path, monkeypatch):
+    """The page still shows what another folder was given, and a start there would be the end of the file."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(build_run, "start", lambda folder, command: True)
+    config = Path("pairs/one", build_run.CONFIG)
+    config.parent.mkdir(parents=True)
+    config.write_text("edit: {max_words: 5\n")
+    for command in ("dry_run", "build", "export"):
+        told = run(command, "en", "pairs/one", "data", "", "", *table.values())
+        assert "Not started: pairs/one/board.yaml is not readable YAML" in str(told)
+    assert config.read_text() == "edit: {max_words: 5\n"
+    config.write_text("edit: {max_words: 5}\n")
+    assert "Not started" not in str(run("build", "en", "pairs/one", "data", "", "", *table.values()))
+
+
 def test_a_whole_build_is_not_refused(table):
     assert problem(given(table, BOARD)) is None
 
@@ -399,7 +425,9 @@ def test_an_archive_is_no_mark(tmp_path):
     assert not archive.exists()
 
 
-@pytest.mark.parametrize("written", ["", "[]", "{}", '{"command": "build"}', "7"])
+@pytest.mark.parametrize(
+    "written", ["", "[]", "{}", '{"command": "build"}', "7", '{"command": "x", "pid": 1, "pausing": false}']
+)
 def test_a_run_file_that_says_nothing_is_no_running_build(tmp_path, written):
     (tmp_path / "board.run").write_text(written)
     assert build_run.look(tmp_path) == build_run.Run("build", 0, running=False)
