@@ -217,6 +217,14 @@ def proposed(source: str, place: Path) -> str:
     return _text(found)
 
 
+def is_proposed(options: str, source: str, place: Path) -> bool:
+    """Whether options are those that are proposed for a file or folder, in whatever order."""
+    try:
+        return bool(options.strip()) and yaml.safe_load(options) == yaml.safe_load(proposed(source, place))
+    except (yaml.YAMLError, ValueError):
+        return False
+
+
 def name_after(folder: str) -> str:
     """The name of a data set after a build's folder, of what such a name can have."""
     name = re.sub(r"[^\w.-]+", "_", Path(folder).name).strip("_.-")

@@ -23,6 +23,7 @@ from .build_fields import (
     SOURCE,
     BuildField,
     given,
+    is_proposed,
     key_of,
     key_trouble,
     name_after,
@@ -92,7 +93,11 @@ def create_build_tab(engine: Any, dataset_dir: Any) -> dict[str, Any]:
             again = gr.Button(elem_id="fire_build_again")
         note, told = gr.HTML(padding=False), gr.HTML(padding=False, elem_id="fire_build_state")
         gr.HTML(LOOK, padding=False)
-        opened, own, timer = gr.State(None), gr.State(""), gr.Timer(INTERVAL, active=False)
+        opened, own = (
+            gr.Textbox(visible=False),
+            gr.Textbox(visible=False),
+        )  # the page's: a board started anew has no state
+        timer = gr.Timer(INTERVAL, active=False)
     train = tab.parent
     train.children.remove(tab)
     tab.parent = train.parent
@@ -102,9 +107,10 @@ def create_build_tab(engine: Any, dataset_dir: Any) -> dict[str, Any]:
     lang = get("top.lang")
     seen = [told, timer, *buttons.values()]
     place_of_records = [fields[SOURCE], fields[PLACE]]
-    board = [lang, folder, dataset_dir, get("top.model_path"), get("top.template")]
-    _react_to_buttons(buttons, board, fields, [note, keys, *seen])
-    _react_to_folder([folder, opened, lang, *fields.values()], [note, keys, *seen])
+    board = [lang, opened, dataset_dir, get("top.model_path"), get("top.template")]
+    where = [folder, opened, own, lang, *fields.values()]
+    _react_to_buttons(buttons, board, fields, where, [note, keys, *seen])
+    _react_to_folder(where, [note, keys, *seen])
     _react_to_looks([tab.select, timer.tick, again.click], [opened, lang, *place_of_records], seen)
     lang.change(None, js=files(__package__).joinpath("build_tab.js").read_text(encoding="utf-8"), **AT_ONCE)
     for key in KEYS:
@@ -132,24 +138,33 @@ def _input(field: BuildField) -> Any:
     return gr.Textbox(value=field.default, lines=2 if field.kind == "keys" else 1, interactive=True)
 
 
-def _react_to_buttons(buttons: dict[str, Any], board: list[Any], fields: dict[str, Any], seen: list[Any]) -> None:
-    """`board` is what `run` takes before the fields, language and folder first."""
+def _react_to_buttons(
+    buttons: dict[str, Any], board: list[Any], fields: dict[str, Any], where: list[Any], seen: list[Any]
+) -> None:
+    """`board` is what `run` takes before the fields, language and folder first; `where` is what `arrive` takes."""
     inputs = list(fields.values())
     for command in COMMANDS:
-        buttons[command].click(partial(run, command), [*board, *inputs], [*inputs, *seen], **AT_ONCE)
+        arrived = buttons[command].click(arrive, where, [*_entered(where), *seen], show_progress="hidden", **AT_ONCE)
+        arrived.success(partial(run, command), [*board, *inputs], [*inputs, *seen], **AT_ONCE)
     look_at = [board[1], board[0], fields[SOURCE], fields[PLACE]]
     buttons["pause"].click(stop, look_at, seen[2:], **AT_ONCE)
 
 
 def _react_to_folder(where: list[Any], seen: list[Any]) -> None:
-    """`where` is what `enter` takes. A page is opened with a change of the language."""
+    """`where` is what `arrive` takes. A page is opened with a change of the language."""
     import gradio as gr
 
     quietly = {"show_progress": "hidden", **AT_ONCE}
-    folder, opened, lang, *inputs = where
+    folder, opened, _, lang, *inputs = where
     for react in (lang.change, folder.input):
-        react(enter, where, [folder, opened, *inputs, *seen], **quietly)
+        react(enter, [folder, opened, lang, *inputs], [*_entered(where), *seen], **quietly)
     folder.focus(lambda: gr.Dropdown(choices=builds()), None, [folder], **quietly)
+
+
+def _entered(where: list[Any]) -> list[Any]:
+    """What `enter` fills in, before what is seen, of what `arrive` takes."""
+    folder, opened, own, _, *inputs = where
+    return [folder, opened, own, *inputs]
 
 
 def _react_to_records(records: list[Any], own: Any, where: list[Any], buttons: list[Any]) -> None:
@@ -177,9 +192,9 @@ def enter(folder: str, opened: str | None, language: str, *values: Any) -> list[
     """Shows a folder: what its build was given, and how far it is. A page that was just opened shows the last build."""
     import gradio as gr
 
-    if opened is None:
+    if not opened:
         folder = builds()[0]
-    folder = folder.strip() or FIRST
+    folder, own = folder.strip() or FIRST, gr.skip()
     held = dict(zip((field.key for field in FIELDS), values, strict=True))
     shown_now, note, config = dict.fromkeys(held, gr.skip()), "", Path(folder, CONFIG)
     if folder != opened and not os.path.isfile(config):  # the same again, under a name of its own
@@ -187,10 +202,26 @@ def enter(folder: str, opened: str | None, language: str, *values: Any) -> list[
     elif folder != opened:
         try:
             shown_now = held = shown(_read(config))
+            own = held[OPTIONS] if is_proposed(held[OPTIONS], held[SOURCE], Path(held[PLACE])) else ""
         except UserError as error:
             note = _alert(say_build_refusal(error, language))
     keys = warn_of_keys(language, *(held[key] for key in KEYS))
-    return [folder, folder, *shown_now.values(), note, keys, *see(folder, language, held[SOURCE], held[PLACE])]
+    return [folder, folder, own, *shown_now.values(), note, keys, *see(folder, language, held[SOURCE], held[PLACE])]
+
+
+def arrive(folder: str, opened: str | None, own: str, language: str, *values: Any) -> list[Any]:
+    """What a click still has to wait for: `enter` of a folder, or `follow` of records, that was typed just before it.
+
+    Without it a folder would be given what the page shows of another one, and records the columns of others.
+    """
+    import gradio as gr
+
+    if (folder.strip() or FIRST) != opened:
+        return enter(folder, opened, language, *values)
+    held = dict(zip((field.key for field in FIELDS), values, strict=True))
+    options, own = follow(held[SOURCE], held[PLACE], held[OPTIONS], own)
+    fields = dict.fromkeys(held, gr.skip()) | {OPTIONS: options}
+    return [gr.skip(), gr.skip(), own, *fields.values(), *[gr.skip()] * (4 + len(BUTTONS))]
 
 
 def warn_of_keys(language: str, *names: str) -> str:
@@ -223,7 +254,7 @@ def look_again(opened: str | None, *rest: str) -> list[Any]:
     """`see` of the folder that is shown; nothing before a page shows one, whose answer might come after `enter`'s."""
     import gradio as gr
 
-    return [gr.skip()] * (2 + len(BUTTONS)) if opened is None else see(opened, *rest)
+    return see(opened, *rest) if opened else [gr.skip()] * (2 + len(BUTTONS))
 
 
 def can_do(folder: str, language: str, source: str, where: str) -> list[Any]:

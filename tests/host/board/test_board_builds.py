@@ -113,7 +113,7 @@ def test_what_a_field_cannot_hold_is_left_to_the_other_settings_and_refused(writ
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pairs/one").mkdir(parents=True)
     (tmp_path / "pairs/one" / build_run.CONFIG).write_text(written)
-    values = dict(zip(DEFAULTS, enter("pairs/one", "another", "en", *table.values())[2:], strict=False))
+    values = dict(zip(DEFAULTS, enter("pairs/one", "another", "en", *table.values())[3:], strict=False))
     for field in FIELDS:
         assert field.kind != "choice" or values[field.key] in field.choices
         assert field.kind != "switch" or isinstance(values[field.key], bool)
@@ -320,7 +320,7 @@ def test_a_folder_shows_what_its_build_made_in_every_language(table, tmp_path, m
         assert texts.say("build_counts", language, records=1, aside=0, pairs=1) in told
         assert texts.say("build_dataset", language, dataset="mine", folder="data") in told
         assert "&lt;b&gt;the log" in told
-    folder, opened, *values = enter("pairs/other", None, "en", *DEFAULTS.values())
+    folder, opened, _, *values = enter("pairs/other", None, "en", *DEFAULTS.values())
     assert folder == opened == "pairs/one", "a page that was opened anew shows the last build"
     assert dict(zip(DEFAULTS, values, strict=False))["export.name"] == "mine"
 
