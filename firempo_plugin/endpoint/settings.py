@@ -17,6 +17,15 @@ Structured = Literal["auto", "json_schema", "json_object", "none"]
 OWNED = ("model", "messages", "stream", "n", "response_format", "temperature", "max_tokens", "seed")
 """Fields of a request that the settings or the pipeline decide, and `extra_body` may not."""
 
+SHORTEST_ODD, DIGITS = 20, 3
+"""A name of so many characters, with so many digits and no underscore, is none that a person gives a variable."""
+
+
+def is_key_itself(name: str) -> bool:
+    """Whether what stands for the name of a key's variable looks like the key: many are letters and digits alone."""
+    odd = len(name) >= SHORTEST_ODD and name.isalnum() and sum(map(str.isdigit, name)) >= DIGITS
+    return scrub(name) != name or (odd and name not in os.environ)
+
 
 @dataclass(frozen=True)
 class EndpointSettings:
@@ -51,7 +60,7 @@ class EndpointSettings:
         values = asdict(self)
         key_env = values.pop("key_env") or "KEY"
         shown = json.dumps(values, ensure_ascii=False, default=str)
-        told = scrub(shown, os.environ.get(key_env)) != shown or scrub(key_env) != key_env
+        told = scrub(shown, os.environ.get(key_env)) != shown or is_key_itself(key_env)
         if told or "@" in self.base_url:
             raise UserError(
                 "key_env: the settings beside it hold what looks like a key or password; put that into an environment "

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import yaml
 
 from ...endpoint.http_call import key_of as key_in
+from ...endpoint.settings import is_key_itself
 from ...errors import UserError
 from ...pairs.config import BuildConfig, check
 from ...pairs.exporters.llamafactory import FORMAT, refuse_taken
@@ -120,7 +121,7 @@ def _read(field: BuildField, value: Any) -> Any:
         except (yaml.YAMLError, ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
-            raise WrongSettingError(field.key, "keys and values", f"{text!r:.80}")
+            raise WrongSettingError(field.key, "keys and values", f"{scrub(repr(text)):.80}")
         return found
     if field.kind != "number" or not (text or field.default):
         return text
@@ -128,7 +129,7 @@ def _read(field: BuildField, value: Any) -> Any:
     try:
         return reader(text)
     except ValueError:
-        raise WrongSettingError(field.key, wanted, f"{text!r:.80}") from None
+        raise WrongSettingError(field.key, wanted, f"{scrub(repr(text)):.80}") from None
 
 
 def _put(given: dict[str, Any], key: str, value: Any) -> None:
@@ -282,7 +283,7 @@ def key_trouble(variable: str) -> str | None:
     name = variable.strip()
     if not name:
         return None
-    if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) or scrub(name) != name:
+    if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) or is_key_itself(name):
         return "build_key_itself"
     try:
         return None if key_in(name) else "build_key_unset"

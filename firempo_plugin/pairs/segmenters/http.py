@@ -39,11 +39,12 @@ from PIL import Image
 
 from ...endpoint.http_call import HttpAnswer, TooLargeError, call, is_address, key_of
 from ...endpoint.pauses import backoff, retry_after
+from ...endpoint.settings import is_key_itself
 from ...errors import UserError
 from ...images.masks import NOTHING, Box, Found, Mask, box_around, is_box, is_number, read_mask, union
 from ...images.pixels import Pixels
 from ...records import Region, RejectedError
-from ...scrub import scrub
+from ...scrub import HIDDEN, scrub
 from ...settings import config_key
 from .segmenter import Answer, Request, Segmenter
 
@@ -91,7 +92,8 @@ class HttpSegmenter(Segmenter):
         if scrub(self.url) != self.url:
             raise UserError("url holds what looks like a key; put it into the environment")
         if self.key_env and self._key is None:
-            raise UserError(f"key_env: the environment variable {self.key_env} is not set")
+            name = HIDDEN if is_key_itself(self.key_env) else self.key_env
+            raise UserError(f"key_env: the environment variable {name} is not set")
 
     @property
     def at_once(self) -> int:

@@ -199,12 +199,22 @@ def assert_translated(error):
 
 
 def test_a_key_is_neither_written_nor_said(table, tmp_path, monkeypatch):
-    secret = "sk-" + "0123456789abcdef" * 2
+    secret, odd = "sk-" + "0123456789abcdef" * 2, "ab0123456789cdef0123456789abcdef"
     monkeypatch.chdir(tmp_path)
-    for key in ("edit.endpoint.key_env", "respond.endpoint.key_env", "edit.endpoint.base_url"):
-        values = table | {key: secret if "key" in key else f"http://me:{secret}@host/v1"}
+    for key, text in (
+        ("edit.endpoint.key_env", secret),
+        ("respond.endpoint.key_env", secret),
+        ("edit.endpoint.key_env", odd),
+        ("edit.endpoint.base_url", f"http://me:{secret}@host/v1"),
+        ("noise.sigma", secret),
+        (OPTIONS, secret),
+        (EXTRA, f"key: {secret}: {secret}"),
+        ("segment.options", f"{{url: 'http://server/', key_env: {odd}}}"),
+    ):
+        values = table | {key: text, "segment.by": "http" if key == "segment.options" else "none"}
         shown_now = run("build", "en", "pairs/one", "data", "", "", *values.values())
         assert secret not in str(shown_now)
+        assert odd not in str(shown_now)
         assert "Not started" in str(shown_now)
     assert not (tmp_path / "pairs" / "one").exists()
 

@@ -79,6 +79,9 @@ def test_reasons_are_said_in_every_language():
         (SECRET, None, "build_key_itself"),
         ("hf_0123456789abcdef", None, "build_key_itself"),
         ("two words", None, "build_key_itself"),
+        ("ab0123456789cdef0123456789abcdef", None, "build_key_itself"),
+        ("OPENAI_KEY_FOR_THE_JUDGE_2026", None, "build_key_unset"),
+        ("OPENAIKEYFORTHEJUDGE2", None, "build_key_unset"),
         ("ÜBER", None, "build_key_itself"),
     ],
 )
