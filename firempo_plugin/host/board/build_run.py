@@ -66,8 +66,8 @@ class Run:
 def start(folder: Path, command: str) -> bool:
     """Starts a command over the folder's CONFIG; False where one is running. What it prints goes to LOG."""
     private_folder(folder)
-    config = str(folder / CONFIG)
-    page = ["--page", str(folder / PAGE)] if command == "review" else []
+    config = os.path.join(os.curdir, folder, CONFIG)  # no folder is an option, whatever it begins with
+    page = ["--page", os.path.join(os.curdir, folder, PAGE)] if command == "review" else []
     with _opened(folder / RUN) as file:
         if not _locked(file):
             return False

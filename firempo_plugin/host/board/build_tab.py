@@ -219,7 +219,9 @@ def arrive(folder: str, opened: str | None, own: str, language: str, *values: An
     if (folder.strip() or FIRST) != opened:
         return enter(folder, opened, language, *values)
     held = dict(zip((field.key for field in FIELDS), values, strict=True))
-    options, own = follow(held[SOURCE], held[PLACE], held[OPTIONS], own)
+    options = held[OPTIONS]
+    if os.path.exists(held[PLACE].strip()):  # what is not there is refused as it stands
+        options, own = follow(held[SOURCE], held[PLACE], options, own)
     fields = dict.fromkeys(held, gr.skip()) | {OPTIONS: options}
     return [gr.skip(), gr.skip(), own, *fields.values(), *[gr.skip()] * (4 + len(BUTTONS))]
 

@@ -94,8 +94,10 @@ def _filled(known: Mapping[str, Mapping[str, str]], text: str, language: str) ->
 
 
 def _value(name: str, found: str, language: str) -> str:
-    if name == "reason":
-        return str(_refusals()["reasons"].get(found, {}).get(language, found))
+    if name == "reason" and language in (words := _refusals()["reasons"].get(found, {})):
+        return str(words[language])
+    if name in ("reason", "error"):  # the system's, or a library's
+        return say("in_english", language, error=found)
     return _wanted(found, language) if name == "wanted" else found
 
 

@@ -2,6 +2,8 @@
 
 import inspect
 import json
+import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 import yaml
 from llamafactory.webui import interface
 
-from firempo_plugin.host.board import build_tab
+from firempo_plugin.host.board import build_run, build_tab
 from firempo_plugin.host.board.build_buttons import COMMANDS
 from firempo_plugin.host.board.build_fields import FIELDS, OPTIONS, PLACE, proposed
 from firempo_plugin.host.board.build_run import CONFIG
@@ -82,6 +84,8 @@ def test_options_follow_records_that_were_typed_just_before_a_click(folders):
     assert own == shown[OPTIONS], "as they would be proposed, whatever their order in the file"
     found = arrive("pairs/one", "pairs/one", own, "en", *(shown | {PLACE: "two/rows.jsonl"}).values())
     assert values_of(found)[OPTIONS] == found[2] == proposed("table", Path("two/rows.jsonl"))
+    found = arrive("pairs/one", "pairs/one", own, "en", *(shown | {PLACE: "gone/rows.jsonl"}).values())
+    assert (values_of(found)[OPTIONS], found[2]) == (shown[OPTIONS], own), "what is said is that it is not there"
     mine = f"{shown[OPTIONS]}kind: report\n"
     found = arrive("pairs/one", "pairs/one", own, "en", *(shown | {OPTIONS: mine}).values())
     assert values_of(found)[OPTIONS] == mine
@@ -95,3 +99,16 @@ def test_options_of_a_persons_own_are_known_when_a_build_is_opened_anew(folders)
     written["source"]["options"]["kind"] = "report"
     Path("pairs/one", CONFIG).write_text(yaml.safe_dump(written))
     assert enter("pairs/one", None, "en", *folders.values())[2] == ""
+
+
+def test_a_folder_may_begin_as_an_option_does(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    say = "import sys; print(*sys.argv[2:], sep='\\n')"
+    monkeypatch.setattr(build_run, "FIREMPO", (sys.executable, "-S", "-c", say))
+    for command, words in build_run.WORDS.items():
+        assert build_run.start(Path("-x"), command)
+        while build_run.look(Path("-x")).running:
+            time.sleep(0.02)
+        said = Path("-x", build_run.LOG).read_text().splitlines()[len(words) :]
+        assert next(Path(word) for word in said if not word.startswith("--")) == Path("-x", CONFIG)
+        assert not [word for word in said if word.startswith("-x")]

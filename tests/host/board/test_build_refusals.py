@@ -97,6 +97,16 @@ def test_what_a_key_takes_is_said_in_the_pages_language(wanted, language):
     assert all(number in said for number in re.findall(r"\d", wanted))
 
 
+@pytest.mark.parametrize("language", texts.LANGUAGES)
+def test_what_the_system_or_a_library_says_is_told_to_be_english(language):
+    mark = texts.say("in_english", language, error="Input/output error")
+    for said in ("data/x cannot be written: {}", "board.yaml is not readable YAML: {}", "a.json is not valid JSON: {}"):
+        assert mark in refusals.say_build_refusal(UserError(said.format("Input/output error")), language)
+    known = refusals.say_build_refusal(UserError("data/x cannot be written: File exists"), language)
+    assert ("File exists" in known) is (language == "en")
+    assert texts.say("in_english", "zh", error="") not in known
+
+
 def test_what_was_found_may_hold_braces_and_brackets():
     for error in (
         WrongSettingError("export.most.{x}", "a number", "[{y}]"),
