@@ -214,6 +214,8 @@ def advance(
             workspace.put_outcome(step.name, item.record.id, item.sample, key, outcome)
             outcomes[item.name, key] = outcome
             result.made += 1
+    if result.stopped:  # what was not asked any more waits, and so does what the run was stopped over
+        result.pending = sum((item.name, key) not in outcomes for item, key in due) - len(result.failed)
     workspace.commit()
     for item, key in keyed:
         found = outcomes.get((item.name, key))

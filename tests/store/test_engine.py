@@ -123,6 +123,7 @@ def test_a_stop_keeps_what_is_done_and_starts_nothing_new(workspace):
     result = advance(workspace, step, items(500))
     assert result.stopped == "the budget is spent"
     assert len(step.calls) < 60
+    assert result.pending == 500 - len(result.items), "those that were not asked wait, and the one that ended it"
     rest = Answer()
     finished = advance(workspace, rest, items(500))
     assert len(finished.items) == 500
