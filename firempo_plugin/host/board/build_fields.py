@@ -19,6 +19,7 @@ from ...errors import UserError
 from ...pairs.config import BuildConfig, check
 from ...pairs.exporters.llamafactory import FORMAT, refuse_taken
 from ...pairs.exporters.registry import FORMATS
+from ...pairs.review import decisions
 from ...pairs.segmenters.segmenter import make
 from ...scrub import scrub
 from ...settings import WrongSettingError, checked, is_required, keys_of, overridden
@@ -247,6 +248,9 @@ def problem(config: dict[str, Any]) -> tuple[UserError, str] | None:
         options = checked(FORMATS.load(build.export.format).options, build.export.options, "export.options.")
         if build.export.format == FORMAT:
             refuse_taken(Path(build.export.folder), build.export.name, Path(build.workspace), options)
+        if build.export.decisions:
+            key = "export.decisions"
+            decisions.read(Path(build.export.decisions))
         key = PLACE
         next(SOURCES.load(build.source.name).read(build.source.options), None)
     except UserError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from pairs_building import written
+from places import TEMPLATES_DIR
 
 from firempo_plugin.host.board import build_run, refusals, texts
 from firempo_plugin.host.board.build_fields import (
@@ -166,6 +167,9 @@ def test_a_whole_build_is_not_refused(table):
         ({EXTRA: "noise: {sigma: 3}"}, EXTRA, "keys that have no field of their own"),
         ({EXTRA: "noise: 3"}, EXTRA, "keys that have no field of their own"),
         ({PLACE: ""}, PLACE, None),
+        ({"export.decisions": "nowhere.json"}, "export.decisions", None),
+        ({"export.decisions": __file__}, "export.decisions", None),
+        ({"export.decisions": str(TEMPLATES_DIR / "dataset_info.json")}, "export.decisions", None),
         ({"edit.judge": "endpoint"}, "edit.endpoint.model", None),
         ({PLACE: "nowhere.jsonl"}, PLACE, None),
         ({OPTIONS: "columns: {truth: truth}"}, OPTIONS, None),
