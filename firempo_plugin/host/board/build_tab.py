@@ -93,10 +93,8 @@ def create_build_tab(engine: Any, dataset_dir: Any) -> dict[str, Any]:
             again = gr.Button(elem_id="fire_build_again")
         note, told = gr.HTML(padding=False), gr.HTML(padding=False, elem_id="fire_build_state")
         gr.HTML(LOOK, padding=False)
-        opened, own = (
-            gr.Textbox(visible=False),
-            gr.Textbox(visible=False),
-        )  # the page's: a board started anew has no state
+        # Of the page, not of the board's memory: that of one that is started anew is empty.
+        opened, own = gr.Textbox(visible=False), gr.Textbox(visible=False)
         timer = gr.Timer(INTERVAL, active=False)
     train = tab.parent
     train.children.remove(tab)
