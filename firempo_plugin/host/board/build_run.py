@@ -18,7 +18,7 @@ from pathlib import Path
 from threading import Thread
 from typing import IO
 
-from ...files import private_folder
+from ...files import private_folder, write_text
 from ...processes import search_path
 
 CONFIG, LOG, PAGE = "board.yaml", "board.log", Path("review", "review.html")
@@ -63,20 +63,25 @@ class Run:
     killed: bool = False
 
 
-def start(folder: Path, command: str) -> bool:
-    """Starts a command over the folder's CONFIG; False where one is running. What it prints goes to LOG."""
+def start(folder: Path, command: str, config: str) -> bool:
+    """Writes the folder's CONFIG and starts a command over it; False, and nothing is written, where one is running.
+
+    What it prints goes to LOG.
+    """
     private_folder(folder)
-    config = os.path.join(os.curdir, folder, CONFIG)  # no folder is an option, whatever it begins with
+    place = os.path.join(os.curdir, folder, CONFIG)  # no folder is an option, whatever it begins with
     page = ["--page", os.path.join(os.curdir, folder, PAGE)] if command == "review" else []
     with _opened(folder / RUN) as file:
         if not _locked(file):
             return False
+        _write(file, Run(command, 0))  # whoever looks now must not take the last one's process for this one's
+        write_text(folder / CONFIG, config)
         ended = (folder / ENDED).absolute()
         ended.unlink(missing_ok=True)
         with _opened(folder / LOG) as log:
             log.truncate(0)
             process = subprocess.Popen(
-                [*FIREMPO, str(ended), *WORDS[command], config, *page],
+                [*FIREMPO, str(ended), *WORDS[command], place, *page],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

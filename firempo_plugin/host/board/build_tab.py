@@ -9,7 +9,6 @@ from typing import Any
 import yaml
 
 from ...errors import UserError
-from ...files import write_text
 from ..preview.page import escaped
 from . import build_run
 from .build_buttons import BUTTONS, COMMANDS, OF_PAIRS, updates
@@ -280,7 +279,7 @@ def run(
                 asked = shown(kept or {}) | {key: held[key] for key in held if key.startswith("export.")}
             config = given(asked, board)
             refused = problem(config)
-            if refused is None and not _started(command, file, config):
+            if refused is None and not build_run.start(Path(folder), command, _dumped(config)):
                 note = _alert(say("build_busy", language))
     except UserError as error:
         refused = error, key_of(error)
@@ -291,11 +290,8 @@ def run(
     return [*_said_at(refused, language), note or _refusal(refused, language), keys, *now]
 
 
-def _started(command: str, file: Path, config: dict[str, Any]) -> bool:
-    """Writes the configuration and starts a command over it; False where one is running."""
-    if (now := build_run.look(file.parent)) is None or not now.running:
-        write_text(file, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-    return build_run.start(file.parent, command)
+def _dumped(config: dict[str, Any]) -> str:
+    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
 
 
 def _said_at(refused: tuple[UserError, str] | None, language: str) -> list[Any]:

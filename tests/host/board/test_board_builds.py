@@ -139,16 +139,18 @@ def test_settings_that_stand_in_themselves_or_too_deep_are_refused(nested, table
 def test_a_file_that_a_person_has_broken_is_not_written_over(table, tmp_path, monkeypatch):
     """The page still shows what another folder was given, and a start there would be the end of the file."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(build_run, "start", lambda folder, command: True)
+    started = []
+    monkeypatch.setattr(build_run, "start", lambda folder, command, config: started.append(command) or True)
     config = Path("pairs/one", build_run.CONFIG)
     config.parent.mkdir(parents=True)
     config.write_text("edit: {max_words: 5\n")
     for command in ("dry_run", "build", "export"):
         told = run(command, "en", "pairs/one", "data", "", "", *table.values())
         assert "Not started: pairs/one/board.yaml is not readable YAML" in str(told)
-    assert config.read_text() == "edit: {max_words: 5\n"
+    assert started == [], "which writes it"
     config.write_text("edit: {max_words: 5}\n")
     assert "Not started" not in str(run("build", "en", "pairs/one", "data", "", "", *table.values()))
+    assert started == ["build"]
 
 
 def test_a_whole_build_is_not_refused(table):
@@ -262,18 +264,19 @@ def test_one_command_of_a_folder_runs_at_a_time_and_is_found_by_others(tmp_path,
     code = "import time; print('up', flush=True); time.sleep(60)"
     monkeypatch.setattr(build_run, "FIREMPO", (sys.executable, "-S", "-c", code))
     assert build_run.look(tmp_path) is None
-    assert build_run.start(tmp_path, "build")
+    assert build_run.start(tmp_path, "build", "begun: build")
     found = build_run.look(tmp_path)
     assert (found.command, found.running, found.pausing) == ("build", True, False)
-    assert not build_run.start(tmp_path, "dry_run")
+    assert not build_run.start(tmp_path, "dry_run", "begun: dry_run")
     assert build_run.look(tmp_path) == found
+    assert (tmp_path / build_run.CONFIG).read_text() == "begun: build", "what runs is read from it"
     _until(lambda: (tmp_path / build_run.LOG).read_text() == "up\n")
     assert oct((tmp_path / build_run.LOG).stat().st_mode)[-3:] == "600"
     build_run.pause(tmp_path)
     _until(lambda: not build_run.look(tmp_path).running)
     _until(lambda: not Path(f"/proc/{found.pid}").exists())
     build_run.pause(tmp_path)
-    assert build_run.start(tmp_path, "export")
+    assert build_run.start(tmp_path, "export", "begun: export")
     build_run.pause(tmp_path)
 
 
@@ -283,12 +286,12 @@ def test_one_command_of_a_folder_runs_at_a_time_and_is_found_by_others(tmp_path,
 )
 def test_a_command_that_was_killed_is_told_from_one_that_ended(code, ends, table, tmp_path, monkeypatch):
     """Also by a board that was started anew: what tells it lies in the folder."""
-    (tmp_path / build_run.CONFIG).write_text(yaml.safe_dump(given(table, BOARD | {"workspace": str(tmp_path)})))
+    config = yaml.safe_dump(given(table, BOARD | {"workspace": str(tmp_path)}))
     (tmp_path / "cli.py").write_text(f"import sys, time\nprint('up', flush=True)\n{code or 'time.sleep(60)'}\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     began = [*build_run.FIREMPO[:-1], build_run.FIREMPO[-1].replace("firempo_plugin.cli", "cli")]
     monkeypatch.setattr(build_run, "FIREMPO", began)
-    assert build_run.start(tmp_path, "build")
+    assert build_run.start(tmp_path, "build", config)
     found = build_run.look(tmp_path)
     _until(lambda: "up\n" in (tmp_path / build_run.LOG).read_text())
     if ends == signal.SIGTERM:
@@ -302,7 +305,7 @@ def test_a_command_that_was_killed_is_told_from_one_that_ended(code, ends, table
         command = texts.labels()["fire_build_build_btn"][language]["value"]
         assert (texts.say("build_killed", language, command=command) in told) is (ends == signal.SIGKILL)
     monkeypatch.setattr(build_run, "FIREMPO", (sys.executable, "-S", "-c", "import time; time.sleep(60)"))
-    assert build_run.start(tmp_path, "build")
+    assert build_run.start(tmp_path, "build", config)
     assert not build_run.look(tmp_path).killed
     build_run.pause(tmp_path)
 

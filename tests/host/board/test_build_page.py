@@ -106,7 +106,7 @@ def test_a_folder_may_begin_as_an_option_does(tmp_path, monkeypatch):
     say = "import sys; print(*sys.argv[2:], sep='\\n')"
     monkeypatch.setattr(build_run, "FIREMPO", (sys.executable, "-S", "-c", say))
     for command, words in build_run.WORDS.items():
-        assert build_run.start(Path("-x"), command)
+        assert build_run.start(Path("-x"), command, "")
         while build_run.look(Path("-x")).running:
             time.sleep(0.02)
         said = Path("-x", build_run.LOG).read_text().splitlines()[len(words) :]
