@@ -108,7 +108,8 @@ def look(folder: Path) -> Run | None:
             found = json.load(file)
             if found["command"] not in WORDS:
                 raise LookupError(found["command"])
-            killed = not (running or found["pausing"] or os.path.exists(folder / ENDED))
+            ended = running or found["pausing"] or os.path.exists(folder / ENDED)
+            killed = "killed" in found and not ended  # else it was begun when no command left ENDED
             return Run(**{**found, "running": running, "killed": killed})
         except (ValueError, TypeError, LookupError):  # it is being started, or was written by somebody else
             return Run("build", 0, running)

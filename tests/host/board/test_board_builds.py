@@ -310,6 +310,11 @@ def test_a_command_that_was_killed_is_told_from_one_that_ended(code, ends, table
     build_run.pause(tmp_path)
 
 
+def test_a_command_of_before_it_left_a_file_at_its_end_is_not_taken_for_killed(tmp_path):
+    (tmp_path / build_run.RUN).write_text('{"command": "build", "pid": 4194304, "running": true, "pausing": false}')
+    assert not build_run.look(tmp_path).killed
+
+
 def _until(holds):
     end = time.monotonic() + 60
     while not holds():
