@@ -44,7 +44,8 @@ class Experiments:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.rounds, self.findings = plan.folder / "rounds", plan.folder / "findings"
-        self.keys: list[Key] = [(*MAIN, name, seed) for seed in plan.seeds for name in OBJECTIVES]
+        names = [name for name in OBJECTIVES if name in plan.scale.objectives]
+        self.keys: list[Key] = [(*MAIN, name, seed) for seed in plan.seeds for name in names]
 
     def claim(self) -> None:
         """Notes what the answers depend on beside the benchmark's scripts.
