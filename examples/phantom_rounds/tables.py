@@ -12,10 +12,14 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "phantom_language"))
 
-from recount import LABELS, MAIN, Answers, Split, lines
+import numpy as np
+from recount import LABELS, MAIN, Answers, Split, interval, lines
 
-COLUMNS = ("hallucinated", "exact", "all", "habit right", "habit wrong")
-HEADS = "hallucinated findings in 100 reports | exact reports, % | right answers, % | habit right | habit wrong"
+COLUMNS = ("hallucinated", "missed", "exact", "all", "habit right", "habit wrong")
+HEADS = (
+    "hallucinated findings in 100 reports | missed findings in 100 reports | exact reports, % | right answers, % | "
+    "habit right | habit wrong"
+)
 ROUNDS = ("1", "2", "3", "long")
 NAMES = {"1": "one round", "2": "two rounds", "3": "three rounds", "long": "one round, as many steps as three"}
 DIFFERENCES = (("3", "1"), ("3", "long"), ("long", "1"))
@@ -44,14 +48,14 @@ def count(folder: Path) -> dict[str, Any]:
         },
         "between rounds": {
             name: {
-                f"{first} - {second}": split.figures(*_paired(sides[first], sides[second]))
+                f"{first} - {second}": _compared(split, *_paired(sides[first], sides[second]))
                 for first, second in DIFFERENCES
                 if sides[first] and sides[second]
             }
             for name, sides in rounds.items()
         },
         "findings": {way: _row(split, side, base) for way, side in reports.items()},
-        "findings - whole": split.figures(*_paired(reports["findings"], reports["whole"]))
+        "findings - whole": _compared(split, *_paired(reports["findings"], reports["whole"]))
         if len(reports) == len(REPORTS)
         else None,
     }
@@ -74,13 +78,21 @@ def _paired(ours: list[Answers], theirs: list[Answers]) -> tuple[list[Answers], 
     return ours[:seeds], theirs[:seeds]
 
 
+def _compared(split: Split, ours: list[Answers], theirs: list[Answers] | None = None) -> dict[str, Any]:
+    """The benchmark's figures, and what reports miss."""
+    missed = [
+        side and np.array([[row["missed"] for row in one.reports] for one in side], float) for side in (ours, theirs)
+    ]
+    return split.figures(ours, theirs) | {"missed": interval(split.reports, *missed)}
+
+
 def _row(split: Split, side: list[Answers], base: list[Answers]) -> dict[str, Any]:
     return {
         "seeds": len(side),
         "unread": sum(one.unread for one in side) / len(side),
         "unread in reports": sum(row["unread"] for one in side for row in one.reports) / len(side),
-        "figures": split.figures(side),
-        "over base": split.figures(side, base),
+        "figures": _compared(split, side),
+        "over base": _compared(split, side, base),
     }
 
 
@@ -107,7 +119,7 @@ def shown(made: dict[str, Any]) -> str:
     for name, sides in made["rounds"].items():
         text += [_line(LABELS[name], NAMES[round_], sides[round_]) for round_ in ROUNDS if round_ in sides]
     text += [_line("FiRe-MPO, reports alone", way, row) for way, row in made["findings"].items()]
-    text += ["", "Differences:", "", f"| | | {HEADS} |", "|---|---|---|---|---|---|---|"]
+    text += ["", "Differences:", "", f"| | | {HEADS} |", "|---|---|---|---|---|---|---|---|"]
     for name, pairs in made["between rounds"].items():
         for both, figures in pairs.items():
             first, second = both.split(" - ")
