@@ -34,6 +34,11 @@ class Loaded:
         same = all(values.get(f"top.{name}") == value for name, value in now.items())
         return values.get(element) if same and time.monotonic() < until else None
 
+    def forget(self, tab: str | None, element: str) -> None:
+        """Lets go of the value of an element, which a person has set to another one since."""
+        if tab in self._by_tab:
+            self._by_tab[tab][1].pop(element, None)
+
 
 LOADED = Loaded()
 
@@ -56,6 +61,7 @@ def extend_control(module: Any) -> None:
         datasets, packing = react_to_stage(training_stage)
         if module.TRAINING_STAGES[training_stage] == STAGE:
             return LOADED.recall(tab_of(request), "train.dataset") or datasets, packing
+        LOADED.forget(tab_of(request), "train.dataset")  # or it would come back with our stage
         return datasets, packing
 
     def get_model_info(model_name: str, request: gr.Request | None = None) -> tuple[str, str]:

@@ -155,6 +155,9 @@ def test_a_page_that_is_opened_during_a_run_gets_what_the_run_was_started_with(e
 
     assert control.get_model_info("Custom", request) == ("mine", "llava")
     assert control.change_stage("FiRe-MPO", request)[0] == ["my pairs"]
+    assert control.change_stage("DPO", request)[0] == []
+    assert control.change_stage("FiRe-MPO", request)[0] == [], "a person has changed the stage since, who lost them"
+    assert control.get_model_info("Custom", request) == ("mine", "llava")
     assert control.get_model_info("Custom", SimpleNamespace(session_hash="another"))[1] == "default"
     list(engine.resume(SimpleNamespace(session_hash="idle")))
     assert restore.LOADED.recall("idle", "train.dataset") is None
