@@ -14,7 +14,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # whose processes inherit it
     os.environ["PYTHONPATH"] = os.pathsep.join(
         [str(Path(__file__).with_name("startup")), *filter(None, [os.environ.get("PYTHONPATH")])]
     )
-if Path("/dev/shm").is_dir() and shutil.disk_usage("/dev/shm").free > 4 << 30:  # four times what tests need
+if Path("/dev/shm").is_dir() and shutil.disk_usage("/dev/shm").free > 4 << 30:  # eight times what tests took at most
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/dev/shm")  # where no commit of a store waits for a disk
 if "HF_DATASETS_CACHE" not in os.environ:  # the user's may hold what another version of datasets wrote
     os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(
