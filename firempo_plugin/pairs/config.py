@@ -11,7 +11,7 @@ from ..endpoint.settings import EndpointSettings
 from ..errors import UserError
 from ..images.settings import NoiseConfig
 from ..respond.settings import STORED, RespondConfig
-from ..settings import MissingSettingError, config_key, read, section
+from ..settings import MissingSettingError, WrongSettingError, config_key, read, section
 from ..sources.settings import SourceConfig
 from .exporters.common import refuse_name
 from .exporters.registry import FORMATS
@@ -231,6 +231,9 @@ def check(config: BuildConfig) -> None:
     for key in ("workspace", "source.name"):
         if not value_of(config, key):
             raise UserError(f"{key} is missing; write where the build keeps its work and what it reads")
+    for key in ("workspace", "export.folder"):
+        if value_of(config, key).startswith("~"):
+            raise WrongSettingError(key, "a path without ~, which only a shell replaces", value_of(config, key))
     if config.respond.file is not None and config.respond.backend != "recorded":
         raise UserError("respond.file needs respond.backend: recorded; the model answers otherwise")
     recorded = config.respond.backend in STORED

@@ -50,6 +50,8 @@ def test_pairs_are_made_for_an_objective(overrides, objective, read):
         (MINIMAL, ["edit.judge=endpoint"], "edit.endpoint.model is missing"),
         (MINIMAL, ["respond.samples=3"], "respond.samples needs"),
         (MINIMAL, ["rank.gap=0.1"], "rank compares responses with edit.how: best_worst alone"),
+        (MINIMAL, ["workspace=~/work"], "workspace must be a path without ~, which only a shell"),
+        (MINIMAL, ["export.folder=~/data"], "export.folder must be a path without ~"),
         (MINIMAL, ["spans.by=judge"], "spans.by: judge has no effect with spans.of: words"),
         (MINIMAL, ["noise.corruption=resized_crop"], "noise.corruption: resized_crop has no effect without masks"),
         (MINIMAL, ["edit.max_share=1.5"], r"edit.max_share must be a number \(above 0, at most 1\), found 1.5"),

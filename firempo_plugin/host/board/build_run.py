@@ -41,7 +41,9 @@ finally:
 FIREMPO = (sys.executable, "-P", "-c", _FIREMPO)
 """The command, before the file that says that it has ended and the words of `firempo`."""
 _TRIES, _PAUSE = 20, 0.05
-"""How often a start tries to lock the file, and seconds between: who looks holds it for an instant."""
+"""How often a start tries to lock the file, and a pause to read it, and seconds between.
+
+Who looks holds it for an instant, and for as long nothing can be read in what is being written."""
 
 
 @dataclass(frozen=True)
@@ -117,13 +119,23 @@ def look(folder: Path) -> Run | None:
 
 def pause(folder: Path) -> None:
     """Ends what is running, which stores what is under way first; the same command goes on where it was."""
-    run = look(folder)
+    run = _looked(folder)
     if run is None or not run.running or not run.pid:
         return
     with open(folder / RUN, "r+", encoding="utf-8") as file:
         _write(file, Run(run.command, run.pid, pausing=True))
     with suppress(ProcessLookupError):  # it has ended meanwhile
         os.kill(run.pid, signal.SIGTERM)
+
+
+def _looked(folder: Path) -> Run | None:
+    """What `look` finds as soon as it can be read."""
+    for _ in range(_TRIES):
+        run = look(folder)
+        if run is None or run.pid or not run.running:
+            break
+        time.sleep(_PAUSE)
+    return run
 
 
 def _opened(path: Path) -> IO[str]:

@@ -59,7 +59,8 @@ class State:
     pairs: int | None = 0
 
 
-_LOCK = Lock()
+_LOCKS: dict[Path, Lock] = {}
+"""One for each folder: a store that answers slowly holds up the looks into it alone."""
 _LOOKED: dict[Path, _Looked] = {}
 _SERVED: set[Path] = set()
 
@@ -107,7 +108,7 @@ def _standing(run: Run, language: str) -> str:
 
 def _looked(folder: Path, config: BuildConfig, *, anew: bool) -> Progress | UserError | None:
     """How far the build is; unless `anew`, looks cost no more than a fifth of a core."""
-    with _LOCK:
+    with _LOCKS.setdefault(folder, Lock()):
         known = _LOOKED.get(folder)
         if known is None or anew or time.monotonic() >= known.due:
             start = time.monotonic()

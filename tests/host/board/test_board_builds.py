@@ -8,13 +8,14 @@ import time
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread, Timer
 
 import pytest
 import yaml
 from pairs_building import written
 from places import TEMPLATES_DIR
 
-from firempo_plugin.host.board import build_run, refusals, texts
+from firempo_plugin.host.board import build_run, build_state, refusals, texts
 from firempo_plugin.host.board.build_fields import (
     EXTRA,
     FIELDS,
@@ -347,6 +348,22 @@ def test_a_folder_shows_what_its_build_made_in_every_language(table, tmp_path, m
     assert dict(zip(DEFAULTS, values, strict=False))["export.name"] == "mine"
 
 
+def test_a_store_that_answers_slowly_holds_up_no_other_folder(table, tmp_path, monkeypatch):
+    answered, folders = Event(), [tmp_path / "slow", tmp_path / "quick"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / build_run.CONFIG).write_text(yaml.safe_dump(given(table, BOARD | {"workspace": str(folder)})))
+        (folder / build_run.RUN).write_text('{"command": "build", "pid": 1, "running": true, "pausing": false}')
+    waits = {str(folders[0]): answered.wait, str(folders[1]): lambda seconds: None}
+    monkeypatch.setattr(build_state, "_found", lambda config: waits[config.workspace](60) and None)
+    slow = Thread(target=state, args=(folders[0], "en"))
+    slow.start()
+    state(folders[1], "en")
+    assert slow.is_alive()
+    answered.set()
+    slow.join()
+
+
 def test_uploads_are_kept_below_the_build_alone(tmp_path):
     archive = tmp_path / "up" / "records.zip"
     archive.parent.mkdir()
@@ -436,6 +453,18 @@ def test_a_run_that_ends_as_it_is_paused_is_no_error(tmp_path, monkeypatch):
     (tmp_path / "board.run").write_text("")
     monkeypatch.setattr(build_run, "look", lambda folder: build_run.Run("build", 2**22 + 1))  # above the largest pid
     build_run.pause(tmp_path)
+
+
+def test_a_pause_reaches_a_run_whose_file_is_just_being_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(build_run, "FIREMPO", (sys.executable, "-S", "-c", "import time; time.sleep(60)"))
+    assert build_run.start(tmp_path, "build", "begun: build")
+    file = tmp_path / build_run.RUN
+    written = file.read_text()
+    file.write_text("")
+    Timer(0.2, file.write_text, [written]).start()
+    build_run.pause(tmp_path)
+    _until(lambda: not build_run.look(tmp_path).running)
+    assert build_run.look(tmp_path).pausing
 
 
 def test_an_archive_is_no_mark(tmp_path):

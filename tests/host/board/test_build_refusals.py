@@ -88,6 +88,7 @@ def test_labels_stand_in_the_place_of_keys(language):
         "true or false",
         "a list, each a number or null",
         "a number (above 0, at most 1)",
+        "a path without ~, which only a shell replaces",
     ],
 )
 def test_what_a_key_takes_is_said_in_the_pages_language(wanted, language):
