@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" not in os.environ:  # whose processes inherit it
@@ -73,7 +74,9 @@ MAY_SKIP = (
     "peak memory is read from Linux's /proc",
 )
 """Every reason for which a test may be skipped: a package, a program or a platform is not there; never data."""
-MANY_OBJECTS = 50_000
+MANY_OBJECTS, EVERY = 50_000, 32
+"""Beside them a collection is slow; they are counted once in so many tests, since to count them takes milliseconds."""
+TORN_DOWN = count()
 
 
 def pytest_configure():
@@ -139,8 +142,10 @@ def pytest_collection_finish():
     set_aside()
 
 
-def pytest_runtest_logfinish():
-    set_aside()
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown():
+    if not next(TORN_DOWN) % EVERY:
+        set_aside()
 
 
 @pytest.fixture(scope="session")
