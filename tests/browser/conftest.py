@@ -22,7 +22,16 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",  # a route of playwright's would turn the cache off
+    "--no-proxy-server",
+    "--process-per-site",  # so a second tab of the board compiles its scripts no second time
 ]
+STILL = """addEventListener("DOMContentLoaded", () => {
+  const style = document.createElement("style");
+  style.textContent = "*, ::before, ::after { animation: none !important; transition: none !important; }";
+  document.head.append(style);
+});"""
+"""Signs of loading and lists that fly in, drawn by the processor, would be a fifth of what a page costs."""
 START = 600
 """Seconds; on a quiet machine it takes ten."""
 SCRIPTS = Path(sys.executable).parent
@@ -130,7 +139,11 @@ def _is_ready(log: Path, server: subprocess.Popen) -> bool:
 @pytest.fixture(scope="session")
 def window(browser):
     """One window for all tabs."""
-    return browser.new_context(viewport={"width": 1400, "height": 1000}, device_scale_factor=1, reduced_motion="reduce")
+    window = browser.new_context(
+        viewport={"width": 1400, "height": 1000}, device_scale_factor=1, reduced_motion="reduce"
+    )
+    window.add_init_script(STILL)
+    return window
 
 
 @contextmanager
