@@ -115,13 +115,16 @@ class BoardPage:
         self.page.get_by_role("option", name=language, exact=True).first.click()
         self.settle()
 
+    def take_notes_away(self) -> None:
+        """Closes the board's notes, which for ten seconds lie over what stands below them."""
+        self.page.locator(".toast-close").evaluate_all("notes => notes.forEach(note => note.click())")
+
     def picture(self, name: str, top: Locator | None = None) -> None:
         """Keeps what is seen, where FIREMPO_SCREENSHOTS names a folder: so the README's pictures are made."""
         if folder := os.environ.get("FIREMPO_SCREENSHOTS"):
             if top is not None:
                 top.evaluate("element => element.scrollIntoView()")
-            for note in self.page.locator(".toast-close").all():
-                note.click()
+            self.take_notes_away()
             self.page.mouse.move(0, 0)
             self.page.wait_for_timeout(500)
             self.page.screenshot(path=Path(folder) / f"{name}.png")

@@ -171,6 +171,6 @@ def open_board(window, board_url):
 
 @pytest.fixture(scope="module")
 def open_shared_board(window, board_url):
-    """Opens tabs that several tests use: each takes eight seconds of a core."""
+    """Opens tabs that several tests use: each takes three seconds of a core."""
     with tabs_of(window, board_url) as open_tab:
         yield open_tab

@@ -146,6 +146,7 @@ def test_a_killed_build_a_missing_key_and_another_window_are_told(open_board, bo
         tab.fill("More settings", "respond: {endpoint: {concurrency: 1}}")
         other = opened(open_board)
         choose_folder(other, "pairs/my set")
+        tab.page.bring_to_front()  # a page behind another one is seldom drawn
         tab.button("Build pairs").click()
         expect(state.get_by_role("row", name="respond")).to_have_text(re.compile(r"respond\s*1\s*0\s*4\s*0"))
         other.page.evaluate("window.dispatchEvent(new Event('focus'))")
@@ -161,6 +162,7 @@ def test_a_killed_build_a_missing_key_and_another_window_are_told(open_board, bo
         assert len(server.calls) <= len(ROWS) + 1, "the one that was under way is asked again"
     tab.speak("zh")
     try:
+        expect(tab.page.locator("html")).to_have_attribute("lang", "zh")
         expect(state).to_contain_text("日志（英文）")
         expect(grey(tab, "暂停: 没有任务在运行")).to_be_disabled()
         tab.fill("噪声强度", "-1")

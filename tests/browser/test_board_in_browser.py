@@ -12,14 +12,19 @@ from firempo_plugin.objectives.table import OBJECTIVES
 
 TEMPLATE = "qwen3_vl_nothink"
 RECIPE = "FiRe-MPO and its ablations · fire_mpo"
+HOSTILE = "<img src=x onerror=alert(1)>"
+ON_THE_CPU = {"optim": "adamw_torch", "use_cpu": True, "preprocessing_num_workers": None}
+"""What a run on this machine needs of the extra arguments."""
 
 
 @pytest.fixture(scope="module")
 def board(open_shared_board, checkpoint, demo_data):
     """A board with a model, the stage and the demo's pairs chosen, which every test leaves as it found it."""
     tab = open_shared_board()
+    expect(tab.page.locator("#fire_card")).to_be_hidden()
     tab.choose_model(checkpoint("qwen3_vl"), TEMPLATE)
     tab.choose_pairs("firempo_demo", demo_data)
+    tab.choose("Compute type", "fp32")
     return tab
 
 
@@ -64,14 +69,35 @@ def test_objectives_are_listed_by_group_and_the_chosen_one_is_told_of(board):
     assert board.options("Objective") == [label for label, _ in listed("en")]
     board.choose("Objective", "With images · copo")
     expect(about).to_contain_text("a noised image in every row")
-    board.speak("ru")
-    expect(about).to_contain_text("зашумлённое изображение в каждой строке")
-    expect(board.field("Целевая функция")).to_have_value("С изображениями · copo")
-    assert board.options("Целевая функция") == [label for label, _ in listed("ru")]
-    board.speak("en")
-    expect(board.field("Objective")).to_have_value("With images · copo")
     board.choose("Objective", RECIPE)
     expect(about).to_contain_text("Where to start")
+
+
+def test_the_section_speaks_the_hosts_languages(board):
+    """Chinese is seen in test_board_builds_in_browser.py."""
+    section, about = board.page.locator("#fire_tab"), board.page.locator("#fire_about")
+    for language, label in {"ko": "목적 함수", "ja": "目的関数", "ru": "Целевая функция"}.items():
+        board.speak(language)
+        expect(board.field(label)).to_be_visible()
+        expect(section).to_contain_text("YAML: fire_objective")
+        expect(board.page.locator("html")).to_have_attribute("lang", language)
+    board.choose(label, "С изображениями · copo")
+    expect(about).to_contain_text("зашумлённое изображение в каждой строке")
+    assert board.options(label) == [name for name, _ in listed(language)]
+    board.speak("en")
+    expect(about).to_contain_text("a noised image in every row")
+    expect(board.field("Objective")).to_have_value("With images · copo")
+    board.choose("Objective", RECIPE)
+    help_line = section.get_by_text("YAML: fire_gamma")
+    grey = re.findall(r"\d+", help_line.evaluate("line => getComputedStyle(line).color"))[:3]
+    assert contrast_to_white(*map(int, grey)) >= 4.5
+    expect(section).to_contain_text("FiRe-MPO configurations")
+
+
+def contrast_to_white(*colour):
+    """As WCAG 2 computes it."""
+    linear = [c / 255 / 12.92 if c / 255 <= 0.04045 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
+    return 1.05 / (0.05 + 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
 
 
 def test_the_command_holds_the_papers_defaults(board):
@@ -146,46 +172,43 @@ def load(tab, name):
     tab.settle()
 
 
-def test_a_wrong_value_is_refused_before_anything_starts(board, board_folder):
+def test_a_start_that_is_refused_says_why_and_leads_to_its_field(board, board_folder):
     wrong = (
-        ("KL weight (α)", "-1", "KL weight (α) must be a number >= 0"),
         ("Beta (β)", "0,1", "Beta (β) must be a number; found: '0,1'"),
         ("Tokens per pass", "10.5", "Tokens per pass must be a whole number"),
         ("Rows per image", "1", "Rows per image must be a whole number of at least 2"),
+        ("KL weight (α)", "-1", "KL weight (α) must be a number >= 0; found: -1.0"),
     )
-    runs = set(board_folder.glob("saves/**/training_args.yaml"))
+    card, runs = board.page.locator("#fire_card"), set(board_folder.glob("saves/**/training_args.yaml"))
     for label, text, reason in wrong:
         before = board.field(label).input_value()
         board.fill(label, text)
         board.press("Start")
-        expect(board.page.locator("#fire_card p")).to_contain_text(reason)
+        expect(card).to_contain_text("Training was not started")
+        expect(card.locator("p")).to_contain_text(reason)
+        board.picture("card", board.button("Preview command"))
+        board.press("Go to the field")
+        expect(board.field(label)).to_be_focused()
         board.fill(label, before)
+    board.command()
+    expect(card).to_be_hidden()
+
+    board.button("Extra configurations").click()
+    before = board.field("Extra arguments").input_value()
+    board.fill("Extra arguments", '{"optim": ')
+    board.button("Extra configurations").click()
+    board.press("Start")
+    expect(card).to_contain_text("JSON")
+    board.press("Go to the field")
+    expect(board.field("Extra arguments")).to_be_focused()
+    board.fill("Extra arguments", before)
+    board.button("Extra configurations").click()
     assert set(board_folder.glob("saves/**/training_args.yaml")) == runs
-
-
-def test_the_section_speaks_the_hosts_languages(board):
-    section = board.page.locator("#fire_tab")
-    heads = {"zh": "优化目标", "ru": "Целевая функция", "ko": "목적 함수", "ja": "目的関数", "en": "Objective"}
-    for language, label in heads.items():
-        board.speak(language)
-        expect(section).to_contain_text(label)
-        expect(section).to_contain_text("YAML: fire_objective")
-        expect(board.page.locator("html")).to_have_attribute("lang", language)
-    help_line = section.get_by_text("YAML: fire_gamma")
-    grey = re.findall(r"\d+", help_line.evaluate("line => getComputedStyle(line).color"))[:3]
-    assert contrast_to_white(*map(int, grey)) >= 4.5
-    expect(section).to_contain_text("FiRe-MPO configurations")
-
-
-def contrast_to_white(*colour):
-    """As WCAG 2 computes it."""
-    linear = [c / 255 / 12.92 if c / 255 <= 0.04045 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
-    return 1.05 / (0.05 + 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
 
 
 @pytest.fixture
 def broken(write_dataset, demo_data):
-    """300 pairs over real scans; every hundredth has equal responses, and row 221 names a missing image."""
+    """120 pairs over real scans; every hundredth has equal responses, and row 44 names a missing image."""
     images = [str(path) for path in sorted(demo_data.rglob("*.png"))]
     assert images
     rows = [
@@ -193,49 +216,69 @@ def broken(write_dataset, demo_data):
             "conversations": [{"from": "human", "value": f"<image>Which side is it on, {number}?"}],
             "chosen": {"from": "gpt", "value": "The nodule is on the left."},
             "rejected": {"from": "gpt", "value": f"The nodule is on the {'right' if number % 100 else 'left'}."},
-            "images": [images[number % len(images)] if number != 221 else "nowhere.png"],
+            "images": [images[number % len(images)] if number != 44 else f"{HOSTILE}.png"],
             "rejected_images": [],
         }
-        for number in range(300)
+        for number in range(120)
     ]
     return write_dataset(rows)
 
 
-def test_broken_rows_are_found_among_hundreds(board, demo_data, broken):
+def test_a_run_over_unusable_rows_leads_to_them_among_all_others(board, broken, demo_data):
+    page, card = board.page, board.page.locator("#fire_card")
+    board.button("Extra configurations").click()
+    before = board.field("Extra arguments").input_value()
+    board.fill("Extra arguments", json.dumps(ON_THE_CPU | {"max_steps": 2}))
     board.choose("Stage", "DPO")  # which forgets the pairs
     board.choose_pairs("pairs", broken)
-    board.button("Preview dataset").click()
-    status, rows = board.page.locator("#fire_status"), board.page.locator("#fire_rows")
-    expect(rows).to_contain_text("pairs, row 0", timeout=300_000)
-    expect(rows.locator(".firempo-row")).to_have_count(5)
-    expect(status).to_contain_text("All rows are checked: 300; cannot be used: 4.", timeout=300_000)
-    board.settle()
-    board.choose("Rows shown", "Rows that cannot be used (4)")
+    board.fill("Output dir", "broken")
+    board.button("Start").click()
+    expect(card).to_contain_text("Training ended with an error", timeout=300_000)
+    expect(card.locator("p")).to_contain_text("3 of 120 rows cannot be used")
+    expect(card.locator("p")).to_contain_text(HOSTILE)
+    expect(page.locator("[data-testid='toast-body']", has_text="The reason stands above the log.")).to_be_visible()
+    board.take_notes_away()
+    expect(card.locator("pre")).to_be_hidden()
+    card.locator("summary").click()
+    expect(card.locator("pre")).to_contain_text("Exit code: 1")
+    assert page.get_by_text("Exit code: 1").locator("visible=true").count() == 1, "the log stands in the card alone"
+    card.locator("summary").click()
+    board.press("Show the rows that cannot be used")
+    status, rows = page.locator("#fire_status"), page.locator("#fire_rows")
+    expect(status).to_contain_text("All rows are checked: 120; cannot be used: 3.", timeout=300_000)
+    expect(rows.locator(".firempo-row")).to_have_count(3)
+    expect(board.field("Rows shown")).to_have_value("Rows that cannot be used (3)")
     expect(rows).to_contain_text("chosen and rejected are equal")
     for text in ("pairs, row 0", "pairs, row 100"):
         expect(rows).to_contain_text(text)
+    board.settle()
     missing = next(text for text in board.options("Rows shown") if text.startswith("1 ×"))
     board.choose("Rows shown", missing)
-    expect(rows).to_contain_text("pairs, row 221")
+    expect(rows).to_contain_text("pairs, row 44")
     expect(rows.locator(".firempo-row")).to_have_count(1)
-    board.choose("Rows shown", "All rows (300)")
-    board.field("Page (of 60)").fill("60")
-    board.field("Page (of 60)").press("Enter")
-    expect(rows).to_contain_text("pairs, row 299")
+    board.choose("Rows shown", "All rows (120)")
+    expect(rows.locator(".firempo-row")).to_have_count(5)
+    board.field("Page (of 24)").fill("24")
+    board.field("Page (of 24)").press("Enter")
+    expect(rows).to_contain_text("pairs, row 119")
     board.press("Next")
-    expect(board.field("Page (of 60)")).to_have_value("60")
+    expect(board.field("Page (of 24)")).to_have_value("24")
     board.press("Prev")
-    expect(rows).to_contain_text("pairs, row 290")
+    expect(rows).to_contain_text("pairs, row 110")
     board.press("Close")
     expect(rows).to_be_hidden()
     board.choose("Stage", "DPO")
     board.choose_pairs("firempo_demo", demo_data)
+    board.fill("Extra arguments", before)
+    board.button("Extra configurations").click()
 
 
-def test_phrases_are_shown_as_they_are_scored(board, demo_data):
+def test_phrases_are_shown_as_they_are_scored_and_images_in_full_resolution_in_a_dialog(board, demo_data):
+    page, box = board.page, board.page.locator("#fire_pairs")
     board.button("Preview dataset").click()
-    shown = board.page.locator(".firempo-row")
+    shown = box.locator(".firempo-row")
     expect(shown.first).to_be_visible(timeout=300_000)
+    expect(box).to_have_attribute("aria-modal", "true")
     expect(shown.first.locator("img")).to_have_count(3)
     first = json.loads((demo_data / "pairs.json").read_text())[0]
     for side in ("chosen", "rejected"):
@@ -245,16 +288,9 @@ def test_phrases_are_shown_as_they_are_scored(board, demo_data):
         assert 0 < response.locator(".firempo-phrase").count() < len(pieces)
     drawn = "images => images.every(image => image.complete && image.naturalWidth > 0)"
     assert shown.first.locator("img").evaluate_all(drawn)
-    expect(board.page.locator("#fire_status")).to_contain_text("rows are checked", timeout=300_000)
+    expect(page.locator("#fire_status")).to_contain_text("rows are checked", timeout=300_000)
     board.picture("pairs")
-    board.press("Close")
 
-
-def test_the_pairs_are_a_dialog_and_their_images_are_seen_in_full_resolution(board):
-    page, box = board.page, board.page.locator("#fire_pairs")
-    board.button("Preview dataset").click()
-    expect(box.locator(".firempo-row").first).to_be_visible(timeout=300_000)
-    expect(box).to_have_attribute("aria-modal", "true")
     board.settle()
     for _ in range(40):
         page.keyboard.press("Tab")
@@ -300,10 +336,9 @@ def test_a_run_draws_its_terms_is_taken_up_by_a_reloaded_page_and_aborted(board,
     board.picture("section", board.page.locator("#fire_tab"))
     board.fill("Output dir", "aborted")
     board.fill("Learning rate", "1e-3")
-    board.choose("Compute type", "fp32")
     board.button("Extra configurations").click()
-    extra = {"optim": "adamw_torch", "max_steps": 5000, "use_cpu": True, "save_strategy": "no", "logging_steps": 1}
-    board.fill("Extra arguments", json.dumps(extra | {"preprocessing_num_workers": None}))
+    extra = {"max_steps": 5000, "save_strategy": "no", "logging_steps": 1}
+    board.fill("Extra arguments", json.dumps(ON_THE_CPU | extra))
     board.button("Start").click()
     curves = board.page.locator("#fire_curves figure")
     expect(curves.first).to_be_visible(timeout=300_000)
