@@ -9,6 +9,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from board_page import KEY, BoardPage
 from places import TEMPLATES_DIR
@@ -109,6 +110,16 @@ class Server:
     def restart(self) -> None:
         self.stop()
         self.start()
+
+    @contextmanager
+    def training_at_rest(self):
+        """Holds the run that the board has started: it is there, and takes nothing."""
+        (run,) = (child for child in psutil.Process(self._process.pid).children() if "train" in child.cmdline())
+        run.suspend()
+        try:
+            yield
+        finally:
+            run.resume()
 
 
 @pytest.fixture(scope="session")

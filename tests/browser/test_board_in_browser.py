@@ -2,12 +2,14 @@
 
 import json
 import re
+import time
 
 import pytest
 import yaml
 from playwright.sync_api import expect
 
 from firempo_plugin.host.board.texts import listed
+from firempo_plugin.host.train.verdicts import ENOUGH
 from firempo_plugin.objectives.table import OBJECTIVES
 
 TEMPLATE = "qwen3_vl_nothink"
@@ -331,7 +333,14 @@ def test_the_look_at_pairs_says_why_it_cannot_be_had(board, checkpoint, tmp_path
     board.fill("Model path", str(checkpoint("qwen3_vl")))
 
 
-def test_a_run_draws_its_terms_is_taken_up_by_a_reloaded_page_and_aborted(board, board_folder):
+def wait_for_entries(log, number):
+    end = time.monotonic() + 300
+    while not log.is_file() or log.read_text().count("\n") < number:
+        assert time.monotonic() < end, f"{log} has no {number} entries"
+        time.sleep(0.05)
+
+
+def test_a_run_draws_its_terms_is_taken_up_by_a_reloaded_page_and_aborted(board, board_server, board_folder):
     """The last of the board's tab. That a run ends by itself is shown in tests/host/train/test_runs.py."""
     board.picture("section", board.page.locator("#fire_tab"))
     board.fill("Output dir", "aborted")
@@ -339,29 +348,36 @@ def test_a_run_draws_its_terms_is_taken_up_by_a_reloaded_page_and_aborted(board,
     board.button("Extra configurations").click()
     extra = {"max_steps": 5000, "save_strategy": "no", "logging_steps": 1}
     board.fill("Extra arguments", json.dumps(ON_THE_CPU | extra))
+    run = board_folder / "saves" / "Custom" / "lora" / "aborted"
+    log = run / "trainer_log.jsonl"
     board.button("Start").click()
     curves = board.page.locator("#fire_curves figure")
-    expect(curves.first).to_be_visible(timeout=300_000)
-    titles = curves.locator("b").all_inner_texts()
-    assert {"loss", "terms/rank", "terms/visual", "rewards/accuracies", "rewards/margins"} <= set(titles)
-    verdict = curves.first.locator("figcaption")
-    expect(verdict).not_to_contain_text("Too early to say", timeout=300_000)  # it follows the run
-    said = verdict.inner_text()[2:].strip()
-    expect(curves.first.locator("img")).to_have_attribute("alt", re.compile(rf"^loss: {said[:5]}"))
-    expect(board.page.locator("[data-testid='matplotlib']").locator("visible=true")).to_have_count(0)
+    verdict, picture = curves.first.locator("figcaption"), curves.first.locator("img")
+    wait_for_entries(log, 1)
+    with board_server.training_at_rest():
+        expect(curves.first).to_be_visible(timeout=300_000)
+        titles = curves.locator("b").all_inner_texts()
+        assert {"loss", "terms/rank", "terms/visual", "rewards/accuracies", "rewards/margins"} <= set(titles)
+        first = picture.get_attribute("src")
+    wait_for_entries(log, ENOUGH)
+    with board_server.training_at_rest():
+        expect(verdict).not_to_contain_text("Too early to say", timeout=300_000)
+        expect(picture).not_to_have_attribute("src", first)  # it follows the run
+        said = verdict.inner_text()[2:].strip()
+        expect(picture).to_have_attribute("alt", re.compile(rf"^loss: {said[:5]}"))
+        expect(board.page.locator("[data-testid='matplotlib']").locator("visible=true")).to_have_count(0)
 
-    board.page.reload()
-    board.errors.clear()  # a reload breaks off what the page was waiting for
-    expect(board.page.get_by_text("Running").first).to_be_visible(timeout=300_000)
-    expect(curves.first).to_be_visible()
-    board.page.wait_for_timeout(3_000)  # the host's reactions to what it has put in
-    expect(board.field("Chat template")).to_have_value(TEMPLATE)
-    expect(board.page.get_by_text("firempo_demo", exact=True).first).to_be_visible()
+        board.page.reload()
+        board.errors.clear()  # a reload breaks off what the page was waiting for
+        expect(board.page.get_by_text("Running").first).to_be_visible(timeout=300_000)
+        expect(curves.first).to_be_visible()
+        board.settle()  # the host's reactions to what it has put in
+        expect(board.field("Chat template")).to_have_value(TEMPLATE)
+        expect(board.page.get_by_text("firempo_demo", exact=True).first).to_be_visible()
     board.button("Abort").click()
     expect(board.page.get_by_text("Finished.").last).to_be_visible(timeout=300_000)
     board.picture("run", board.button("Preview command"))
-    run = board_folder / "saves" / "Custom" / "lora" / "aborted"
     assert (run / "adapter_model.safetensors").is_file(), "what was trained so far is kept"
-    logged = [json.loads(line) for line in (run / "trainer_log.jsonl").read_text().splitlines()]
+    logged = [json.loads(line) for line in log.read_text().splitlines()]
     assert {"terms/rank", "terms/visual", "rewards/margins"} <= set(logged[0])
     assert 0 < logged[-1]["current_steps"] < 5000
