@@ -95,6 +95,8 @@ def test_levels_and_colours_of_label_maps(tmp_path):
     assert not read_mask(grey, SHAPE, ((3, 3, 4),)).any()
     colour = save(tmp_path / "colour.png", Image.fromarray(np.dstack([levels, levels // 2, 255 - levels, levels])))
     assert np.array_equal(read_mask(colour, SHAPE, ((6, 3, 249), (7, 3, 248))), (levels == 6) | (levels == 7))
+    partly = save(tmp_path / "partly.png", Image.fromarray(np.dstack([levels, levels, np.maximum(levels, 9)])))
+    assert np.array_equal(read_mask(partly, SHAPE, ((6,), (11,))), levels == 11), "a level is one of every channel"
     deep = save(tmp_path / "deep.png", Image.fromarray(levels.astype(np.uint16) * 1000))
     assert np.array_equal(read_mask(deep, SHAPE, ((7000,),)), levels == 7)
     labels = save(tmp_path / "labels.png", palette((0, 0, 0), (200, 10, 10)))
