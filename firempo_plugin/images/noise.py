@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -149,10 +149,15 @@ def draws(bits: np.random.PCG64, count: int) -> NDArray[np.uint16]:
 
 @lru_cache(maxsize=8)
 def _quantiles(sigma: float) -> NDArray[np.int16]:
-    """The 65,536 quantiles of the normal distribution at the middles of equal shares, rounded; symmetric about 0."""
+    """Those of the normal distribution of this width, rounded; symmetric about 0."""
+    return np.clip(np.rint(sigma * _deviates()), -255, 255).astype(np.int16)
+
+
+@cache
+def _deviates() -> NDArray[np.float64]:
+    """The 65,536 quantiles of the normal distribution of width 1 at the middles of equal shares."""
     normal = NormalDist()
-    deviates = np.array([normal.inv_cdf((step + 0.5) / 65536) for step in range(65536)])
-    return np.clip(np.rint(sigma * deviates), -255, 255).astype(np.int16)
+    return np.array([normal.inv_cdf((step + 0.5) / 65536) for step in range(65536)])
 
 
 def crop(image: Pixels, mask: Mask | None, how: Corruption, seed: int) -> Pixels:
