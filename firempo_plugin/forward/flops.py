@@ -6,6 +6,7 @@ with anything in training is not propagated back. Nothing that a mask hides is c
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -140,7 +141,7 @@ def operations(model: Any, work: Work, *, checkpointed: bool = False) -> Operati
         backward=back + policy.scored * head_back * head,
         again=body * reached / layers if checkpointed else 0.0,
         reference=reference.tokens * frozen + reference.pairs * layers * attention + reference.scored * head,
-        vision=sum(_vision(base.base_model, base.config, patches) for patches in work.patches),
+        vision=_vision(base.base_model, base.config, work.patches),
     )
 
 
@@ -173,23 +174,28 @@ def _linear(language_model: nn.Module, first: int, checkpointed: bool) -> tuple[
     return frozen, adapters, backward
 
 
-def _vision(core: nn.Module, config: Any, patches: int) -> int:
-    """Operations of encoding one piece of an image; a merger's layers run once for each of its squares of patches."""
+def _vision(core: nn.Module, config: Any, pieces: Sequence[int]) -> int:
+    """Operations of encoding pieces of images of so many patches; a merger's layers run once a square of patches."""
     facts = {**config.to_dict(), **config.vision_config.to_dict()}
     square = (facts.get("spatial_merge_size") or round(1 / facts.get("downsample_ratio", 1))) ** 2
     parts = [(name, part) for name, part in core.named_children() if name in FAMILIES[config.model_type].vision]
-    total = 0
+    plain = merged = 0
     for name, module in (
         (f"{part}.{inner}", module) for part, whole in parts for inner, module in whole.named_modules()
     ):
         if isinstance(module, nn.Linear | nn.Conv2d | nn.Conv3d):
-            merged = "merger" in name or "projector" in name
-            total += 2 * (patches // square if merged else patches) * _numbers(module)
+            if "merger" in name or "projector" in name:
+                merged += _numbers(module)
+            else:
+                plain += _numbers(module)
     depth = facts.get("depth") or facts["num_hidden_layers"]
     whole = facts.get("fullatt_block_indexes", range(depth))
     window = (facts.get("window_size", 0) // facts["patch_size"]) ** 2
-    keys = len(whole) * patches + (depth - len(whole)) * min(window, patches)
-    return total + 4 * facts.get("embed_dim", facts["hidden_size"]) * patches * keys
+    width, total = facts.get("embed_dim", facts["hidden_size"]), 0
+    for patches in pieces:
+        keys = len(whole) * patches + (depth - len(whole)) * min(window, patches)
+        total += 2 * (patches * plain + patches // square * merged) + 4 * width * patches * keys
+    return total
 
 
 def _numbers(module: nn.Linear | nn.Conv2d | nn.Conv3d) -> int:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -134,9 +134,17 @@ class Cost:
 
     def operations(self, checkpointed: bool) -> Operations:
         """Of the whole training."""
+        return self._operations[checkpointed]
+
+    @cached_property
+    def _operations(self) -> dict[bool, Operations]:
+        """Without and with checkpointing; every card and quantisation asks for them."""
         again = max(self.epochs - 1, 0.0)
-        first, later = (self._of_an_epoch(checkpointed, known=known) for known in (False, True))
-        return first.times(self.epochs - again) + later.times(again)
+        found = {}
+        for checkpointed in (False, True):
+            first, later = (self._of_an_epoch(checkpointed, known=known) for known in (False, True))
+            found[checkpointed] = first.times(self.epochs - again) + later.times(again)
+        return found
 
     def _of_an_epoch(self, checkpointed: bool, *, known: bool) -> Operations:
         """Of all rows, once; `known`: with what the caches kept of an earlier epoch."""
@@ -151,13 +159,23 @@ class Cost:
         towers = (1 if self.frozen_tower else trained) + again
         return replace(found, vision=found.vision * towers).times(self.rows / self.looked.rows)
 
+    @cached_property
+    def _trained(self) -> tuple[int, int]:
+        """How many numbers are trained, and the bytes of one."""
+        trained = [weight for weight in self._model.parameters() if weight.requires_grad]
+        return sum(weight.numel() for weight in trained), trained[0].itemsize
+
+    @cached_property
+    def _weights(self) -> dict[int | None, int]:
+        """Bytes of all weights by bits of the frozen ones, with the reference's where it is a model of its own."""
+        reference = 0
+        if self._separate:
+            reference = sum(weight.numel() for weight in self._base.parameters()) * self._base.config.dtype.itemsize
+        return {bits: weight_bytes(self._model, bits) + reference for bits in {*BITS, self.written.bits}}
+
     def budget(self, choice: Choice, card: Card | None = None) -> Budget:
         """Memory of a choice, on a card or on one without any."""
-        trained = [weight for weight in self._model.parameters() if weight.requires_grad]
-        width = trained[0].itemsize
-        weights = weight_bytes(self._model, choice.bits)
-        if self._separate:
-            weights += sum(weight.numel() for weight in self._base.parameters()) * self._base.config.dtype.itemsize
+        trained, width = self._trained
         largest = self.looked.largest
         if self._pass_tokens is None:
             share = choice.batch / self.written.batch
@@ -165,8 +183,8 @@ class Cost:
             largest = replace(largest, tokens=math.ceil(largest.tokens * share), scored=scored)
         return Budget(
             free=int(card.memory * GIGABYTE) if card else 0,
-            weights=weights,
-            trained=sum(weight.numel() for weight in trained),
+            weights=self._weights[choice.bits],
+            trained=trained,
             optimiser=trained_bytes(self._optim, width, autocast=self.half),
             shapes=replace(self._shapes, checkpointed=choice.checkpointed),
             largest=largest,
