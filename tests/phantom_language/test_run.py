@@ -8,7 +8,7 @@ import pytest
 from phantom_language.conftest import POOL, Here, do, half_right
 
 
-def test_every_task_runs_and_what_is_done_is_not_done_again(plan, monkeypatch):
+def test_every_task_runs_and_what_is_done_or_published_is_not_done_again(plan, repository, monkeypatch):
     from tasks import run
 
     plan.claim()
@@ -36,17 +36,14 @@ def test_every_task_runs_and_what_is_done_is_not_done_again(plan, monkeypatch):
     (task,) = [task for stage in plan.stages() for task in stage if not task.done.exists()]
     task.work(here)
     assert answers.read_bytes() == before
+    check_what_is_published(plan, here, repository)
 
 
-def test_what_is_published_is_taken_and_only_the_rest_is_done(plan, repository, monkeypatch):
+def check_what_is_published(plan, here, repository):
+    """It is taken, and only the rest is done."""
     import published
     from plan import Plan
 
-    plan.claim()
-    here = Here(monkeypatch)
-    for name in do(plan.stages(), here):
-        if name == POOL:
-            half_right(plan)
     assert published.give(plan.folder, repository) == 3 + 2 + 2
     assert published.give(plan.folder, repository) == 0
     answers = {path.relative_to(plan.folder): path.read_bytes() for path in plan.folder.rglob("answers.jsonl")}
