@@ -24,6 +24,8 @@ from firempo_plugin.records import Finding
 EXAMPLES = ",".join(
     f"fire_mpo_{name}" for name in ("sharegpt", "sharegpt_spans", "sharegpt_mask_tags", "alpaca", "openai", "mixed")
 )
+SHAPES = "fire_mpo_openai,fire_mpo_mixed"
+"""With all that changes what a template writes: a system text, earlier turns, several images and none."""
 SIDES = ("chosen", "rejected")
 
 
@@ -108,7 +110,7 @@ NAMELESS = {"llava_med"}
     + [("qwen3_vl", "qwen3_vl")],
 )
 def test_pieces_are_the_tokens_that_the_trainer_is_given(config, encoded, tmp_path, family, template):
-    given = config(EXAMPLES, family=family, template=template)
+    given = config(EXAMPLES if family == "qwen3_vl" else SHAPES, family=family, template=template)
     trained, tokenizer = encoded(given)
     seen = list(see(given, tmp_path).rows)
     assert [row.place for row in seen] == [row["source"] for row in trained]
