@@ -2,6 +2,7 @@
 
 import json
 import os
+from copy import deepcopy
 from functools import partial
 
 import pytest
@@ -75,9 +76,15 @@ def lora(checkpoint, rank=RANK):
     }
 
 
-@pytest.fixture
-def weights(checkpoint):
+@pytest.fixture(scope="module")
+def released_weights(checkpoint):
     return lora(checkpoint)
+
+
+@pytest.fixture
+def weights(released_weights):
+    """The same in tensors of the test's own."""
+    return deepcopy(released_weights)
 
 
 def write(folder, weights):
