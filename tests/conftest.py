@@ -185,8 +185,8 @@ def train(checkpoint, tmp_path):
     It takes YAML keys as keyword arguments over a small default, and returns the run's log history.
     """
     import tiny
-    from accelerate.state import AcceleratorState, GradientState, PartialState
     from llamafactory.train.tuner import run_exp
+    from ranks import forget_processes
 
     set_aside()
 
@@ -214,8 +214,7 @@ def train(checkpoint, tmp_path):
             "overwrite_cache": True,
             **keys,
         }
-        for state in (AcceleratorState, GradientState, PartialState):
-            state._reset_state()
+        forget_processes()
         run_exp({key: value for key, value in config.items() if value is not None})
         output = Path(config["output_dir"])
         return json.loads((output / "trainer_state.json").read_text())["log_history"]

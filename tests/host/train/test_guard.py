@@ -1,33 +1,16 @@
 """Nothing that is not finite reaches the weights, and the run says where it came from."""
 
 import math
-import os
-import socket
-import subprocess
-import sys
 
 import pytest
 import torch
 from accelerate import Accelerator
+from ranks import run_as_ranks
 
 from firempo_plugin.host.train.guard import FiniteGuard
 from firempo_plugin.host.train.trainer import FireMPOTrainer
 
 DATA = "fire_mpo_mixed"
-RANK = """
-import torch
-from accelerate import Accelerator
-from firempo_plugin.host.train.guard import FiniteGuard
-
-accelerator = Accelerator(cpu=True)
-guard = FiniteGuard(accelerator, {"pref_beta": 0.1})
-rank = accelerator.process_index
-guard.add(torch.tensor([0.5, float("nan") if rank else 0.25]), [f"pairs, row {rank}", f"pairs, row {rank + 10}"])
-try:
-    guard.check(3, 1.0)
-except ValueError as error:
-    print(error)
-"""
 
 
 @pytest.fixture
@@ -56,24 +39,21 @@ def test_a_step_is_over_with_its_check(guard):
         guard.check(2, math.nan)
 
 
-def test_every_rank_stops_with_the_same_words():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    common = os.environ | {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", RANK],
-            env=common | {"RANK": rank, "LOCAL_RANK": rank, "ACCELERATE_USE_CPU": "true"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in "01"
-    ]
-    said = [rank.communicate(timeout=600) for rank in ranks]
-    assert said[0][0] == said[1][0] != "", said
-    assert "loss of 1 row(s) is not finite. Rows and their losses: pairs, row 11 (nan)." in said[0][0]
+def test_every_rank_stops_with_the_same_words(tmp_path):
+    def stop():
+        accelerator = Accelerator(cpu=True)
+        rank = accelerator.process_index
+        guard = FiniteGuard(accelerator, {"pref_beta": 0.1})
+        losses = torch.tensor([0.5, math.nan if rank else 0.25])
+        guard.add(losses, [f"pairs, row {rank}", f"pairs, row {rank + 10}"])
+        with pytest.raises(ValueError, match="finite") as stopped:
+            guard.check(3, 1.0)
+        (tmp_path / str(rank)).write_text(str(stopped.value))
+
+    run_as_ranks(stop)
+    said = [(tmp_path / rank).read_text() for rank in "01"]
+    assert said[0] == said[1]
+    assert "loss of 1 row(s) is not finite. Rows and their losses: pairs, row 11 (nan)." in said[0]
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])

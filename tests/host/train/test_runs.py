@@ -1,45 +1,30 @@
 """Whole runs: what is written, evaluation, resuming, two processes, a kill, a checkpoint without processor."""
 
-import contextlib
 import json
 import math
 import os
+import runpy
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 import yaml
+from llamafactory import launcher
 from places import TEMPLATES_DIR
+from ranks import run_as_ranks
 from torch.testing import assert_close
 
 from firempo_plugin.errors import UserError
 from firempo_plugin.host.train.metrics import metric_names
+from firempo_plugin.host.train.trainer import FireMPOTrainer
 from firempo_plugin.host.train.workflow import is_complete, skip_broken_checkpoint
 from firempo_plugin.objectives.settings import Settings
 from firempo_plugin.objectives.table import OBJECTIVES
 
 DATA = "fire_mpo_mixed,fire_mpo_sharegpt,fire_mpo_sharegpt_spans,fire_mpo_alpaca"
-BIN = Path(sys.executable).parent
-
-
-def run_command(config: dict, folder: Path, **environment) -> None:
-    """Runs the stock command on a YAML file to its end, its children with it should it hang."""
-    (folder / "run.yaml").write_text(yaml.safe_dump(config))
-    command = [str(BIN / "llamafactory-cli"), "train", "run.yaml"]
-    environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"} | environment
-    with open(folder / "log.txt", "w") as log:
-        run = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
-        try:
-            run.wait(timeout=600)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(run.pid, signal.SIGKILL)
-    assert run.returncode == 0, (folder / "log.txt").read_text()[-3000:]
 
 
 @pytest.fixture
@@ -219,27 +204,39 @@ def test_a_checkpoint_by_shards_is_whole_with_the_list_of_its_shards(tmp_path):
     assert not is_complete(tmp_path, whole_state=False)
 
 
-def test_killed_in_mid_run_and_started_again(config, tmp_path, train):
+def test_killed_in_mid_run_and_started_again(config, tmp_path, train, monkeypatch):
     """kill -9 with a whole checkpoint there; the same run goes on from it and ends where an unbroken run ends."""
-    config |= {"max_steps": 40, "save_strategy": "steps", "save_steps": 2, "save_total_limit": 3}
+    config |= {"max_steps": 8, "save_strategy": "steps", "save_steps": 2, "save_total_limit": 3}
     config |= {"overwrite_output_dir": False}
-    run = get_context("fork").Process(target=train, kwargs=config)  # a process of its own that need not import
-    run.start()
-    while len(list((tmp_path / "out").glob("checkpoint-*"))) < 2 and run.is_alive():
-        time.sleep(0.02)
-    run.kill()
-    run.join()
+    training_step = FireMPOTrainer.training_step
+
+    def until_killed(trainer, *args):
+        if trainer.state.global_step == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return training_step(trainer, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FireMPOTrainer, "training_step", until_killed)
+        run = get_context("fork").Process(target=train, kwargs=config)  # a process of its own that need not import
+        run.start()
+        run.join()
     assert run.exitcode == -signal.SIGKILL
     assert not (tmp_path / "out" / "adapter_model.safetensors").exists(), "killed before its end"
     log = tmp_path / "out" / "trainer_log.jsonl"
     killed_at = len(log.read_text().splitlines())
     train(**config)
-    assert json.loads(log.read_text().splitlines()[killed_at])["current_steps"] > 2, "not begun anew"
+    assert json.loads(log.read_text().splitlines()[killed_at])["current_steps"] == 5, "not begun anew"
     train(**config | {"output_dir": str(tmp_path / "unbroken"), "save_strategy": "no"})
     broken, unbroken = history(tmp_path / "out"), history(tmp_path / "unbroken")
-    assert [entry["step"] for entry in broken] == list(range(1, 41))
+    assert [entry["step"] for entry in broken] == list(range(1, 9))
     for before, after in zip(unbroken, broken, strict=True):
         assert_close(after["loss"], before["loss"], rtol=1e-5, atol=0)
+
+
+def as_torchrun_starts_it(file):
+    """Runs what the host gives to torchrun, on a YAML file."""
+    sys.argv = [launcher.__file__, str(file)]
+    runpy.run_path(launcher.__file__, run_name="__main__")
 
 
 def test_two_processes_give_what_one_gives_on_the_same_global_batch(config, tmp_path, train):
@@ -250,7 +247,8 @@ def test_two_processes_give_what_one_gives_on_the_same_global_batch(config, tmp_
     config |= {"optim": "sgd", "learning_rate": 0.1}  # Adam would blow up the order of summation
     config |= {"max_steps": 2, "do_eval": True, "eval_dataset": DATA, "per_device_eval_batch_size": 3}
     two = config | {"per_device_train_batch_size": 2, "fire_pass_tokens": 1}
-    run_command(two, tmp_path, FORCE_TORCHRUN="1", NPROC_PER_NODE="2")
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(two))
+    run_as_ranks(as_torchrun_starts_it, tmp_path / "run.yaml")
     train(**config | {"output_dir": str(tmp_path / "one"), "fire_pass_tokens": 100_000})
     names = ("loss", "terms/rank", "terms/visual", "terms/kl_forward", "rewards/margins", "noised_share")
     two, one = (history(tmp_path / name) for name in ("out", "one"))
