@@ -222,12 +222,11 @@ def train(checkpoint, tmp_path):
     return run
 
 
-@pytest.fixture
-def write_dataset(tmp_path):
-    """Returns a function that writes rows and a dataset_info.json entry, and returns the folder."""
+@pytest.fixture(scope="session")
+def write_dataset_to():
+    """Returns a function that writes rows and a dataset_info.json entry to a folder, and returns the folder."""
 
-    def write(rows, *, name="pairs", formatting="sharegpt", columns=None, text=None, **entry) -> Path:
-        folder = tmp_path / "data"
+    def write(folder, rows, *, name="pairs", formatting="sharegpt", columns=None, text=None, **entry) -> Path:
         folder.mkdir(exist_ok=True)
         sharegpt = ("messages:conversations", "chosen", "rejected", "images", "rejected_images")
         if columns is None:
@@ -240,6 +239,12 @@ def write_dataset(tmp_path):
         return folder
 
     return write
+
+
+@pytest.fixture
+def write_dataset(write_dataset_to, tmp_path):
+    """The same into a folder of the test's own."""
+    return partial(write_dataset_to, tmp_path / "data")
 
 
 @pytest.fixture(scope="session")
@@ -276,51 +281,12 @@ def scans(demo_data, tmp_path) -> Path:
 def trainer_and_batch(checkpoint, tmp_path):
     """Returns a function that builds a trainer as the workflow does, and one batch of all rows of a dataset."""
     import tiny
-    import torch
-    from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
-    from llamafactory.hparams import DataArguments, FinetuningArguments, ModelArguments
-    from llamafactory.model import load_model, load_tokenizer
-    from transformers import Seq2SeqTrainingArguments
+    from trainers import load
 
-    from firempo_plugin.host.arguments import settings_of
-    from firempo_plugin.host.data.collator import FireCollator
-    from firempo_plugin.host.train.caches import Caches
-    from firempo_plugin.host.train.trainer import FireMPOTrainer
-    from firempo_plugin.host.train.workflow import checkpoint_exactly
-
-    def build(family, dataset, *, dataset_dir=TEMPLATES_DIR, adapter=None, flash_attn="auto", pass_tokens=None, **keys):
-        model_args = ModelArguments(
-            model_name_or_path=str(checkpoint(family)),
-            flash_attn=flash_attn,
-            adapter_name_or_path=str(adapter) if adapter else None,
-        )
-        model_args.compute_dtype = torch.float32
-        model_args.device_map = None
-        finetuning_args = FinetuningArguments(stage="fire_mpo", lora_target="all", **keys)
-        data_args = DataArguments(
-            template=tiny.TEMPLATES[family], dataset=dataset, dataset_dir=str(dataset_dir), overwrite_cache=True
-        )
-        training_args = Seq2SeqTrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[])
-        tokens = load_tokenizer(model_args)
-        template = get_template_and_fix_tokenizer(tokens["tokenizer"], data_args)
-        rows = get_dataset(template, model_args, data_args, training_args, stage="fire_mpo", **tokens)
-        checkpoint_exactly(model_args)
-        model = load_model(tokens["tokenizer"], model_args, finetuning_args, is_trainable=True)
-        settings = settings_of(finetuning_args)
-        collator = FireCollator.of(model, template, settings, tokens, pass_tokens)
-        dataset = rows["train_dataset"]
-        trainer = FireMPOTrainer(
-            model,
-            None,
-            settings,
-            finetuning_args,
-            None,
-            caches=Caches(),
-            args=training_args,
-            data_collator=collator,
-            train_dataset=dataset,
-        )
-        return trainer, collator(list(dataset))["batch"]
+    def build(family, dataset, *, dataset_dir=TEMPLATES_DIR, pass_tokens=None, **keys):
+        loaded = load(checkpoint(family), tiny.TEMPLATES[family], dataset, dataset_dir, tmp_path, **keys)
+        trainer = loaded.trainer(pass_tokens=pass_tokens)
+        return trainer, trainer.data_collator(list(loaded.rows))["batch"]
 
     return build
 

@@ -101,20 +101,26 @@ class Plain:
             AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=torch.float32).eval() for _ in range(2)
         )
         self.model = PeftModel.from_pretrained(base, adapter, is_trainable=True).eval()
-        self.of_policy, self.of_reference = {}, {}
+        self.of_policy, self.of_reference, self.shown = {}, {}, {}
+
+    def pixels_of(self, paths):
+        """The images of files, and their pixel inputs; read once."""
+        if paths not in self.shown:
+            opened = [Image.open(path).convert("RGB") for path in paths]
+            pixels = self.processor.image_processor(images=opened, return_tensors="pt") if opened else {}
+            self.shown[paths] = opened, dict(pixels)
+        opened, pixels = self.shown[paths]
+        return opened, dict(pixels)
 
     def sequence(self, question, answer, images):
         """Input ids, pixel inputs, and where the answer's tokens with their character offsets start."""
-        pixels = {}
-        if images:
-            opened = [Image.open(path).convert("RGB") for path in images]
-            pixels = dict(self.processor.image_processor(images=opened, return_tensors="pt"))
+        opened, pixels = self.pixels_of(tuple(images))
         if self.family == "mllama":
             question = question.replace("<image>", "<|image|>")
         elif self.family in ("huatuo_vision", "llava_med", "llava"):
             question = question.replace("<image>", "<image>" * 16)
         elif self.family in ("llava_next", "llava_onevision"):
-            for image in opened if images else []:
+            for image in opened:
                 written = self.processor(text="<image>", images=[image], return_tensors="pt")["input_ids"]
                 count = int((written == self.tokenizer.convert_tokens_to_ids("<image>")).sum())
                 question = question.replace("<image>", "<picture>" * count, 1)

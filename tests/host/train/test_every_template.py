@@ -22,9 +22,10 @@ from packaging.version import Version
 from PIL import Image
 from places import ROOT
 from stock import Reader, Stock
-from test_layouts import NOISE, NUMBERS, check, run
+from test_layouts import NOISE, NUMBERS, check
 from test_numbers import as_rows, pair
 from torch.testing import assert_close
+from trainers import step
 from transformers import AutoConfig
 from transformers.models.llava import modeling_llava
 
@@ -108,8 +109,7 @@ def test_it_is_exact(row, family, pairs, checkpoint, adapter, trainer_and_batch,
         loss.backward()
         trained = {name: w for name, w in stock.model.named_parameters() if w.requires_grad}
         gradients = {name: torch.zeros_like(w) if w.grad is None else w.grad for name, w in trained.items()}
-        trainer.model.zero_grad()
-        check(run(trainer, made), (loss.detach(), gradients), NOISE.get(family, 1e-5))
+        check(step(trainer, made), (loss.detach(), gradients), NOISE.get(family, 1e-5))
         found = trainer._train_means.take()
         for name, value in terms.items():
             assert_close(found[f"terms/{name}"], value, rtol=1e-5, atol=1e-7, msg=lambda m, n=name: f"{n}: {m}")

@@ -10,8 +10,9 @@ from PIL import Image
 from plain import Plain, plain_of
 from relatives import DEFAULTS, PUBLISHED
 from test_numbers import as_rows, pair
-from tiny import WITH_TREES
+from tiny import TEMPLATES, WITH_TREES
 from torch.testing import assert_close
+from trainers import load, step
 
 from firempo_plugin.objectives.table import OBJECTIVES
 
@@ -36,10 +37,10 @@ def odd_pairs(demo_data, tmp_path_factory):
         return [images[name] for name in names]
 
     long = "There is a mass in the left lower lobe, and nothing else is seen."
+    turned = long.replace("left", "right")
     return [
         pair("<image>Which side?", "Left.", "Right.", (("Left",), ("Right",)), on("a"), on("a-")),
-        pair("<image>Which side?", long, long.replace("left", "right"), (("left",), ("right",)), on("a"), on("a-")),
-        pair("<image>Is it normal?", "No, a mass", "No, a cyst", (("mass",), ("cyst",)), on("a"), on("a-"), 2.0),
+        pair("<image>Which side?", long, turned, (("left",), ("right",)), on("a"), on("a-"), weight=2.0),
         pair("<image>What is it?", "A CT.", "An MR.", (("A CT.",), ("An MR.",)), on("b"), on("b-")),
         pair("<image>What is it?", "A CT of one.", "A CT.", ((" of one",), ()), on("b")),
         pair("Look: <image>How many?", "Two, I think.", "Ten, I think.", (("Two",), ("Ten",)), on("c"), on("c-")),
@@ -52,7 +53,6 @@ def odd_pairs(demo_data, tmp_path_factory):
             on("a-", "c"),
         ),
         pair("<image>Where?", "On top.", "Below.", (("On top",), ("Below",)), on("a"), on("wide")),
-        pair("Is iodine a contrast agent?", "Yes.", "No.", (("Yes",), ("No",))),
         pair("Is iodine a contrast agent?", "Yes, it is.", "Yes, it is not.", ((), ("not",))),
     ]
 
@@ -85,20 +85,34 @@ def plain(odd_pairs, checkpoint, adapter):
     return compute
 
 
+@pytest.fixture(scope="module")
+def odd_rows(odd_pairs, write_dataset_to, checkpoint, adapter, tmp_path_factory):
+    """Returns a function from a family and the host's `flash_attn` to its model with the odd rows, loaded once.
+
+    Without gradient checkpointing, under which test_every_template.py sees every family.
+    """
+    folder = write_dataset_to(tmp_path_factory.mktemp("odd_rows"), as_rows(odd_pairs))
+    known = {}
+
+    def get(family, flash_attn="auto"):
+        if (family, flash_attn) not in known:
+            if known and family not in {each for each, _ in known}:
+                known.clear()
+            model = {"flash_attn": flash_attn, "disable_gradient_checkpointing": True}
+            known[family, flash_attn] = load(
+                checkpoint(family), TEMPLATES[family], "pairs", folder, folder, adapter=adapter(family), model=model
+            )
+        return known[family, flash_attn]
+
+    return get
+
+
 LAYOUTS = {
-    "one pass": {},
-    "a pass for every component": {"pass_tokens": 1},
-    "passes of a few trees": {"pass_tokens": 300},
-    "eager attention": {"flash_attn": "disabled", "pass_tokens": 300},
+    "one pass": ("auto", None),
+    "a pass for every component": ("auto", 1),
+    "passes of a few trees, eager attention": ("disabled", 300),
 }
-
-
-def run(trainer, batch):
-    """Loss and gradients as a training step makes them."""
-    trainer.current_gradient_accumulation_steps = 1
-    trainer._rows_of_step = len(batch)
-    loss = trainer.training_step(trainer.model, {"batch": batch})
-    return loss, {name: w.grad for name, w in trainer.model.named_parameters() if w.requires_grad}
+"""Kind of attention, and most tokens of a pass."""
 
 
 NOISE = dict.fromkeys(("gemma4", "gemma4_small", "gemma4n"), 5e-5)
@@ -114,90 +128,68 @@ def check(found, expected, noise=1e-5):
         assert_close(gradients[name], gradient, rtol=1e-4, atol=noise * scale, msg=lambda m, n=name: f"{n}: {m}")
 
 
-@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def trainer_on(loaded, rows=None, **keys):
+    """A trainer, and one batch of all rows or of some."""
+    trainer = loaded.trainer(**keys)
+    return trainer, trainer.data_collator(list(loaded.rows) if rows is None else rows)["batch"]
+
+
+@pytest.mark.parametrize(("flash_attn", "pass_tokens"), LAYOUTS.values(), ids=LAYOUTS)
 @pytest.mark.parametrize("family", WITH_TREES)
-def test_odd_rows(family, layout, odd_pairs, plain, trainer_and_batch, write_dataset, adapter):
-    folder = write_dataset(as_rows(odd_pairs))
-    trainer, batch = trainer_and_batch(
-        family, "pairs", dataset_dir=folder, adapter=adapter(family), **NUMBERS, **layout
-    )
+def test_odd_rows(family, flash_attn, pass_tokens, odd_rows, plain):
+    trainer, batch = trainer_on(odd_rows(family, flash_attn), pass_tokens=pass_tokens, **NUMBERS)
     trees = [each for each in batch.passes if each.end is not None]
     assert trees, "trees with branches are run"
-    assert (len(batch.passes) > 1) == ("pass_tokens" in layout)
-    check(run(trainer, batch), plain(family), NOISE.get(family, 1e-5))
+    assert (len(batch.passes) > 1) == (pass_tokens is not None)
+    check(step(trainer, batch), plain(family), NOISE.get(family, 1e-5))
 
 
 @pytest.mark.parametrize("pass_tokens", [None, 300])
 @pytest.mark.parametrize("family", ["qwen3_5", "qwen3_5_moe"])
-def test_odd_rows_of_a_model_whose_layers_carry_a_state(
-    family, pass_tokens, odd_pairs, plain, trainer_and_batch, write_dataset, adapter
-):
+def test_odd_rows_of_a_model_whose_layers_carry_a_state(family, pass_tokens, odd_rows, plain):
     """A state knows no branches: there are no trees, but every image is seen once."""
-    folder = write_dataset(as_rows(odd_pairs))
-    trainer, batch = trainer_and_batch(
-        family, "pairs", dataset_dir=folder, adapter=adapter(family), pass_tokens=pass_tokens, **NUMBERS
-    )
+    trainer, batch = trainer_on(odd_rows(family), pass_tokens=pass_tokens, **NUMBERS)
     assert all(each.end is None for each in batch.passes)
     assert len(batch.images.inputs["image_grid_thw"]) == 7
-    check(run(trainer, batch), plain(family))
+    check(step(trainer, batch), plain(family))
 
 
 @pytest.mark.parametrize("pass_tokens", [None, 300])
-def test_odd_rows_of_a_model_that_attends_to_the_states_of_images(
-    pass_tokens, odd_pairs, plain, trainer_and_batch, write_dataset, adapter
-):
+def test_odd_rows_of_a_model_that_attends_to_the_states_of_images(pass_tokens, odd_rows, plain):
     """What fills a batch up to the most images of a row would be seen by the tokens before the first image."""
-    folder = write_dataset(as_rows(odd_pairs))
-    trainer, batch = trainer_and_batch(
-        "mllama", "pairs", dataset_dir=folder, adapter=adapter("mllama"), pass_tokens=pass_tokens, **NUMBERS
-    )
+    trainer, batch = trainer_on(odd_rows("mllama"), pass_tokens=pass_tokens, **NUMBERS)
     assert pass_tokens is not None or len(batch.passes) == 3, "rows with one image, with two and with none"
-    check(run(trainer, batch), plain("mllama"))
+    check(step(trainer, batch), plain("mllama"))
 
 
-def test_text_alone_of_a_model_that_attends_to_the_states_of_images(
-    odd_pairs, trainer_and_batch, write_dataset, checkpoint, adapter
-):
-    rows = odd_pairs[-2:]
-    trainer, batch = trainer_and_batch(
-        "mllama", "pairs", dataset_dir=write_dataset(as_rows(rows)), adapter=adapter("mllama"), **NUMBERS
-    )
+def test_text_alone_of_a_model_that_attends_to_the_states_of_images(odd_pairs, odd_rows, checkpoint, adapter):
+    loaded = odd_rows("mllama")
+    trainer, batch = trainer_on(loaded, list(loaded.rows)[-1:], **NUMBERS)
     model = plain_of("mllama", checkpoint("mllama"), adapter("mllama"))
-    expected, _ = model.batch(rows, "fire_mpo", alpha=0.2, gamma=0.7, lam=0.3)
-    loss, gradients = run(trainer, batch)
+    expected, _ = model.batch(odd_pairs[-1:], "fire_mpo", alpha=0.2, gamma=0.7, lam=0.3)
+    loss, gradients = step(trainer, batch)
     assert_close(loss, expected.detach(), rtol=1e-5, atol=0)
     assert all(gradient is not None for gradient in gradients.values()), "several processes wait for every one"
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "disabled"])
+@pytest.mark.parametrize("flash_attn", ["sdpa", "disabled"])
 @pytest.mark.parametrize("family", ["llava_mistral", "llava_phi3", "llava_gemma3", "qwen2_5_vl_windows"])
-def test_odd_rows_that_are_longer_than_the_window(
-    family, attention, odd_pairs, plain, trainer_and_batch, write_dataset, adapter
-):
-    folder = write_dataset(as_rows(odd_pairs))
-    trainer, batch = trainer_and_batch(
-        family, "pairs", dataset_dir=folder, adapter=adapter(family), flash_attn=attention, pass_tokens=300, **NUMBERS
-    )
+def test_odd_rows_that_are_longer_than_the_window(family, flash_attn, odd_rows, plain):
+    trainer, batch = trainer_on(odd_rows(family, flash_attn), pass_tokens=300, **NUMBERS)
     assert any(each.end is not None for each in batch.passes), "trees with branches are run"
-    check(run(trainer, batch), plain(family))
+    check(step(trainer, batch), plain(family))
 
 
 @pytest.mark.parametrize("objective", sorted(set(OBJECTIVES) - {"fire_mpo"}))
-def test_odd_rows_under_the_relatives(objective, odd_pairs, plain, trainer_and_batch, write_dataset, adapter):
+def test_odd_rows_under_the_relatives(objective, odd_pairs, odd_rows, plain):
     """Loss, gradients and terms. These join other cells, so that the passes are cut elsewhere."""
     own = {"fire_mpo_v1": NUMBERS, "fire_mpo_v2": NUMBERS, "rrpo": {"fire_alpha": 0.2}}
-    trainer, batch = trainer_and_batch(
-        "qwen3_vl",
-        "pairs",
-        dataset_dir=write_dataset(as_rows(rows_for(objective, odd_pairs))),
-        adapter=adapter("qwen3_vl"),
-        pass_tokens=1,
-        fire_objective=objective,
-        pref_ftx=0.2,
-        **own.get(objective, {}),
-    )
+    loaded, trainable = odd_rows("qwen3_vl"), rows_for(objective, odd_pairs)
+    rows = [row for row, each in zip(loaded.rows, odd_pairs, strict=True) if each in trainable]
+    keys = {"fire_objective": objective, "pref_ftx": 0.2, **own.get(objective, {})}
+    trainer, batch = trainer_on(loaded, rows, pass_tokens=1, **keys)
     expected = plain("qwen3_vl", objective, nll=0.2)
-    check(run(trainer, batch), expected)
+    check(step(trainer, batch), expected)
     found = trainer._train_means.take()
     for name, value in expected[-1].items():
         assert_close(found[f"terms/{name}"], value, rtol=1e-4, atol=1e-7, msg=lambda m, n=name: f"{n}: {m}")
@@ -208,7 +200,7 @@ def test_a_tower_in_training_gets_the_gradients_of_the_plain_path(
 ):
     from firempo_plugin.forward.families import FAMILIES as KNOWN
 
-    def step():
+    def gradients():
         torch.manual_seed(5)
         trainer, batch = trainer_and_batch(
             "qwen3_vl",
@@ -218,11 +210,11 @@ def test_a_tower_in_training_gets_the_gradients_of_the_plain_path(
             pass_tokens=1,
         )
         assert len(batch.passes) == 1, "features in training are computed once, for one backward"
-        return run(trainer, batch)
+        return step(trainer, batch)
 
-    packed = step()
+    packed = gradients()
     monkeypatch.delitem(KNOWN, "qwen3_vl")
-    plain_path = step()
+    plain_path = gradients()
     assert any("visual" in name and gradient.abs().max() > 0 for name, gradient in plain_path[1].items())
     check(packed, plain_path)
 
