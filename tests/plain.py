@@ -1,8 +1,8 @@
 """The objectives computed slowly and plainly: eight full forwards, one sequence at a time, full logits.
 
-No sequence is run twice, though: what the reference gives never changes, and what the policy gives not within a
-batch, or as long as it is told so. Shares no code with the package: it builds token ids from the chat format's
-pieces, places phrases by offsets in the bare answer, and lets the model class count its own positions.
+No sequence is run twice, though, since neither model is trained. Shares no code with the package: it builds token ids
+from the chat format's pieces, places phrases by offsets in the bare answer, and lets the model class count its own
+positions.
 """
 
 import math
@@ -261,14 +261,12 @@ class Plain:
             loss = loss + ftx * parts["nll"]
         return pair.weight * loss, parts
 
-    def batch(self, pairs, objective, *, anew=True, **numbers):
+    def batch(self, pairs, objective, **numbers):
         """Mean loss over pairs, and the mean of each part over the pairs that have it.
 
-        With `anew=False` the policy's forwards of earlier batches are used again, whose graphs must have been retained.
+        The policy's forwards are used again by later batches: propagate back with `retain_graph=True`.
         """
         losses, found = [], {}
-        if anew:
-            self.of_policy.clear()
         self.model.zero_grad()
         for pair in pairs:
             if objective in PUBLISHED:

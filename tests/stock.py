@@ -5,6 +5,7 @@ model's processor, the places of phrases from decoding token by token, positions
 which runs one sequence at a time with full logits.
 """
 
+from functools import cache
 from itertools import pairwise
 
 import torch
@@ -35,6 +36,52 @@ TOKEN_KINDS = {
 OF_TOKENS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids", "labels")
 
 
+class Images:
+    """Reads images of a model, under whatever template; each list of files once.
+
+    Args:
+        family: Of `tiny`.
+        checkpoint: The model's folder.
+    """
+
+    def __init__(self, family, checkpoint):
+        self.family = family
+        self.processor = AutoProcessor.from_pretrained(checkpoint)
+        self.known = {}
+
+    def read(self, images):
+        """For each image the text that stands for it in a prompt, and the pixel inputs of all of them."""
+        if not images:
+            return [], {}
+        shown = of_family(self.family, IMAGES, "<image>")
+        if self.family == "mllama":
+            return [shown] * len(images), dict(self.processor.image_processor(images=[images], return_tensors="pt"))
+        tokenizer = self.processor.tokenizer
+        texts = [tokenizer.decode(self.processor(text=shown, images=[each])["input_ids"][0]) for each in images]
+        texts = [text.removeprefix(tokenizer.bos_token or "") for text in texts]
+        pixels = dict(self.processor(text=shown * len(images), images=images, return_tensors="pt"))
+        pixels = {name: value for name, value in pixels.items() if name not in OF_TOKENS}
+        return texts, {name: x.float() if x.is_floating_point() else x for name, x in pixels.items()}
+
+    def read_once(self, paths):
+        """The same of files."""
+        if paths not in self.known:
+            self.known[paths] = self.read([Image.open(path).convert("RGB") for path in paths])
+        texts, pixels = self.known[paths]
+        return texts, dict(pixels)
+
+
+@cache
+def images_of(family, checkpoint):
+    """The same ones for all templates of a family."""
+    return Images(family, checkpoint)
+
+
+def of_family(family, facts, default=None):
+    """Of facts by the start of a family's name."""
+    return next((fact for name, fact in facts.items() if family.startswith(name)), default)
+
+
 class Reader:
     """Reads rows of a model under one of the host's templates.
 
@@ -49,37 +96,14 @@ class Reader:
         self.images_lead = family.startswith("paligemma")
         self.tokenizer = AutoTokenizer.from_pretrained(checkpoint)
         self.template = get_template_and_fix_tokenizer(self.tokenizer, DataArguments(template=template))
-        self.processor = AutoProcessor.from_pretrained(checkpoint)
+        self.images = images_of(family, checkpoint)
+        self.processor = self.images.processor
         config = AutoConfig.from_pretrained(checkpoint)
         self.image_token_id = getattr(config, "thinker_config", config).image_token_id
-        self.known = {}
-
-    def of_family(self, facts, default=None):
-        return next((fact for name, fact in facts.items() if self.family.startswith(name)), default)
-
-    def read(self, images):
-        """For each image the text that stands for it in a prompt, and the pixel inputs of all of them."""
-        if not images:
-            return [], {}
-        shown = self.of_family(IMAGES, "<image>")
-        if self.family == "mllama":
-            return [shown] * len(images), dict(self.processor.image_processor(images=[images], return_tensors="pt"))
-        texts = [self.tokenizer.decode(self.processor(text=shown, images=[each])["input_ids"][0]) for each in images]
-        texts = [text.removeprefix(self.tokenizer.bos_token or "") for text in texts]
-        pixels = dict(self.processor(text=shown * len(images), images=images, return_tensors="pt"))
-        pixels = {name: value for name, value in pixels.items() if name not in OF_TOKENS}
-        return texts, {name: x.float() if x.is_floating_point() else x for name, x in pixels.items()}
-
-    def read_once(self, paths):
-        """The same of files."""
-        if paths not in self.known:
-            self.known[paths] = self.read([Image.open(path).convert("RGB") for path in paths])
-        texts, pixels = self.known[paths]
-        return texts, dict(pixels)
 
     def sequence(self, question, answer, images):
         """Input ids, pixel inputs, and where the answer's tokens with their character offsets start."""
-        texts, pixels = self.read_once(tuple(images))
+        texts, pixels = self.images.read_once(tuple(images))
         for text in texts:
             text = "" if self.images_lead else text.replace("<image>", "<picture>")
             question = question.replace("<image>", text, 1)
@@ -94,7 +118,7 @@ class Reader:
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **pixels}
         if self.images_lead:
             inputs["token_type_ids"] = (ids != self.image_token_id).int()
-        elif name := self.of_family(TOKEN_KINDS):
+        elif name := of_family(self.family, TOKEN_KINDS):
             inputs[name] = (ids == self.image_token_id).int()
         elif self.family == "mllama" and images:
             inputs["cross_attention_mask"] = Plain.what_tokens_see(self, ids, inputs.pop("num_tiles"))

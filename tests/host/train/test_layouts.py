@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from functools import lru_cache
 from types import SimpleNamespace
 
 import pytest
@@ -76,7 +77,7 @@ def plain(odd_pairs, checkpoint, adapter):
             published = {**DEFAULTS.get(objective, {}), "nll": nll}
             ours = {"alpha": 0.2, "gamma": 0.7, "lam": 0.3, "ftx": nll}
             numbers = published if objective in PUBLISHED else ours
-            loss, terms = model.batch(rows_for(objective, odd_pairs), objective, anew=False, **numbers)
+            loss, terms = model.batch(rows_for(objective, odd_pairs), objective, **numbers)
             loss.backward(retain_graph=True)
             gradients = {name: w.grad for name, w in model.model.named_parameters() if w.requires_grad}
             known[family, objective, nll] = (loss.detach(), gradients, terms)
@@ -92,17 +93,13 @@ def odd_rows(odd_pairs, write_dataset_to, checkpoint, adapter, tmp_path_factory)
     Without gradient checkpointing, under which test_every_template.py sees every family.
     """
     folder = write_dataset_to(tmp_path_factory.mktemp("odd_rows"), as_rows(odd_pairs))
-    known = {}
 
+    @lru_cache(maxsize=2)  # both kinds of attention of a family
     def get(family, flash_attn="auto"):
-        if (family, flash_attn) not in known:
-            if known and family not in {each for each, _ in known}:
-                known.clear()
-            model = {"flash_attn": flash_attn, "disable_gradient_checkpointing": True}
-            known[family, flash_attn] = load(
-                checkpoint(family), TEMPLATES[family], "pairs", folder, folder, adapter=adapter(family), model=model
-            )
-        return known[family, flash_attn]
+        model = {"flash_attn": flash_attn, "disable_gradient_checkpointing": True}
+        return load(
+            checkpoint(family), TEMPLATES[family], "pairs", folder, folder, adapter=adapter(family), model=model
+        )
 
     return get
 

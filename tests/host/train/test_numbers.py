@@ -85,11 +85,42 @@ def first_log(train, write_dataset, pairs, family, adapter, **keys):
     )[0]
 
 
+@pytest.fixture
+def gradients(monkeypatch):
+    """A dict that gets the gradients of a step."""
+    from firempo_plugin.host.train.trainer import FireMPOTrainer
+
+    found = {}
+    training_step = FireMPOTrainer.training_step
+
+    def remember_gradients(self, model, *args, **kwargs):
+        loss = training_step(self, model, *args, **kwargs)
+        found.update({n: w.grad.clone() for n, w in model.named_parameters() if w.requires_grad})
+        return loss
+
+    monkeypatch.setattr(FireMPOTrainer, "training_step", remember_gradients)
+    return found
+
+
+def assert_gradients(found, plain, loss):
+    loss.backward(retain_graph=True)
+    expected = {n: w.grad for n, w in plain.model.named_parameters() if w.requires_grad}
+    assert set(found) == set(expected)
+    assert len(found) == 14 * plain.model.config.get_text_config().num_hidden_layers
+    for name, gradient in expected.items():
+        scale = gradient.abs().max().item()
+        assert scale > 0, name
+        assert_close(found[name], gradient, rtol=1e-3, atol=1e-5 * scale, msg=lambda m, n=name: f"{n}: {m}")
+
+
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("kl_scope", ["phrase", "response"])
-def test_fire_mpo_is_what_eight_plain_forwards_give(family, kl_scope, train, write_dataset, pairs, checkpoint, adapter):
+@pytest.mark.parametrize(("kl_scope", "reentrant"), [("phrase", True), ("response", False)])
+def test_fire_mpo_is_what_eight_plain_forwards_give(
+    family, kl_scope, reentrant, train, write_dataset, pairs, checkpoint, adapter, gradients
+):
+    """Under both kinds of gradient checkpointing; test_layouts.py is without."""
     keys = {"fire_kl_scope": kl_scope, "fire_lambda": 0.3, "fire_gamma": 0.7, "fire_alpha": 0.2, "pref_ftx": 0.1}
-    log = first_log(train, write_dataset, pairs, family, adapter, **keys)
+    log = first_log(train, write_dataset, pairs, family, adapter, use_reentrant_gc=reentrant, **keys)
     plain = plain_of(family, checkpoint(family), adapter(family))
     loss, parts = plain.batch(pairs, "fire_mpo", kl_scope=kl_scope, lam=0.3, gamma=0.7, alpha=0.2, ftx=0.1)
     assert_close(log["loss"], loss.item(), rtol=1e-4, atol=0)
@@ -98,6 +129,7 @@ def test_fire_mpo_is_what_eight_plain_forwards_give(family, kl_scope, train, wri
         assert_close(log[f"terms/{name}"], value, rtol=1e-4, atol=0)
     assert parts["kl_forward"] > 1e-3, "the adapter makes policy and reference differ"
     assert log["noised_share"] == 0.5
+    assert_gradients(gradients, plain, loss)
 
 
 @pytest.mark.parametrize("objective", ["copo", "fire_mpo_difference", "orpo", "rrpo", "s_vco", "tdpo2"])
@@ -122,46 +154,6 @@ def test_tokens_count_what_their_row_says(train, write_dataset, pairs, checkpoin
     unweighted, _ = plain.batch([replace(p, chosen_weights=None, rejected_weights=None) for p in pairs], "tgdpo")
     assert abs(loss - unweighted) > 1e-3
     assert_close(log["loss"], loss.item(), rtol=1e-4, atol=0)
-
-
-@pytest.fixture
-def gradients(monkeypatch):
-    """A dict that gets the gradients of a step."""
-    from firempo_plugin.host.train.trainer import FireMPOTrainer
-
-    found = {}
-    training_step = FireMPOTrainer.training_step
-
-    def remember_gradients(self, model, *args, **kwargs):
-        loss = training_step(self, model, *args, **kwargs)
-        found.update({n: w.grad.clone() for n, w in model.named_parameters() if w.requires_grad})
-        return loss
-
-    monkeypatch.setattr(FireMPOTrainer, "training_step", remember_gradients)
-    return found
-
-
-def assert_gradients(found, plain, loss):
-    loss.backward()
-    expected = {n: w.grad for n, w in plain.model.named_parameters() if w.requires_grad}
-    assert set(found) == set(expected)
-    assert len(found) == 14 * plain.model.config.get_text_config().num_hidden_layers
-    for name, gradient in expected.items():
-        scale = gradient.abs().max().item()
-        assert scale > 0, name
-        assert_close(found[name], gradient, rtol=1e-3, atol=1e-5 * scale, msg=lambda m, n=name: f"{n}: {m}")
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("checkpointing", ["off", "reentrant", "not reentrant"])
-def test_gradients_are_those_of_plain_forwards(
-    family, checkpointing, train, write_dataset, pairs, checkpoint, adapter, gradients
-):
-    kind = {"disable_gradient_checkpointing": checkpointing == "off", "use_reentrant_gc": checkpointing == "reentrant"}
-    first_log(train, write_dataset, pairs, family, adapter, fire_alpha=0.2, **kind)
-    plain = plain_of(family, checkpoint(family), adapter(family))
-    loss, _ = plain.batch(pairs, "fire_mpo", alpha=0.2)
-    assert_gradients(gradients, plain, loss)
 
 
 def test_the_findings_of_a_report_share_its_trees_and_keep_their_phrases(
