@@ -1,10 +1,14 @@
 """Log-probabilities and KL from hidden states in chunks are those of whole logits, which then never exist."""
 
+from functools import lru_cache
+
 import pytest
 import torch
 from test_numbers import as_rows, first_log, pairs  # noqa: F401 - a fixture
-from tiny import SHARING
+from tiny import SHARING, TEMPLATES
+from tiny import load as load_model
 from torch.testing import assert_close
+from trainers import load, step
 
 from firempo_plugin.forward import families, score
 from firempo_plugin.objectives import losses
@@ -37,33 +41,33 @@ def most_rows(monkeypatch):
     return most
 
 
-def step(trainer_and_batch, family, folder, adapter, **keys):
-    trainer, batch = trainer_and_batch(family, "pairs", dataset_dir=folder, adapter=adapter(family), **keys)
-    trainer.current_gradient_accumulation_steps = 1
-    trainer.get_batch_samples(iter([{"batch": batch}]), 1, trainer.args.device)
-    loss = trainer.training_step(trainer.model, {"batch": batch})
-    gradients = {name: weight.grad for name, weight in trainer.model.named_parameters() if weight.requires_grad}
-    return trainer, loss, gradients
+@pytest.fixture(scope="module")
+def loaded(pairs, write_dataset_to, checkpoint, adapter, tmp_path_factory):  # noqa: F811
+    """Returns a function from a family to its model with the rows, loaded once."""
+    folder = write_dataset_to(tmp_path_factory.mktemp("rows"), as_rows(pairs))
+
+    @lru_cache(maxsize=1)
+    def get(family):
+        return load(checkpoint(family), TEMPLATES[family], "pairs", folder, folder, adapter=adapter(family))
+
+    return get
+
+
+def start(loaded, **keys):
+    """A trainer and a batch of all rows."""
+    trainer = loaded.trainer(**keys)
+    return trainer, trainer.data_collator(list(loaded.rows))["batch"]
 
 
 @pytest.mark.parametrize("objective", WIDE)
 @pytest.mark.parametrize("family", ["qwen3_vl", "qwen2_5_vl", "llava", "gemma3"])
-def test_a_step_is_the_same(
-    family,
-    objective,
-    trainer_and_batch,
-    write_dataset,
-    pairs,  # noqa: F811
-    adapter,
-    monkeypatch,
-    most_rows,
-):
-    folder = write_dataset(as_rows(pairs))
-    trainer, loss, gradients = step(trainer_and_batch, family, folder, adapter, **WIDE[objective])
+def test_a_step_is_the_same(family, objective, loaded, monkeypatch, most_rows):
+    loss, gradients = step(*start(loaded(family), **WIDE[objective]))
     assert most_rows[0] > ROWS
     most_rows[0] = 0
     in_chunks_of(ROWS, monkeypatch)
-    _, same, others = step(trainer_and_batch, family, folder, adapter, **WIDE[objective])
+    trainer, batch = start(loaded(family), **WIDE[objective])
+    same, others = step(trainer, batch)
     assert most_rows[0] == ROWS
     assert_close(same, loss, rtol=1e-6, atol=0)
     assert len(gradients) == 14 * trainer.model.config.get_text_config().num_hidden_layers
@@ -80,29 +84,19 @@ def test_chunks_run_in_the_precision_of_the_forward():
 
 
 @pytest.mark.parametrize("family", ["llava_gemma3", *(each for each in SHARING if not each.startswith("gemma4"))])
-def test_logits_of_the_listed_families_are_what_the_head_gives(family, trainer_and_batch):
+def test_logits_of_the_listed_families_are_what_the_head_gives(family, checkpoint):
     """Nothing is scaled or capped behind it, which chunks would miss."""
-    trainer, batch = trainer_and_batch(family, "fire_mpo_sharegpt")
-    given, returned = [], []
-    head = trainer.model.get_base_model().get_output_embeddings()
-    head.register_forward_hook(lambda _, args, output: given.append(output))
-    trainer.model.register_forward_hook(lambda _, args, output: returned.append(output.logits))
-    trainer.row_losses(trainer.model, batch)
-    assert len(given) == 2
-    assert all(one is other for one, other in zip(given, returned, strict=True))
+    model, given = load_model(checkpoint(family)), []
+    model.get_output_embeddings().register_forward_hook(lambda _, args, output: given.append(output))
+    with torch.no_grad():
+        returned = model(input_ids=torch.tensor([[5, 6, 7]])).logits
+    assert len(given) == 1
+    assert given[0] is returned
 
 
-def test_logits_that_are_capped_behind_the_head_are_whole(
-    trainer_and_batch,
-    write_dataset,
-    pairs,  # noqa: F811
-    adapter,
-    monkeypatch,
-    most_rows,
-):
+def test_logits_that_are_capped_behind_the_head_are_whole(loaded, monkeypatch, most_rows):
     in_chunks_of(ROWS, monkeypatch)
-    folder = write_dataset(as_rows(pairs))
-    trainer, batch = trainer_and_batch("gemma4", "pairs", dataset_dir=folder, adapter=adapter("gemma4"), **SETTINGS)
+    trainer, batch = start(loaded("gemma4"), **SETTINGS)
     trainer.row_losses(trainer.model, batch)
     assert most_rows[0] > ROWS
 

@@ -9,8 +9,10 @@ import pytest
 import torch
 from accelerate.utils import send_to_device
 from test_numbers import as_rows, pairs  # noqa: F401 - a fixture
+from tiny import TEMPLATES
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data._utils.pin_memory import pin_memory
+from trainers import load
 from transformers import Seq2SeqTrainingArguments
 
 import firempo_plugin
@@ -84,17 +86,18 @@ OBJECTIVES = {
 }
 
 
+@pytest.fixture(scope="module")
+def loaded(pairs, write_dataset_to, checkpoint, adapter, tmp_path_factory):  # noqa: F811
+    """The model with the rows."""
+    folder = write_dataset_to(tmp_path_factory.mktemp("rows"), as_rows(pairs))
+    return load(checkpoint("qwen3_vl"), TEMPLATES["qwen3_vl"], "pairs", folder, folder, adapter=adapter("qwen3_vl"))
+
+
 @pytest.fixture(params=OBJECTIVES)
-def step(request, trainer_and_batch, write_dataset, pairs, adapter):  # noqa: F811
+def step(request, loaded):
     """A trainer, and one batch of several passes."""
-    trainer, batch = trainer_and_batch(
-        "qwen3_vl",
-        "pairs",
-        dataset_dir=write_dataset(as_rows(pairs)),
-        adapter=adapter("qwen3_vl"),
-        pass_tokens=1,
-        **OBJECTIVES[request.param],
-    )
+    trainer = loaded.trainer(pass_tokens=1, **OBJECTIVES[request.param])
+    batch = trainer.data_collator(list(loaded.rows))["batch"]
     trainer.current_gradient_accumulation_steps = 1
     trainer.args.include_num_input_tokens_seen = "non_padding"
     assert len(batch.passes) > 1
