@@ -55,6 +55,8 @@ def history(output: Path, key="loss") -> list[dict]:
 
 
 def test_a_run_shows_and_saves_everything(train, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     log = train(dataset=DATA, max_steps=3, plot_loss=True, report_to="tensorboard", save_strategy="steps", save_steps=3)
     out = tmp_path / "out"
     settings = Settings(OBJECTIVES["fire_mpo"], 0.1, 0.01, 0.1, 0.5, "phrase", 0.0)
@@ -72,7 +74,10 @@ def test_a_run_shows_and_saves_everything(train, tmp_path):
     assert (effective["fire_alpha"], effective["fire_gamma"], effective["rows"]["train"]["rows"]) == (0.01, 0.1, 10)
     for name in ("training_loss.png", "training_fire_mpo.png", "adapter_model.safetensors", "README.md"):
         assert (out / name).stat().st_size > 0
-    assert list(out.glob("runs/*/events*"))
+    events = EventAccumulator(str(next(out.glob("runs/*/events*")).parent))
+    events.Reload()
+    tags = set(events.Tags()["scalars"])
+    assert {"train/terms/rank", "train/terms/kl_reverse", "train/rewards/margins_visual"} <= tags
     assert (out / "checkpoint-3" / "processor_config.json").is_file()
 
 
@@ -86,21 +91,11 @@ def test_the_tokens_that_are_run_are_counted(train, tmp_path, counted):
     assert 200 < seen[1] < 2000
 
 
-def test_tensorboard_carries_the_metrics(train, tmp_path):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    train(dataset=DATA, max_steps=2, report_to="tensorboard", logging_dir=str(tmp_path / "tb"))
-    events = EventAccumulator(str(next(tmp_path.rglob("events*")).parent))
-    events.Reload()
-    tags = set(events.Tags()["scalars"])
-    assert {"train/terms/rank", "train/terms/kl_reverse", "train/rewards/margins_visual"} <= tags
-
-
 def test_metrics_are_means_over_rows_whatever_the_micro_batches(train):
-    """Ten rows in one batch, or in micro-batches of 5, 2 and 1, or of 4, 4 and 2: same loss, gradient and metrics."""
+    """Ten rows in one batch, or in micro-batches of 5 and 1, or of 4, 4 and 2: same loss, gradient and metrics."""
     logs = [
         train(dataset=DATA, per_device_train_batch_size=size, gradient_accumulation_steps=-(-10 // size))[0]
-        for size in (10, 5, 2, 1, 4, 3)
+        for size in (10, 5, 1, 4)
     ]
     for log in logs[1:]:
         for name in ("loss", "grad_norm", "terms/rank", "terms/visual", "rewards/margins_visual", "noised_share"):
