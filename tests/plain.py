@@ -262,12 +262,8 @@ class Plain:
         return pair.weight * loss, parts
 
     def batch(self, pairs, objective, **numbers):
-        """Mean loss over pairs, and the mean of each part over the pairs that have it.
-
-        The policy's forwards are used again by later batches: propagate back with `retain_graph=True`.
-        """
+        """Mean loss over pairs, and the mean of each part over the pairs that have it."""
         losses, found = [], {}
-        self.model.zero_grad()
         for pair in pairs:
             if objective in PUBLISHED:
                 loss, parts = self.published_row(pair, objective, Numbers(**numbers))
@@ -278,3 +274,9 @@ class Plain:
                 found.setdefault(name, []).append(value.item())
         means = {name: math.fsum(values) / len(values) for name, values in found.items()}
         return torch.stack(losses).mean(), means
+
+    def gradients(self, loss):
+        """Of a loss of `batch`, by weight, None where none arrives; the forwards stay for later batches."""
+        self.model.zero_grad()
+        loss.backward(retain_graph=True)
+        return {name: weight.grad for name, weight in self.model.named_parameters() if weight.requires_grad}

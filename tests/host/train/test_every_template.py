@@ -106,9 +106,11 @@ def test_it_is_exact(row, family, pairs, checkpoint, adapter, trainer_and_batch,
     text = trainer.data_collator([trainer.train_dataset[2]])["batch"]
     for shown, made in ((pairs, batch), (pairs[2:], text)):
         loss, terms = stock.batch(shown, "fire_mpo", alpha=0.2, gamma=0.7, lam=0.3)
-        loss.backward(retain_graph=True)
-        trained = {name: w for name, w in stock.model.named_parameters() if w.requires_grad}
-        gradients = {name: torch.zeros_like(w) if w.grad is None else w.grad for name, w in trained.items()}
+        weights = stock.model.get_parameter
+        gradients = {
+            name: torch.zeros_like(weights(name)) if gradient is None else gradient
+            for name, gradient in stock.gradients(loss).items()
+        }
         check(step(trainer, made), (loss.detach(), gradients), NOISE.get(family, 1e-5))
         found = trainer._train_means.take()
         for name, value in terms.items():

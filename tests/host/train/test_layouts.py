@@ -78,9 +78,7 @@ def plain(odd_pairs, checkpoint, adapter):
             ours = {"alpha": 0.2, "gamma": 0.7, "lam": 0.3, "ftx": nll}
             numbers = published if objective in PUBLISHED else ours
             loss, terms = model.batch(rows_for(objective, odd_pairs), objective, **numbers)
-            loss.backward(retain_graph=True)
-            gradients = {name: w.grad for name, w in model.model.named_parameters() if w.requires_grad}
-            known[family, objective, nll] = (loss.detach(), gradients, terms)
+            known[family, objective, nll] = (loss.detach(), model.gradients(loss), terms)
         return known[family, objective, nll]
 
     return compute
