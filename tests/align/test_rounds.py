@@ -99,6 +99,29 @@ def test_known_pairs_are_left_out_whatever_the_folder_is_called(tmp_path, comman
     assert commands.asked == ["build", "export"]
 
 
+def test_a_right_answer_that_is_preferred_by_more_than_asked_for_is_known_and_no_other(rounds, commands, monkeypatch):
+    """Margins are of the rows in their order; what was wrong is trained on, however sure the model is of the mended."""
+    strict = Rounds(replace(rounds._config, drop_margin=2.0), rounds._split, commands)
+    margins = {"surely right": 2.1, "wrong": 9.0, "just right": 2.0, "not answered": 9.0, "wrong, too": -1.0}
+    correct = {"surely right": True, "just right": True, "wrong": False, "wrong, too": False}
+    pairs = {name: Pair(name, "Which?", "a", "b", (), (), was_correct=correct.get(name)) for name in margins}
+    monkeypatch.setattr(strict, "_pairs", lambda file: pairs)
+    shown = [{"id": name} for name in margins]
+    monkeypatch.setattr(strict, "rows", lambda number: shown)
+
+    def act():
+        if commands.asked[-1] == "check-noise":
+            lines = [json.dumps({"id": f"row {row}", "clean": each}) for row, each in enumerate(margins.values())]
+            (strict.place(1) / "margins.jsonl").write_text("\n".join(reversed(lines)) + "\n")
+        elif commands.asked[-1] == "export":
+            shown.pop(0)
+
+    commands.act = act
+    built = strict.build(1, Policy("base"))
+    assert set(json.loads((strict.place(1) / "decisions.json").read_text())["marks"]) == {"surely right"}
+    assert (built.pairs, built.from_wrong, built.dropped) == (4, 2, 1)
+
+
 def test_half_a_state_is_no_end_of_training(rounds, commands):
     output = rounds.place(1) / "train"
     output.mkdir(parents=True)
