@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from ..errors import UserError
 from ..files import file_digest, write_bytes
 from ..records import RejectedError, Segmentation
-from .pixels import FORMATS, has_more_frames, png, refuse_to_blame
+from .pixels import FORMATS, has_more_frames, png, refuse_bomb, refuse_to_blame
 from .tiles import cut, tiles
 
 Mask = NDArray[np.bool_]
@@ -66,8 +66,8 @@ def read_mask(
         [H, W].
 
     Raises:
-        RejectedError: The file is missing, broken, of another size or of several frames, or has levels that JPEG
-            compression blurred.
+        RejectedError: The file is missing, broken, of another size, of several frames or a bomb, or has levels that
+            JPEG compression blurred.
         UserError: A value is neither one level nor three.
     """
     name = name or str(source)
@@ -77,10 +77,14 @@ def read_mask(
     try:
         with Image.open(source, formats=FORMATS) as file:
             lossy, size = file.format == "JPEG", (file.height, file.width)
+            if size == shape:
+                refuse_bomb(name, file)
             several = size == shape and has_more_frames(file)  # which decodes the first
             mask = _region(file, values) if size == shape and not several and not (lossy and values) else None
     except UnidentifiedImageError as error:
         raise RejectedError(f"mask cannot be read: {name}: it is none of {', '.join(FORMATS)}") from error
+    except RejectedError:
+        raise
     except Exception as error:  # decoders raise anything at all over damaged bytes
         refuse_to_blame(error)
         raise RejectedError(f"mask cannot be read: {name}: {error or type(error).__name__}") from error

@@ -196,11 +196,7 @@ def _head(path: Path) -> bytes:
 
 def _read(path: Path, window: Window | None, max_pixels: int) -> Pixels:
     with Image.open(path, formats=FORMATS) as image:
-        kind = str(image.format)
-        cost = _COSTLY.get(kind, 0) if len(image.getbands()) > 1 else 0
-        refuse_large(path, image.size, max_pixels, cost, kind)
-        if isinstance(image, TiffImageFile) and _TILE_WIDTH in image.tag_v2:  # a decoder unpacks whole tiles
-            refuse_large(path, (image.tag_v2[_TILE_WIDTH], image.tag_v2.get(_TILE_LENGTH, 1)), max_pixels)
+        refuse_bomb(path, image, max_pixels)
         if has_more_frames(image):
             raise RejectedError(f"image has several frames: {path}: one is needed")
         image.load()
@@ -210,6 +206,19 @@ def _read(path: Path, window: Window | None, max_pixels: int) -> Pixels:
             return _converted(image, "L")
         colour = _converted(image, "RGB")
         return _without_equal_channels(colour) if image.mode == "P" else colour
+
+
+def refuse_bomb(path: str | Path, image: Image.Image, max_pixels: int = MAX_PIXELS) -> None:
+    """Refuses an open file before it is decoded, by all that decides how much memory that takes.
+
+    Raises:
+        RejectedError: See `refuse_large`.
+    """
+    kind = str(image.format)
+    cost = _COSTLY.get(kind, 0) if len(image.getbands()) > 1 else 0
+    refuse_large(path, image.size, max_pixels, cost, kind)
+    if isinstance(image, TiffImageFile) and _TILE_WIDTH in image.tag_v2:  # a decoder unpacks whole tiles
+        refuse_large(path, (image.tag_v2[_TILE_WIDTH], image.tag_v2.get(_TILE_LENGTH, 1)), max_pixels)
 
 
 def _converted(image: Image.Image, mode: str) -> Pixels:

@@ -10,6 +10,8 @@ MAX_PIXELS = 2 * 89_478_485
 """More pixels than this are taken for a decompression bomb; PIL's own limit, which the trainer obeys too."""
 BYTES_A_PIXEL = 12
 """Memory that reading an image takes: at most this, times the limit of pixels."""
+MAX_SIDE = 2**20
+"""No side has more pixels: a decoder holds a few bytes for each row, and takes no row of any length."""
 TILE = 2**18
 """Pixels of a piece."""
 
@@ -32,7 +34,7 @@ def cut(image: Any, place: Place) -> Any:
     return image.crop((columns.start, rows.start, columns.stop, rows.stop))
 
 
-def refuse_large(path: Path, size: tuple[int, int], max_pixels: int, cost: int = 0, what: str = "") -> None:
+def refuse_large(path: str | Path, size: tuple[int, int], max_pixels: int, cost: int = 0, what: str = "") -> None:
     """Refuses an image before it is decoded.
 
     Args:
@@ -43,9 +45,11 @@ def refuse_large(path: Path, size: tuple[int, int], max_pixels: int, cost: int =
         what: Named as what takes more than BYTES_A_PIXEL.
 
     Raises:
-        RejectedError: It has more pixels, or takes more memory than so many pixels.
+        RejectedError: It has more pixels, takes more memory than so many pixels, or a side is longer than MAX_SIDE.
     """
     width, height = size
+    if max(size) > MAX_SIDE:
+        raise RejectedError(f"image is too large: {path}: {width} x {height} pixels; a side has {MAX_SIDE} at most")
     limit = max_pixels * BYTES_A_PIXEL // max(cost, BYTES_A_PIXEL)
     if width * height > limit:
         found = f"{width} x {height} pixels, limit {limit}" + (f" for {what}" if cost > BYTES_A_PIXEL else "")

@@ -96,13 +96,23 @@ def test_what_takes_more_memory_may_have_fewer_pixels(tmp_path, suffix, mode, sh
         decode(tmp_path / f"a.{suffix}", max_pixels=share * 23 * 17 - 1)
 
 
-def test_a_tiff_of_one_vast_tile_is_refused(tmp_path):
+@pytest.mark.parametrize("size", [(tiles.MAX_SIDE + 1, 1), (1, tiles.MAX_SIDE + 1)])
+@pytest.mark.parametrize("deep", [False, True], ids=["8 bits", "16 bits"])
+def test_an_image_of_one_vast_row_or_column_is_refused(tmp_path, size, deep):
+    Image.new("I;16" if deep else "L", size).save(tmp_path / "a.png")
+    with pytest.raises(RejectedError, match=rf"too large: .*a side has {tiles.MAX_SIDE} at most"):
+        decode(tmp_path / "a.png")
+
+
+def test_a_tiff_of_one_vast_tile_is_refused_as_image_and_as_mask(tmp_path):
     tags = {256: 1, 257: 1, 258: 8, 259: 1, 262: 1, 277: 1, 322: 30_000, 323: 30_000, 324: 8, 325: 1}
     table = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags.items())
     start = b"II*\0" + struct.pack("<IH", 8, len(tags))
     (tmp_path / "a.tif").write_bytes(start + table + bytes(4))
     with pytest.raises(RejectedError, match=r"too large: .*30000 x 30000 pixels"):
         decode(tmp_path / "a.tif")
+    with pytest.raises(RejectedError, match=r"too large: the reply's mask: 30000 x 30000 pixels"):
+        read_mask(tmp_path / "a.tif", (1, 1), name="the reply's mask")
 
 
 def test_the_first_step_reads_within_the_setting(tmp_path):
