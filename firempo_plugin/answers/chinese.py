@@ -20,6 +20,8 @@ _DOINGS = (
     "显示", "存在", "包含", "看到", "发现", "出现", "见", "增大", "扩大", "扩张", "偏移", "移位", "破坏", "变形",
     "肿大", "增厚", "受压", "位于", "属于", "强化",
 )  # fmt: skip
+_QUANTIFIERS = ("都", "全部", "所有", "每", "均", "仅", "只", "大部分", "多数")
+_SOME = ("有些", "有的", "一些", "至少", "至多")
 LEADS = dict(
     _pairs(
         "会的>不会 能的>不能 可以的>不可以"
@@ -37,6 +39,8 @@ def negate(clause: str) -> str | None:
     if not places:
         return None
     place, _, verb, negated = min(places)
+    if any(word in clause[:place] for word in _QUANTIFIERS) or any(word in clause for word in _SOME):
+        return None  # "some are not" and "all are not" deny something else
     return clause[:place] + negated + clause[place + len(verb) :]
 
 

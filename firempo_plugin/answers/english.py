@@ -7,7 +7,16 @@ from .units import read_units
 from .vocabulary import Vocabulary
 
 _ADVERBS = r"((?:\s+(?:\w+ly|also|still|indeed|actually))*)"
-_COUNTED = r"(?=(?:the|this|these|\d+|one|two|three|four|five|six|multiple|several|many|numerous)\b)"
+_COUNTED = (
+    r"(?=(?:the|this|these|\d+|one|two|three|four|five|six|multiple|several|many|numerous|both|all|only|exactly"
+    r"|at (?:least|most)|(?:more|less|fewer) than)\b)"
+)
+_QUANTIFIER = re.compile(
+    r"\b(?:all|both|each|every\w*|any\w*|some|something|several|multiple|numerous|many|most|few|either|only"
+    r"|at (?:least|most)|(?:more|less|fewer) than)\b",
+    re.IGNORECASE,
+)
+"""Before a negation these say something else than denied: "Some ribs are not broken"."""
 _SHOWING = (
     "show|contain|include|demonstrate|reveal|display|depict|exhibit|indicate|suggest|present|feature|involve|represent"
     "|confirm|support|have|use|need|require|cause|affect|compress|belong|exist|lie|extend|appear|seem|look|correspond"
@@ -60,6 +69,14 @@ _VOWEL_LETTER = re.compile(r"[AEFHILMNORSX](?:[A-Z0-9]|-|\b)")
 
 def negate(clause: str) -> str | None:
     """A clause without a negation, negated; None where these rules do not know how."""
+    negated = _negated(clause)
+    if negated is None:
+        return None
+    same = next((i for i, (old, new) in enumerate(zip(clause, negated, strict=False)) if old != new), len(clause))
+    return None if _QUANTIFIER.search(clause[:same]) else negated
+
+
+def _negated(clause: str) -> str | None:
     if _TWO_VERBS.search(clause):
         return None
     match = _THERE_IS.search(clause)

@@ -16,7 +16,7 @@ from .scale import ScaleQuestion
 from .units import content, read_units
 from .vocabulary import Vocabulary
 
-VERSION = 5
+VERSION = 6
 """Raised when the rules read, judge or edit an answer otherwise, be it for a word of vocabulary.yaml: what they decided
 is kept under it, in builds and in evaluations."""
 LONGEST_RESPONSE = 32_000

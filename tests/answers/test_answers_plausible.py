@@ -180,3 +180,33 @@ def test_fixed_names_can_be_added(tmp_path):
     path.write_text("fixed:\n  en: [left handed person]\n", encoding="utf-8")
     record = Record("r", (), "Who is it?", "Left handed person")
     assert isinstance(RuleJudge(EditConfig(vocabulary=str(path))).judge(record, "Left handed person"), Abstain)
+
+
+@pytest.mark.parametrize(
+    ("language", "question", "response"),
+    [
+        ("en", "Are some ribs broken?", "Some ribs are broken."),
+        ("en", "Are any ribs broken?", "Yes, any ribs are broken."),
+        ("en", "Is only one lung affected?", "Only one lung is affected."),
+        ("en", "Are all ribs intact?", "All of the ribs are intact."),
+        ("en", "Does everything look normal?", "Everything looks normal."),
+        ("zh", "所有肋骨都是完整的吗?", "所有肋骨都是完整的。"),
+        ("zh", "图中有一些结节吗?", "图中有一些结节。"),
+    ],
+)
+def test_what_a_quantifier_stands_before_is_not_denied(language, question, response):
+    """That some are not broken leaves open whether others are; so do all that are not intact."""
+    assert isinstance(JUDGE.judge(Record("r", (), question, "no", language=language), response), Abstain)
+
+
+@pytest.mark.parametrize(
+    ("question", "response", "denied"),
+    [
+        ("Is there at least one lesion?", "There is at least one lesion.", "There is not at least one lesion."),
+        ("Are there both kidneys?", "There are both kidneys.", "There are not both kidneys."),
+        ("Does the image show both kidneys?", "The image shows both kidneys.", "The image does not show both kidneys."),
+        ("Does the image show some nodules?", "The image shows some nodules.", "The image shows no nodules."),
+    ],
+)
+def test_a_quantifier_behind_the_denial_stays(question, response, denied):
+    assert JUDGE.judge(Record("r", (), question, "no"), response).chosen == denied
