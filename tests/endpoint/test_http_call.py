@@ -77,6 +77,17 @@ def test_what_swells_to_nothing_is_too_large_as_well(rest: bytes) -> None:
     tracemalloc.stop()
 
 
+def test_a_bomb_is_not_unpacked_beyond_its_limit() -> None:
+    """One piece off the wire holds 64 MB of zeros."""
+    bomb = gzip.compress(bytes(2**26))
+    tracemalloc.start()
+    with sending(sized(GZIP, bomb)) as url:
+        answer = call("GET", url, {}, timeout=60, limit=10**6)
+    assert isinstance(answer.trouble, TooLargeError)
+    assert tracemalloc.get_traced_memory()[1] < 5e6
+    tracemalloc.stop()
+
+
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
@@ -112,6 +123,16 @@ def test_a_proxy_of_another_kind_is_told_nothing(proxy: str, monkeypatch: pytest
     with server, pytest.raises(TimeoutError):
         taken.append(server.accept()[0].recv(100))
     assert taken == []
+
+
+def test_what_goes_over_plain_http_goes_through_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also to another machine, as which this one counts under the name 0.0.0.0: a proxy would read it."""
+    with sending(sized(OK, b"direct")) as url, sending() as proxy:
+        for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, proxy)
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        assert call("GET", url.replace("127.0.0.1", "0.0.0.0"), {}, timeout=5, limit=100).content == b"direct"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,9 @@ from PIL import Image
 from firempo_plugin.errors import UserError
 from firempo_plugin.records import Record
 from firempo_plugin.sources.common import Problem
+from firempo_plugin.sources.reading import read_source
 from firempo_plugin.sources.registry import SOURCES
+from firempo_plugin.sources.settings import SourceConfig
 
 
 def read(file: Path, **options: Any) -> tuple[list[Record], list[Problem]]:
@@ -215,3 +217,14 @@ def test_ids_are_told_apart_whatever_their_number(tmp_path: Path) -> None:
     records, _ = read(write_jsonl(tmp_path / "t.jsonl", rows), columns=COLUMNS)
     names = ["0", "1", "2", "0#2", "1#2", "2#2", "0#3"]
     assert [record.id for record in records] == [f"table:{name}" for name in names]
+
+
+def test_a_limit_counts_records_and_not_the_rows_that_are_none(tmp_path: Path) -> None:
+    """What is read ends with the last of them, problems before it included."""
+    picture(tmp_path / "a.png")
+    rows = [{"key": n, "file": "a.png", "ask": "Q?" if n % 2 else None, "gold": "x"} for n in range(8)]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = {"file": str(tmp_path / "t.jsonl"), "image_root": str(tmp_path), "columns": COLUMNS}
+    found = read_source(SourceConfig("table", options, limit=2))
+    assert [record.id for record in found.records] == ["table:1", "table:3"]
+    assert list(found.problems) == ["table:0", "table:2"]

@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 import stat
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,6 +51,16 @@ def test_in_a_folder_that_was_there_what_is_made_is_private_too(tmp_path, usual_
     assert len(made) >= 2
     assert {mode(path) for path in made} == {0o700}
     assert mode(tmp_path / "store.sqlite") == 0o600
+
+
+def test_what_waits_is_written_when_the_store_is_closed(tmp_path):
+    """As where a run is broken off: outcomes that came together are committed together, a little later."""
+    space = Workspace(tmp_path)
+    for number in range(3):
+        space.put_outcome("read", str(number), 0, "key", Outcome({"number": number}, None))
+    space.close()
+    with closing(Workspace(tmp_path, look=True)) as found:
+        assert len(found.outcomes("read")) == 3
 
 
 class Answer(Step):
