@@ -31,7 +31,7 @@ def obstacle(text_config: Any) -> str:
     layers = set(facts.get("layer_types") or ())
     if odd := sorted(layers - {FULL, SLIDING}):
         return f"it has layers of {', '.join(odd)}"
-    windowed = SLIDING in layers or (not layers and facts.get("sliding_window") is not None)
+    windowed = SLIDING in layers or facts.get("sliding_window") is not None  # many classes do not ask `layer_types`
     if windowed and text_config.model_type not in (*WINDOW_IN_EVERY_LAYER, *WINDOW_BY_LAYER):
         return f"it attends within a sliding window, which is not known of {text_config.model_type}"
     return ""

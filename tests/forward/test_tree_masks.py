@@ -12,6 +12,7 @@ from transformers import (
     MixtralConfig,
     Phi3Config,
     Qwen2Config,
+    Qwen3MoeConfig,
     Qwen3NextConfig,
     Starcoder2Config,
 )
@@ -105,11 +106,22 @@ def test_eager_attention_adds_its_mask():
     [
         (configured(Qwen2Config, "flash_attention_2"), "flash_attention_2, which takes no tree mask"),
         (configured(Starcoder2Config, sliding_window=8), "sliding window, which is not known of starcoder2"),
+        (
+            configured(Qwen3MoeConfig, use_sliding_window=True, sliding_window=8, layer_types=["full_attention"] * 2),
+            "sliding window, which is not known of qwen3_moe",
+        ),
         (configured(Qwen3NextConfig, layer_types=["linear_attention"] * 2), "layers of linear_attention"),
         (configured(Gemma3TextConfig, use_bidirectional_attention=True), "see those that follow"),
         (configured(Gemma4TextConfig, use_bidirectional_attention="all"), "see those that follow"),
     ],
-    ids=["flash attention", "unknown window", "no attention", "both directions", "both directions of all"],
+    ids=[
+        "flash attention",
+        "unknown window",
+        "a window whatever its layers say",
+        "no attention",
+        "both directions",
+        "both directions of all",
+    ],
 )
 def test_what_takes_no_mask_of_trees(config, words):
     assert words in obstacle(config)
