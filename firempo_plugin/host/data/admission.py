@@ -107,7 +107,8 @@ def admit(
     """
     found = examine(dataset_module, settings, encoding)
     if found.problems and not skip_invalid:
-        raise UnusableRowsError(_report(found.problems, found.total, tokenized_path))
+        advice = ", or write `fire_skip_invalid: true` to skip and count them"
+        raise UnusableRowsError(_report(found.problems, found.total, tokenized_path, advice))
     if output_dir is not None:
         _list_skipped(Path(output_dir) / SKIPPED_FILE, found.problems)
     for name, count in found.counts.items():
@@ -215,13 +216,13 @@ def _tables(dataset: Any, name: str) -> Iterator[Any]:
     yield from dataset.select_columns(name).with_format("arrow").iter(batch_size=1000)
 
 
-def _report(problems: list[dict[str, str]], total: int, tokenized_path: str | None) -> str:
+def _report(problems: list[dict[str, str]], total: int, tokenized_path: str | None, advice: str = "") -> str:
     shown = "\n".join(f"  {entry['row']}: {entry['problem']}" for entry in problems[:SHOWN])
     more = f"\n  ... and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
     kept = f" and delete {tokenized_path}, which keeps them as they are" if tokenized_path else ""
     return (
         f"{len(problems)} of {_rows(total)} cannot be used (rows count from 0):\n{shown}{more}\n"
-        f"Correct them{kept}, or write `fire_skip_invalid: true` to skip and count them."
+        f"Correct them{kept}{advice}."
     )
 
 

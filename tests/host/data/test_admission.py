@@ -55,3 +55,12 @@ def test_what_is_wrong_in_one_split_is_not_forgotten_over_the_next():
     assert {name: len(rows) for name, rows in found.splits.items()} == {"train": 1, "eval_first": 0, "eval_second": 1}
     with pytest.raises(UnusableRowsError, match="2 of 4 rows cannot be used"):
         admit(module, settings("fire_mpo"), False, None, "code")
+
+
+def test_who_skips_already_is_not_told_to_skip():
+    module = {"train_dataset": encoded("bad", "worse")}
+    with pytest.raises(UnusableRowsError, match="Correct them, or write `fire_skip_invalid: true`"):
+        admit(module, settings("fire_mpo"), False, None, "code")
+    with pytest.raises(UnusableRowsError, match=r"row is left in the train split[^`]*Correct them\.$") as told:
+        admit(module, settings("fire_mpo"), True, None, "code")
+    assert "fire_skip_invalid" not in str(told.value)
