@@ -3,6 +3,7 @@
 import fcntl
 import filecmp
 import hashlib
+import json
 import os
 import re
 import threading
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, Any
 
 from .errors import UserError
 
@@ -110,6 +111,26 @@ def write_text(path: Path, text: str, *, lasting: bool = False) -> None:
     """Writes a UTF-8 file as `replacing` does."""
     with replacing(path, lasting=lasting) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def read_object(path: Path, advice: str) -> dict[str, Any]:
+    """The JSON object of a file that this package has written.
+
+    Args:
+        path: The file.
+        advice: What to do where somebody has changed it.
+
+    Raises:
+        UserError: It holds none.
+        OSError: It cannot be read.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{path} was changed, and holds no JSON object any more; {advice}")
+    return found
 
 
 def file_digest(path: str | Path) -> str:

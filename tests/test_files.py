@@ -12,6 +12,7 @@ from firempo_plugin.files import (
     is_unicode,
     plain,
     private_folder,
+    read_object,
     refuse_unwritable,
     replacing,
     write_text,
@@ -93,3 +94,12 @@ def test_digest_and_halves_of_characters(tmp_path):
     assert is_unicode("é🙂")
     assert not is_unicode("a\ud83d")
     assert plain("a\ud83d🙂") == "a\ufffd🙂"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"null", b"\xff{}", b"[" * 100_000])
+def test_a_note_that_somebody_changed_is_named_with_what_to_do(tmp_path, content):
+    (tmp_path / "note.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"note\.json was changed, and holds no JSON object any more; delete it"):
+        read_object(tmp_path / "note.json", "delete it")
+    (tmp_path / "note.json").write_bytes(b'{"a": 1}')
+    assert read_object(tmp_path / "note.json", "delete it") == {"a": 1}

@@ -17,7 +17,7 @@ from ..errors import UserError
 from ..evaluate import config as evaluating
 from ..evaluate.models import digest_of
 from ..evaluate.store import ItemFile
-from ..files import write_text
+from ..files import read_object, write_text
 from ..pairs import build
 from ..pairs import config as building
 from ..pairs.pair import Pair
@@ -91,7 +91,7 @@ class Rounds:
         if not file.is_file():
             write_text(file, json.dumps(own, indent=1) + "\n")
             return
-        before, now = _flat(json.loads(file.read_text(encoding="utf-8"))), _flat(json.loads(json.dumps(own)))
+        before, now = _flat(read_object(file, f"delete {self.place(number)}")), _flat(json.loads(json.dumps(own)))
         for key in sorted({*before, *now}):
             if before.get(key) != now.get(key) and not COSTS.fullmatch(key):
                 what = {
@@ -117,7 +117,7 @@ class Rounds:
         """
         place, note = self.place(number), self.place(number) / "built.json"
         if note.is_file():
-            return Built(**json.loads(note.read_text(encoding="utf-8")))
+            return Built(**read_object(note, "delete it: what the build has stored is found again"))
         file, log = place / "build.yaml", place / "build.log"
         keys = build_keys(self._config, number, policy)
         _write_yaml(file, keys)

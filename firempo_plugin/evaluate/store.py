@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import private_folder, write_text
+from ..files import private_folder, read_object, write_text
 from ..records import Record
 
 
@@ -73,9 +73,13 @@ def write_clusters(workspace: Path, records: Iterable[Record]) -> None:
 
 
 def read_clusters(workspace: Path) -> dict[str, str]:
-    """By item, what it is of; empty for a folder that does not say."""
+    """By item, what it is of; empty for a folder that does not say.
+
+    Raises:
+        UserError: It does not say it any more.
+    """
     file = workspace / "items" / CLUSTERS
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+    return read_object(file, "evaluate again, which writes it anew") if file.is_file() else {}
 
 
 class ItemFile:

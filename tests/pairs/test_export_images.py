@@ -11,6 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from firempo_plugin import cli
+from firempo_plugin.errors import UserError
 from firempo_plugin.pairs.exporters.export import export
 from firempo_plugin.pairs.pair import Pair
 
@@ -160,3 +161,10 @@ def test_a_full_disk_leaves_no_half_image_and_no_row_that_names_one(source, tmp_
         exported(source, tmp_path / "export")
     assert files_of(tmp_path / "export") == []
     assert not (tmp_path / "export" / "lungs.json").exists()
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", ""])
+def test_a_list_of_exports_that_somebody_changed_is_named_with_what_to_do(content, source, tmp_path):
+    (tmp_path / "exports.json").write_text(content)
+    with pytest.raises(UserError, match=r"exports\.json was changed.*delete it, and set export\.options\.overwrite"):
+        exported(source, tmp_path / "export")

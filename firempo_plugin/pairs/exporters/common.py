@@ -14,7 +14,7 @@ from typing import Any
 
 from ...chat_templates import IMAGE, lead
 from ...errors import UserError
-from ...files import is_unicode, write_text
+from ...files import is_unicode, read_object, write_text
 from ...phrases import PhraseError, phrase_pair
 from ...store.reasons import Reasons
 from ..pair import Pair
@@ -150,7 +150,8 @@ class Claims:
         self._root = root
         self._format = format_name
         self._file = root / "exports.json"
-        self._known: dict[str, str] = json.loads(self._file.read_text(encoding="utf-8")) if self._file.exists() else {}
+        advice = "delete it, and set export.options.overwrite: true once"
+        self._known: dict[str, str] = read_object(self._file, advice) if self._file.exists() else {}
 
     def has(self, file: Path) -> bool:
         """Whether the file is an export of this build in this format."""
