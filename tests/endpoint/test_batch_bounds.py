@@ -35,7 +35,7 @@ class Handed:
         (self.batch_id,) = self.submit().batch_ids
         server.finish_batch(self.batch_id)
         self.batch = server.batches[self.batch_id]
-        self.output = self.batch["output_file_id"]
+        self.output = self.batch.get("output_file_id", "")
 
     def submit(self) -> batch.Submission:
         return batch.submit(self.requests, self.settings, self.store, self.root / "batches", budget=Budget())
@@ -199,3 +199,14 @@ def test_a_refusal_for_good_is_not_handed_in_again(handed: Handed) -> None:
     handed.server.finish_batch(batch_id)
     assert handed.collect().refused == 1
     assert handed.submit().requests == 0
+
+
+def test_a_server_that_has_answered_nobody_is_not_believed_when_it_refuses_a_batch(
+    server: PairsServer, tmp_path: Path
+) -> None:
+    """One that takes no images, say: no request may be lost for good, and each is handed in again."""
+    server.script = lambda call: error(400, "I have no eyes")
+    handed = Handed(server, tmp_path)
+    status = handed.collect()
+    assert (status.refused, status.due) == (0, 4)
+    assert handed.submit().requests == 4

@@ -118,6 +118,16 @@ def test_a_pause_without_end_is_said_in_words(server: PairsServer, store: LinesS
         endpoint_for(server, store).complete(ask())
 
 
+@pytest.mark.parametrize(("asked", "words"), [("601", "10 minutes"), ("3600", "60 minutes")])
+def test_a_pause_too_long_to_wait_for_ends_the_run(
+    server: PairsServer, store: LinesStore, asked: str, words: str
+) -> None:
+    server.script = lambda call: error(429, "later", retry_after=asked)
+    with pytest.raises(StopRunError, match=f"asks for a pause of {words}: run again after it"):
+        endpoint_for(server, store, retries=0).complete(ask())
+    assert len(server.calls) == 1
+
+
 def test_pauses_that_are_none(server: PairsServer) -> None:
     assert retry_after({"retry-after": "9" * 400}) == float("inf")
     odd = ({"retry-after-ms": "nan"}, {"retry-after": "Wed, 21 Oct 99999999999999999999 07:28:00 GMT"})

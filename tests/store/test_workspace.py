@@ -237,3 +237,5 @@ def test_what_would_steer_a_terminal_is_shown_escaped(capsys):
         "a\\x1b[2Jb", "one\\ntwo\\r", "\\u202egnp.exe\\u2069", "\\x9b1m", "plain — 中文 é",
     ]  # fmt: skip
     assert shown(json.loads('"\\ud83d"')) == "\\ud83d"
+    marks = "\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    assert shown(marks) == "".join(f"\\u{ord(mark):04x}" for mark in marks), "every mark of direction"
