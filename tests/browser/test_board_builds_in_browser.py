@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import threading
 import zipfile
@@ -48,6 +49,12 @@ def records(tmp_path_factory) -> Path:
         content.writestr("rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         content.writestr("images/scan.png", picture())
     return archive
+
+
+@pytest.fixture(autouse=True)
+def no_builds(board_folder):
+    """A page that is opened shows the last build and what it was given."""
+    shutil.rmtree(board_folder / "pairs", ignore_errors=True)
 
 
 def opened(open_board):
@@ -153,7 +160,7 @@ def test_a_killed_build_a_missing_key_and_another_window_are_told(open_board, bo
         expect(other.button("Pause")).to_be_enabled()
         os.kill(look(folder).pid, signal.SIGKILL)
         for page in (tab.page, other.page):
-            expect(page.get_by_role("alert")).to_contain_text("Build pairs stopped without ending")
+            expect(page.locator(STATE).get_by_role("alert")).to_contain_text("Build pairs stopped without ending")
             expect(page.get_by_role("button", name="Pause: nothing is running")).to_be_disabled()
         other.page.close()
         gate.set()
