@@ -174,4 +174,5 @@ ACCURACY = Measure(
     ),
     other=lambda metric, corpus: Column(metric.capitalize(), metric, scale=100, corpus=corpus),
     of_answers=Accuracy,
+    reads="vqa",
 )

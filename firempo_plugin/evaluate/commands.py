@@ -2,6 +2,7 @@
 
 import gc
 import sys
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from ..endpoint.costs import Budget
 from ..endpoint.failures import CallFailedError, StopRunError
 from ..errors import UserError
+from ..records import Record
 from ..store.halt import DONE, FAILED, STOPPED, Halt, halted_by_signals
 from ..store.progress import progress
 from ..store.reasons import lines_by_kind
@@ -113,6 +115,7 @@ def _of_answers(
     budget = Budget(config.max_cost, store.totals().cost)
     works = [(one, one.of_answers(config, workspace, budget, halt)) for one in measures if one.of_answers]
     asking = Asking(config, workspace, engine, budget, halt)
+    _say_what_nothing_reads(asking.records, measures)
     write_clusters(Path(config.workspace), asking.records)
     answers: dict[str, list[Answer]] = {}
     for model in models:
@@ -127,6 +130,15 @@ def _of_answers(
             file = ItemFile(Path(config.workspace), measure.name, name)
             if not file.open(key, about | work.protocol).complete:
                 file.write(key, about | work.protocol, work.measure(given))
+
+
+def _say_what_nothing_reads(records: list[Record], measures: list[Measure]) -> None:
+    """Names records that are answered, and no measure of the configuration looks at."""
+    kinds = Counter(record.kind for record in records)
+    for kind in sorted(set(kinds) - {measure.reads for measure in measures}):
+        (reader,) = (name for name in MEASURES if MEASURES.load(name).reads == kind)
+        what = f"{kinds[kind]} of {len(records)} records are of kind {kind}"
+        say(f"{what}: they are answered, and nothing measures them without {reader} among `measures`", file=sys.stderr)
 
 
 def _content(answer: Answer) -> list[Any]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..records import Kind
 from ..settings import checked
 from ..store.halt import Halt
 from ..store.workspace import Workspace, later
@@ -71,6 +72,7 @@ class Measure:
         options: Dataclass of the section of its name, made by `config_key`; None where it has none.
         choices: What cannot be set, in words.
         of_answers: Makes it ready to measure answers; None where it looks into the model, as only the host can.
+        reads: The kind of records whose answers it measures; None where it looks into the model.
         by_layer: Whether its items' `detail` holds the values of every decoder layer.
     """
 
@@ -81,6 +83,7 @@ class Measure:
     options: type[Any] | None = None
     choices: Mapping[str, str] = field(default_factory=dict)
     of_answers: Callable[[EvaluateConfig, Workspace, Any, Halt], Work] | None = None
+    reads: Kind | None = None
     by_layer: bool = False
 
     def read(self, options: dict[str, Any]) -> Any:

@@ -172,4 +172,4 @@ def _reporter(config: EvaluateConfig, workspace: Workspace, budget: object, halt
     return Reporter(workspace, options.metrics, options.batch, halt)
 
 
-REPORTS = Measure("reports", version=1, other=_column, options=Options, of_answers=_reporter)
+REPORTS = Measure("reports", version=1, other=_column, options=Options, of_answers=_reporter, reads="report")
